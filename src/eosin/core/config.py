@@ -1,0 +1,126 @@
+"""From a TOML file and `--set field=value` to a frozen dataclass."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eosin.core.errors import ConfigError
+
+T = TypeVar("T")
+
+_BOOLEANS = {
+    "true": True,
+    "yes": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "0": False,
+}
+
+
+def load_config(
+    cls: type[T],
+    *,
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    given: Mapping[str, Any] | None = None,
+) -> T:
+    """Build a config from defaults, a file, `--set` pairs and options.
+
+    Later sources win: the dataclass's defaults, then the file, then `given`
+    (a command's own options), then `overrides`.
+
+    Args:
+        cls: A dataclass whose fields are plain values or tuples of them.
+        path: A TOML file of its fields. None reads no file.
+        overrides: Texts of the form `field=value`.
+        given: Values by field; those that are None count as not given.
+
+    Raises:
+        ConfigError: A field is unknown, or a value does not fit its type.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values |= _read_toml(path)
+    values |= {k: v for k, v in (given or {}).items() if v is not None}
+    values |= _parse_overrides(overrides)
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - known):
+        raise ConfigError(
+            f"unknown setting: {', '.join(unknown)}; "
+            f"{cls.__name__} knows {', '.join(sorted(known))}"
+        )
+    return cls(**{name: _convert(name, hints[name], v) for name, v in values.items()})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such config file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not readable as TOML ({error})") from error
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"--set takes field=value, got '{text}'")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _convert(name: str, hint: Any, value: Any) -> Any:
+    """Fit a value from TOML or from text to a field's type."""
+    for option in _options(hint):
+        try:
+            return _fit(option, value)
+        except (KeyError, TypeError, ValueError):
+            continue
+    wanted = getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+    raise ConfigError(f"{name} must be {wanted}, got '{value}'")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def _fit(hint: Any, value: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise ValueError(value)
+    if origin is tuple:
+        parts = value.split(",") if isinstance(value, str) else list(value)
+        inner = typing.get_args(hint)
+        kinds = (
+            [inner[0]] * len(parts) if len(inner) == 2 and inner[1] is ... else inner
+        )
+        return tuple(_fit(kind, part) for kind, part in zip(kinds, parts, strict=True))
+    if hint is type(None):
+        if value is None or value in ("none", "None", ""):
+            return None
+        raise ValueError(value)
+    return _fit_plain(hint, value)
+
+
+def _fit_plain(hint: Any, value: Any) -> Any:
+    if hint is bool:
+        return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
+    if hint is int and isinstance(value, float | bool):
+        raise TypeError(value)
+    if hint in (int, float, str, Path):
+        return hint(value)
+    if isinstance(value, hint):
+        return value
+    raise TypeError(value)

@@ -1,0 +1,34 @@
+"""What long work tells about itself; silent unless a front end listens."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Task:
+    """One piece of long work. This one tells nobody."""
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Say that `n` more units are done.
+
+        Args:
+            n: Units done since the last call.
+            note: A few words shown behind the bar, such as a metric.
+        """
+
+
+class Progress:
+    """A listener to long work. The base class is silent."""
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        """Open a task for the length of a block.
+
+        Args:
+            name: What is being done, in two or three words.
+            total: How many units there are; None where nobody knows.
+        """
+        del name, total
+        yield Task()
+
+    def say(self, text: str) -> None:
+        """Pass on one line for the user."""

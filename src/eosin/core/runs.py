@@ -1,0 +1,230 @@
+"""The record that every command leaves beside what it wrote: `run.json`."""
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from eosin.core.errors import RunError
+from eosin.core.failures import SlideFailure
+from eosin.core.files import read_json, write_json
+
+RUN_FORMAT = 1
+_FILE = "run.json"
+_PACKAGES = ("eosin", "numpy", "keras", "torch", "onnxruntime", "openslide-python")
+
+
+@dataclass
+class RunRecord:
+    """One command's work in one folder, while it goes on.
+
+    Attributes:
+        folder: Where the command writes.
+        command: The command's name, such as `tile`.
+        settings: What the work depends on, as JSON can write it.
+        inputs: Hash of each input, by a name that the user knows.
+        seed: The seed of all randomness; None where there is none.
+        is_done: True where the same work was finished here before, with no slide
+            given up on; `reopen` takes it up again.
+        failures: Slides that were given up on, in the order they failed.
+        notes: Anything the command adds to its record.
+    """
+
+    folder: Path
+    command: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    seed: int | None
+    is_done: bool = False
+    failures: list[SlideFailure] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+    _seconds_before: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def reopen(self) -> None:
+        """Take finished work up again, because an input has changed."""
+        if self.is_done:
+            self.is_done = False
+            self.failures.clear()
+            self.save("running")
+
+    def save(self, status: str) -> None:
+        """Write `run.json`.
+
+        Args:
+            status: `running`, `done`, `incomplete` (slides were given up on),
+                `failed` or `interrupted`.
+        """
+        write_json(
+            self.folder / _FILE,
+            {
+                "format": RUN_FORMAT,
+                "command": self.command,
+                "status": status,
+                "settings": self.settings,
+                "inputs": self.inputs,
+                "seed": self.seed,
+                "wall_seconds": round(self.wall_seconds, 3),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": _find_versions(),
+                "failures": [asdict(failure) for failure in self.failures],
+                "notes": self.notes,
+            },
+        )
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds worked so far, those before an interruption included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+
+@contextmanager
+def open_run(
+    folder: Path,
+    command: str,
+    *,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    overwrite: bool = False,
+    outputs: Sequence[str] = (),
+) -> Iterator[RunRecord]:
+    """Record one command's work in `folder` for the length of a block.
+
+    The same settings and inputs as recorded there mean that the work is
+    finished (`is_done`) or to be resumed. Others stop the command, unless
+    `overwrite` allows to remove what it wrote.
+
+    Args:
+        folder: Where the command writes; made when missing.
+        command: The command's name.
+        settings: What the work depends on, as JSON can write it.
+        inputs: Hash of each input file.
+        seed: The seed of all randomness.
+        overwrite: Start anew where other settings were used before.
+        outputs: Glob patterns, relative to `folder`, of what the command
+            writes; only these are ever removed.
+
+    Raises:
+        RunError: The folder holds other work, or cannot be written.
+    """
+    folder = Path(folder)
+    record = RunRecord(folder, command, dict(settings), dict(inputs or {}), seed)
+    older = _read_older(folder, overwrite=overwrite)
+    if older is not None:
+        differences = _find_differences(older, record)
+        if differences and not overwrite:
+            raise RunError(
+                f"{folder}: holds the result of other settings ("
+                + "; ".join(differences)
+                + "); add --overwrite to replace it, or choose another folder"
+            )
+        if overwrite:
+            _remove_outputs(folder, outputs)
+        else:
+            record.is_done = older.get("status") == "done"
+            record._seconds_before = float(older.get("wall_seconds", 0.0))
+    if record.is_done and older is not None:
+        record.notes = dict(older.get("notes", {}))
+    else:
+        record.save("running")
+        _remove_leftovers(folder)
+    status = "failed"
+    try:
+        yield record
+        status = "incomplete" if record.failures else "done"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        if not record.is_done:
+            record.save(status)
+
+
+def _read_older(folder: Path, *, overwrite: bool) -> dict[str, Any] | None:
+    """Read the record that an earlier command left, if any."""
+    path = folder / _FILE
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; name a folder to write to")
+    if not path.exists():
+        return None
+    older = read_json(path)
+    if not isinstance(older, dict) or older.get("format") != RUN_FORMAT:
+        if overwrite:
+            return {}
+        raise RunError(
+            f"{path}: was written by another version of eosin (record format "
+            f"{older.get('format') if isinstance(older, dict) else 'unknown'}, this "
+            f"version reads {RUN_FORMAT}); add --overwrite or choose another folder"
+        )
+    return older
+
+
+def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:
+    """Name what differs between a record and the work to be done, in words."""
+    if older.get("command") != record.command:
+        return [f"it was written by '{older.get('command')}', not '{record.command}'"]
+    now: dict[str, Any] = {**record.settings, "seed": record.seed}
+    then: dict[str, Any] = {**older.get("settings", {}), "seed": older.get("seed")}
+    differences = [
+        f"{name} was {_shorten(then.get(name))}, is {_shorten(now.get(name))}"
+        for name in sorted(now.keys() | then.keys())
+        if _plain(now.get(name)) != _plain(then.get(name))
+    ]
+    inputs_then = older.get("inputs", {})
+    differences += [
+        f"input {name} changed"
+        for name in sorted(record.inputs.keys() | inputs_then.keys())
+        if record.inputs.get(name) != inputs_then.get(name)
+    ]
+    return differences
+
+
+def _plain(value: Any) -> Any:
+    """Make tuples and lists alike, as JSON does."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return value
+
+
+def _shorten(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _remove_outputs(folder: Path, outputs: Sequence[str]) -> None:
+    for pattern in outputs:
+        for path in sorted(folder.glob(pattern), reverse=True):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a run that was killed while writing."""
+    for path in folder.rglob(".*.part*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _find_versions() -> dict[str, str]:
+    """Collect the versions that a result depends on, without importing them."""
+    versions = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,173 @@
+"""Plain images, and TIFF files that OpenSlide does not open, read like slides."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError, fromstring
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from eosin.core import Box, SlideError
+from eosin.slides.openslide_reader import flatten_onto_white
+from eosin.slides.resolution import Resolution, resolve_mpp
+from eosin.slides.slide import Level, Slide
+
+# Such images are held decoded in memory: 600 Mpx are 1.8 GB.
+_MAX_PIXELS = 600_000_000
+
+_TIFF_SUFFIXES = {".tif", ".tiff"}
+_UNITS_UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
+_RESOLUTION_UNITS_UM = {2: 25_400.0, 3: 10_000.0}
+
+
+class ImageSlide(Slide):
+    """An image without a vendor's format: PNG, JPEG, plain TIFF, OME-TIFF.
+
+    Its levels are held decoded in memory, so it is for cores, regions and
+    thumbnails rather than for whole slides.
+
+    Args:
+        path: The file.
+        mpp: Micrometres per level-0 pixel. None takes what the file says.
+
+    Raises:
+        SlideError: The file is no image that can be read, or over 600 Mpx.
+    """
+
+    reader = "image"
+    native_tile_px = None
+
+    def __init__(self, path: Path, *, mpp: float | None = None) -> None:
+        self.path = Path(path)
+        is_tiff = self.path.suffix.lower() in _TIFF_SUFFIXES
+        images, self.vendor, self.resolution = (
+            _read_tiff(self.path, mpp) if is_tiff else _read_plain(self.path, mpp)
+        )
+        self._images: list[npt.NDArray[np.uint8]] | None = images
+        height, width = images[0].shape[:2]
+        self.levels = tuple(
+            Level(image.shape[1], image.shape[0], width / image.shape[1])
+            for image in images
+        )
+        self.bounds = Box(0, 0, width, height)
+        self.properties: Mapping[str, str] = {}
+
+    def close(self) -> None:  # noqa: D102 - as Slide says
+        self._images = None
+
+    def _read_level(
+        self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
+    ) -> npt.NDArray[np.uint8]:
+        if self._images is None:
+            raise SlideError(f"{self.path.name}: the slide was closed")
+        image = self._images[level]
+        downsample = self.levels[level].downsample
+        left, top = math.floor(x_px0 / downsample), math.floor(y_px0 / downsample)
+        out = np.full((height_px, width_px, 3), 255, np.uint8)
+        height, width = image.shape[:2]
+        x0, x1 = max(left, 0), min(left + width_px, width)
+        y0, y1 = max(top, 0), min(top + height_px, height)
+        if x0 < x1 and y0 < y1:
+            out[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+        return out
+
+
+def _read_plain(
+    path: Path, given: float | None
+) -> tuple[list[npt.NDArray[np.uint8]], str, Resolution]:
+    try:
+        with Image.open(path) as image:
+            _check_size(path, image.width, image.height)
+            kind = (image.format or "image").lower()
+            pixels = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+            array = np.asarray(pixels, np.uint8)
+    except Image.DecompressionBombError as error:
+        raise SlideError(f"{path.name}: {error}") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise _unreadable(path, error) from error
+    array = flatten_onto_white(array) if array.shape[2] == 4 else array
+    return [array], kind, resolve_mpp(given=given)
+
+
+def _read_tiff(
+    path: Path, given: float | None
+) -> tuple[list[npt.NDArray[np.uint8]], str, Resolution]:
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            page: Any = series.pages[0]
+            _check_size(path, page.imagewidth, page.imagelength)
+            images = [
+                _as_rgb(path, level.asarray(), level.axes) for level in series.levels
+            ]
+            vendor = "ome-tiff" if file.is_ome else "tiff"
+            ome_mpp = _read_ome_mpp(file.ome_metadata) if file.is_ome else None
+            tag_mpp = _read_tag_mpp(page)
+    except SlideError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    return images, vendor, resolve_mpp(given=given, vendor=ome_mpp, tiff=tag_mpp)
+
+
+def _as_rgb(path: Path, array: npt.NDArray[Any], axes: str) -> npt.NDArray[np.uint8]:
+    """Bring a TIFF level's axes and type to `(height, width, 3)` uint8."""
+    if axes in ("SYX", "CYX") and array.shape[0] in (3, 4):
+        array = np.moveaxis(array, 0, -1)
+    elif axes == "YX":
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] not in (3, 4):
+        raise SlideError(
+            f"{path.name}: a colour image is needed, this one has axes {axes} of shape "
+            f"{array.shape}; fluorescence and stacks cannot be read"
+        )
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise SlideError(
+            f"{path.name}: pixels must be 8 or 16 bit, these are {array.dtype}"
+        )
+    if array.shape[2] == 4:
+        return flatten_onto_white(np.ascontiguousarray(array))
+    return np.ascontiguousarray(array)
+
+
+def _read_ome_mpp(xml: str | None) -> float | None:
+    """Read `PhysicalSizeX` of the first image of an OME header."""
+    try:
+        pixels = fromstring(xml or "").find(".//{*}Pixels")
+    except ParseError:
+        return None
+    if pixels is None or "PhysicalSizeX" not in pixels.attrib:
+        return None
+    unit = _UNITS_UM.get(pixels.get("PhysicalSizeXUnit", "µm"))
+    return float(pixels.attrib["PhysicalSizeX"]) * unit if unit else None
+
+
+def _read_tag_mpp(page: Any) -> float | None:
+    """Read the TIFF resolution tags as micrometres per pixel."""
+    unit = page.tags.get("ResolutionUnit")
+    resolution = page.tags.get("XResolution")
+    scale = _RESOLUTION_UNITS_UM.get(int(unit.value)) if unit else None
+    if scale is None or resolution is None or resolution.value[0] == 0:
+        return None
+    return float(scale * resolution.value[1] / resolution.value[0])
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > _MAX_PIXELS:
+        raise SlideError(
+            f"{path.name}: {width} x {height} px is too large for a plain image (at "
+            f"most {_MAX_PIXELS // 1_000_000} Mpx); convert it to a pyramidal TIFF"
+        )
+
+
+def _unreadable(path: Path, error: Exception) -> SlideError:
+    return SlideError(
+        f"{path.name}: neither a whole-slide file nor an image that can be read "
+        f"({type(error).__name__}: {error})"
+    )

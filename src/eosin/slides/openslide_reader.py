@@ -1,0 +1,155 @@
+"""Slides read through OpenSlide: every vendor's format, one region at a time."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import openslide
+
+from eosin.core import Box, SlideError
+from eosin.slides.resolution import Resolution, resolve_mpp
+from eosin.slides.slide import Level, Slide
+
+# OpenSlide's default of 32 MB thrashes when a row of a wide slide is read in
+# tiles; 64 MB hold a row of 256 tiles of 256 px.
+_CACHE_BYTES = 64 << 20
+
+_MICROMETRES_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
+
+
+class OpenSlideSlide(Slide):
+    """A whole-slide file that OpenSlide opens.
+
+    Args:
+        path: The file.
+        mpp: Micrometres per level-0 pixel, where the file's own is missing or
+            wrong. None takes the file's.
+
+    Raises:
+        SlideError: OpenSlide cannot open the file, or it is damaged.
+    """
+
+    reader = "openslide"
+
+    def __init__(self, path: Path, *, mpp: float | None = None) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        try:
+            self._handle: openslide.OpenSlide | None = openslide.OpenSlide(path)
+        except (openslide.OpenSlideError, OSError) as error:
+            raise SlideError(
+                f"{self.path.name}: OpenSlide cannot open it ({error}); the file is "
+                "damaged, cut short, or not a slide"
+            ) from error
+        handle = self._handle
+        handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+        self.properties: Mapping[str, str] = dict(handle.properties)
+        self.vendor = self.properties.get("openslide.vendor", "unknown")
+        self.levels = tuple(
+            Level(width, height, downsample)
+            for (width, height), downsample in zip(
+                handle.level_dimensions, handle.level_downsamples, strict=True
+            )
+        )
+        self.resolution = _find_resolution(self.properties, mpp)
+        self.bounds = self._find_bounds()
+        self.native_tile_px = self._find_native_tile()
+
+    @property
+    def associated_images(self) -> Mapping[str, npt.NDArray[np.uint8]]:  # noqa: D102
+        handle = self._require_open()
+        images = {}
+        for name in handle.associated_images:
+            try:
+                image = handle.associated_images[name]
+            except openslide.OpenSlideError as error:
+                raise SlideError(
+                    f"{self.path.name}: its image '{name}' cannot be read ({error}); "
+                    "the file is damaged there"
+                ) from error
+            images[name] = flatten_onto_white(np.asarray(image.convert("RGBA")))
+        return images
+
+    def close(self) -> None:  # noqa: D102
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+    def _read_level(
+        self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
+    ) -> npt.NDArray[np.uint8]:
+        handle = self._require_open()
+        try:
+            image = handle.read_region((x_px0, y_px0), level, (width_px, height_px))
+        except openslide.OpenSlideError as error:
+            raise SlideError(
+                f"{self.path.name}: cannot be read at x={x_px0}, y={y_px0}, level "
+                f"{level} ({error}); the file is damaged there"
+            ) from error
+        return flatten_onto_white(np.asarray(image))
+
+    def _require_open(self) -> openslide.OpenSlide:
+        if self._handle is None:
+            raise SlideError(f"{self.path.name}: the slide was closed")
+        return self._handle
+
+    def _find_bounds(self) -> Box:
+        width, height = self.dimensions
+        values = [
+            self.properties.get(f"openslide.bounds-{name}")
+            for name in ("x", "y", "width", "height")
+        ]
+        if any(value is None for value in values):
+            return Box(0, 0, width, height)
+        x, y, bounds_width, bounds_height = (int(value or 0) for value in values)
+        return Box(x, y, bounds_width, bounds_height)
+
+    def _find_native_tile(self) -> tuple[int, int] | None:
+        width = self.properties.get("openslide.level[0].tile-width")
+        height = self.properties.get("openslide.level[0].tile-height")
+        return (int(width), int(height)) if width and height else None
+
+
+def flatten_onto_white(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Turn `(h, w, 4)` RGBA, not premultiplied, into RGB on white."""
+    rgb = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
+    alpha = rgba[..., 3]
+    if alpha.min(initial=255) < 255:
+        share = alpha[..., None].astype(np.float32) / 255
+        rgb = np.rint(rgb * share + 255 * (1 - share)).astype(np.uint8)
+    return rgb
+
+
+def _find_resolution(properties: Mapping[str, str], given: float | None) -> Resolution:
+    """Collect what the file says of its resolution."""
+    vendor_is_tiff = properties.get("openslide.vendor") == "generic-tiff"
+    own = _mean_of(properties, "openslide.mpp-x", "openslide.mpp-y")
+    tiff = None
+    unit = _MICROMETRES_PER_UNIT.get(properties.get("tiff.ResolutionUnit", ""))
+    pixels_per_unit = _mean_of(properties, "tiff.XResolution", "tiff.YResolution")
+    if unit and pixels_per_unit:
+        tiff = unit / pixels_per_unit
+    return resolve_mpp(
+        given=given,
+        # For generic TIFF OpenSlide's mpp is the resolution tag under another name.
+        vendor=None if vendor_is_tiff else own,
+        tiff=tiff,
+        objective_power=_number(properties.get("openslide.objective-power")),
+    )
+
+
+def _mean_of(properties: Mapping[str, str], *names: str) -> float | None:
+    values = [_number(properties.get(name)) for name in names]
+    known = [value for value in values if value]
+    return sum(known) / len(known) if known else None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

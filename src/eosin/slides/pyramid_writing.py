@@ -1,0 +1,75 @@
+"""Writing an array as a tiled pyramidal TIFF."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy.typing as npt
+import tifffile
+
+from eosin.core import atomic_path
+
+_SMALLEST_LEVEL_PX = 256
+
+
+def write_pyramid(
+    path: Path,
+    image: npt.NDArray[Any],
+    *,
+    mpp: float,
+    tile_px: int = 256,
+    downsample: int | None = 2,
+    compression: Literal["jpeg", "deflate", "zlib"] = "jpeg",
+    quality: int = 90,
+    description: str = "",
+) -> None:
+    """Write an image as a tiled TIFF with its pyramid, whole or not at all.
+
+    Reduced levels are stored the way generic TIFF readers expect (one page each,
+    marked as reduced), so OpenSlide, QuPath and libvips all open the result.
+
+    Args:
+        path: Where to write; its folder is made when missing.
+        image: `(height, width, 3)` uint8, or `(height, width)` of any type.
+        mpp: Micrometres per pixel, written as TIFF resolution.
+        tile_px: Side of the file's own tiles, a multiple of 16.
+        downsample: Factor from one level to the next; None writes one level only.
+        compression: JPEG for colour; deflate for values that must stay exact.
+        quality: JPEG quality, 1 to 100.
+        description: Text for the ImageDescription tag (ASCII).
+    """
+    colour = image.ndim == 3
+    options: dict[str, Any] = {
+        "tile": (tile_px, tile_px),
+        "photometric": "rgb" if colour else "minisblack",
+        "compression": compression,
+        "metadata": None,
+    }
+    if compression == "jpeg":
+        options["compressionargs"] = {"level": quality}
+    with (
+        atomic_path(path) as temporary,
+        tifffile.TiffWriter(temporary, bigtiff=image.nbytes > 1 << 31) as file,
+    ):
+        for index, level in enumerate(_iter_levels(image, downsample)):
+            pixels_per_cm = 10_000 / (mpp * (downsample or 1) ** index)
+            file.write(
+                level,
+                subfiletype=1 if index else 0,
+                resolution=(pixels_per_cm, pixels_per_cm),
+                resolutionunit="CENTIMETER",
+                description=description if index == 0 else None,
+                **options,
+            )
+
+
+def _iter_levels(
+    image: npt.NDArray[Any], downsample: int | None
+) -> Iterator[npt.NDArray[Any]]:
+    yield image
+    while downsample and max(image.shape[:2]) > _SMALLEST_LEVEL_PX:
+        height = max(1, image.shape[0] // downsample)
+        width = max(1, image.shape[1] // downsample)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        yield image

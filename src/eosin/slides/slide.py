@@ -1,0 +1,292 @@
+"""The one face of everything that can be read like a slide."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from eosin.core import Box, SlideError
+from eosin.slides.resolution import Resolution
+
+# A level or a request within this share of another resolution counts as the same:
+# vendors round their mpp, and resampling by 1 % costs sharpness for nothing.
+SAME_RESOLUTION = 0.01
+
+# Pixels read at once where a large area is shrunk: 16 Mpx are 48 MB.
+_BAND_PIXELS = 16_000_000
+
+
+@dataclass(frozen=True)
+class Level:
+    """One image of a slide's pyramid.
+
+    Attributes:
+        width_px: Width in its own pixels.
+        height_px: Height in its own pixels.
+        downsample: Level-0 pixels per own pixel, 1.0 for level 0.
+    """
+
+    width_px: int
+    height_px: int
+    downsample: float
+
+
+class Slide(ABC):
+    """A scanned slide, or a plain image read as one.
+
+    Places are in the level-0 frame (see `eosin.core.geometry`). Pixels outside
+    the scan and transparent ones are white. Reading is safe from many threads.
+
+    Attributes:
+        path: The file.
+        levels: The pyramid, finest first.
+        resolution: Micrometres per level-0 pixel and where that came from.
+        vendor: The scanner's maker as the file says, or the file's kind.
+        reader: Which reader serves the pixels, such as `openslide`.
+        bounds: The scanned part of the level-0 frame; all of it where the file
+            does not say.
+        native_tile_px: (width, height) of the file's own level-0 tiles; None
+            where it has none.
+        properties: Everything the file says, as text.
+    """
+
+    path: Path
+    levels: tuple[Level, ...]
+    resolution: Resolution
+    vendor: str
+    reader: str
+    bounds: Box
+    native_tile_px: tuple[int, int] | None
+    properties: Mapping[str, str]
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """(width, height) of level 0 in pixels."""
+        return self.levels[0].width_px, self.levels[0].height_px
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per level-0 pixel; None where nothing says it."""
+        return self.resolution.mpp
+
+    @property
+    def mpp_source(self) -> str:
+        """Where the mpp came from, in a word or two."""
+        return self.resolution.source
+
+    def require_mpp(self) -> float:
+        """Return the mpp.
+
+        Raises:
+            SlideError: The slide has none.
+        """
+        if self.resolution.mpp is None:
+            raise SlideError(
+                f"{self.path.name}: the resolution must be known, and the file does "
+                "not say it; give it as a column 'mpp' in the slide table, or with "
+                "--slide-mpp (20x is about 0.5, 40x about 0.25)"
+            )
+        return self.resolution.mpp
+
+    def read(
+        self,
+        x_px0: int,
+        y_px0: int,
+        width_px: int,
+        height_px: int,
+        *,
+        level: int | None = None,
+        mpp: float | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Read a region.
+
+        Args:
+            x_px0: Left edge in the level-0 frame; may lie outside the slide.
+            y_px0: Top edge in the level-0 frame; may lie outside the slide.
+            width_px: Width of the result, in its own pixels.
+            height_px: Height of the result, in its own pixels.
+            level: The level to read as it is. Neither `level` nor `mpp` is level 0.
+            mpp: The resolution to read at, resampled by area from a finer level.
+
+        Returns:
+            `(height_px, width_px, 3)`, RGB, uint8.
+
+        Raises:
+            SlideError: The file is damaged there, has no mpp where one is needed,
+                or is coarser than `mpp` asks.
+            ValueError: Both `level` and `mpp` are given, or a size is below 1.
+        """
+        if level is not None and mpp is not None:
+            raise ValueError("read takes a level or an mpp, not both")
+        if width_px < 1 or height_px < 1:
+            raise ValueError(
+                f"read needs a size of 1 or more, got {width_px} x {height_px}"
+            )
+        if mpp is None:
+            return self._read_level(level or 0, x_px0, y_px0, width_px, height_px)
+        factor = self.downsample_at(mpp)
+        out = np.empty((1, height_px, width_px, 3), np.uint8)
+        box = [x_px0, y_px0, round(width_px * factor), round(height_px * factor)]
+        self.read_tiles(np.array([box], np.int64), out)
+        return np.asarray(out[0])
+
+    def read_tiles(
+        self, boxes: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
+    ) -> None:
+        """Read many regions of one result size into a given array.
+
+        Each box is read from the coarsest level that is at least as fine as the
+        result, and shrunk to it by area. A box smaller than the result is
+        enlarged only by the 10 % that `downsample_at` allows.
+
+        Args:
+            boxes: `(tiles, 4)`, x, y, width and height in the level-0 frame.
+            out: `(tiles, height, width, 3)`, uint8, filled with RGB.
+
+        Raises:
+            SlideError: The file is damaged in one of the boxes.
+            ValueError: The shapes do not fit together.
+        """
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(out):
+            raise ValueError(
+                f"read_tiles needs boxes (tiles, 4) and out (tiles, height, width, 3), "
+                f"got {boxes.shape} and {out.shape}"
+            )
+        for (x_px0, y_px0, width_px0, height_px0), target in zip(
+            boxes.tolist(), out, strict=True
+        ):
+            target[:] = self._read_box(
+                x_px0, y_px0, width_px0, height_px0, target.shape[1], target.shape[0]
+            )
+
+    def downsample_at(self, mpp: float) -> float:
+        """Return the level-0 pixels per pixel at a resolution.
+
+        A slide up to 10 % coarser than asked is read as it is (factor 1).
+
+        Raises:
+            SlideError: The slide has no mpp, or is coarser than that.
+        """
+        own = self.require_mpp()
+        factor = mpp / own
+        if abs(factor - 1) < SAME_RESOLUTION or 1 / 1.1 - 1e-9 <= factor < 1:
+            return 1.0
+        if factor < 1:
+            raise SlideError(
+                f"{self.path.name}: {mpp:g} mpp needs a finer slide; the finest level "
+                f"has {own:g} mpp; ask for mpp >= {own:g}"
+            )
+        return factor
+
+    def read_image(
+        self, mpp: float | None = None, *, downsample: float | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Read the whole slide small, in bands, so that memory stays bounded.
+
+        Args:
+            mpp: The resolution wanted.
+            downsample: Or the factor to level 0, at least 1.
+
+        Returns:
+            `(height, width, 3)`, RGB, uint8; sizes are rounded up, and what lies
+            beyond the slide's edge is white.
+        """
+        factor = downsample if downsample is not None else self.downsample_at(mpp or 0)
+        width_px0, height_px0 = self.dimensions
+        width = math.ceil(width_px0 / factor)
+        height = math.ceil(height_px0 / factor)
+        image = np.empty((height, width, 3), np.uint8)
+        level = self.levels[self._find_level(factor)]
+        shrink = factor / level.downsample
+        block = max(1, int(math.sqrt(_BAND_PIXELS) / shrink))
+        for top in range(0, height, block):
+            for left in range(0, width, block):
+                rows = min(block, height - top)
+                columns = min(block, width - left)
+                image[top : top + rows, left : left + columns] = self._read_box(
+                    left * factor,
+                    top * factor,
+                    columns * factor,
+                    rows * factor,
+                    columns,
+                    rows,
+                )
+        return image
+
+    def thumbnail(self, max_px: int) -> npt.NDArray[np.uint8]:
+        """Read the whole slide so that its longer side has at most `max_px` pixels."""
+        if max_px < 1:
+            raise ValueError(f"a thumbnail needs 1 pixel or more, got {max_px}")
+        return self.read_image(downsample=max(1.0, max(self.dimensions) / max_px))
+
+    @property
+    def associated_images(self) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Images beside the pyramid (label, macro, thumbnail), RGB, by name."""
+        return {}
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file; reading afterwards raises `SlideError`."""
+
+    @abstractmethod
+    def _read_level(
+        self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
+    ) -> npt.NDArray[np.uint8]:
+        """Read from one level as it is, white outside the scan."""
+
+    def _find_level(self, factor: float) -> int:
+        """Find the coarsest level that is at least as fine as `factor`."""
+        best = 0
+        for index, level in enumerate(self.levels):
+            if level.downsample <= factor * (1 + SAME_RESOLUTION):
+                best = index
+        return best
+
+    def _read_box(
+        self,
+        x_px0: float,
+        y_px0: float,
+        width_px0: float,
+        height_px0: float,
+        width_px: int,
+        height_px: int,
+    ) -> npt.NDArray[np.uint8]:
+        """Read one level-0 box and shrink it to `width_px` x `height_px`."""
+        factor = min(width_px0 / width_px, height_px0 / height_px)
+        index = self._find_level(factor)
+        own = self.levels[index].downsample
+        source_width = max(1, round(width_px0 / own))
+        source_height = max(1, round(height_px0 / own))
+        # A rounded downsample (4.0004) must not cost a resampling of one pixel.
+        if abs(source_width - width_px) <= 1 and abs(source_height - height_px) <= 1:
+            source_width, source_height = width_px, height_px
+        pixels = self._read_level(
+            index, round(x_px0), round(y_px0), source_width, source_height
+        )
+        if (source_width, source_height) == (width_px, height_px):
+            return pixels
+        shrinks = source_width >= width_px and source_height >= height_px
+        resized = cv2.resize(
+            pixels,
+            (width_px, height_px),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        )
+        return np.asarray(resized, np.uint8)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
