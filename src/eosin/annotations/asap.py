@@ -1,0 +1,53 @@
+"""ASAP's XML, as CAMELYON's lesions are published."""
+
+import re
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from eosin.annotations.regions import Annotations, RegionBuilder
+from eosin.annotations.shapes import (
+    make_box,
+    make_polygon,
+    parse_number,
+    read_corners,
+)
+
+# A spline is taken by its control points, as ASAP's own masks do.
+_AREA_TYPES = {"polygon", "spline", "rectangle"}
+_DEFAULT_NAME = re.compile(r"Annotation \d+")
+
+
+def read_asap(path: Path, root: Element) -> Annotations:
+    """Read all annotations below `ASAP_Annotations`.
+
+    A region's class is its group. One without a group is called by its own name,
+    unless that is ASAP's `Annotation 3`.
+
+    Raises:
+        AnnotationError: A coordinate is no number.
+    """
+    builder = RegionBuilder(path, "asap")
+    for index, annotation in enumerate(root.iter("Annotation"), start=1):
+        kind = (annotation.get("Type") or "").lower()
+        if kind not in _AREA_TYPES:
+            builder.ignore(kind or "shape of no type")
+            continue
+        where = f"{path}: annotation {index}"
+        order = [
+            (parse_number(point.get("Order", "0"), f"{where}: Order"), point)
+            for point in annotation.iter("Coordinate")
+        ]
+        order.sort(key=lambda pair: pair[0])
+        points = read_corners([point for _, point in order], where)
+        is_diagonal = kind == "rectangle" and len(points) == 2
+        geometry = make_box(points) if is_diagonal else make_polygon(points)
+        builder.add_geometry(_find_class(annotation), geometry)
+    return builder.build()
+
+
+def _find_class(annotation: Element) -> str | None:
+    group = annotation.get("PartOfGroup") or ""
+    if group and group != "None":
+        return group
+    name = annotation.get("Name") or ""
+    return None if _DEFAULT_NAME.fullmatch(name) else name

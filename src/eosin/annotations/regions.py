@@ -1,0 +1,312 @@
+"""Named regions of a slide, and how their names become a study's classes."""
+
+import difflib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import shapely
+from shapely import STRtree
+from shapely.geometry.base import BaseGeometry
+
+from eosin.annotations.shapes import (
+    Area,
+    keep_area,
+    make_polygon,
+    parse_number,
+    repair_area,
+)
+from eosin.core import ConfigError
+
+__all__ = [
+    "EXCLUDE",
+    "UNCLASSIFIED",
+    "Annotations",
+    "Area",
+    "ClassMap",
+    "Layer",
+    "MappedAnnotations",
+    "Region",
+    "RegionBuilder",
+    "keep_area",
+]
+
+# What a region is called that the file gives no class. `--classes` may name it.
+UNCLASSIFIED = "Unclassified"
+
+# The reserved class of areas that nothing is learnt from, and its usual names:
+# CAMELYON's third group, and QuPath's ignored classes, which end in a star.
+EXCLUDE = "exclude"
+_EXCLUDE_NAMES = ("_2", "exclusion", "exclude", "ignore", "ignore*")
+
+_NEGATIVE_NAMES = {"normal", "benign", "negative", "non-tumor", "non-tumour"}
+
+
+@dataclass(frozen=True)
+class Region:
+    """One outlined area.
+
+    Attributes:
+        class_name: Its class as the file spells it, `UNCLASSIFIED` without one.
+        geometry: A valid area in level-0 pixels of the full frame.
+        is_hole: Whether it is cut out of its class instead of added.
+    """
+
+    class_name: str
+    geometry: Area
+    is_hole: bool = False
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Everything that an annotation file says about areas.
+
+    Attributes:
+        regions: The areas, in the file's order.
+        n_repaired: Outlines that were invalid, and were repaired.
+        ignored: What the file holds beside areas, with how many of each.
+        format: The file's format.
+        source: The file.
+    """
+
+    regions: tuple[Region, ...]
+    n_repaired: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    format: str = ""
+    source: Path = Path()
+
+
+@dataclass
+class Layer:
+    """Shapes of one class in a format that draws holes as shapes of their own."""
+
+    class_name: str
+    areas: list[BaseGeometry] = field(default_factory=list)
+    holes: list[BaseGeometry] = field(default_factory=list)
+
+
+class RegionBuilder:
+    """Gathers regions while a file is read: repairs, cuts holes, counts the rest.
+
+    Args:
+        path: The file.
+        format_name: Its format.
+    """
+
+    def __init__(self, path: Path, format_name: str) -> None:
+        self._path = path
+        self._format = format_name
+        self._regions: list[Region] = []
+        self._n_repaired = 0
+        self._ignored: Counter[str] = Counter()
+
+    def build(self) -> Annotations:
+        """Return what was gathered."""
+        return Annotations(
+            tuple(self._regions),
+            self._n_repaired,
+            dict(self._ignored),
+            self._format,
+            self._path,
+        )
+
+    def ignore(self, what: str) -> None:
+        """Count something that is no area."""
+        self._ignored[what] += 1
+
+    def add_outline(
+        self, class_name: str | None, corners: Iterable[tuple[Any, Any]]
+    ) -> None:
+        """Take a region by its corners in level-0 pixels.
+
+        Raises:
+            AnnotationError: A coordinate is no finite number.
+        """
+        where = f"{self._path}: corner of '{class_name}'"
+        ring = [(parse_number(x, where), parse_number(y, where)) for x, y in corners]
+        self.add_geometry(class_name, make_polygon(ring))
+
+    def add_geometry(self, class_name: str | None, geometry: BaseGeometry) -> None:
+        """Take one region, repaired if it must be; count it if it is empty."""
+        area = self._repair(geometry)
+        if not area.is_empty:
+            self._append(class_name, area)
+
+    def add_layers(self, layers: Sequence[Layer]) -> None:
+        """Take layers whose holes are still shapes of their own, and cut them out.
+
+        A hole is cut out of every region of its layer that it overlaps, but for
+        those that lie wholly within it: they are islands, drawn back in. Where
+        it meets nothing in its own layer it is cut out of the other layers, as
+        some people keep all their holes in one.
+        """
+        owned = [(layer, self._repair(s)) for layer in layers for s in layer.areas]
+        owned = [(layer, area) for layer, area in owned if not area.is_empty]
+        owners, areas = [o for o, _ in owned], [area for _, area in owned]
+        cuts: dict[int, list[Area]] = {}
+        tree = STRtree(areas)
+        for layer in layers:
+            for hole in map(self._repair, layer.holes):
+                if hole.is_empty:
+                    continue
+                touched = _find_cut_areas(tree, areas, hole)
+                own = [index for index in touched if owners[index] is layer]
+                for index in own or touched:
+                    cuts.setdefault(index, []).append(hole)
+                if not touched:
+                    self.ignore("hole outside every region")
+        for index, (layer, area) in enumerate(owned):
+            rest = keep_area(area.difference(shapely.union_all(cuts.get(index, []))))
+            if rest.is_empty:
+                self.ignore("region cut away by its holes")
+            else:
+                self._append(layer.class_name, rest)
+
+    def _repair(self, geometry: BaseGeometry) -> Area:
+        area, was_repaired = repair_area(geometry)
+        if area.is_empty:
+            self.ignore("empty")
+        else:
+            self._n_repaired += was_repaired
+        return area
+
+    def _append(self, class_name: str | None, area: Area) -> None:
+        # JSON may give a number as a name.
+        name = " ".join(str(class_name or "").split())
+        self._regions.append(Region(name or UNCLASSIFIED, area))
+
+
+def _find_cut_areas(tree: STRtree, areas: Sequence[Area], hole: Area) -> list[int]:
+    """Return the indices of the areas that a hole takes something from."""
+    return sorted(
+        int(index)
+        for index in tree.query(hole, predicate="intersects")
+        if not hole.covers(areas[index]) and hole.intersection(areas[index]).area > 0
+    )
+
+
+@dataclass(frozen=True)
+class MappedAnnotations:
+    """A slide's regions by the study's classes.
+
+    Attributes:
+        areas: The area of every class, empty where it has none, without `exclude`.
+            Overlaps between classes are left as they are.
+        exclude: What nothing is to be learnt from.
+        unknown: Names that no class takes, as spelled, with the number of regions.
+    """
+
+    areas: dict[str, Area]
+    exclude: Area
+    unknown: Counter[str]
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Which names in annotation files belong to which class.
+
+    Attributes:
+        class_names: The classes, the negative one first, so that a class's place
+            is its label.
+        names: The class, or `exclude`, of each name in files, by its folded name.
+    """
+
+    class_names: tuple[str, ...]
+    names: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Self:
+        """Read `--classes`, such as `tumor=Tumor,metastasis` and `normal=Normal`.
+
+        A class is also found under its own name. Case and extra spaces do not
+        matter. The negative class is the one called normal, benign, negative or
+        non-tumor, else the last.
+
+        Raises:
+            ConfigError: An entry is empty, a class or a name stands twice, or
+                there are fewer than two classes.
+        """
+        classes: dict[str, list[str]] = {}
+        for text in texts:
+            class_name, _, names = text.partition("=")
+            class_name = " ".join(class_name.split())
+            if not class_name or _fold(class_name) in map(_fold, classes):
+                raise ConfigError(
+                    f"classes: each entry needs a class name of its own, such as "
+                    f"tumor=Tumor,metastasis; got '{text}'"
+                )
+            classes[class_name] = [name for name in names.split(",") if name.strip()]
+        excluded = next((name for name in classes if _fold(name) == EXCLUDE), None)
+        exclude_names = classes.pop(excluded) if excluded else list(_EXCLUDE_NAMES)
+        if len(classes) < 2:
+            raise ConfigError(
+                f"classes: needs two classes or more, got {len(classes)}; name the "
+                "negative one too, such as normal=Normal"
+            )
+        taken: dict[str, str] = {}
+        for class_name, file_names in classes.items():
+            for name in file_names:
+                if taken.setdefault(_fold(name), class_name) != class_name:
+                    raise ConfigError(
+                        f"classes: '{name.strip()}' stands under both "
+                        f"{taken[_fold(name)]} and {class_name}; one must give it up"
+                    )
+        # Own names and defaults come last: what somebody wrote goes before them.
+        for class_name in classes:
+            taken.setdefault(_fold(class_name), class_name)
+        for name in (*exclude_names, EXCLUDE):
+            taken.setdefault(_fold(name), EXCLUDE)
+        order = list(classes)
+        negative = next((c for c in order if _fold(c) in _NEGATIVE_NAMES), order[-1])
+        order.remove(negative)
+        return cls((negative, *order), taken)
+
+    @property
+    def negative(self) -> str:
+        """The negative class."""
+        return self.class_names[0]
+
+    def find(self, name: str) -> str | None:
+        """Return the class, or `exclude`, that takes a name; None if none does."""
+        return self.names.get(_fold(name))
+
+    def apply(self, annotations: Annotations) -> MappedAnnotations:
+        """Sort regions into classes and join each class's into one area."""
+        parts: dict[str, list[Area]] = {name: [] for name in self.class_names}
+        parts[EXCLUDE] = []
+        holes: dict[str, list[Area]] = {name: [] for name in parts}
+        unknown: Counter[str] = Counter()
+        for region in annotations.regions:
+            class_name = self.find(region.class_name)
+            if class_name is None:
+                unknown[region.class_name] += 1
+            else:
+                (holes if region.is_hole else parts)[class_name].append(region.geometry)
+        joined = {
+            name: keep_area(
+                shapely.union_all(parts[name]).difference(
+                    shapely.union_all(holes[name])
+                )
+            )
+            for name in parts
+        }
+        exclude = joined.pop(EXCLUDE)
+        areas = {name: keep_area(a.difference(exclude)) for name, a in joined.items()}
+        return MappedAnnotations(areas, exclude, unknown)
+
+    def describe_unknown(self, unknown: Mapping[str, int]) -> tuple[str, ...]:
+        """Say for each name that no class takes what may have been meant."""
+        sentences = []
+        for name, count in sorted(unknown.items()):
+            close = difflib.get_close_matches(_fold(name), self.names, n=1)
+            hint = f"; is {self.names[close[0]]} ('{close[0]}') meant?" if close else ""
+            sentences.append(f"'{name}' ({count} x) belongs to no class{hint}")
+        return tuple(sentences)
+
+
+def _fold(name: str) -> str:
+    """Bring a name to the form in which spellings of it are the same."""
+    return " ".join(unicodedata.normalize("NFC", name).split()).casefold()

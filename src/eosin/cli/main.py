@@ -1,0 +1,80 @@
+"""The command `eosin`: one sub-command per step, errors as one clear line."""
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from eosin import __version__
+from eosin.cli.demo import demo
+#from eosin.cli.doctor import doctor
+from eosin.cli.evaluate import evaluate
+from eosin.cli.options import spread_values
+from eosin.cli.predict import predict
+from eosin.cli.tile import tile
+from eosin.cli.train import train
+#from eosin.cli.validate import validate
+from eosin.core import EosinError
+
+app = typer.Typer(
+    name="eosin",
+    help="From H&E slides to a tumour detector that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (tile, train, evaluate, predict, demo):
+    app.command()(command)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"eosin {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Any command takes --debug, which shows an error's traceback.")
+def _root(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version.",
+    ),
+) -> None:
+    del version
+
+
+def run() -> None:
+    """Run the command line; the process's exit code is 0, 1, 2 or 130."""
+    arguments = sys.argv[1:]
+    is_debug = "--debug" in arguments
+    console = Console(stderr=True)
+    try:
+        words = [word for word in arguments if word != "--debug"]
+        app(spread_values(words), prog_name="eosin")
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. The same command again goes on from here.")
+        sys.stdout.flush()
+        # Worker threads may sit in a long read or a model; every output is moved
+        # into place whole, so the process can end at once.
+        os._exit(130)
+    except EosinError as error:
+        if is_debug:
+            raise
+        console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except Exception as error:
+        if is_debug:
+            raise
+        console.print(
+            f"Error: {type(error).__name__}: {error}\nThis was not foreseen; run the "
+            "command again with --debug and report what it prints.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(1)

@@ -1,0 +1,178 @@
+"""Dividing patients among train, validation and test.
+
+A patient is never divided. Patients are dealt out class by class, so that each
+split gets its share of every class; a patient's class is the commonest positive
+label among their rows, or the negative one.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from eosin.cohorts.table import SPLITS
+from eosin.core import CohortError
+
+DEFAULT_FRACTIONS = (0.6, 0.2, 0.2)
+
+
+def split_patients(
+    table: pd.DataFrame,
+    *,
+    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+    negative: str | None = None,
+    seed: int = 0,
+) -> pd.Series:
+    """Give every row one of train, val and test, by patient.
+
+    Splits that the table gives are kept; a patient with one keeps it for all
+    rows. Every class with three patients or more is in all three splits.
+
+    Args:
+        table: Columns `patient_id` and `label` (None allowed), and `split` if any
+            are given.
+        fractions: Shares of train, val and test; they add up to 1.
+        negative: The label that a patient has only if no row has another.
+        seed: Decides who goes where.
+
+    Returns:
+        The split of each row, with the table's index.
+
+    Raises:
+        CohortError: A patient is given two splits, or a split would be empty.
+        ValueError: The fractions do not add up to 1.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(
+            f"fractions are three shares of train, val and test that add up to 1, got "
+            f"{tuple(fractions)}"
+        )
+    given = _find_given(table)
+    labels = _label_patients(table, negative)
+    rng = np.random.default_rng(seed)
+    chosen: dict[str, str] = dict(given)
+    for label in sorted(set(labels.values())):
+        patients = sorted(p for p, own in labels.items() if own == label)
+        free = [p for p in patients if p not in given]
+        counts = {s: sum(given.get(p) == s for p in patients) for s in SPLITS}
+        wanted = _count_wanted(len(patients), fractions)
+        order = [free[i] for i in rng.permutation(len(free))]
+        # Held-out splits are filled first: a missing class hurts there most.
+        for split in ("test", "val"):
+            n = max(0, wanted[split] - counts[split])
+            chosen.update(dict.fromkeys(order[:n], split))
+            order = order[n:]
+        chosen.update(dict.fromkeys(order, "train"))
+    splits = table["patient_id"].map(chosen)
+    needed = [s for s, share in zip(SPLITS, fractions, strict=True) if share > 0]
+    if empty := [split for split in needed if not (splits == split).any()]:
+        raise CohortError(
+            f"{' and '.join(empty)} would be empty: {len(labels)} patient(s) are too "
+            "few for train, val and test; add patients, or give the splits in the "
+            "slide table"
+        )
+    return splits
+
+
+def fold_patients(
+    table: pd.DataFrame,
+    *,
+    n_folds: int,
+    val_fraction: float = 0.2,
+    negative: str | None = None,
+    seed: int = 0,
+) -> list[pd.Series]:
+    """Make folds in which every patient is in test exactly once.
+
+    Args:
+        table: Columns `patient_id` and `label` (None allowed); a `split` column is
+            not read.
+        n_folds: 2 or more, and no more than there are patients in each class.
+        val_fraction: Share of the patients outside a fold's test that validate.
+        negative: As for `split_patients`.
+        seed: Decides who goes where.
+
+    Returns:
+        For each fold the split of each row, with the table's index.
+
+    Raises:
+        CohortError: A class has fewer patients than folds.
+        ValueError: `n_folds` is below 2.
+    """
+    if n_folds < 2:
+        raise ValueError(f"a cross-validation needs 2 folds or more, got {n_folds}")
+    labels = _label_patients(table, negative)
+    rng = np.random.default_rng(seed)
+    fold_of: dict[str, int] = {}
+    start = 0
+    for label in sorted(set(labels.values())):
+        patients = sorted(p for p, own in labels.items() if own == label)
+        if len(patients) < n_folds:
+            raise CohortError(
+                f"{n_folds} folds need {n_folds} patients or more of each class; "
+                f"'{label or 'no label'}' has {len(patients)}"
+            )
+        # Each class starts where the last one ended, so that folds stay even.
+        for i, index in enumerate(rng.permutation(len(patients))):
+            fold_of[patients[index]] = (start + i) % n_folds
+        start += len(patients)
+    return [
+        _carve_validation(table, labels, fold_of, fold, val_fraction, seed)
+        for fold in range(n_folds)
+    ]
+
+
+def _carve_validation(
+    table: pd.DataFrame,
+    labels: Mapping[str, str],
+    fold_of: Mapping[str, int],
+    fold: int,
+    val_fraction: float,
+    seed: int,
+) -> pd.Series:
+    rng = np.random.default_rng((seed, fold))
+    chosen = {p: "test" if own == fold else "train" for p, own in fold_of.items()}
+    for label in sorted(set(labels.values())):
+        rest = sorted(
+            p for p, s in chosen.items() if s == "train" and labels[p] == label
+        )
+        n = max(1, round(len(rest) * val_fraction)) if len(rest) > 1 else 0
+        for index in rng.permutation(len(rest))[:n]:
+            chosen[rest[index]] = "val"
+    return table["patient_id"].map(chosen)
+
+
+def _find_given(table: pd.DataFrame) -> dict[str, str]:
+    if "split" not in table.columns:
+        return {}
+    rows = table[["patient_id", "split"]].dropna().drop_duplicates()
+    divided = rows[rows.duplicated("patient_id", keep=False)]
+    if len(divided):
+        names = ", ".join(sorted(set(divided["patient_id"]))[:5])
+        raise CohortError(
+            f"all slides of a patient must be in one split; these are in more: {names}"
+        )
+    return dict(zip(rows["patient_id"], rows["split"], strict=True))
+
+
+def _label_patients(table: pd.DataFrame, negative: str | None) -> dict[str, str]:
+    """Give each patient one class; an empty text where no row has a label."""
+    labels: dict[str, str] = {}
+    for patient_id, rows in table.groupby("patient_id", sort=True)["label"]:
+        known = [str(label) for label in rows.dropna()]
+        positive = sorted(label for label in known if label != negative)
+        pool = positive or known
+        labels[str(patient_id)] = max(pool, key=pool.count) if pool else ""
+    return labels
+
+
+def _count_wanted(n: int, fractions: Sequence[float]) -> dict[str, int]:
+    """Say how many of a class's patients each held-out split wants."""
+    wanted = {}
+    for split, share in zip(SPLITS, fractions, strict=True):
+        if split == "train":
+            continue
+        # One at least, as long as train keeps one as well.
+        least = 1 if share > 0 and n >= 3 else 0
+        wanted[split] = max(least, round(n * share)) if n >= 3 else 0
+    return wanted

@@ -1,0 +1,266 @@
+"""The slide table: which slides there are, of whom, and with which label."""
+
+import csv
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eosin.core import CohortError
+from eosin.slides import is_plausible_mpp
+
+SPLITS = ("train", "val", "test")
+
+COLUMNS = (
+    "slide_id",
+    "patient_id",
+    "path",
+    "annotation",
+    "label",
+    "mpp",
+    "split",
+    "site",
+    "scanner",
+)
+
+# What other tools call these columns, in lower case.
+_ALIASES = {
+    "slide_id": ("slide_id", "slide"),
+    "patient_id": ("patient_id", "case_id", "patient"),
+    "path": ("path", "wsi", "filename", "file"),
+    "annotation": ("annotation", "annotations"),
+    "label": ("label", "category"),
+    "mpp": ("mpp",),
+    "split": ("split",),
+    "site": ("site",),
+    "scanner": ("scanner",),
+}
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_TCGA = re.compile(r"^(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})")
+_CPTAC = re.compile(r"^(C3[LN]-\d{5})(?:-|$)")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Slides with their patients, labels and annotations.
+
+    Attributes:
+        table: One row per slide with `COLUMNS` and whatever else the file had.
+            `path` and `annotation` are absolute; `annotation`, `label`, `split`,
+            `site` and `scanner` are None where the file says nothing, `mpp` NaN.
+        path: The file.
+    """
+
+    table: pd.DataFrame
+    path: Path
+
+
+def read_cohort(path: Path, *, class_names: Sequence[str] = ()) -> Cohort:
+    """Read a slide table.
+
+    Commas, semicolons or tabs; with or without a byte-order mark; any line end.
+    Only `path` is required. A slide's id is otherwise its file's name, a patient's
+    is taken from TCGA and CPTAC ids, and else each slide is its own patient.
+
+    Args:
+        path: The CSV file. Paths in it are relative to its folder.
+        class_names: Labels that are allowed, whatever their case. None given
+            allows all.
+
+    Raises:
+        CohortError: Something is wrong; the message lists everything that is.
+    """
+    path = Path(path)
+    raw = _rename(path, _read_csv(path))
+    table = _fill(raw, path.parent)
+    problems = [
+        *_find_duplicates(table),
+        *_find_missing_files(table),
+        *_find_bad_values(table, raw),
+        *_find_bad_labels(table, class_names),
+        *_find_divided_patients(table),
+    ]
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise CohortError(f"{path}: {len(problems)} problem(s):\n{lines}")
+    by_lower = {name.lower(): name for name in class_names}
+    labels = [
+        None if label is None else by_lower.get(label.lower(), label)
+        for label in table["label"]
+    ]
+    table["label"] = pd.Series(labels, dtype="object")
+    return Cohort(table, path)
+
+
+def find_patient(slide_id: str) -> str:
+    """Take the patient out of a TCGA or CPTAC slide id; else the id itself."""
+    for pattern in (_TCGA, _CPTAC):
+        if match := pattern.match(slide_id):
+            return match[1]
+    return slide_id
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise CohortError(f"{path}: no such slide table") from error
+    except UnicodeDecodeError as error:
+        raise CohortError(
+            f"{path}: must be UTF-8 text ({error.reason} at byte {error.start}); save "
+            "it as 'CSV UTF-8'"
+        ) from error
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
+    lines = text.splitlines()
+    header = lines[0] if lines else ""
+    delimiter = max(",;\t", key=header.count)
+    rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+    if len(rows) < 2:
+        raise CohortError(f"{path}: needs a header line and one slide or more")
+    names = [name.strip() for name in rows[0]]
+    if bad := [i for i, row in enumerate(rows[1:], 2) if len(row) > len(names)]:
+        raise CohortError(
+            f"{path}: line {bad[0]} has more fields than the header; quote texts "
+            f"that hold a '{delimiter}'"
+        )
+    cells = [[cell.strip() for cell in row] for row in rows[1:]]
+    padded = [row + [""] * (len(names) - len(row)) for row in cells]
+    return pd.DataFrame(padded, columns=names, dtype="object")
+
+
+def _rename(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
+    """Give known columns their names; keep the others as they are."""
+    found: dict[str, str] = {}
+    for name, aliases in _ALIASES.items():
+        for alias in aliases:
+            columns = [c for c in raw.columns if c.lower() == alias]
+            if columns and name not in found.values() and columns[0] not in found:
+                found[columns[0]] = name
+                break
+    raw = raw.rename(columns=found)
+    if "path" not in raw.columns:
+        guess = difflib.get_close_matches("path", map(str.lower, raw.columns), n=1)
+        hint = f"; is '{guess[0]}' meant?" if guess else ""
+        raise CohortError(
+            f"{path}: needs a column 'path' with the slide files; it has "
+            f"{', '.join(map(str, raw.columns))}{hint}"
+        )
+    return raw
+
+
+def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Bring the columns to their order, types and defaults."""
+    empty = [""] * len(raw)
+    cells: dict[str, list[Any]] = {
+        name: [value or None for value in (raw[name] if name in raw.columns else empty)]
+        for name in COLUMNS
+    }
+    cells["path"] = [_resolve(folder, value) for value in cells["path"]]
+    cells["annotation"] = [_resolve(folder, value) for value in cells["annotation"]]
+    cells["slide_id"] = [
+        slide_id or (Path(path).stem if path else f"row {i + 2}")
+        for i, (slide_id, path) in enumerate(
+            zip(cells["slide_id"], cells["path"], strict=True)
+        )
+    ]
+    cells["patient_id"] = [
+        patient_id or find_patient(slide_id)
+        for patient_id, slide_id in zip(
+            cells["patient_id"], cells["slide_id"], strict=True
+        )
+    ]
+    cells["split"] = [
+        None if value is None else _SPLIT_NAMES.get(value.lower(), value)
+        for value in cells["split"]
+    ]
+    # Objects, because a text column would turn None into NaN.
+    table = pd.DataFrame(cells, dtype="object")
+    table["mpp"] = pd.to_numeric(
+        pd.Series([(value or "").replace(",", ".") for value in cells["mpp"]]),
+        errors="coerce",
+    ).astype("float64")
+    for name in raw.columns:
+        if name not in table.columns:
+            table[name] = raw[name]
+    return table
+
+
+def _resolve(folder: Path, value: str | None) -> str | None:
+    if not value:
+        return None
+    return str((folder / Path(value.replace("\\", "/")).expanduser()).resolve())
+
+
+def _find_duplicates(table: pd.DataFrame) -> Iterator[str]:
+    for column in ("slide_id", "path"):
+        values = table[column].dropna()
+        for value, rows in values.groupby(values).groups.items():
+            if len(rows) > 1:
+                lines = ", ".join(str(row + 2) for row in rows)
+                yield f"{column} '{value}' stands in {len(rows)} rows (lines {lines})"
+
+
+def _find_missing_files(table: pd.DataFrame) -> Iterator[str]:
+    for row, slide_id, path, annotation in zip(
+        table.index, table["slide_id"], table["path"], table["annotation"], strict=True
+    ):
+        if path is None:
+            yield f"line {row + 2}: path is empty"
+        elif not Path(path).exists():
+            yield f"line {row + 2} ({slide_id}): no such slide file {path}"
+        if annotation is not None and not Path(annotation).is_file():
+            yield f"line {row + 2} ({slide_id}): no such annotation file {annotation}"
+
+
+def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
+    given = raw["mpp"] if "mpp" in raw.columns else pd.Series("", index=raw.index)
+    for row, text, mpp in zip(table.index, given, table["mpp"], strict=True):
+        if text and not is_plausible_mpp(mpp):
+            yield (
+                f"line {row + 2}: mpp must be micrometres per pixel, such as 0.25 or "
+                f"0.5, got '{text}'"
+            )
+    for row, split in zip(table.index, table["split"], strict=True):
+        if split is not None and split not in SPLITS:
+            yield f"line {row + 2}: split must be train, val or test, got '{split}'"
+
+
+def _find_bad_labels(table: pd.DataFrame, class_names: Sequence[str]) -> Iterator[str]:
+    known = {name.lower(): name for name in class_names}
+    if not known:
+        return
+    for row, slide_id, label in zip(
+        table.index, table["slide_id"], table["label"], strict=True
+    ):
+        if label is None or label.lower() in known:
+            continue
+        close = difflib.get_close_matches(label.lower(), known, n=1)
+        hint = f"; is '{known[close[0]]}' meant?" if close else ""
+        yield (
+            f"line {row + 2} ({slide_id}): label must be one of "
+            f"{', '.join(class_names)}, got '{label}'{hint}"
+        )
+
+
+def _find_divided_patients(table: pd.DataFrame) -> Iterator[str]:
+    pairs = table[["patient_id", "split"]].dropna().drop_duplicates()
+    for patient_id, rows in pairs.groupby("patient_id", sort=True):
+        if len(rows) > 1:
+            yield (
+                f"patient {patient_id} is in the splits "
+                f"{' and '.join(sorted(rows['split']))}; all slides of a patient must "
+                "be in one"
+            )

@@ -1,0 +1,198 @@
+"""Whether a probability of 0.8 comes true 8 times in 10, and making it so."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_softmax, softmax
+
+N_BINS = 10
+# Temperatures beyond these come from too little data, not from the model.
+LOWEST_TEMPERATURE = 0.2
+HIGHEST_TEMPERATURE = 20.0
+
+
+@dataclass(frozen=True)
+class TemperatureFit:
+    """A temperature and what it did on the data it was fitted to.
+
+    Attributes:
+        temperature: Logits are divided by it; above 1 softens, below 1 sharpens.
+        nll_before: Mean negative log-likelihood in nats at temperature 1.
+        nll_after: The same at `temperature`.
+        n: Rows used.
+        caution: Why the temperature deserves doubt; None where nothing does.
+    """
+
+    temperature: float
+    nll_before: float
+    nll_after: float
+    n: int
+    caution: str | None = None
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Rows binned by probability, in equal bins from 0 to 1.
+
+    With two classes the probability is that of class 1 and the outcome whether
+    the label is 1. With more it is the probability of the called class and the
+    outcome whether the call was right. An empty bin holds NaN.
+
+    Attributes:
+        n: Rows in each bin, `(bins,)`.
+        mean_probability: Mean probability in each bin, `(bins,)`.
+        observed_share: Share of the outcome in each bin, `(bins,)`.
+    """
+
+    n: npt.NDArray[np.int64]
+    mean_probability: npt.NDArray[np.float64]
+    observed_share: npt.NDArray[np.float64]
+
+
+def compute_probabilities(
+    logits: npt.NDArray[np.floating], temperature: float = 1.0
+) -> npt.NDArray[np.float64]:
+    """Turn logits into probabilities, `(rows, classes)`.
+
+    Args:
+        logits: `(rows, 1)` or `(rows,)` with two classes, where the logit is that
+            of class 1, else `(rows, classes)`.
+        temperature: Above 0.
+
+    Raises:
+        ValueError: The temperature is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"a temperature must be above 0, got {temperature}")
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    if scaled.ndim == 1:
+        scaled = scaled[:, None]
+    if scaled.shape[1] == 1:
+        positive = expit(scaled[:, 0])
+        # 1 - p from the other tail, so that neither loses its digits.
+        return np.stack([expit(-scaled[:, 0]), positive], axis=1)
+    return np.asarray(softmax(scaled, axis=1))
+
+
+def fit_temperature(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
+) -> TemperatureFit:
+    """Find the temperature at which validation labels are likeliest.
+
+    The search stays within 0.2 and 20. A temperature changes no ranking, and no
+    call at a threshold of 0.5.
+
+    Args:
+        logits: As for `compute_probabilities`.
+        labels: `(rows,)`, 0 to classes - 1.
+
+    Returns:
+        The fit. With fewer than two classes among the labels nothing can be
+        fitted: the temperature is 1 and the caution says so.
+
+    Raises:
+        ValueError: Shapes differ, there are no rows, or a logit is not finite.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim == 1 or logits.shape[1] == 1:
+        # Two columns whose softmax is the sigmoid, so that there is one way below.
+        flat = logits.reshape(len(logits))
+        logits = np.stack([np.zeros_like(flat), flat], axis=1)
+    labels = np.asarray(labels, dtype=np.int64)
+    if labels.shape != (len(logits),) or len(labels) == 0:
+        raise ValueError(
+            f"one label is needed for each row and at least one row, got logits of "
+            f"shape {logits.shape} and labels of shape {labels.shape}"
+        )
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite numbers, got NaN or infinity")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(
+            f"labels must be 0 to {logits.shape[1] - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
+    rows = np.arange(len(labels))
+
+    def nll(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(-log_softmax(scaled, axis=1)[rows, labels].mean())
+
+    before = nll(0.0)
+    if len(np.unique(labels)) < 2:
+        caution = "the labels hold one class only; the temperature was left at 1"
+        return TemperatureFit(1.0, before, before, len(labels), caution)
+    bounds = (np.log(LOWEST_TEMPERATURE), np.log(HIGHEST_TEMPERATURE))
+    found = minimize_scalar(
+        nll, bounds=bounds, method="bounded", options={"xatol": 1e-6}
+    )
+    is_at_bound = min(found.x - bounds[0], bounds[1] - found.x) < 1e-3
+    caution = "the best temperature lies at the end of the range searched"
+    return TemperatureFit(
+        temperature=float(np.exp(found.x)),
+        nll_before=before,
+        nll_after=float(found.fun),
+        n=len(labels),
+        caution=caution if is_at_bound else None,
+    )
+
+
+def split_outcome(
+    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return the probability that calibration is about, and its outcome.
+
+    With two classes these are class 1's probability and whether the label is 1;
+    with more, the highest probability and whether its class is the label.
+    """
+    if probabilities.shape[1] == 2:
+        return probabilities[:, 1], labels == 1
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def assign_bins(
+    probability: npt.NDArray[np.float64], n_bins: int = N_BINS
+) -> npt.NDArray[np.int64]:
+    """Number each probability's bin; bins hold their lower end, the last also 1."""
+    return np.minimum((probability * n_bins).astype(np.int64), n_bins - 1)
+
+
+def compute_reliability(
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    *,
+    n_bins: int = N_BINS,
+) -> Reliability:
+    """Bin rows by probability and see how often the outcome came true.
+
+    Args:
+        labels: `(rows,)`.
+        probabilities: `(rows, classes)`.
+        n_bins: Number of equal bins from 0 to 1.
+    """
+    probability, outcome = split_outcome(labels, probabilities)
+    bins = assign_bins(probability, n_bins)
+    n = np.bincount(bins, minlength=n_bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(bins, weights=probability, minlength=n_bins) / n
+        share = np.bincount(bins, weights=outcome, minlength=n_bins) / n
+    return Reliability(n, mean, share)
+
+
+def expected_calibration_error(
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    *,
+    n_bins: int = N_BINS,
+) -> float:
+    """Average the gap between probability and outcome over the bins' rows.
+
+    Args:
+        labels: `(rows,)`, at least one.
+        probabilities: `(rows, classes)`.
+        n_bins: Number of equal bins from 0 to 1.
+    """
+    bins = compute_reliability(labels, probabilities, n_bins=n_bins)
+    gaps = np.abs(bins.mean_probability - bins.observed_share)
+    return float(np.nansum(bins.n * gaps) / bins.n.sum())

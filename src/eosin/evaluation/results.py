@@ -1,0 +1,117 @@
+"""What an evaluation found, level by level."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eosin.evaluation.calibration import Reliability
+from eosin.evaluation.curves import Curve
+from eosin.evaluation.predictions import Level
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric with its interval.
+
+    Attributes:
+        value: The value; None where it is undefined, never NaN.
+        low: Lower end of the 95 % interval over patients; None without one.
+        high: Upper end; None without one.
+        n: Labelled rows that it rests on.
+        n_defined: Bootstrap resamples in which the metric was defined.
+        reason: Why value or interval is missing; None where both are there.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    n_defined: int
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, float | int | str | None]:
+        """Return the metric as `metrics.json` holds it."""
+        content: dict[str, float | int | str | None] = {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "resamples": self.n_defined,
+        }
+        if self.reason is not None:
+            content["reason"] = self.reason
+        return content
+
+
+@dataclass(frozen=True)
+class LevelResult:
+    """What was found at one level.
+
+    Attributes:
+        level: `tile`, `slide` or `patient`.
+        n: Labelled rows; only these are scored.
+        n_unlabelled: Rows without a label.
+        n_patients: Patients of the labelled rows.
+        n_by_class: Labelled rows of each class, in the order of the labels.
+        threshold: On the probability of class 1; None with more than two classes.
+        metrics: By metric name.
+        confusion: Rows by label (rows) and called class (columns).
+        roc_curves: One for two classes, else one for each class; a class whose
+            curve is undefined is left out.
+        precision_curves: Likewise.
+        reliability: Rows binned by probability.
+        scores_by_class: Probability of class 1 by label, with more than two
+            classes that of the called class; an array for each class.
+    """
+
+    level: Level
+    n: int
+    n_unlabelled: int
+    n_patients: int
+    n_by_class: tuple[int, ...]
+    threshold: float | None
+    metrics: Mapping[str, MetricResult]
+    confusion: npt.NDArray[np.int64]
+    roc_curves: tuple[Curve, ...]
+    precision_curves: tuple[Curve, ...]
+    reliability: Reliability
+    scores_by_class: tuple[npt.NDArray[np.float64], ...]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found.
+
+    Attributes:
+        class_names: In the order of the labels.
+        split: The split that was scored.
+        n_bootstrap: Resamples drawn for the intervals.
+        seed: Seed of the resamples.
+        levels: Results by level; a level without a labelled row is not there.
+        slides: Every slide of the split, those called wrongly first and the clearest
+            mistakes at the top: `slide_id`, `patient_id`, `label`,
+            `probability_<class>` of each class, `called`, `is_right`, and
+            `wrong_margin`, how far the probability lies on the wrong side of the
+            threshold (of the most probable other class with more than two classes).
+        cautions: What a reader must know before believing the numbers.
+    """
+
+    class_names: tuple[str, ...]
+    split: str
+    n_bootstrap: int
+    seed: int
+    levels: Mapping[Level, LevelResult]
+    slides: pd.DataFrame
+    cautions: tuple[str, ...]
+
+    @property
+    def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return level -> metric -> value, low, high, n, as `metrics.json` holds it."""
+        return {
+            level: {name: m.to_json() for name, m in result.metrics.items()}
+            for level, result in self.levels.items()
+        }

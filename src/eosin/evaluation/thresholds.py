@@ -1,0 +1,150 @@
+"""The probability from which on a tile or a slide is called positive."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+DEFAULT_RULE = "youden"
+FALLBACK_THRESHOLD = 0.5
+
+_RULE = re.compile(r"(sensitivity|specificity)@(\d*\.?\d+)")
+
+
+@dataclass(frozen=True)
+class ThresholdChoice:
+    """A threshold and how it came about.
+
+    Attributes:
+        threshold: Positive is called where the probability reaches it.
+        rule: The rule that chose it: `youden`, `sensitivity@x`, `specificity@x`,
+            or `fixed` where the labels could not decide.
+        sensitivity: On the rows it was chosen on; None where undefined.
+        specificity: On the rows it was chosen on; None where undefined.
+        n: Rows it was chosen on.
+        caution: Why the threshold deserves doubt; None where nothing does.
+    """
+
+    threshold: float
+    rule: str
+    sensitivity: float | None
+    specificity: float | None
+    n: int
+    caution: str | None = None
+
+
+def choose_threshold(
+    labels: npt.NDArray[np.integer],
+    probabilities: npt.NDArray[np.floating],
+    *,
+    rule: str = DEFAULT_RULE,
+) -> ThresholdChoice:
+    """Choose a threshold from labels and the probability of class 1.
+
+    Thresholds are tried half-way between neighbouring probabilities, so that no
+    row lies on one. Among equally good ones the widest gap is taken.
+
+    Args:
+        labels: `(rows,)`, 0 or 1, of the validation split.
+        probabilities: Probability of class 1, `(rows,)`.
+        rule: `youden` for the highest sensitivity + specificity;
+            `sensitivity@0.95` for the highest threshold whose sensitivity is at
+            least 0.95; `specificity@0.95` for the lowest whose specificity is.
+
+    Returns:
+        The choice. Where the labels hold one class only (or there are none), the
+        threshold is 0.5, the rule `fixed`, and the caution says why.
+
+    Raises:
+        ValueError: The rule is unknown, or the arrays do not fit together.
+    """
+    name, target = parse_rule(rule)
+    labels = np.asarray(labels, dtype=np.int64)
+    scores = np.asarray(probabilities, dtype=np.float64)
+    _check(labels, scores)
+    n_positive = int((labels == 1).sum())
+    n_negative = len(labels) - n_positive
+    if n_positive == 0 or n_negative == 0:
+        held = "no rows" if len(labels) == 0 else f"only label {labels[0]}"
+        caution = f"validation holds {held}; the threshold was set to 0.5, not chosen"
+        called = (scores >= FALLBACK_THRESHOLD).mean() if len(labels) else None
+        return ThresholdChoice(
+            threshold=FALLBACK_THRESHOLD,
+            rule="fixed",
+            sensitivity=None if called is None or not n_positive else float(called),
+            specificity=None if called is None or not n_negative else float(1 - called),
+            n=len(labels),
+            caution=caution,
+        )
+    candidates, gaps = _find_candidates(scores)
+    positive = np.sort(scores[labels == 1])
+    negative = np.sort(scores[labels == 0])
+    sensitivity = 1 - np.searchsorted(positive, candidates) / n_positive
+    specificity = np.searchsorted(negative, candidates) / n_negative
+    if name == "youden":
+        index = _find_best(sensitivity + specificity, gaps)
+    elif name == "sensitivity":
+        index = int(np.flatnonzero(sensitivity >= target - 1e-12)[-1])
+    else:
+        index = int(np.flatnonzero(specificity >= target - 1e-12)[0])
+    return ThresholdChoice(
+        threshold=float(candidates[index]),
+        rule=rule,
+        sensitivity=float(sensitivity[index]),
+        specificity=float(specificity[index]),
+        n=len(labels),
+    )
+
+
+def parse_rule(rule: str) -> tuple[str, float]:
+    """Split a rule into its name and its target, which is 0 for `youden`.
+
+    Raises:
+        ValueError: The rule is unknown, or its target is not above 0 and up to 1.
+    """
+    if rule == DEFAULT_RULE:
+        return rule, 0.0
+    match = _RULE.fullmatch(rule)
+    target = float(match[2]) if match else 0.0
+    if match is None or not 0 < target <= 1:
+        raise ValueError(
+            "a threshold rule is youden, sensitivity@x or specificity@x with x above "
+            f"0 and up to 1, got '{rule}'"
+        )
+    return match[1], target
+
+
+def _check(labels: npt.NDArray[np.integer], scores: npt.NDArray[np.float64]) -> None:
+    if scores.ndim != 1 or labels.shape != scores.shape:
+        raise ValueError(
+            "labels and probabilities of class 1 must be two arrays of one length, "
+            f"got shapes {labels.shape} and {scores.shape}"
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1; leave rows without a label out")
+    if not np.isfinite(scores).all():
+        raise ValueError("probabilities must be finite numbers, got NaN or infinity")
+
+
+def _find_candidates(
+    scores: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return thresholds in rising order and how wide a gap each lies in.
+
+    The first calls everything positive, the last nothing.
+    """
+    values = np.unique(scores)
+    gaps = np.diff(values)
+    middles = values[:-1] + gaps / 2
+    # Neighbouring floats have no middle; the upper one then separates them as well.
+    middles = np.where(middles > values[:-1], middles, values[1:])
+    ends = np.array([values[0], np.nextafter(values[-1], np.inf)])
+    candidates = np.concatenate([ends[:1], middles, ends[1:]])
+    return candidates, np.concatenate([[0.0], gaps, [0.0]])
+
+
+def _find_best(merit: npt.NDArray[np.float64], gaps: npt.NDArray[np.float64]) -> int:
+    """Return the index of the highest merit, in the widest gap where several tie."""
+    is_best = merit >= merit.max() - 1e-12
+    return int(np.argmax(np.where(is_best, gaps, -1.0)))

@@ -1,0 +1,20 @@
+"""Heatmaps: tile values as rasters, outlines and pictures."""
+
+from eosin.heatmaps.canvas import SlidePicture, picture_slide
+from eosin.heatmaps.overlays import draw_overlay, draw_overview
+from eosin.heatmaps.rasters import Heatmap, rasterise_tiles
+from eosin.heatmaps.regions import PredictedRegion, find_regions
+from eosin.heatmaps.writing import write_heatmap, write_image
+
+__all__ = [
+    "Heatmap",
+    "PredictedRegion",
+    "SlidePicture",
+    "draw_overlay",
+    "draw_overview",
+    "find_regions",
+    "picture_slide",
+    "rasterise_tiles",
+    "write_heatmap",
+    "write_image",
+]

@@ -1,0 +1,139 @@
+"""Models in ONNX Runtime."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from eosin.core import ConfigError, ModelError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+DEFAULT_BATCH = 32
+_INPUT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+
+
+class Session:
+    """A model that takes raw tiles.
+
+    Args:
+        session: ONNX Runtime's session; its one input is `(batch, px, px, 3)`.
+        path: The file, for messages.
+
+    Raises:
+        ModelError: The model does not take tiles.
+    """
+
+    def __init__(self, session: Any, path: Path) -> None:
+        self._session = session
+        inputs = session.get_inputs()
+        shape = inputs[0].shape if len(inputs) == 1 else []
+        if len(shape) != 4 or shape[3] != 3 or inputs[0].type not in _INPUT_TYPES:
+            raise ModelError(
+                f"{path}: a model of eosin takes tiles (batch, px, px, 3); this one "
+                f"takes {[(i.name, i.shape) for i in inputs]}"
+            )
+        self._input_name = inputs[0].name
+        self._dtype = _INPUT_TYPES[inputs[0].type]
+        self.fixed_batch = shape[0] if isinstance(shape[0], int) else None
+        self.tile_px = int(shape[1])
+        self.outputs = {
+            output.name: tuple(output.shape[1:]) for output in session.get_outputs()
+        }
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+
+    def run(
+        self, tiles: npt.NDArray[np.uint8], *, batch: int = DEFAULT_BATCH
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Run the model over tiles of any number.
+
+        Args:
+            tiles: `(tiles, px, px, 3)`, raw RGB.
+            batch: Tiles in one call; a model with a fixed batch keeps its own.
+
+        Returns:
+            Each output by name, `(tiles, ...)`.
+
+        Raises:
+            ValueError: The tiles have another size than the model.
+        """
+        if tiles.shape[1:] != (self.tile_px, self.tile_px, 3):
+            raise ValueError(
+                f"the model takes tiles of {self.tile_px} px, got {tiles.shape[1:]}"
+            )
+        parts = [self._run_batch(part) for part in self._iter_batches(tiles, batch)]
+        if not parts:
+            return {
+                name: np.empty((0, *shape), np.float32)
+                for name, shape in self.outputs.items()
+            }
+        return {
+            name: np.concatenate([part[i] for part in parts])
+            for i, name in enumerate(self.outputs)
+        }
+
+    def _iter_batches(
+        self, tiles: npt.NDArray[np.uint8], batch: int
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        step = self.fixed_batch or batch
+        for start in range(0, len(tiles), step):
+            yield tiles[start : start + step]
+
+    def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        n = len(tiles)
+        given = tiles.astype(self._dtype)
+        if self.fixed_batch is not None and n < self.fixed_batch:
+            padding = ((0, self.fixed_batch - n), (0, 0), (0, 0), (0, 0))
+            given = np.pad(given, padding)
+        found = self._session.run(list(self.outputs), {self._input_name: given})
+        return [output[:n] for output in found]
+
+
+def open_session(
+    path: Path, *, device: Device = "auto", threads: int | None = None
+) -> Session:
+    """Open an ONNX model.
+
+    Args:
+        path: The file.
+        device: `auto` takes a CUDA GPU where ONNX Runtime has one.
+        threads: Threads within one operator on a CPU; None is one per core.
+
+    Raises:
+        ModelError: The file is missing, damaged, or no model of tiles.
+        ConfigError: CUDA is asked for and ONNX Runtime has none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = ort.InferenceSession(
+            str(path), options, providers=_choose_providers(device)
+        )
+    except ConfigError:
+        raise
+    except Exception as error:  # ONNX Runtime has a class of its own per failure
+        raise ModelError(
+            f"{path}: ONNX Runtime cannot open it ({str(error).splitlines()[0]}); the "
+            "file is damaged or no ONNX model"
+        ) from error
+    return Session(session, path)
+
+
+def _choose_providers(device: Device) -> list[str]:
+    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise ConfigError(
+            "device cuda was asked for, and this ONNX Runtime knows no CUDA; install "
+            "onnxruntime-gpu in place of onnxruntime, or use --device cpu"
+        )
+    if has_cuda and device != "cpu":
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]

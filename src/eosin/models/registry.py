@@ -1,0 +1,196 @@
+"""The encoders that eosin knows, and what must be known of each."""
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from eosin.core import ConfigError, ModelError
+from eosin.models.keras_backend import keras
+from eosin.models.preprocessing import (
+    CENTRED_BGR,
+    IMAGENET_STATISTICS,
+    SIGNED_UNIT,
+    Preprocessing,
+)
+from eosin.models.small_cnn import run_small_cnn
+
+_IMAGENET_LICENCE = (
+    "Keras Applications weights (Apache-2.0 code), trained on ImageNet, "
+    "whose terms allow non-commercial research and education"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """What one encoder is, before any of it is built.
+
+    Attributes:
+        name: Its name on the command line and in `card.json`.
+        build: Function of a preprocessed tensor `(batch, px, px, 3)` and of
+            the weights (`imagenet` or None) that gives the feature map.
+        preprocessing: What it expects of its pixels.
+        dimension: Features per tile.
+        n_parameters: Numbers in its weights, without any head.
+        tile_px: The tile size that it was made for, in pixels.
+        min_tile_px: The smallest tile that it can take, in pixels.
+        last_block: The layer that opens the last block. The model is cut
+            before it when only that block is fine-tuned.
+        imagenet_licence: Terms of its ImageNet weights. None where there are
+            no such weights.
+        has_dynamic_export: Whether Keras' torch backend can write it to ONNX
+            with a batch of any size in one go.
+    """
+
+    name: str
+    build: Callable[[Any, str | None], Any]
+    preprocessing: Preprocessing
+    dimension: int
+    n_parameters: int
+    tile_px: int
+    min_tile_px: int
+    last_block: str
+    imagenet_licence: str | None
+    has_dynamic_export: bool = True
+
+
+def find_encoder(name: str) -> EncoderSpec:
+    """Look an encoder up by its name.
+
+    Raises:
+        ConfigError: No encoder has this name.
+    """
+    if name not in ENCODERS:
+        raise ConfigError(f"encoder must be one of {', '.join(ENCODERS)}; got '{name}'")
+    return ENCODERS[name]
+
+
+def find_encoder_of(model: Any) -> EncoderSpec:
+    """Look up the encoder that a model of eosin was built on.
+
+    Raises:
+        ModelError: The model does not carry an encoder's name.
+    """
+    if model.name not in ENCODERS:
+        raise ModelError(
+            f"a model of eosin carries its encoder's name ({', '.join(ENCODERS)}); "
+            f"this one is called '{model.name}'; build it with build_classifier"
+        )
+    return ENCODERS[model.name]
+
+
+def _run_application(
+    application: Callable[..., Any], tiles: Any, weights: str | None
+) -> Any:
+    """Run one of keras.applications on tiles that are already preprocessed."""
+    with warnings.catch_warnings():
+        # MobileNetV2 says so at every size that it has no weights for; those of
+        # 224 px are right at all of them, because nothing in it depends on it.
+        warnings.filterwarnings("ignore", message="`input_shape` is undefined")
+        return application(
+            include_top=False,
+            weights=weights,
+            input_tensor=tiles,
+            input_shape=tuple(tiles.shape[1:]),
+        ).output
+
+
+def _run_untrained(run: Callable[[Any], Any], tiles: Any, weights: str | None) -> Any:
+    """Run an encoder for which nobody has published weights."""
+    # build_encoder has refused whatever else by then.
+    del weights
+    return run(tiles)
+
+
+def _from_keras(application: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """Give the fields that all of keras.applications share."""
+    configured = functools.partial(application, **options)
+    return {
+        "build": functools.partial(_run_application, configured),
+        "tile_px": 224,
+        "min_tile_px": 32,
+        "imagenet_licence": _IMAGENET_LICENCE,
+    }
+
+
+def _list_encoders() -> list[EncoderSpec]:
+    applications = keras.applications
+    return [
+        EncoderSpec(
+            **_from_keras(applications.Xception)
+            | {"tile_px": 299, "min_tile_px": 71, "has_dynamic_export": False},
+            name="xception",
+            preprocessing=SIGNED_UNIT,
+            dimension=2048,
+            n_parameters=20_861_480,
+            last_block="block14_sepconv1",
+        ),
+        EncoderSpec(
+            **_from_keras(applications.MobileNetV2),
+            name="mobilenetv2",
+            preprocessing=SIGNED_UNIT,
+            dimension=1280,
+            n_parameters=2_257_984,
+            last_block="block_13_expand",
+        ),
+        EncoderSpec(
+            **_from_keras(applications.DenseNet121),
+            name="densenet121",
+            preprocessing=IMAGENET_STATISTICS,
+            dimension=1024,
+            n_parameters=7_037_504,
+            last_block="conv5_block1_0_bn",
+        ),
+        EncoderSpec(
+            **_from_keras(applications.DenseNet169),
+            name="densenet169",
+            preprocessing=IMAGENET_STATISTICS,
+            dimension=1664,
+            n_parameters=12_642_880,
+            last_block="conv5_block1_0_bn",
+        ),
+        EncoderSpec(
+            **_from_keras(applications.ResNet50),
+            name="resnet50",
+            preprocessing=CENTRED_BGR,
+            dimension=2048,
+            n_parameters=23_587_712,
+            last_block="conv5_block2_1_conv",
+        ),
+        EncoderSpec(
+            **_from_keras(applications.EfficientNetV2B0, include_preprocessing=False),
+            name="efficientnetv2b0",
+            preprocessing=IMAGENET_STATISTICS,
+            dimension=1280,
+            n_parameters=5_919_312,
+            last_block="block6a_expand_conv",
+        ),
+        EncoderSpec(
+            **_from_keras(applications.ConvNeXtTiny, include_preprocessing=False)
+            | {"has_dynamic_export": False},
+            name="convnexttiny",
+            preprocessing=IMAGENET_STATISTICS,
+            dimension=768,
+            n_parameters=27_820_128,
+            last_block="convnext_tiny_stage_3_block_0_depthwise_conv",
+        ),
+        EncoderSpec(
+            build=functools.partial(_run_untrained, run_small_cnn),
+            name="smallcnn",
+            preprocessing=SIGNED_UNIT,
+            dimension=192,
+            n_parameters=219_816,
+            tile_px=128,
+            min_tile_px=16,
+            last_block="block4_conv",
+            imagenet_licence=None,
+        ),
+    ]
+
+
+ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
+    {spec.name: spec for spec in _list_encoders()}
+)
+"""Every encoder by its name; what is added here is tested by the contract test."""

@@ -1,0 +1,84 @@
+"""Tile classifiers: an encoder, global average pooling and a dense layer."""
+
+from pathlib import Path
+from typing import Any
+
+from eosin.core import ConfigError, ModelError, atomic_path
+from eosin.models.keras_backend import keras
+
+FEATURES_LAYER = "features"
+DROPOUT_LAYER = "dropout"
+LOGITS_LAYER = "logits"
+
+
+def build_classifier(
+    encoder: Any, *, n_classes: int, dropout: float = 0.5, seed: int = 0
+) -> Any:
+    """Put a classification head on an encoder.
+
+    The encoder's layers are shared, not copied: training the classifier
+    changes the encoder.
+
+    Args:
+        encoder: From `build_encoder`.
+        n_classes: Classes, the negative one included; at least 2.
+        dropout: Share of the features that training drops, in [0, 1).
+        seed: Seed of the head's weights and of the dropout.
+
+    Returns:
+        A `keras.Model` with the encoder's name, from tiles to logits:
+        `(batch, 1)` for two classes (above 0 means label 1), otherwise
+        `(batch, n_classes)`. Its layer `features` holds the pooled features.
+
+    Raises:
+        ConfigError: `n_classes` or `dropout` is out of range.
+    """
+    if n_classes < 2:
+        raise ConfigError(f"a classifier needs 2 classes or more, got {n_classes}")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
+    layers = keras.layers
+    pooled = layers.GlobalAveragePooling2D(name=FEATURES_LAYER)(encoder.output)
+    kept = layers.Dropout(dropout, seed=seed, name=DROPOUT_LAYER)(pooled)
+    logits = layers.Dense(
+        1 if n_classes == 2 else n_classes,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
+        # Logits feed a softmax or a file: float32 under any dtype policy.
+        dtype="float32",
+        name=LOGITS_LAYER,
+    )(kept)
+    return keras.Model(encoder.input, logits, name=encoder.name)
+
+
+def save_classifier(classifier: Any, path: Path) -> None:
+    """Write a classifier as a `.keras` file, whole or not at all.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        classifier.save(temporary)
+
+
+def load_classifier(path: Path) -> Any:
+    """Read a classifier that `save_classifier` wrote.
+
+    Raises:
+        ModelError: The file is missing, is no Keras model, or is none of ours.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model")
+    try:
+        classifier = keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"{path}: not a Keras model that this version reads ({first_line})"
+        ) from error
+    names = {layer.name for layer in classifier.layers}
+    if not {FEATURES_LAYER, LOGITS_LAYER} <= names:
+        raise ModelError(
+            f"{path}: is a Keras model, but not a tile classifier of eosin, which "
+            f"has the layers '{FEATURES_LAYER}' and '{LOGITS_LAYER}'"
+        )
+    return classifier

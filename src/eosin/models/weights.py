@@ -1,0 +1,115 @@
+"""Weight files: checked against the encoder before anything is loaded."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from eosin.core import ModelError
+from eosin.models.registry import ENCODERS, EncoderSpec
+
+_Shapes = Counter[tuple[int, ...]]
+
+
+def load_weights(encoder: Any, spec: EncoderSpec, path: Path) -> None:
+    """Load an encoder's weights from a Keras HDF5 file, in place.
+
+    Both layouts are read: that of Keras 3 (`*.weights.h5`) and the older one
+    that keras.applications publishes (`*_notop.h5`). The numbers may be stored
+    as float16.
+
+    Args:
+        encoder: A model built for `spec`.
+        spec: The encoder that the file must hold, without a head.
+        path: The file.
+
+    Raises:
+        ModelError: The file is missing, not HDF5, of another architecture or
+            with a head, or holds numbers that are not finite.
+    """
+    shapes = _read_shapes(path)
+    wanted: _Shapes = Counter(tuple(v.shape) for v in encoder.weights)
+    if shapes != wanted:
+        raise ModelError(_describe_mismatch(path, spec, wanted, shapes))
+    try:
+        with warnings.catch_warnings():
+            # Where a part of the file is missing, Keras warns and leaves the
+            # layers as they are: random.
+            warnings.simplefilter("error", UserWarning)
+            encoder.load_weights(str(path))
+    except (ValueError, KeyError, OSError, UserWarning) as error:
+        raise ModelError(
+            f"{path}: has the arrays of {spec.name} but not its layout "
+            f"({_first_line(error)}); save it with Keras as *.weights.h5"
+        ) from error
+    if not all(np.isfinite(array).all() for array in encoder.get_weights()):
+        raise ModelError(
+            f"{path}: holds numbers that are not finite (damaged, or too large "
+            "for float16); give another file"
+        )
+
+
+def _read_shapes(path: Path) -> _Shapes:
+    """Count the shapes of a file's weights, whatever its layout."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights file")
+    if path.suffix not in (".h5", ".hdf5"):
+        raise ModelError(
+            f"{path}: weights must be a Keras HDF5 file (*.weights.h5, or *.h5 "
+            "of keras.applications)"
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            is_keras_3 = "layer_names" not in file.attrs and "layers" in file
+            if is_keras_3 and not path.name.endswith(".weights.h5"):
+                raise ModelError(
+                    f"{path}: is in Keras 3's layout, which Keras reads only from "
+                    "files called *.weights.h5; rename it"
+                )
+            return Counter(_iter_shapes(file))
+    except OSError as error:
+        raise ModelError(f"{path}: not a readable HDF5 file ({error})") from error
+
+
+def _iter_shapes(group: Any) -> Iterator[tuple[int, ...]]:
+    for name, item in group.items():
+        # Neither an optimiser's state nor a dropout's seed is a weight.
+        if name.startswith("optimizer") or name == "seed_generator":
+            continue
+        if isinstance(item, h5py.Dataset):
+            yield tuple(item.shape)
+        else:
+            yield from _iter_shapes(item)
+
+
+def _describe_mismatch(
+    path: Path, spec: EncoderSpec, wanted: _Shapes, found: _Shapes
+) -> str:
+    """Name both sides, and the encoder that the file seems to belong to."""
+    message = (
+        f"{path}: must hold {spec.name} without a classification head "
+        f"({_describe(wanted)}), but holds {_describe(found)}"
+    )
+    matching = [e.name for e in ENCODERS.values() if e.n_parameters == _count(found)]
+    if matching and matching != [spec.name]:
+        return f"{message}, as {matching[0]} has; choose --encoder {matching[0]}"
+    if wanted < found:
+        return f"{message}; it seems to have a head, so save it without one"
+    return f"{message}; give a file of {spec.name}"
+
+
+def _describe(shapes: _Shapes) -> str:
+    return f"{_count(shapes):,} numbers in {shapes.total()} arrays"
+
+
+def _count(shapes: _Shapes) -> int:
+    return sum(int(np.prod(shape)) * n for shape, n in shapes.items())
+
+
+def _first_line(error: BaseException) -> str:
+    """Give an error's first line; Keras' run over pages."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

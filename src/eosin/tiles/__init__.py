@@ -1,0 +1,45 @@
+"""Tiles: where they lie, what they show, and how their pixels are read."""
+
+from eosin.tiles.grid import TileSpec, place_tiles
+from eosin.tiles.labels import label_tiles
+from eosin.tiles.manifest import (
+    ManifestInfo,
+    manifest_schema,
+    read_manifest,
+    write_manifest,
+)
+from eosin.tiles.quality import find_artefacts, find_pen, measure_sharpness
+from eosin.tiles.reading import TileReader, measure_tiles
+from eosin.tiles.stain import StainJitter
+from eosin.tiles.tissue import (
+    OpticalDensityTissue,
+    OtsuTissue,
+    TissueMap,
+    TissueMethod,
+    find_tissue,
+)
+from eosin.tiles.views import N_VIEWS, apply_view, undo_view
+
+__all__ = [
+    "N_VIEWS",
+    "ManifestInfo",
+    "OpticalDensityTissue",
+    "OtsuTissue",
+    "StainJitter",
+    "TileReader",
+    "TileSpec",
+    "TissueMap",
+    "TissueMethod",
+    "apply_view",
+    "find_artefacts",
+    "find_pen",
+    "find_tissue",
+    "label_tiles",
+    "manifest_schema",
+    "measure_sharpness",
+    "measure_tiles",
+    "place_tiles",
+    "read_manifest",
+    "undo_view",
+    "write_manifest",
+]

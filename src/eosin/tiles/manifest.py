@@ -1,0 +1,148 @@
+"""The tile table: its schema, and how it is checked, written and read."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eosin.core import ManifestError, atomic_path
+
+_FORMAT = 1
+_METADATA_KEY = b"eosin.tiles"
+_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestInfo:
+    """What is the same for all tiles of a table.
+
+    Attributes:
+        mpp: Micrometres per pixel of a tile as read.
+        tile_px: Side of a tile as read, in its own pixels.
+        overlap_px: Pixels that neighbours share, in the tile's own pixels.
+        class_names: Class of each label; label 0 is the negative class.
+        resampling: Filter by which tiles are brought to their resolution.
+    """
+
+    mpp: float
+    tile_px: int
+    overlap_px: int
+    class_names: tuple[str, ...]
+    resampling: str = "area"
+
+
+def manifest_schema(class_names: tuple[str, ...]) -> pa.Schema:
+    """Declare the columns of a tile table and their types."""
+    return pa.schema(
+        [
+            pa.field("tile_id", pa.string(), nullable=False),
+            pa.field("slide_id", pa.string(), nullable=False),
+            pa.field("patient_id", pa.string(), nullable=False),
+            pa.field("split", pa.string()),
+            pa.field("x_px0", pa.int64(), nullable=False),
+            pa.field("y_px0", pa.int64(), nullable=False),
+            pa.field("size_px0", pa.int64(), nullable=False),
+            pa.field("label", pa.int8()),
+            pa.field("tissue_fraction", pa.float32(), nullable=False),
+            *(pa.field(f"{name}_fraction", pa.float32()) for name in class_names),
+            pa.field("sharpness", pa.float32()),
+            pa.field("mean_red", pa.float32()),
+            pa.field("mean_green", pa.float32()),
+            pa.field("mean_blue", pa.float32()),
+            pa.field("flags", pa.string(), nullable=False),
+        ]
+    )
+
+
+def write_manifest(path: Path, tiles: pd.DataFrame, info: ManifestInfo) -> None:
+    """Write a tile table as Parquet, whole or not at all.
+
+    Raises:
+        ManifestError: The table breaks the schema.
+        RunError: The file cannot be written.
+    """
+    schema = manifest_schema(info.class_names)
+    _check(tiles, info, str(path))
+    content = json.dumps({"format": _FORMAT, **asdict(info)})
+    try:
+        table = pa.Table.from_pandas(tiles, schema=schema, preserve_index=False)
+    except (pa.ArrowException, KeyError) as error:
+        raise ManifestError(
+            f"{path}: the tile table breaks its schema ({error})"
+        ) from error
+    table = table.replace_schema_metadata({_METADATA_KEY: content.encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_manifest(path: Path) -> tuple[pd.DataFrame, ManifestInfo]:
+    """Read a tile table.
+
+    Returns:
+        The table, with `label` as Int8 (missing where there is none) and `split`
+        as None where there is none; and what is the same for all tiles.
+
+    Raises:
+        ManifestError: The file is missing, no tile table, of another version, or
+            breaks the schema.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            arrow = pq.read_table(stream)
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: no such tile table") from error
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(
+            f"{path}: cannot be read as a Parquet tile table ({error})"
+        ) from error
+    info = _read_info(path, arrow)
+    tiles = arrow.to_pandas()
+    tiles["label"] = pd.array(arrow["label"].to_pylist(), dtype="Int8")
+    tiles["split"] = pd.Series(arrow["split"].to_pylist(), dtype="object")
+    _check(tiles, info, str(path))
+    return tiles, info
+
+
+def _read_info(path: Path, arrow: pa.Table) -> ManifestInfo:
+    metadata = arrow.schema.metadata or {}
+    if _METADATA_KEY not in metadata:
+        raise ManifestError(f"{path}: is a Parquet table, but not one of tiles")
+    content = json.loads(metadata[_METADATA_KEY])
+    if content.pop("format", None) != _FORMAT:
+        raise ManifestError(
+            f"{path}: was written by another version of eosin; tile the slides again"
+        )
+    content["class_names"] = tuple(content["class_names"])
+    return ManifestInfo(**content)
+
+
+def _check(tiles: pd.DataFrame, info: ManifestInfo, where: str) -> None:
+    """Hold a table to what its columns promise."""
+    names = manifest_schema(info.class_names).names
+    if missing := [name for name in names if name not in tiles.columns]:
+        raise ManifestError(
+            f"{where}: a tile table must have the column(s) {', '.join(missing)}"
+        )
+    problems = []
+    if tiles["tile_id"].duplicated().any():
+        first = tiles.loc[tiles["tile_id"].duplicated(), "tile_id"].iloc[0]
+        problems.append(f"tile_id {first} stands in two rows")
+    labels = tiles["label"].dropna().to_numpy(np.int64)
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(info.class_names)):
+        problems.append(
+            f"label must be 0 to {len(info.class_names) - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
+    if len(tiles) and tiles["size_px0"].min() < 1:
+        problems.append("size_px0 must be 1 or more")
+    splits = set(tiles["split"].dropna())
+    if not splits <= set(_SPLITS):
+        unknown = ", ".join(sorted(map(str, splits - set(_SPLITS))))
+        problems.append(f"split must be train, val or test, got {unknown}")
+    if problems:
+        raise ManifestError(f"{where}: {'; '.join(problems)}")

@@ -1,0 +1,126 @@
+"""What spoils tissue: pen, folds, lack of focus; and how sharp a tile is.
+
+These are flags, not verdicts: a flagged tile stays in the table, and whoever
+trains or reads decides.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+
+# Ranges of OpenCV's hue (0 to 179) of pens; stains lie from 125 to 178.
+_GREEN_HUES = (38, 90)
+_BLUE_HUES = (91, 122)
+_RED_HUES = ((0, 6), (176, 179))
+
+_MIN_PEN_UM2 = 30_000.0
+_FOLD_WIDTH_UM = 30.0
+_FOCUS_WINDOW_UM = 250.0
+
+
+def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
+    """Find green, blue, black and red pen, True where it is.
+
+    Args:
+        image: `(height, width, 3)`, RGB, of a whole slide at a low level.
+        mpp: Micrometres per pixel.
+    """
+    soft = cv2.GaussianBlur(image, (0, 0), max(0.6, 10 / mpp))
+    hue, saturation, value = cv2.split(cv2.cvtColor(soft, cv2.COLOR_RGB2HSV))
+    green = (hue >= _GREEN_HUES[0]) & (hue <= _GREEN_HUES[1]) & (saturation > 70)
+    # Haematoxylin in crowded nuclei is blue as well, but never this pure.
+    blue = (hue >= _BLUE_HUES[0]) & (hue <= _BLUE_HUES[1]) & (saturation > 110)
+    is_red_hue = np.zeros(hue.shape, bool)
+    for first, last in _RED_HUES:
+        is_red_hue |= (hue >= first) & (hue <= last)
+    red = is_red_hue & (saturation > 170) & (value > 100)
+    black = (value < 70) & (saturation < 90) & (value > 8)
+    marks = (green & (value < 235)) | blue | red | black
+    return _keep_large(marks, _MIN_PEN_UM2 / mpp**2)
+
+
+def find_artefacts(
+    image: npt.NDArray[np.uint8], mpp: float, tissue: Mask, pen: Mask
+) -> dict[str, Mask]:
+    """Find what spoils tissue on a low level.
+
+    Args:
+        image: `(height, width, 3)`, RGB, of a whole slide.
+        mpp: Micrometres per pixel.
+        tissue: True on tissue.
+        pen: True on pen, as `find_pen` gives it.
+
+    Returns:
+        `pen`, `fold` and `out_of_focus`, `(height, width)` each.
+    """
+    return {
+        "pen": pen,
+        "fold": _find_folds(image, mpp, tissue),
+        "out_of_focus": _find_blur(image, mpp, tissue),
+    }
+
+
+def measure_sharpness(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Measure how sharp tiles are: the variance of the grey Laplacian.
+
+    Args:
+        tiles: `(tiles, height, width, 3)`, RGB.
+
+    Returns:
+        `(tiles,)`, float32, 0 and above; only tiles of one mpp can be compared.
+    """
+    return np.array(
+        [
+            cv2.Laplacian(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var()
+            for tile in tiles
+        ],
+        np.float32,
+    )
+
+
+def _find_folds(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
+    """Find folds: bands that are both darker and more coloured than the tissue.
+
+    Two layers absorb about twice as much, which is a difference to the tissue
+    around, so each place is compared with its surroundings.
+    """
+    if tissue.sum() < 100:
+        return np.zeros(tissue.shape, bool)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    density = -np.log(np.maximum(grey, 1).astype(np.float32) / 245)
+    near = cv2.GaussianBlur(density, (0, 0), max(0.6, _FOLD_WIDTH_UM / 2 / mpp))
+    inside = near[tissue]
+    median = float(np.median(inside))
+    spread = float(np.percentile(inside, 84) - median)
+    is_dark = near > max(median + 4.0 * spread, 1.8 * median)
+    return _keep_large(is_dark & tissue, (_FOLD_WIDTH_UM / mpp) ** 2 * 4)
+
+
+def _find_blur(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
+    """Find tissue whose fine structure is much weaker than elsewhere on the slide."""
+    if tissue.sum() < 100:
+        return np.zeros(tissue.shape, bool)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    energy = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
+    # The rim of the tissue is an edge, however blurred the tissue is.
+    radius = max(1, round(20 / mpp))
+    inner = cv2.erode(
+        tissue.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    ).astype(np.float32)
+    sigma = max(1.0, _FOCUS_WINDOW_UM / 2 / mpp)
+    weight = cv2.GaussianBlur(inner, (0, 0), sigma)
+    local = cv2.GaussianBlur(energy * inner, (0, 0), sigma) / np.maximum(weight, 1e-3)
+    inside = inner > 0
+    if inside.sum() < 100:
+        return np.zeros(tissue.shape, bool)
+    is_weak = local < 0.4 * float(np.median(local[inside]))
+    return _keep_large(is_weak & inside, (_FOCUS_WINDOW_UM / mpp) ** 2)
+
+
+def _keep_large(mask: Mask, least_px: float) -> Mask:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    is_large = stats[:, cv2.CC_STAT_AREA] >= max(3.0, least_px)
+    is_large[0] = False
+    return np.asarray(is_large[labels])

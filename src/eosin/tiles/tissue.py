@@ -1,0 +1,156 @@
+"""Where a slide's tissue is."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from eosin.slides import Slide
+from eosin.tiles.quality import find_artefacts, find_pen
+
+Mask = npt.NDArray[np.bool_]
+
+# Tissue is looked for at this resolution: cells vanish, glands and gaps do not.
+_LOW_MPP = 8.0
+_MAX_PIXELS = 25_000_000
+
+# Below this brightness nothing shines through: a scan's black border, or a
+# fluorescence slide.
+_BLACK = 25
+
+
+class TissueMethod(Protocol):
+    """A way to find tissue in a small picture of a slide."""
+
+    def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
+        """Find tissue.
+
+        Args:
+            image: `(height, width, 3)`, RGB.
+            mpp: Micrometres per pixel of the image.
+
+        Returns:
+            True on tissue, `(height, width)`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class OtsuTissue:
+    """Tissue is coloured, glass is grey: Otsu's threshold on saturation.
+
+    A threshold that Otsu's method finds on a slide without two kinds of pixels
+    means nothing, so it is held between `lowest` and `highest`: a blank slide
+    stays empty, and a slide full of tissue stays whole.
+
+    Attributes:
+        sigma_um: Blur before the threshold, in micrometres.
+        lowest: Least threshold on saturation, 0 to 255.
+        highest: Greatest threshold on saturation.
+        min_area_um2: Smaller islands and holes are cleaned away.
+    """
+
+    sigma_um: float = 12.0
+    lowest: int = 12
+    highest: int = 40
+    min_area_um2: float = 20_000.0
+
+    def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
+        """Find tissue in an RGB picture."""
+        # Saturation as the spread of the channels: in the dark HSV's own is noise.
+        spread = cv2.subtract(image.max(axis=2), image.min(axis=2))
+        soft = cv2.GaussianBlur(spread, (0, 0), max(0.5, self.sigma_um / mpp))
+        threshold, _ = cv2.threshold(soft, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+        threshold = float(np.clip(threshold, self.lowest, self.highest))
+        return _clean((soft > threshold) & _is_lit(image), self.min_area_um2, mpp)
+
+
+@dataclass(frozen=True)
+class OpticalDensityTissue:
+    """Tissue absorbs light: a threshold on optical density, for pale slides.
+
+    The slide's own glass is the brightest tenth of its pixels; tissue absorbs
+    `least_density` more than that in its most absorbing channel.
+
+    Attributes:
+        sigma_um: Blur before the threshold, in micrometres.
+        least_density: Optical density (base 10) above the glass.
+        min_area_um2: Smaller islands and holes are cleaned away.
+    """
+
+    sigma_um: float = 16.0
+    least_density: float = 0.03
+    min_area_um2: float = 20_000.0
+
+    def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
+        """Find tissue in an RGB picture."""
+        soft = cv2.GaussianBlur(image, (0, 0), max(0.5, self.sigma_um / mpp))
+        glass = np.maximum(np.percentile(soft.reshape(-1, 3), 90, axis=0), 1)
+        density = -np.log10(np.maximum(soft, 1) / glass).max(axis=2)
+        # Glass is bright; where the brightest tenth is not, there is none.
+        if glass.min() < 200:
+            density = -np.log10(np.maximum(soft, 1) / 245).max(axis=2)
+        found = (density > self.least_density) & _is_lit(image)
+        return _clean(found, self.min_area_um2, mpp)
+
+
+@dataclass(frozen=True)
+class TissueMap:
+    """A slide's tissue and what spoils it, on a low level.
+
+    Attributes:
+        mask: True on tissue, `(height, width)`.
+        downsample: Level-0 pixels per pixel of the mask.
+        artefacts: True where each fault is, by its name: `pen`, `fold`,
+            `out_of_focus`.
+    """
+
+    mask: Mask
+    downsample: float
+    artefacts: Mapping[str, Mask] = field(default_factory=dict)
+
+
+def find_tissue(slide: Slide, method: TissueMethod) -> TissueMap:
+    """Find a slide's tissue and its faults.
+
+    The slide is read at about 8 micrometres per pixel, in bands, so that memory
+    stays bounded even where the file holds only its finest level. Pen marks are
+    never tissue.
+
+    Args:
+        slide: The slide.
+        method: How tissue is found.
+
+    Raises:
+        SlideError: The slide has no mpp, or cannot be read.
+    """
+    own_mpp = slide.require_mpp()
+    width, height = slide.dimensions
+    downsample = max(1.0, _LOW_MPP / own_mpp, math.sqrt(width * height / _MAX_PIXELS))
+    image = slide.read_image(downsample=downsample)
+    mpp = own_mpp * downsample
+    pen = find_pen(image, mpp)
+    mask = method.find(image, mpp) & ~pen
+    return TissueMap(mask, downsample, find_artefacts(image, mpp, mask, pen))
+
+
+def _is_lit(image: npt.NDArray[np.uint8]) -> Mask:
+    return np.asarray(image.max(axis=2) > _BLACK)
+
+
+def _clean(mask: Mask, min_area_um2: float, mpp: float) -> Mask:
+    """Drop islands and fill holes below an area."""
+    least_px = max(4, round(min_area_um2 / mpp**2))
+    kept = _drop_small(mask, least_px)
+    return ~_drop_small(~kept, least_px)
+
+
+def _drop_small(mask: Mask, least_px: int) -> Mask:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    is_large = stats[:, cv2.CC_STAT_AREA] >= least_px
+    is_large[0] = False
+    return np.asarray(is_large[labels])

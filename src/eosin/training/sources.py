@@ -1,0 +1,152 @@
+"""Where batches come from: cached views, or pixels read as they are needed."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eosin.core import ConfigError
+from eosin.training.training_tiles import Rows
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Tiles = NDArray[np.uint8]
+
+
+class TileSource(Protocol):
+    """What training asks of its data."""
+
+    @property
+    def n_tiles(self) -> int:
+        """Rows that can be read."""
+        ...
+
+    @property
+    def n_validation_views(self) -> int:
+        """Views over which validation averages."""
+        ...
+
+    def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
+        """Read a batch as training sees it, with `rng` for what is random."""
+        ...
+
+    def read_validation(self, rows: Rows, view: int) -> NDArray[Any]:
+        """Read a batch as validation sees it."""
+        ...
+
+
+class CachedViews:
+    """Features or activations of every tile in several views, encoded before.
+
+    Training gets one view of each tile, drawn anew in every epoch.
+
+    Args:
+        array: `(views, tiles, ...)`, float16 or float32; a memory map will do.
+            View 0 is the tile as it is.
+        n_validation_views: How many views validation averages over, from the
+            first; its probabilities are averaged, not its features.
+
+    Raises:
+        ConfigError: The array has no views or fewer than are asked for.
+    """
+
+    def __init__(self, array: NDArray[Any], *, n_validation_views: int = 1) -> None:
+        if array.ndim < 3:
+            raise ConfigError(
+                "cached features must be (views, tiles, ...), got the shape "
+                f"{array.shape}"
+            )
+        if not 1 <= n_validation_views <= len(array):
+            raise ConfigError(
+                f"validation views must be in 1..{len(array)} (so many are cached), "
+                f"got {n_validation_views}"
+            )
+        self._array = array
+        self._n_validation_views = n_validation_views
+
+    @property
+    def n_tiles(self) -> int:
+        """Rows that can be read."""
+        return int(self._array.shape[1])
+
+    @property
+    def n_validation_views(self) -> int:
+        """Views over which validation averages."""
+        return self._n_validation_views
+
+    @property
+    def tile_shape(self) -> tuple[int, ...]:
+        """Shape of what is kept of one tile."""
+        return self._array.shape[2:]
+
+    def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
+        """Read one random view of each tile, as float32."""
+        views = rng.integers(len(self._array), size=len(rows))
+        return np.asarray(self._array[views, rows], np.float32)
+
+    def read_validation(self, rows: Rows, view: int) -> NDArray[Any]:
+        """Read one view of every tile, as float32."""
+        return np.asarray(self._array[view, rows], np.float32)
+
+
+class PixelTiles:
+    """Tiles whose pixels are read anew in every epoch.
+
+    Args:
+        read: From rows to `(tiles, px, px, 3)` uint8. It is called from another
+            thread, but never twice at a time.
+        n_tiles: Rows that can be read.
+        augment: Changes a batch of uint8 tiles for training; gets all its
+            randomness from the generator that it is given. None trains on the
+            tiles as they are.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Rows], Tiles],
+        n_tiles: int,
+        *,
+        augment: Callable[[Tiles, np.random.Generator], Tiles] | None = None,
+    ) -> None:
+        self._read = read
+        self._n_tiles = n_tiles
+        self._augment = augment
+
+    @property
+    def n_tiles(self) -> int:
+        """Rows that can be read."""
+        return self._n_tiles
+
+    @property
+    def n_validation_views(self) -> int:
+        """Validation sees each tile once, as it is."""
+        return 1
+
+    def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
+        """Read a batch and augment it."""
+        tiles = self._read(rows)
+        return tiles if self._augment is None else self._augment(tiles, rng)
+
+    def read_validation(self, rows: Rows, view: int) -> NDArray[Any]:
+        """Read a batch as it is."""
+        del view
+        return self._read(rows)
+
+
+def iter_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """Make each item's result in a thread, one ahead of whoever takes them.
+
+    The results come in order, and are made in order by one thread, so that what
+    is made does not depend on how the threads run.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        waiting: Future[Made] | None = None
+        for item in items:
+            following = pool.submit(make, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()

@@ -1,0 +1,439 @@
+"""From a run and held-out or external tiles to numbers that can be believed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eosin.core import (
+    ManifestError,
+    ModelError,
+    Progress,
+    RunError,
+    hash_file,
+    hash_object,
+    open_run,
+    read_json,
+    write_json,
+)
+from eosin.evaluation import (
+    EvaluationResult,
+    SlideAggregation,
+    ValidationChoices,
+    aggregate_predictions,
+    build_tile_predictions,
+    choose_on_validation,
+    evaluate_predictions,
+    fit_colour_baseline,
+    read_predictions,
+    write_predictions,
+)
+from eosin.heatmaps import draw_overlay, picture_slide, rasterise_tiles, write_image
+from eosin.inference import ModelCard, open_session, read_card
+from eosin.reports import ReportData, count_splits, write_figures, write_report
+from eosin.slides import open_slide
+from eosin.workflows.scoring import score_rows
+from eosin.workflows.tile_folder import TileFolder, open_tile_folder
+
+_OUTPUTS = (
+    "figures",
+    "metrics.json",
+    "overlays",
+    "predictions.parquet",
+    "report.html",
+    "run.json",
+)
+_SHOWN_OVERLAYS = 12
+_OVERLAY_PX = 700
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What `evaluate_run` found.
+
+    Attributes:
+        folder: Where it lies.
+        metrics: As `metrics.json`: level -> metric -> value, low, high, n.
+        baseline_metrics: The colour baseline's, in the same form; may be empty.
+        cautions: What a reader must know before believing the numbers.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    baseline_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    cautions: tuple[str, ...]
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    on: Path | None = None,
+    out: Path | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> EvaluateResult:
+    """Score a model on the patients that its training held out, or on others.
+
+    Everything that can be chosen was chosen on validation patients when the model
+    was trained; nothing is chosen here. A colour baseline, fitted and thresholded
+    on the same patients, is scored beside the model.
+
+    Args:
+        run: Folder that `train_classifier` wrote.
+        on: An external tile folder; none of its slides or patients may have been
+            used in training.
+        out: Where to write; by default `evaluation` in the run folder.
+        n_bootstrap: Resamples of patients for the intervals.
+        seed: Decides which resamples are drawn.
+        overwrite: Replace an evaluation of other settings.
+        progress: Told how far it is.
+
+    Raises:
+        ModelError: `run` holds no finished model, or its tiles differ from `on`'s.
+        ManifestError: Training slides are in `on`, or no held-out tile has a label.
+        RunError: `out` holds other work or cannot be written.
+    """
+    progress = progress or Progress()
+    run = Path(run)
+    card = read_card(run)
+    if on is not None and out is None:
+        raise RunError(
+            "an external cohort needs a folder of its own; add -o (the default, "
+            f"{run / 'evaluation'}, is for the held-out patients)"
+        )
+    out = Path(out) if out is not None else run / "evaluation"
+    trained_on = _open_training_folder(run)
+    folder = open_tile_folder(on) if on is not None else trained_on
+    if folder is None:
+        raise ManifestError(
+            f"{run}: the tile folder that it was trained on is gone; give tiles by --on"
+        )
+    with open_run(
+        out,
+        "evaluate",
+        settings={"on": str(on) if on else None, "n_bootstrap": n_bootstrap},
+        inputs={"card": read_json(run / "card.json")["training_data"]["tiles_sha256"]}
+        | {"tiles.parquet": folder.sha256, "model": _hash_models(run, card)},
+        seed=seed,
+        overwrite=overwrite,
+        outputs=_OUTPUTS,
+    ) as record:
+        if not record.is_done:
+            study = _Study(run, card, folder, trained_on, is_external=on is not None)
+            content = study.evaluate(out, n_bootstrap, seed, progress)
+            write_json(out / "metrics.json", content["metrics"])
+            record.notes |= content
+        return EvaluateResult(
+            out,
+            record.notes["metrics"],
+            record.notes["baseline"],
+            tuple(record.notes["cautions"]),
+        )
+
+
+class _Study:
+    """One model on one set of tiles."""
+
+    def __init__(
+        self,
+        run: Path,
+        card: ModelCard,
+        folder: TileFolder,
+        trained_on: TileFolder | None,
+        *,
+        is_external: bool,
+    ) -> None:
+        self._run, self._card = run, card
+        self._folder, self._trained_on = folder, trained_on
+        self._split = "external" if is_external else "test"
+        self._splits = pd.read_csv(run / "splits.csv", dtype={"slide_id": str})
+        _require_same_tiles(card, folder)
+        if is_external:
+            _require_unseen(self._splits, folder)
+
+    def evaluate(
+        self, out: Path, n_bootstrap: int, seed: int, progress: Progress
+    ) -> dict[str, Any]:
+        """Score, write predictions, figures and report; return the numbers."""
+        names = self._card.class_names
+        tiles, n_unreadable = self._score(progress)
+        validation, _ = read_predictions(self._run / "validation.parquet")
+        choices = choose_on_validation(
+            validation,
+            class_names=names,
+            slide_labels=self._trained_on.slide_labels if self._trained_on else None,
+            rule=self._card.threshold_rule,
+        )
+        table = self._aggregate(tiles, choices.aggregation.aggregation)
+        write_predictions(out / "predictions.parquet", table, names)
+        options = {
+            "class_names": names,
+            "split": self._split,
+            "n_bootstrap": n_bootstrap,
+            "seed": seed,
+        }
+        result = evaluate_predictions(
+            table,
+            threshold=self._card.tile_threshold,
+            slide_threshold=self._card.slide_threshold,
+            **options,
+        )
+        baseline = self._evaluate_baseline(choices, options)
+        cautions = [*result.cautions, *self._card.cautions]
+        if n_unreadable:
+            cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
+        overlays = self._draw_overlays(out, table, result, progress)
+        self._write_report(out, result, baseline, choices, overlays, cautions)
+        return {
+            "metrics": result.metrics,
+            "baseline": baseline.metrics if baseline else {},
+            "cautions": cautions,
+        }
+
+    def _score(self, progress: Progress) -> tuple[pd.DataFrame, int]:
+        """Score held-out tiles, each by the fold that did not train on it."""
+        card = self._card
+        sessions = [open_session(self._run / name) for name in card.models]
+        if self._split == "external":
+            jobs = [(self._folder.tiles, sessions)]
+        else:
+            jobs = [
+                (self._folder.tiles[self._folder.tiles["slide_id"].isin(ids)], [own])
+                for own, ids in zip(sessions, self._find_test_slides(), strict=True)
+            ]
+        parts, n_unreadable = [], 0
+        for tiles, models in jobs:
+            scored = score_rows(
+                self._folder,
+                tiles,
+                models,
+                views=card.views,
+                temperature=card.temperature,
+                progress=progress,
+            )
+            n_unreadable += scored.n_unreadable
+            parts.append(
+                build_tile_predictions(
+                    scored.tiles.assign(split=self._split),
+                    scored.probabilities,
+                    card.class_names,
+                )
+            )
+        return pd.concat(parts, ignore_index=True), n_unreadable
+
+    def _find_test_slides(self) -> list[set[str]]:
+        test = self._splits[self._splits["split"] == "test"]
+        return [
+            set(test.loc[test["fold"] == fold, "slide_id"])
+            for fold in range(len(self._card.models))
+        ]
+
+    def _aggregate(
+        self, tiles: pd.DataFrame, aggregation: SlideAggregation
+    ) -> pd.DataFrame:
+        return aggregate_predictions(
+            tiles,
+            aggregation,
+            class_names=self._card.class_names,
+            slide_labels=self._folder.slide_labels,
+        )
+
+    def _evaluate_baseline(
+        self, choices: ValidationChoices, options: Mapping[str, Any]
+    ) -> EvaluationResult | None:
+        """Fit and score the colour baseline on the very same patients."""
+        if self._trained_on is None:
+            return None
+        source = self._trained_on.tiles
+        names = self._card.class_names
+        parts = []
+        for _, slides in self._splits.groupby("fold"):
+            split_of = dict(zip(slides["slide_id"], slides["split"], strict=True))
+            tiles = source.assign(split=source["slide_id"].map(split_of))
+            try:
+                baseline = fit_colour_baseline(tiles, class_names=names)
+                chosen_on = tiles[tiles["split"] == "val"]
+                held_out = (
+                    tiles[tiles["split"] == "test"]
+                    if self._split == "test"
+                    else self._folder.tiles.assign(split="external")
+                )
+                parts.append((baseline.predict(chosen_on), baseline.predict(held_out)))
+            except ManifestError:
+                # Tiles that were cut without measuring have no colours.
+                return None
+        validation = _average([part[0] for part in parts])
+        own = choose_on_validation(
+            validation,
+            class_names=names,
+            slide_labels=self._trained_on.slide_labels,
+            rule=self._card.threshold_rule,
+        )
+        table = self._aggregate(
+            _average([part[1] for part in parts]),
+            choices.aggregation.aggregation,
+        )
+        return evaluate_predictions(
+            table,
+            threshold=own.threshold,
+            slide_threshold=own.slide_threshold,
+            **options,
+        )
+
+    def _draw_overlays(
+        self,
+        out: Path,
+        table: pd.DataFrame,
+        result: EvaluationResult,
+        progress: Progress,
+    ) -> dict[str, Path]:
+        """Draw the slides that the model got most wrong."""
+        if len(self._card.class_names) > 2:
+            return {}
+        tiles = table[table["level"] == "tile"]
+        slides = self._folder.slides.set_index("slide_id")
+        shown = list(result.slides["slide_id"])[:_SHOWN_OVERLAYS]
+        column = f"probability_{self._card.class_names[1]}"
+        paths: dict[str, Path] = {}
+        with progress.task("Drawing overlays", len(shown)) as task:
+            for slide_id in shown:
+                own = tiles[tiles["slide_id"] == slide_id]
+                row = slides.loc[slide_id]
+                heatmap = rasterise_tiles(
+                    own["x_px0"].to_numpy(int),
+                    own["y_px0"].to_numpy(int),
+                    int(own["size_px0"].iloc[0]),
+                    own[column].to_numpy(),
+                )
+                with open_slide(row["path"], mpp=float(row["mpp_used"])) as slide:
+                    picture = picture_slide(slide, title=slide_id, max_px=_OVERLAY_PX)
+                path = out / "overlays" / f"{len(paths):02d}.jpg"
+                write_image(
+                    path,
+                    draw_overlay(picture, heatmap, threshold=self._card.tile_threshold),
+                )
+                paths[slide_id] = path
+                task.advance()
+        return paths
+
+    def _write_report(
+        self,
+        out: Path,
+        result: EvaluationResult,
+        baseline: EvaluationResult | None,
+        choices: ValidationChoices,
+        overlays: Mapping[str, Path],
+        cautions: Sequence[str],
+    ) -> None:
+        record = read_json(self._run / "run.json")
+        data = ReportData(
+            title=f"Evaluation of {self._run.resolve().name}",
+            result=result,
+            choices=choices,
+            splits=self._count_splits(),
+            baseline=baseline,
+            history=pd.read_csv(self._run / "history.csv"),
+            overlays=overlays,
+            method=_describe(self._card, record["settings"], choices),
+            versions=record["versions"],
+            data_licence=self._folder.licence,
+            cautions=[c for c in cautions if c not in result.cautions],
+            are_slides_made=self._folder.is_made,
+            are_patients_known=self._folder.knows_patients,
+            created=record["finished"],
+        )
+        write_report(out / "report.html", data)
+        write_figures(out / "figures", data)
+
+    def _count_splits(self) -> Any:
+        names = self._card.class_names
+        if self._split == "external":
+            return count_splits(self._folder.tiles.assign(split="external"), names)
+        tiles = self._folder.tiles
+        if len(self._card.models) > 1:
+            # Every patient is held out once.
+            return count_splits(tiles.assign(split="test"), names)
+        split_of = dict(
+            zip(self._splits["slide_id"], self._splits["split"], strict=True)
+        )
+        return count_splits(tiles.assign(split=tiles["slide_id"].map(split_of)), names)
+
+
+def _open_training_folder(run: Path) -> TileFolder | None:
+    """Open the tiles that a run was trained on, if they are still there."""
+    path = Path(read_json(run / "run.json")["notes"]["tiles"])
+    return open_tile_folder(path) if path.exists() else None
+
+
+def _hash_models(run: Path, card: ModelCard) -> str:
+    return hash_object([hash_file(run / name) for name in card.models])
+
+
+def _average(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Average what several folds say of one tile."""
+    table = pd.concat(parts, ignore_index=True)
+    columns = [c for c in table.columns if c.startswith("probability_")]
+    first = table.drop_duplicates("id").set_index("id")
+    first[columns] = table.groupby("id")[columns].mean()
+    return first.reset_index()
+
+
+def _require_same_tiles(card: ModelCard, folder: TileFolder) -> None:
+    info = folder.info
+    problems = []
+    if info.tile_px != card.tile_px:
+        problems.append(f"tile_px {card.tile_px}, the tiles have {info.tile_px}")
+    if abs(info.mpp / card.mpp - 1) > 0.1:
+        problems.append(f"mpp {card.mpp:g}, the tiles have {info.mpp:g}")
+    if tuple(info.class_names) != tuple(card.class_names):
+        problems.append(
+            f"classes {', '.join(card.class_names)}, the tiles have "
+            f"{', '.join(info.class_names)}"
+        )
+    if problems:
+        raise ModelError(
+            f"{folder.path}: the model was trained on {'; '.join(problems)}; tile "
+            "again as the model needs it"
+        )
+
+
+def _require_unseen(splits: pd.DataFrame, folder: TileFolder) -> None:
+    """Stop where an external cohort shares a slide or a patient with training."""
+    for column in ("patient_id", "slide_id"):
+        shared = sorted(
+            set(splits[column].astype(str)) & set(folder.slides[column].astype(str))
+        )
+        if shared:
+            raise ManifestError(
+                f"{folder.path}: an external cohort must be unseen, and {len(shared)} "
+                f"{column}(s) were in the training cohort ({', '.join(shared[:5])}); "
+                "leave them out, or rename them if they are others by the same name"
+            )
+
+
+def _describe(
+    card: ModelCard, settings: Mapping[str, Any], choices: ValidationChoices
+) -> dict[str, str]:
+    """Say in words how the model came about."""
+    tuned = {"none": "head only", "last": "head and last block", "all": "all layers"}
+    depth = settings["fine_tune"]
+    if depth == "auto":
+        depth = "all" if card.weights == "none" else "none"
+    return {
+        "Encoder": f"{card.encoder}, weights {card.weights}",
+        "Trained": tuned[depth],
+        "Tiles": f"{card.tile_px} px at {card.mpp:g} micrometres per pixel",
+        "Split": (
+            "by patient, one split"
+            if len(card.models) == 1
+            else f"by patient, {len(card.models)} folds; each patient is scored by the "
+            "model that never saw them"
+        ),
+        "Slide score": choices.aggregation.aggregation.describe(),
+        "Temperature": f"{card.temperature:.3f}, fitted on validation patients",
+        "Weights' licence": card.encoder_licence,
+    }

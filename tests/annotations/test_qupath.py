@@ -1,0 +1,179 @@
+import gzip
+import json
+import uuid
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shapely import Polygon, box
+from shapely.geometry import shape
+
+from eosin.annotations import Feature, read_annotations, write_geojson
+from eosin.core import AnnotationError, Box
+
+SQUARE = [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]
+
+
+def feature(geometry, **properties):
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def polygon(**properties):
+    return feature({"type": "Polygon", "coordinates": SQUARE}, **properties)
+
+
+@pytest.fixture
+def read(write):
+    def read_content(content, **options):
+        path = write("a.geojson", json.dumps(content))
+        return read_annotations(path, **options)
+
+    return read_content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "FeatureCollection", "features": [polygon()]},
+        [polygon()],
+        polygon(),
+    ],
+)
+def test_collections_lists_and_single_features_are_read(read, content):
+    assert read(content).regions[0].geometry.area == 100
+
+
+@pytest.mark.parametrize(
+    ("classification", "expected"),
+    [
+        ({"name": "Tumor", "colorRGB": -3670016}, "Tumor"),
+        ({"name": "Tumor", "color": [200, 0, 0]}, "Tumor"),
+        ({"names": ["Tumor", "Positive"]}, "Tumor: Positive"),
+        ("Tumor", "Tumor"),
+        (None, "Unclassified"),
+        (7, "7"),
+    ],
+)
+def test_the_class_is_found_in_every_dialect(read, classification, expected):
+    (region,) = read(polygon(classification=classification)).regions
+    assert region.class_name == expected
+
+
+def test_a_geometry_collection_gives_its_areas_and_counts_the_rest(read):
+    parts = [
+        {"type": "Polygon", "coordinates": SQUARE},
+        {"type": "Point", "coordinates": [1, 1]},
+    ]
+    annotations = read(feature({"type": "GeometryCollection", "geometries": parts}))
+    assert len(annotations.regions) == 1
+    assert annotations.ignored == {"Point": 1}
+
+
+def test_a_feature_without_geometry_is_counted(read):
+    assert read([feature(None)]).ignored == {"empty": 1}
+
+
+def test_a_polygon_with_a_hole_keeps_it(read):
+    hole = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
+    content = feature({"type": "Polygon", "coordinates": [*SQUARE, hole]})
+    assert read(content).regions[0].geometry.area == 96
+
+
+@pytest.mark.parametrize("content", [{"type": "Topology"}, [1], {"features": 3}])
+def test_other_json_is_refused(read, content):
+    with pytest.raises(AnnotationError, match="GeoJSON FeatureCollection"):
+        read(content)
+
+
+def test_a_geometry_of_unknown_type_names_its_feature(read):
+    with pytest.raises(AnnotationError, match="feature 1 has a geometry"):
+        read([feature({"type": "Blob", "coordinates": []})])
+
+
+def test_qupaths_origin_is_the_corner_of_the_bounds(read, make_slide):
+    slide = make_slide(bounds=Box(100, 50, 500, 500))
+    (region,) = read(polygon(), slide=slide).regions
+    assert region.geometry.bounds == (100, 50, 110, 60)
+
+
+def test_what_is_written_is_what_qupath_wants(tmp_path):
+    hole = [(2, 2), (2, 4), (4, 4), (4, 2)]
+    path = tmp_path / "out.geojson"
+    write_geojson(
+        path,
+        [
+            Feature(
+                Polygon([(0, 0), (0, 10), (10, 10), (10, 0)], [hole]),
+                class_name="Tumor",
+                colour=(200, 0, 0),
+                measurements={"Probability": 0.75},
+                name="region 1",
+                is_locked=True,
+            ),
+            Feature(Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])),
+        ],
+    )
+    first, second = json.loads(path.read_text())["features"]
+    assert uuid.UUID(first["id"]) != uuid.UUID(second["id"])
+    assert first["properties"] == {
+        "objectType": "annotation",
+        "isLocked": True,
+        "name": "region 1",
+        "classification": {"name": "Tumor", "color": [200, 0, 0]},
+        "measurements": {"Probability": 0.75},
+    }
+    written = shape(first["geometry"])
+    assert written.exterior.is_ccw
+    assert not written.interiors[0].is_ccw
+    for rings in first["geometry"]["coordinates"]:
+        assert rings[0] == rings[-1]
+    # The self-crossing outline was made valid.
+    assert second["geometry"]["type"] == "MultiPolygon"
+    assert shape(second["geometry"]).is_valid
+
+
+def test_a_gz_name_is_compressed_and_read_back(tmp_path):
+    path = tmp_path / "out.geojson.gz"
+    write_geojson(path, [Feature(box(0, 0, 3, 4), class_name="Tumor")])
+    assert gzip.decompress(path.read_bytes()).startswith(b"{")
+    assert read_annotations(path).regions[0].geometry.area == 12
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    left=st.integers(0, 800),
+    top=st.integers(0, 600),
+    size=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    origin=st.tuples(st.integers(0, 400), st.integers(0, 400)),
+)
+def test_places_survive_the_way_to_qupath_and_back(
+    tmp_path, make_slide, left, top, size, origin
+):
+    bounds = Box(*origin, 500, 400)
+    area = box(left, top, left + size[0], top + size[1])
+    path = tmp_path / "round.geojson"
+    write_geojson(path, [Feature(area, class_name="a")], slide_bounds=bounds)
+    stored = shape(json.loads(path.read_text())["features"][0]["geometry"])
+    assert stored.bounds[:2] == (left - origin[0], top - origin[1])
+    (region,) = read_annotations(path, slide=make_slide(bounds=bounds)).regions
+    assert region.geometry.equals(area)
+
+
+@pytest.mark.realdata
+def test_every_shape_that_qupath_exports_is_a_region_or_counted(real_data):
+    found = {}
+    for path in sorted((real_data / "annotations/wsidicom_qupath").glob("*.json")):
+        annotations = read_annotations(path)
+        n = len(annotations.regions), sum(annotations.ignored.values())
+        found[path.stem.removeprefix("qupath-")] = n
+    areas = ("brush", "ellipse", "polygon", "rectangle", "wand")
+    others = ("line", "multipoint", "point", "polyline")
+    expected = dict.fromkeys(areas, (1, 0)) | dict.fromkeys(others, (0, 1))
+    assert found == expected | {"polygon-cell-classified": (4, 0)}
+
+
+@pytest.mark.realdata
+def test_the_rectangle_has_its_area(real_data):
+    path = real_data / "annotations/wsidicom_qupath/qupath-rectangle.json"
+    (region,) = read_annotations(path).regions
+    assert region.geometry.area == (26478 - 26268) * (15474 - 15298)

@@ -1,0 +1,114 @@
+import gzip
+import json
+
+import pandas as pd
+import pytest
+
+from eosin.annotations import read_annotations
+from eosin.core import AnnotationError
+from eosin.slides import open_slide
+
+SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10]]
+GEOJSON = json.dumps(
+    {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [[*SQUARE, [0, 0]]]},
+        "properties": {"classification": "Tumor"},
+    }
+)
+
+
+def test_the_name_does_not_matter(write):
+    assert read_annotations(write("a.xml", GEOJSON)).format == "qupath"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf" + GEOJSON.encode(),
+        GEOJSON.encode("utf-16"),
+        gzip.compress(GEOJSON.encode()),
+    ],
+)
+def test_marks_encodings_and_gzip_are_understood(write, data):
+    assert len(read_annotations(write("a b é.geojson", data)).regions) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"   \n", "empty"),
+        (b"hello", "no known format"),
+        (b"{", "not valid JSON"),
+        (b"<a>", "not valid XML"),
+        (b"<html/>", "root <html>"),
+        (b"\xff\xd8\xff\xe0 image", "cannot be read as text"),
+        (b"<!DOCTYPE a [<!ENTITY b 'c'>]><Annotations/>", "DOCTYPE"),
+    ],
+)
+def test_other_files_are_refused_with_the_reason(write, content, message):
+    with pytest.raises(AnnotationError, match=message):
+        read_annotations(write("a.xml", content))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(AnnotationError, match="no such annotation file"):
+        read_annotations(tmp_path / "none.xml")
+
+
+def test_regions_of_another_slide_are_refused(write, make_slide):
+    moved = (
+        GEOJSON.replace("10", "9000").replace("[0,", "[8000,").replace("0]", "8000]")
+    )
+    path = write("a.geojson", moved)
+    with pytest.raises(AnnotationError, match=r"outside the slide fake\.ndpi"):
+        read_annotations(path, slide=make_slide())
+
+
+def test_a_file_without_regions_is_read(write, make_slide):
+    path = write("a.geojson", '{"type":"FeatureCollection","features":[]}')
+    assert read_annotations(path, slide=make_slide()).regions == ()
+
+
+def test_ncrfs_polygons_are_read(write):
+    content = {"positive": [{"name": "_0", "vertices": SQUARE}], "negative": []}
+    (region,) = read_annotations(write("a.json", json.dumps(content))).regions
+    assert region.geometry.area == 100
+
+
+def test_ncrfs_polygons_need_vertices(write):
+    path = write("a.json", '{"positive": [{"name": "_0"}]}')
+    with pytest.raises(AnnotationError, match="vertices"):
+        read_annotations(path)
+
+
+@pytest.mark.realdata
+def test_the_malformed_ndpa_is_refused(real_data):
+    path = real_data / "annotations/ndpa/lazyslide_annotations_malformed.ndpa"
+    with pytest.raises(AnnotationError, match="not valid XML"):
+        read_annotations(path)
+
+
+@pytest.mark.realdata
+def test_every_annotation_of_the_prostate_cohort_lies_on_its_slide(real_data):
+    folder = real_data / "prostate"
+    table = pd.read_csv(folder / "slides.csv").dropna(subset="annotation")
+    assert len(table) == 16
+    for path, annotation in zip(table["path"], table["annotation"], strict=True):
+        with open_slide(folder / path) as slide:
+            annotations = read_annotations(folder / annotation, slide=slide)
+            width, height = slide.dimensions
+        assert annotations.regions
+        assert annotations.n_repaired == 0
+        for region in annotations.regions:
+            left, top, right, bottom = region.geometry.bounds
+            assert min(left, top) >= 0
+            assert right <= width
+            assert bottom <= height
+
+
+@pytest.mark.realdata
+def test_ncrfs_lesions_are_both_read(real_data):
+    annotations = read_annotations(real_data / "wsi/Tumor_001.json")
+    assert len(annotations.regions) == 2

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eosin.core import ManifestError
+from eosin.evaluation import (
+    SlideAggregation,
+    aggregate_predictions,
+    choose_aggregation,
+    labels_of,
+    probabilities_of,
+    select_level,
+)
+
+
+def two_columns(scores):
+    scores = np.asarray(scores, dtype=float)
+    return np.stack([1 - scores, scores], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(1.0, 0.45), (0.5, 0.7), (0.2, 0.85), (0.01, 0.9)]
+)
+def test_a_slide_scores_the_mean_of_its_highest_tiles(share, expected):
+    tiles = two_columns(np.arange(10) / 10)
+    scores = SlideAggregation(share).score_slide(tiles)
+    assert scores == pytest.approx([1 - expected, expected])
+
+
+def test_a_small_tumour_wins_over_much_normal_tissue_with_several_classes():
+    tiles = np.tile([0.98, 0.01, 0.01], (20, 1))
+    tiles[:4] = [0.03, 0.95, 0.02]
+    scores = SlideAggregation(0.1).score_slide(tiles)
+    assert scores.argmax() == 1
+    assert scores.sum() == pytest.approx(1)
+
+
+@given(st.integers(1, 30), st.integers(2, 4), st.sampled_from([0.01, 0.3, 1.0]))
+def test_scores_are_probabilities_whatever_the_order_of_tiles(n, n_classes, share):
+    rng = np.random.default_rng(n)
+    tiles = rng.dirichlet(np.ones(n_classes), n)
+    scores = SlideAggregation(share).score_slide(tiles)
+    assert scores.sum() == pytest.approx(1)
+    assert (scores >= 0).all()
+    shuffled = SlideAggregation(share).score_slide(rng.permutation(tiles))
+    assert shuffled == pytest.approx(scores)
+
+
+def test_a_patient_takes_the_worst_slide_or_the_mean():
+    slides = two_columns([0.2, 0.8])
+    assert SlideAggregation().score_patient(slides) == pytest.approx([0.2, 0.8])
+    mean = SlideAggregation(patient="mean").score_patient(slides)
+    assert mean == pytest.approx([0.5, 0.5])
+
+
+def test_contradicting_certainties_give_equal_probabilities():
+    slides = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert SlideAggregation().score_patient(slides) == pytest.approx([1 / 3] * 3)
+
+
+def test_slides_and_patients_are_added_to_the_tiles(make_tiles, class_names):
+    tiles = make_tiles(
+        ("A", "P1", "test", 0, [0.1, 0.3]),
+        ("B", "P1", "test", 1, [0.2, 0.8]),
+        ("C", "P2", "test", None, [0.4, 0.4]),
+    )
+    table = aggregate_predictions(tiles, SlideAggregation(0.5), class_names=class_names)
+    slides, patients = select_level(table, "slide"), select_level(table, "patient")
+    assert len(select_level(table, "tile")) == 6
+    assert slides["id"].tolist() == ["A", "B", "C"]
+    assert labels_of(slides).tolist() == [0, 1, -1]
+    assert probabilities_of(slides, class_names)[:, 1] == pytest.approx([0.3, 0.8, 0.4])
+    assert patients["id"].tolist() == ["P1", "P2"]
+    assert labels_of(patients).tolist() == [1, -1]
+    assert patients["slide_id"].isna().all()
+    assert probabilities_of(patients, class_names)[:, 1] == pytest.approx([0.8, 0.4])
+
+
+def test_aggregating_again_changes_nothing(cohort, class_names):
+    once = aggregate_predictions(cohort, SlideAggregation(), class_names=class_names)
+    twice = aggregate_predictions(once, SlideAggregation(), class_names=class_names)
+    assert once.equals(twice)
+
+
+def test_slide_labels_may_be_given(make_tiles, class_names):
+    tiles = make_tiles(("A", "P1", "test", None, [0.9]), ("B", "P2", "test", 0, [0.1]))
+    table = aggregate_predictions(
+        tiles, SlideAggregation(), class_names=class_names, slide_labels={"A": 1}
+    )
+    assert labels_of(select_level(table, "slide")).tolist() == [1, -1]
+    assert labels_of(select_level(table, "patient")).tolist() == [1, -1]
+
+
+def test_an_empty_table_stays_empty(cohort, class_names):
+    table = aggregate_predictions(
+        cohort.iloc[:0], SlideAggregation(), class_names=class_names
+    )
+    assert table.empty
+
+
+def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, class_names):
+    # A tumour slide holds one hot tile in ten: only a small share sees it.
+    tumour = [0.9] + [0.1] * 9
+    normal = [0.3] * 10
+    tiles = make_tiles(
+        ("A", "P1", "val", 1, tumour),
+        ("B", "P2", "val", 0, normal),
+        ("C", "P3", "test", 1, normal),
+        ("D", "P4", "test", 0, tumour),
+    )
+    choice = choose_aggregation(tiles, class_names=class_names)
+    # Means of the highest n of 10: n=3 gives 0.37 against 0.3, n=5 gives 0.26.
+    assert choice.aggregation.share == 0.3
+    assert choice.auc_by_share[0.3] == 1
+    assert choice.auc_by_share[1.0] == 0
+    assert (choice.n_slides, choice.caution) == (2, None)
+
+
+def test_equally_good_shares_leave_the_largest(make_tiles, class_names):
+    tiles = make_tiles(
+        ("A", "P1", "val", 1, [0.9, 0.8]), ("B", "P2", "val", 0, [0.1, 0.2])
+    )
+    assert choose_aggregation(tiles, class_names=class_names).aggregation.share == 1
+
+
+def test_test_rows_do_not_touch_the_choice(cohort, class_names):
+    changed = cohort.copy()
+    is_test = changed["split"] == "test"
+    flipped = changed.loc[is_test, "probability_normal"].to_numpy()
+    changed.loc[is_test, "probability_normal"] = 1 - flipped
+    changed.loc[is_test, "probability_tumour"] = flipped
+    assert choose_aggregation(cohort, class_names=class_names) == choose_aggregation(
+        changed, class_names=class_names
+    )
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_without_both_classes_on_validation_the_share_is_set(
+    make_tiles, class_names, split
+):
+    tiles = make_tiles(("A", "P1", split, 1, [0.9, 0.8]))
+    choice = choose_aggregation(tiles, class_names=class_names)
+    assert choice.aggregation.share == 0.1
+    assert choice.auc_by_share == {}
+    assert "set to 10%, not chosen" in choice.caution
+
+
+def test_settings_out_of_range_are_refused():
+    for bad in ({"share": 0}, {"share": 1.1}, {"patient": "min"}, {"method": "mean"}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            SlideAggregation(**bad)
+    with pytest.raises(ValueError, match="at least one tile"):
+        SlideAggregation().score_slide(np.zeros((0, 2)))
+
+
+def test_a_broken_table_is_refused(cohort, class_names):
+    with pytest.raises(ManifestError, match="patient_id"):
+        aggregate_predictions(
+            cohort.drop(columns="patient_id"),
+            SlideAggregation(),
+            class_names=class_names,
+        )
+
+
+def test_aggregations_describe_themselves():
+    assert (
+        SlideAggregation(1.0).describe().startswith("mean of the probabilities of all")
+    )
+    assert "highest 10% of" in SlideAggregation(0.1).describe()

@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from eosin.core import ManifestError
+from eosin.evaluation import (
+    METRIC_NAMES,
+    SlideAggregation,
+    aggregate_predictions,
+    build_tile_predictions,
+    evaluate_predictions,
+    select_level,
+)
+
+
+@pytest.fixture
+def predictions(cohort, class_names):
+    return aggregate_predictions(cohort, SlideAggregation(0.2), class_names=class_names)
+
+
+def evaluate(predictions, **changes):
+    settings = {
+        "class_names": ("normal", "tumour"),
+        "threshold": 0.5,
+        "slide_threshold": 0.7,
+        "n_bootstrap": 100,
+    }
+    return evaluate_predictions(predictions, **(settings | changes))
+
+
+def test_every_level_of_the_test_split_is_scored(predictions):
+    result = evaluate(predictions)
+    assert list(result.levels) == ["tile", "slide", "patient"]
+    tiles = select_level(predictions, "tile", split="test")
+    auc = sk.roc_auc_score(
+        tiles["label"].to_numpy(dtype=int), tiles["probability_tumour"]
+    )
+    found = result.levels["tile"].metrics["roc_auc"]
+    assert found.value == pytest.approx(auc)
+    assert found.low < found.value < found.high
+    assert found.n == len(tiles) == 240
+    assert result.levels["slide"].n == 12
+    assert result.levels["slide"].n_patients == 6
+    assert result.levels["slide"].n_by_class == (6, 6)
+
+
+def test_slides_and_patients_are_called_at_the_slide_threshold(predictions):
+    result = evaluate(predictions)
+    slides = select_level(predictions, "slide", split="test")
+    called = slides["probability_tumour"] >= 0.7
+    expected = sk.confusion_matrix(slides["label"].to_numpy(dtype=int), called)
+    assert result.levels["slide"].confusion.tolist() == expected.tolist()
+    assert result.levels["tile"].threshold == 0.5
+    assert result.levels["patient"].threshold == 0.7
+
+
+def test_metrics_are_json_in_the_stated_form(predictions):
+    metrics = evaluate(predictions).metrics
+    assert set(metrics) == {"tile", "slide", "patient"}
+    for metric in metrics["tile"].values():
+        assert set(metric) == {"value", "low", "high", "n", "resamples"}
+    assert tuple(metrics["tile"]) == METRIC_NAMES
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_undefined_metrics_are_null_with_a_reason(predictions):
+    # The one patient level has tumours only: each patient has a tumour slide.
+    auc = evaluate(predictions).metrics["patient"]["roc_auc"]
+    assert auc["value"] is auc["low"] is auc["high"] is None
+    assert auc["reason"] == "no row has the label normal"
+    assert any(
+        "At patient level there is no AUC" in c for c in evaluate(predictions).cautions
+    )
+
+
+def test_other_splits_do_not_change_the_result(predictions):
+    only_test = predictions[predictions["split"] == "test"]
+    assert evaluate(predictions).metrics == evaluate(only_test).metrics
+
+
+def test_rows_without_a_label_are_counted_and_left_out(predictions):
+    is_one = (predictions["level"] == "slide") & (predictions["split"] == "test")
+    index = predictions.index[is_one][0]
+    predictions.loc[index, "label"] = pd.NA
+    result = evaluate(predictions)
+    assert result.levels["slide"].n == 11
+    assert result.levels["slide"].n_unlabelled == 1
+    last = result.slides.iloc[-1]
+    assert last["slide_id"] == predictions.loc[index, "slide_id"]
+    assert pd.isna(last["is_right"])
+    assert pd.isna(last["wrong_margin"])
+
+
+def test_slides_are_listed_with_the_clearest_mistakes_first(make_tiles, class_names):
+    tiles = make_tiles(
+        ("low normal", "P1", "test", 0, [0.1]),
+        ("missed", "P2", "test", 1, [0.6]),
+        ("high normal", "P3", "test", 0, [0.65]),
+        ("false alarm", "P4", "test", 0, [0.95]),
+        ("on the threshold", "P5", "test", 1, [0.7]),
+        ("no label", "P6", "test", None, [0.99]),
+    )
+    table = aggregate_predictions(tiles, SlideAggregation(), class_names=class_names)
+    slides = evaluate(table).slides
+    assert slides["slide_id"].tolist() == [
+        "false alarm",
+        "missed",
+        "on the threshold",
+        "high normal",
+        "low normal",
+        "no label",
+    ]
+    assert slides["is_right"].tolist()[:5] == [False, False, True, True, True]
+    assert slides["wrong_margin"].to_numpy()[:2] == pytest.approx([0.25, 0.1])
+
+
+def test_a_table_of_tiles_alone_has_one_level(cohort):
+    result = evaluate(cohort)
+    assert list(result.levels) == ["tile"]
+    assert result.slides.empty
+
+
+def test_more_classes_need_no_threshold():
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    tiles = pd.DataFrame(
+        {
+            "tile_id": np.arange(120),
+            "slide_id": [f"S{i % 12}" for i in range(120)],
+            "patient_id": [f"P{i % 12}" for i in range(120)],
+            "split": "test",
+            "label": labels,
+        }
+    )
+    probabilities = rng.dirichlet(np.ones(3), 120) + np.eye(3)[labels]
+    probabilities /= 2
+    names = ("normal", "clear cell", "papillary")
+    table = aggregate_predictions(
+        build_tile_predictions(tiles, probabilities, names),
+        SlideAggregation(),
+        class_names=names,
+    )
+    result = evaluate(table, class_names=names, threshold=None, slide_threshold=None)
+    tile = result.levels["tile"]
+    assert len(tile.roc_curves) == len(tile.precision_curves) == 3
+    assert [curve.class_name for curve in tile.roc_curves] == list(names)
+    assert tile.confusion.shape == (3, 3)
+    assert tile.threshold is None
+    assert [len(scores) for scores in tile.scores_by_class] == [40, 40, 40]
+    slides = result.slides
+    assert {"probability_clear cell"} < set(slides.columns)
+    assert (slides["is_right"] == (slides["wrong_margin"] < 0)).all()
+
+
+def test_a_split_without_labels_is_refused(predictions):
+    with pytest.raises(
+        ManifestError, match=r"split external must .* holds .* of train"
+    ):
+        evaluate(predictions, split="external")
+    with pytest.raises(ManifestError, match="the table holds no row"):
+        evaluate(predictions.iloc[:0])
+
+
+def test_two_classes_need_a_threshold(predictions):
+    with pytest.raises(ValueError, match="need a threshold"):
+        evaluate(predictions, threshold=None)

@@ -1,0 +1,144 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eosin.core import ConfigError
+from eosin.models import split_model
+from eosin.training import CachedViews, FineTuneConfig, PixelTiles, fine_tune
+
+CONFIG = FineTuneConfig(epochs=2, batch=30, learning_rate=1e-3, patience=None)
+
+
+@pytest.fixture
+def pixel_source(pixels):
+    return PixelTiles(lambda rows: pixels[rows], len(pixels))
+
+
+def _encode(classifier, pixels):
+    trunk, _ = split_model(classifier, "last")
+    return trunk.predict(pixels, verbose=0)[None]
+
+
+def _flip(batch, rng):
+    return batch[:, :, ::-1] if rng.random() < 0.5 else batch
+
+
+def _forget_seconds(result):
+    return [replace(row, seconds=0.0) for row in result.epochs]
+
+
+def test_cached_activations_equal_the_whole_model_with_a_frozen_trunk(
+    make_classifier, pixels, pixel_source, tiles
+):
+    cached, whole = make_classifier(), make_classifier()
+    trunk_before = split_model(whole, "last")[0].get_weights()
+    activations = CachedViews(_encode(cached, pixels))
+    from_cache = fine_tune(cached, activations, tiles, CONFIG)
+    from_pixels = fine_tune(whole, pixel_source, tiles, CONFIG)
+    for a, b in zip(from_cache.epochs, from_pixels.epochs, strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=1e-4)
+        assert a.val_loss == pytest.approx(b.val_loss, rel=1e-4)
+    for a, b in zip(cached.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    trunk_after = split_model(whole, "last")[0].get_weights()
+    for a, b in zip(trunk_before, trunk_after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_trained_tail_is_in_the_whole_classifier(make_classifier, pixels, tiles):
+    classifier = make_classifier()
+    before = classifier.predict_on_batch(pixels[:4])
+    activations = _encode(classifier, pixels).astype(np.float16)
+    fine_tune(classifier, CachedViews(activations), tiles, CONFIG)
+    after = classifier.predict_on_batch(pixels[:4])
+    assert not np.allclose(before, after)
+    _, tail = split_model(classifier, "last")
+    exact = _encode(classifier, pixels)[0, :4]
+    np.testing.assert_array_equal(tail.predict_on_batch(exact), after)
+
+
+def test_a_small_network_learns_from_scratch(make_classifier, pixel_source, tiles):
+    config = replace(
+        CONFIG, depth="all", batch_norm="trained", epochs=6, learning_rate=3e-3
+    )
+    result = fine_tune(make_classifier(), pixel_source, tiles, config)
+    assert result.best.val_roc_auc > 0.9
+    assert result.is_best_kept
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "trained"])
+def test_batch_normalisation_moves_only_when_trained(
+    make_classifier, pixel_source, tiles, batch_norm
+):
+    classifier = make_classifier()
+    norm = classifier.get_layer("block2_norm")
+    before = norm.get_weights()
+    config = replace(CONFIG, depth="all", batch_norm=batch_norm, epochs=1)
+    fine_tune(classifier, pixel_source, tiles, config)
+    moved = [
+        not np.array_equal(a, b)
+        for a, b in zip(before, norm.get_weights(), strict=True)
+    ]
+    assert moved == [batch_norm == "trained"] * 4
+    assert norm.trainable
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "trained"])
+def test_a_resumed_fine_tuning_equals_an_unbroken_one(
+    make_classifier, pixels, tiles, tmp_path, stop_after, interrupted, batch_norm
+):
+    source = PixelTiles(lambda rows: pixels[rows], len(pixels), augment=_flip)
+    config = replace(CONFIG, depth="all", batch_norm=batch_norm, epochs=3)
+    unbroken = make_classifier()
+    expected = fine_tune(unbroken, source, tiles, config)
+    path = tmp_path / "fine_tune.npz"
+    with pytest.raises(interrupted):
+        fine_tune(
+            make_classifier(),
+            source,
+            tiles,
+            config,
+            checkpoint=path,
+            on_epoch=stop_after(1),
+        )
+    resumed = make_classifier(seed=8)
+    actual = fine_tune(resumed, source, tiles, config, checkpoint=path)
+    assert _forget_seconds(actual) == _forget_seconds(expected)
+    for a, b in zip(resumed.get_weights(), unbroken.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_fine_tuning_that_does_harm_is_taken_back(make_classifier, pixel_source, tiles):
+    classifier = make_classifier()
+    good = replace(CONFIG, depth="all", batch_norm="trained", epochs=6)
+    fine_tune(classifier, pixel_source, tiles, replace(good, learning_rate=3e-3))
+    before = classifier.get_weights()
+    harmful = replace(CONFIG, depth="all", learning_rate=10.0)
+    result = fine_tune(classifier, pixel_source, tiles, harmful)
+    assert not result.is_best_kept
+    assert "weights from before were kept" in result.warnings[-1]
+    for a, b in zip(before, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_half_precision_trains_float32_weights(make_classifier, pixel_source, tiles):
+    classifier = make_classifier()
+    config = replace(CONFIG, precision="mixed_bfloat16", depth="all", epochs=1)
+    result = fine_tune(classifier, pixel_source, tiles, config)
+    assert np.isfinite(result.best.loss)
+    assert all(a.dtype == np.float32 for a in classifier.get_weights())
+    assert classifier.get_layer("block4_conv").compute_dtype == "float32"
+
+
+def test_the_whole_encoder_needs_pixels(make_classifier, pixels, tiles):
+    classifier = make_classifier()
+    source = CachedViews(_encode(classifier, pixels))
+    with pytest.raises(ConfigError, match="give PixelTiles for 'all'"):
+        fine_tune(classifier, source, tiles, replace(CONFIG, depth="all"))
+
+
+def test_activations_of_another_trunk_are_refused(make_classifier, tiles):
+    source = CachedViews(np.zeros((1, 240, 4, 4, 8), np.float16))
+    with pytest.raises(ConfigError, match=r"got \(4, 4, 8\)"):
+        fine_tune(make_classifier(), source, tiles, CONFIG)

@@ -1,0 +1,55 @@
+import contextlib
+
+import numpy as np
+import pytest
+
+from eosin.models.keras_backend import keras
+from eosin.training import freezing
+from eosin.training.freezing import computing_in, find_batch_norms, frozen
+
+
+def test_batch_norms_of_inner_models_are_found(make_classifier):
+    outer_input = keras.Input((32, 32, 3))
+    outer = keras.Model(outer_input, make_classifier()(outer_input))
+    assert len(find_batch_norms(outer)) == 4
+
+
+def test_frozen_layers_come_back_as_they_were(make_classifier):
+    classifier = make_classifier()
+    norms = find_batch_norms(classifier)
+    norms[0].trainable = False
+    with contextlib.suppress(KeyError), frozen(norms):
+        assert not any(layer.trainable for layer in norms)
+        raise KeyError
+    assert [layer.trainable for layer in norms] == [False, True, True, True]
+
+
+def test_half_precision_is_close_and_passes(make_classifier, pixels):
+    classifier = make_classifier()
+    expected = classifier.predict_on_batch(pixels[:8])
+    with computing_in(classifier, "mixed_bfloat16"):
+        half = keras.Model(classifier.input, classifier.output)
+        actual = half.predict_on_batch(pixels[:8])
+        assert classifier.get_layer("block4_conv").compute_dtype == "bfloat16"
+        assert all(v.dtype == "float32" for v in classifier.weights)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=0.05)
+    assert not np.array_equal(actual, expected)
+    np.testing.assert_array_equal(classifier.predict_on_batch(pixels[:8]), expected)
+
+
+def test_precision_reaches_inner_models(make_classifier):
+    outer_input = keras.Input((32, 32, 3))
+    classifier = make_classifier()
+    outer = keras.Model(outer_input, classifier(outer_input))
+    with computing_in(outer, "mixed_bfloat16"):
+        assert classifier.get_layer("block1_conv").compute_dtype == "bfloat16"
+    assert classifier.get_layer("block1_conv").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize(("has_gpu", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_asks_for_a_gpu(monkeypatch, make_classifier, has_gpu, dtype):
+    monkeypatch.setattr(freezing, "has_gpu", lambda: has_gpu)
+    classifier = make_classifier()
+    with computing_in(classifier, "auto"):
+        assert classifier.get_layer("block4_conv").compute_dtype == dtype

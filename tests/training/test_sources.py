@@ -1,0 +1,77 @@
+import threading
+
+import numpy as np
+import pytest
+
+from eosin.core import ConfigError
+from eosin.training import CachedViews, PixelTiles
+from eosin.training.sources import iter_ahead
+
+
+def _number(views=4, tiles=10):
+    """An array in which each entry tells its view and tile."""
+    view, tile = np.mgrid[:views, :tiles]
+    return (100 * view + tile)[..., None].astype(np.float16)
+
+
+def test_training_gets_one_view_of_each_tile():
+    source = CachedViews(_number())
+    rows = np.array([3, 3, 9, 0, 5, 7] * 10)
+    batch = source.read_training(rows, np.random.default_rng(0))
+    assert batch.dtype == np.float32
+    np.testing.assert_array_equal(batch[:, 0] % 100, rows)
+    assert set(batch[:, 0] // 100) == {0, 1, 2, 3}
+
+
+def test_validation_gets_the_view_it_asks_for():
+    batch = CachedViews(_number()).read_validation(np.array([2, 4]), 3)
+    np.testing.assert_array_equal(batch, [[302], [304]])
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_more_validation_views_than_cached_are_refused(n):
+    with pytest.raises(ConfigError, match=r"must be in 1\.\.4"):
+        CachedViews(_number(), n_validation_views=n)
+
+
+def test_features_without_views_are_refused():
+    with pytest.raises(ConfigError, match=r"must be \(views, tiles, \.\.\.\)"):
+        CachedViews(np.zeros((3, 4)))
+
+
+def test_pixels_are_augmented_for_training_only():
+    tiles = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+    source = PixelTiles(
+        lambda rows: tiles[rows], 4, augment=lambda batch, rng: batch + 10
+    )
+    rows = np.array([1, 2])
+    rng = np.random.default_rng(0)
+    assert source.read_training(rows, rng).ravel().tolist() == [11, 12]
+    assert source.read_validation(rows, 0).ravel().tolist() == [1, 2]
+    plain = PixelTiles(lambda rows: tiles[rows], 4)
+    assert plain.read_training(rows, rng).ravel().tolist() == [1, 2]
+
+
+def test_reading_ahead_keeps_the_order_and_one_other_thread():
+    threads = set()
+
+    def make(item):
+        threads.add(threading.get_ident())
+        return item * 2
+
+    assert list(iter_ahead(make, range(5))) == [0, 2, 4, 6, 8]
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    assert list(iter_ahead(make, [])) == []
+
+
+def test_an_error_while_reading_reaches_the_reader():
+    def make(item):
+        if item == 2:
+            raise OSError("the disk is gone")
+        return item
+
+    results = iter_ahead(make, range(5))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(results)
