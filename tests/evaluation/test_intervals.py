@@ -76,16 +76,14 @@ def test_bands_lie_around_the_curve():
 
 def test_more_classes_have_a_band_each():
     rng = np.random.default_rng(1)
-    labels = rng.integers(0, 3, 90)
+    labels, probabilities = rng.integers(0, 3, 90), rng.dirichlet(np.ones(3), 90)
     found = bootstrap_metrics(
-        labels,
-        rng.dirichlet(np.ones(3), 90),
-        np.arange(90) % 12,
-        threshold=None,
-        n_bootstrap=50,
+        labels, probabilities, np.arange(90) % 12, threshold=None, n_bootstrap=50
     )
-    assert len(found.roc_bands) == 3
-    assert found.intervals["roc_auc"].low < 0.5 < found.intervals["roc_auc"].high
+    assert len(found.roc_bands) == len(found.precision_bands) == 3
+    values = compute_metrics(labels, probabilities, threshold=None)
+    for name in METRIC_NAMES:
+        assert covers(found.intervals[name], values[name].value), name
 
 
 def test_resamples_without_a_class_are_left_out_and_counted():

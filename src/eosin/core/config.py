@@ -82,9 +82,11 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
     for option in _options(hint):
         try:
             return _fit(option, value)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, StopIteration, TypeError, ValueError):
             continue
-    wanted = getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+    wanted = str(hint).replace("typing.", "")
+    if isinstance(hint, type):
+        wanted = hint.__name__
     raise ConfigError(f"{name} must be {wanted}, got '{value}'")
 
 
@@ -97,9 +99,7 @@ def _options(hint: Any) -> tuple[Any, ...]:
 def _fit(hint: Any, value: Any) -> Any:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
-        if value in typing.get_args(hint):
-            return value
-        raise ValueError(value)
+        return next(o for o in typing.get_args(hint) if str(o) == str(value))
     if origin is tuple:
         parts = value.split(",") if isinstance(value, str) else list(value)
         inner = typing.get_args(hint)

@@ -24,12 +24,7 @@ from scipy import stats
 
 from eosin.evaluation.calibration import expected_calibration_error
 from eosin.evaluation.metrics import METRIC_NAMES, check_scores
-from eosin.evaluation.resampling import (
-    Floats,
-    resample_counts,
-    resample_metrics,
-    resample_ranking,
-)
+from eosin.evaluation.resampling import Floats, iter_resamples, resample_study
 
 CONFIDENCE = 0.95
 CURVE_GRID: Floats = np.linspace(0, 1, 101)
@@ -117,29 +112,26 @@ def bootstrap_metrics(
     if n_bootstrap < 0:
         raise ValueError(f"n_bootstrap must be 0 or more, got {n_bootstrap}")
     names, codes = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    n_classes = probabilities.shape[1]
-    scored = [1] if n_classes == 2 else list(range(n_classes))
     if len(names) < 2 or n_bootstrap == 0:
         reason = (
             "no resamples were asked for"
             if n_bootstrap == 0
             else "one patient cannot show how patients differ"
         )
-        nothing = (None,) * len(scored)
+        n_classes = probabilities.shape[1]
+        nothing = (None,) * (1 if n_classes == 2 else n_classes)
         intervals = dict.fromkeys(METRIC_NAMES, Interval(None, None, 0, reason))
         return Bootstrap(intervals, nothing, nothing, len(names), n_bootstrap)
-    counts = resample_counts(len(names), n_bootstrap, seed)
-    values = resample_metrics(labels, probabilities, codes, counts, threshold=threshold)
-    rankings = [
-        resample_ranking(labels == i, probabilities[:, i], codes, counts, CURVE_GRID)
-        for i in scored
-    ]
+    values, rankings = resample_study(
+        labels,
+        probabilities,
+        codes,
+        iter_resamples(len(names), n_bootstrap, seed),
+        threshold=threshold,
+        grid=CURVE_GRID,
+    )
     values["ece"] = _centre(
         values["ece"], expected_calibration_error(labels, probabilities)
-    )
-    values["roc_auc"] = np.mean([r.roc_auc for r in rankings], axis=0)
-    values["average_precision"] = np.mean(
-        [r.average_precision for r in rankings], axis=0
     )
     return Bootstrap(
         intervals={

@@ -7,8 +7,8 @@ the rows in order of their score, but are sorted once and only weighted anew.
 `metrics.compute_metrics` on rows repeated by these counts gives the same values.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 
 # Weights of this many rows at a time stay in a processor's cache.
 _BLOCK_VALUES = 1 << 18
+# Counts held at a time: 32 MiB.
+_BLOCK_COUNTS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,69 @@ class ResampledRanking:
     precision: Floats
 
 
-def resample_counts(n_patients: int, n_resamples: int, seed: int) -> Floats:
-    """Draw how often each patient is in each resample, `(resamples, patients)`."""
+def iter_resamples(n_patients: int, n_resamples: int, seed: int) -> Iterator[Floats]:
+    """Draw how often each patient is in each resample, `(resamples, patients)`.
+
+    Yields:
+        Some of the resamples at a time, so that 200,000 tiles without a patient id
+        do not fill the memory.
+    """
     rng = np.random.default_rng(seed)
-    shares = np.full(n_patients, 1 / n_patients)
-    return rng.multinomial(n_patients, shares, size=n_resamples).astype(np.float64)
+    size = max(1, _BLOCK_COUNTS // n_patients)
+    for start in range(0, n_resamples, size):
+        n = min(size, n_resamples - start)
+        drawn = rng.integers(n_patients, size=(n, n_patients))
+        drawn += n_patients * np.arange(n)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=n * n_patients)
+        yield counts.reshape(n, n_patients).astype(np.float64)
+
+
+def resample_study(
+    labels: npt.NDArray[np.int64],
+    probabilities: Floats,
+    patients: npt.NDArray[np.int64],
+    resamples: Iterable[Floats],
+    *,
+    threshold: float | None,
+    grid: Floats,
+) -> tuple[dict[str, Floats], list[ResampledRanking]]:
+    """Compute every metric, and the ranking of every class, in each resample.
+
+    Args:
+        labels: `(rows,)`.
+        probabilities: `(rows, classes)`.
+        patients: Number of each row's patient, `(rows,)`.
+        resamples: Counts of patients, from `iter_resamples`.
+        threshold: On the probability of class 1; None with more than two classes.
+        grid: As for `resample_ranking`.
+
+    Returns:
+        The metrics by name, `(resamples,)` each, and a ranking for class 1 of two,
+        or for each of more.
+    """
+    n_classes = probabilities.shape[1]
+    scored = [1] if n_classes == 2 else range(n_classes)
+    metrics: list[dict[str, Floats]] = []
+    rankings: list[list[ResampledRanking]] = [[] for _ in scored]
+    for counts in resamples:
+        metrics.append(
+            resample_metrics(
+                labels, probabilities, patients, counts, threshold=threshold
+            )
+        )
+        for parts, i in zip(rankings, scored, strict=True):
+            scores = probabilities[:, i]
+            parts.append(resample_ranking(labels == i, scores, patients, counts, grid))
+    joined = [
+        ResampledRanking(*_join([astuple(part) for part in parts]))
+        for parts in rankings
+    ]
+    values = {
+        name: np.concatenate([part[name] for part in metrics]) for name in metrics[0]
+    }
+    values["roc_auc"] = np.mean([r.roc_auc for r in joined], axis=0)
+    values["average_precision"] = np.mean([r.average_precision for r in joined], axis=0)
+    return values, joined
 
 
 def resample_metrics(
@@ -96,10 +156,13 @@ def resample_ranking(
         counts: `(resamples, patients)`.
         grid: Rising points from 0 to 1 at which the curves are taken.
     """
-    parts = list(_rank_blocks(is_positive, scores, patients, counts, grid))
-    return ResampledRanking(
-        *(np.concatenate([part[i] for part in parts]) for i in range(4))
-    )
+    blocks = _rank_blocks(is_positive, scores, patients, counts, grid)
+    return ResampledRanking(*_join(list(blocks)))
+
+
+def _join(parts: Sequence[tuple[Floats, ...]]) -> list[Floats]:
+    """Put arrays of the same place after each other."""
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def _rank_blocks(

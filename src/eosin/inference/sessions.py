@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,18 @@ Device = Literal["auto", "cpu", "cuda"]
 
 DEFAULT_BATCH = 32
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
 
 
 class Session:
-    """A model that takes raw tiles.
+    """A model that takes raw tiles; safe on many threads.
+
+    Attributes:
+        fixed_batch: Tiles that every call of the model takes; None for any number.
+        tile_px: Side of the tiles it takes.
+        outputs: Shape of each output without the batch, by name.
+        providers: What ONNX Runtime runs it on, first choice first.
 
     Args:
         session: ONNX Runtime's session; its one input is `(batch, px, px, 3)`.
@@ -28,13 +36,14 @@ class Session:
     """
 
     def __init__(self, session: Any, path: Path) -> None:
-        self._session = session
+        self._session, self._path = session, path
         inputs = session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
-        if len(shape) != 4 or shape[3] != 3 or inputs[0].type not in _INPUT_TYPES:
+        if not _takes_tiles(shape) or inputs[0].type not in _INPUT_TYPES:
             raise ModelError(
-                f"{path}: a model of eosin takes tiles (batch, px, px, 3); this one "
-                f"takes {[(i.name, i.shape) for i in inputs]}"
+                f"{path}: a model of eosin takes tiles (batch, px, px, 3) of float32 "
+                "or uint8; this one takes "
+                f"{[(i.name, i.shape, i.type) for i in inputs]}"
             )
         self._input_name = inputs[0].name
         self._dtype = _INPUT_TYPES[inputs[0].type]
@@ -59,6 +68,7 @@ class Session:
 
         Raises:
             ValueError: The tiles have another size than the model.
+            ModelError: ONNX Runtime fails, as when memory runs out.
         """
         if tiles.shape[1:] != (self.tile_px, self.tile_px, 3):
             raise ValueError(
@@ -84,56 +94,80 @@ class Session:
 
     def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
         n = len(tiles)
-        given = tiles.astype(self._dtype)
+        given = tiles.astype(self._dtype, copy=False)
         if self.fixed_batch is not None and n < self.fixed_batch:
             padding = ((0, self.fixed_batch - n), (0, 0), (0, 0), (0, 0))
             given = np.pad(given, padding)
-        found = self._session.run(list(self.outputs), {self._input_name: given})
+        try:
+            found = self._session.run(list(self.outputs), {self._input_name: given})
+        except Exception as error:  # ONNX Runtime has a class of its own per failure
+            raise ModelError(
+                f"{self._path}: ONNX Runtime failed on {len(given)} tiles "
+                f"({_first_line(error)}); where memory ran out, ask for smaller batches"
+            ) from error
         return [output[:n] for output in found]
 
 
 def open_session(
     path: Path, *, device: Device = "auto", threads: int | None = None
 ) -> Session:
-    """Open an ONNX model.
+    """Open an ONNX model, with all of ONNX Runtime's graph optimisation.
 
     Args:
         path: The file.
-        device: `auto` takes a CUDA GPU where ONNX Runtime has one.
+        device: `auto` takes a CUDA GPU where ONNX Runtime has one that works.
         threads: Threads within one operator on a CPU; None is one per core.
 
     Raises:
         ModelError: The file is missing, damaged, or no model of tiles.
-        ConfigError: CUDA is asked for and ONNX Runtime has none.
+        ConfigError: The device is none of the three, or CUDA is asked for and
+            ONNX Runtime cannot use it.
     """
     path = Path(path)
+    providers = _choose_providers(device)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = ort.InferenceSession(
-            str(path), options, providers=_choose_providers(device)
-        )
-    except ConfigError:
-        raise
+        session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime has a class of its own per failure
         raise ModelError(
-            f"{path}: ONNX Runtime cannot open it ({str(error).splitlines()[0]}); the "
+            f"{path}: ONNX Runtime cannot open it ({_first_line(error)}); the "
             "file is damaged or no ONNX model"
         ) from error
+    # Where its CUDA libraries do not load, ONNX Runtime goes on with the CPU.
+    if device == "cuda" and _CUDA not in session.get_providers():
+        raise ConfigError(
+            "device cuda was asked for, and ONNX Runtime could not start it; check "
+            "the driver and the CUDA and cuDNN libraries, or use --device cpu"
+        )
     return Session(session, path)
 
 
 def _choose_providers(device: Device) -> list[str]:
-    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    if device not in get_args(Device):
+        raise ConfigError(
+            f"device must be one of {', '.join(get_args(Device))}; got {device!r}"
+        )
+    has_cuda = _CUDA in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise ConfigError(
             "device cuda was asked for, and this ONNX Runtime knows no CUDA; install "
             "onnxruntime-gpu in place of onnxruntime, or use --device cpu"
         )
-    if has_cuda and device != "cpu":
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
+    return [_CUDA, _CPU] if has_cuda and device != "cpu" else [_CPU]
+
+
+def _takes_tiles(shape: list[Any]) -> bool:
+    """Whether an input is `(batch, px, px, 3)` with a known px."""
+    if len(shape) != 4 or shape[3] != 3:
+        return False
+    return isinstance(shape[1], int) and shape[1] == shape[2]
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

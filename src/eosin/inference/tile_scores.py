@@ -1,7 +1,7 @@
 """From tiles to probabilities, with reading and the model overlapped."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,12 @@ import numpy.typing as npt
 
 from eosin.core import SlideError, Task
 from eosin.evaluation import compute_probabilities
-from eosin.inference.encoding import VIEW_SETS, ReadTiles, Rows, Tiles
+from eosin.inference.encoding import find_views
+from eosin.inference.read_ahead import ReadTiles, Rows, Tiles, iter_read_ahead
 from eosin.inference.sessions import DEFAULT_BATCH, Session
 from eosin.tiles import apply_view
+
+_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class TileScores:
     """What a model says of tiles.
 
     Attributes:
-        logits: Mean over views and models, `(tiles, 1)` or `(tiles, classes)`.
+        logits: Mean over views and models, `(tiles, 1)` or `(tiles, classes)`; NaN
+            where a tile could not be read.
         probabilities: `(tiles, classes)`; NaN where a tile could not be read.
             With one view and one model they follow from the logits; otherwise they
             are the mean of each view's and model's own.
@@ -31,7 +35,7 @@ class TileScores:
     n_unreadable: int
 
 
-def score_tiles(
+def score_tiles(  # noqa: PLR0913 - each says another thing of one pass
     read: ReadTiles,
     n_tiles: int,
     sessions: Sequence[Session],
@@ -39,11 +43,12 @@ def score_tiles(
     views: int = 1,
     temperature: float = 1.0,
     batch: int = DEFAULT_BATCH,
+    readers: int = 1,
     task: Task | None = None,
 ) -> TileScores:
     """Score tiles with one model, or with the mean of several.
 
-    Batches are read by a second thread, two ahead of the model. A tile that cannot
+    Batches are read by other threads, a few ahead of the model. A tile that cannot
     be read costs itself only.
 
     Args:
@@ -53,68 +58,64 @@ def score_tiles(
         views: 1, 2, 4 or 8 turns and flips that are averaged.
         temperature: Logits are divided by it.
         batch: Tiles per call.
+        readers: Threads that read; one keeps up with a model on a CPU.
         task: Advanced by the tiles done.
+
+    Raises:
+        SlideError: Not one of the tiles can be read.
+        ModelError: A model has no output `logits`, or fails.
+        ValueError: `views` is another number, or there is no model.
     """
-    logits: list[npt.NDArray[np.float32]] = []
-    probabilities: list[npt.NDArray[np.float64]] = []
-    n_unreadable = 0
-    for tiles, is_read in _read_ahead(read, n_tiles, batch):
-        found = [
-            session.run(apply_view(tiles, view), batch=batch)["logits"]
-            for view in VIEW_SETS[views]
-            for session in sessions
-        ]
-        mean = np.mean([compute_probabilities(f, temperature) for f in found], axis=0)
-        mean[~is_read] = np.nan
-        logits.append(np.mean(found, axis=0))
-        probabilities.append(mean)
-        n_unreadable += int((~is_read).sum())
-        if task is not None:
-            task.advance(len(tiles))
-    if not logits:
-        n_logits = sessions[0].outputs["logits"][0]
-        return TileScores(
-            np.empty((0, n_logits), np.float32),
-            np.empty((0, max(2, n_logits)), np.float64),
-            0,
-        )
-    return TileScores(
-        np.concatenate(logits), np.concatenate(probabilities), n_unreadable
+    if not sessions or any("logits" not in session.outputs for session in sessions):
+        raise ValueError("scoring needs one or more models with an output 'logits'")
+    n_logits = sessions[0].outputs["logits"][0]
+    logits = np.full((n_tiles, n_logits), np.nan, np.float32)
+    probabilities = np.full((n_tiles, max(2, n_logits)), np.nan, np.float64)
+    numbers = find_views(views)
+    guarded = _GuardedReader(read)
+    batches = iter_read_ahead(
+        guarded.read, range(n_tiles), batch, ahead=_AHEAD * readers, threads=readers
     )
+    with closing(batches):
+        for rows, (tiles, is_read) in batches:
+            if len(tiles):
+                found = [
+                    session.run(apply_view(tiles, view), batch=batch)["logits"]
+                    for view in numbers
+                    for session in sessions
+                ]
+                logits[rows[is_read]] = np.mean(found, axis=0)
+                probabilities[rows[is_read]] = np.mean(
+                    [compute_probabilities(part, temperature) for part in found], axis=0
+                )
+            if task is not None:
+                task.advance(len(rows))
+    n_unreadable = int(np.isnan(logits).all(axis=1).sum())
+    if guarded.failure is not None and n_unreadable == n_tiles:
+        raise guarded.failure
+    return TileScores(logits, probabilities, n_unreadable)
 
 
-def _read_ahead(
-    read: ReadTiles, n_tiles: int, batch: int
-) -> Iterator[tuple[Tiles, npt.NDArray[np.bool_]]]:
-    starts = range(0, n_tiles, batch)
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        waiting: list[Future[tuple[Tiles, npt.NDArray[np.bool_]]]] = []
-        for start in starts:
-            rows = np.arange(start, min(start + batch, n_tiles), dtype=np.int64)
-            waiting.append(pool.submit(_read_safely, read, rows))
-            if len(waiting) > 2:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+class _GuardedReader:
+    """Reads what can be read of each batch."""
 
+    def __init__(self, read: ReadTiles) -> None:
+        self._read = read
+        self.failure: SlideError | None = None
 
-def _read_safely(read: ReadTiles, rows: Rows) -> tuple[Tiles, npt.NDArray[np.bool_]]:
-    """Read a batch; where it is damaged, tile by tile, white for the bad ones."""
-    try:
-        return read(rows), np.ones(len(rows), bool)
-    except SlideError as error:
-        if len(rows) == 1:
-            raise
-        failed = error
-    tiles: list[Tiles | None] = []
-    for row in rows:
+    def read(self, rows: Rows) -> tuple[Tiles, npt.NDArray[np.bool_]]:
+        """Return the readable tiles, and which of the rows they are."""
         try:
-            tiles.append(read(np.array([row])))
+            return self._read(rows), np.ones(len(rows), bool)
         except SlideError:
-            tiles.append(None)
-    good = next((tile for tile in tiles if tile is not None), None)
-    if good is None:
-        raise failed
-    white = np.full_like(good, 255)
-    stacked = np.concatenate([white if tile is None else tile for tile in tiles])
-    return stacked, np.array([tile is not None for tile in tiles])
+            parts = [self._read_one(row) for row in rows]
+        good = [part for part in parts if part is not None]
+        tiles = np.concatenate(good) if good else np.empty((0, 0, 0, 3), np.uint8)
+        return tiles, np.array([part is not None for part in parts])
+
+    def _read_one(self, row: np.int64) -> Tiles | None:
+        try:
+            return self._read(np.array([row], np.int64))
+        except SlideError as error:
+            self.failure = error
+            return None

@@ -55,11 +55,12 @@ def build_stem(classifier: Any, depth: Depth) -> Any:
     Returns:
         A model with the classifier's name, of one output or of two.
     """
-    outputs = [classifier.get_layer(FEATURES_LAYER).output]
-    if depth == "last":
-        spec = find_encoder_of(classifier)
-        outputs.insert(0, classifier.get_layer(spec.last_block).input)
-    return keras.Model(classifier.input, outputs, name=classifier.name)
+    features = classifier.get_layer(FEATURES_LAYER).output
+    if depth == "head":
+        return keras.Model(classifier.input, features, name=classifier.name)
+    spec = find_encoder_of(classifier)
+    activations = classifier.get_layer(spec.last_block).input
+    return keras.Model(classifier.input, [activations, features], name=classifier.name)
 
 
 def hash_weights(classifier: Any) -> str:

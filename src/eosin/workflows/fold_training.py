@@ -180,7 +180,6 @@ class FoldTrainer:
             )
         if config.depth == "none":
             return fits
-        before = classifier.get_weights()
         with self._folder.open_reader(self._tiles) as reader:
             source = (
                 CachedViews(activations)
@@ -202,11 +201,6 @@ class FoldTrainer:
                     on_epoch=self._say_epoch,
                 )
             )
-        if len(fits) == 2 and not fits[1].best.is_better_than(
-            fits[0].best, fits[0].monitor
-        ):
-            classifier.set_weights(before)
-            self._progress.say("Fine-tuning did not help on validation; head kept")
         return fits
 
     def _encode(self, classifier: Any) -> dict[str, npt.NDArray[Any]]:

@@ -1,0 +1,54 @@
+"""Reading batches on other threads, a little ahead of whoever takes them."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+Tiles = npt.NDArray[np.uint8]
+ReadTiles = Callable[[Rows], Tiles]
+Batch = TypeVar("Batch")
+
+
+def iter_read_ahead(
+    read: Callable[[Rows], Batch],
+    rows: range,
+    size: int,
+    *,
+    ahead: int = 1,
+    threads: int = 1,
+) -> Iterator[tuple[Rows, Batch]]:
+    """Yield batches of rows with what was read for them, in order.
+
+    Close the iterator (`contextlib.closing`) before closing what `read` reads from:
+    that waits for the batches on their way and drops those not begun. At most
+    `ahead` + 1 batches are held at once.
+
+    Args:
+        read: From rows, `(rows,)`, to a batch; called on other threads.
+        rows: All the rows.
+        size: Rows of a batch, at least 1; the last may have fewer.
+        ahead: Batches read, or being read, beyond the one that was yielded.
+        threads: Threads that read; more than one where `read` allows it.
+
+    Raises:
+        Exception: What `read` raised, when its batch is due.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
+    waiting: deque[tuple[Rows, Future[Batch]]] = deque()
+    try:
+        for start in range(0, len(rows), size):
+            part = np.asarray(rows[start : start + size], np.int64)
+            waiting.append((part, pool.submit(read, part)))
+            if len(waiting) > ahead:
+                done, batch = waiting.popleft()
+                yield done, batch.result()
+        while waiting:
+            done, batch = waiting.popleft()
+            yield done, batch.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
