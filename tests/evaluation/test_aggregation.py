@@ -110,18 +110,22 @@ def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, class
         ("D", "P4", "test", 0, tumour),
     )
     choice = choose_aggregation(tiles, class_names=class_names)
-    # Means of the highest n of 10: n=3 gives 0.37 against 0.3, n=5 gives 0.26.
-    assert choice.aggregation.share == 0.3
+    # Means of the highest n of 10: n=3 gives 0.37 against 0.3, n=5 gives 0.26; of
+    # the shares up to 0.3, which all rank right, 0.1 is the one to keep.
+    assert choice.aggregation.share == 0.1
+    assert choice.auc_by_share[0.5] == 0
     assert choice.auc_by_share[0.3] == 1
     assert choice.auc_by_share[1.0] == 0
     assert (choice.n_slides, choice.caution) == (2, None)
 
 
-def test_equally_good_shares_leave_the_largest(make_tiles, class_names):
+def test_equally_good_shares_leave_the_one_nearest_to_a_tenth(make_tiles, class_names):
     tiles = make_tiles(
         ("A", "P1", "val", 1, [0.9, 0.8]), ("B", "P2", "val", 0, [0.1, 0.2])
     )
-    assert choose_aggregation(tiles, class_names=class_names).aggregation.share == 1
+    choice = choose_aggregation(tiles, class_names=class_names)
+    assert set(choice.auc_by_share.values()) == {1.0}
+    assert choice.aggregation.share == 0.1
 
 
 def test_test_rows_do_not_touch_the_choice(cohort, class_names):

@@ -1,6 +1,8 @@
 """`eosin evaluate`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -60,7 +62,7 @@ def evaluate(
     console.print(f"Report {result.folder / 'report.html'}")
 
 
-def _format(metric: dict[str, float | None]) -> str:
+def _format(metric: Mapping[str, Any]) -> str:
     value, low, high = (metric.get(key) for key in ("value", "low", "high"))
     if value is None:
         return "-"

@@ -8,13 +8,13 @@ from rich.console import Console
 
 from eosin import __version__
 from eosin.cli.demo import demo
-#from eosin.cli.doctor import doctor
+from eosin.cli.doctor import doctor
 from eosin.cli.evaluate import evaluate
 from eosin.cli.options import spread_values
 from eosin.cli.predict import predict
 from eosin.cli.tile import tile
 from eosin.cli.train import train
-#from eosin.cli.validate import validate
+from eosin.cli.validate import validate
 from eosin.core import EosinError
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (tile, train, evaluate, predict, demo):
+for command in (doctor, validate, tile, train, evaluate, predict, demo):
     app.command()(command)
 
 

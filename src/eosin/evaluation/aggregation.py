@@ -7,6 +7,7 @@ scores the mean of its lowest share: with two classes the two then add up to 1
 by themselves, with more they are brought to 1.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -126,7 +127,8 @@ def choose_aggregation(
 ) -> AggregationChoice:
     """Choose the share by slide ROC AUC on validation slides only.
 
-    Of equally good shares the largest wins, because it rests on most tiles.
+    Of equally good shares the one nearest to 0.1 wins: few validation slides leave
+    many equal, and the mean over all tiles would then pass over small tumours.
 
     Args:
         predictions: A prediction table; only tile rows of split `val` are read.
@@ -173,7 +175,8 @@ def choose_aggregation(
             SlideAggregation(FALLBACK_SHARE, patient), {}, n_slides, caution
         )
     best = max(aucs.values())
-    share = max(share for share, auc in aucs.items() if auc >= best - 1e-9)
+    tied = [share for share, auc in aucs.items() if auc >= best - 1e-9]
+    share = min(tied, key=lambda share: abs(math.log(share / FALLBACK_SHARE)))
     return AggregationChoice(SlideAggregation(share, patient), aucs, n_slides)
 
 

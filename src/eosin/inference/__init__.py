@@ -1,15 +1,18 @@
 """Finished models: run by ONNX Runtime, without Keras."""
 
-from eosin.inference.encoding import VIEW_SETS, encode_tiles
+from eosin.inference.encoding import VIEW_SETS, AugmentTiles, encode_tiles
 from eosin.inference.model_card import CARD_FILE, ModelCard, read_card
+from eosin.inference.read_ahead import ReadTiles
 from eosin.inference.sessions import Device, Session, open_session
 from eosin.inference.tile_scores import TileScores, score_tiles
 
 __all__ = [
     "CARD_FILE",
     "VIEW_SETS",
+    "AugmentTiles",
     "Device",
     "ModelCard",
+    "ReadTiles",
     "Session",
     "TileScores",
     "encode_tiles",

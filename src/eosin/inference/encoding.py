@@ -1,21 +1,27 @@
 """Encoding every tile once, in all its views, into arrays on disk."""
 
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import Progress, read_json, require_free_space, write_json
+from eosin.core import (
+    ModelError,
+    Progress,
+    RunError,
+    read_json,
+    require_free_space,
+    write_json,
+)
+from eosin.inference.read_ahead import ReadTiles, Rows, Tiles, iter_read_ahead
 from eosin.inference.sessions import Session
 from eosin.tiles import apply_view
 
-Rows = npt.NDArray[np.int64]
-Tiles = npt.NDArray[np.uint8]
-ReadTiles = Callable[[Rows], Tiles]
 AugmentTiles = Callable[[Tiles, Rows, int], Tiles]
 
 # Which of the eight dihedral views stand for a number of views.
@@ -45,10 +51,10 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
     folder of another key is made anew.
 
     Args:
-        read: From rows to `(rows, px, px, 3)` uint8.
+        read: From rows to `(rows, px, px, 3)` uint8; called on another thread.
         n_tiles: Rows 0 to n_tiles - 1 are encoded.
         session: The model.
-        folder: Where the arrays lie.
+        folder: Where the arrays lie; nobody else may write there meanwhile.
         key: Hash of all that the arrays depend on.
         views: 1, 2, 4 or 8 turns and flips.
         outputs: Which of the model's outputs are kept.
@@ -58,83 +64,151 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
 
     Returns:
         Read-only maps `(views, n_tiles, ...)` by output: vectors as float32,
-        activations as float16.
+        activations as float16, limited to what that can hold (65,504).
 
     Raises:
         RunError: The disk is too small, or cannot be written.
         SlideError: A tile cannot be read.
+        ModelError: The model lacks one of the outputs, or fails.
+        ValueError: `views` is another number.
     """
+    numbers = find_views(views)
+    shapes = _find_shapes(session, outputs, (views, n_tiles))
     state = folder / _PROGRESS_FILE
-    done = _find_done(state, key, folder, outputs)
-    arrays = _open_arrays(folder, session, outputs, (views, n_tiles), is_new=done == 0)
-    starts = range(done, n_tiles, _CHUNK)
-    with (progress or Progress()).task("Encoding tiles", n_tiles) as task:
-        task.advance(done)
+    done = _find_done(state, key, folder, shapes)
+    arrays = (
+        {name: _open_array(folder, name, "r+") for name in outputs}
+        if done is not None
+        else _make_arrays(state, folder, shapes)
+    )
+    remaining = range(done or 0, n_tiles)
+    with (
+        (progress or Progress()).task("Encoding tiles", n_tiles) as task,
+        closing(iter_read_ahead(read, remaining, _CHUNK)) as chunks,
+    ):
+        task.advance(remaining.start)
         saved = time.monotonic()
-        for rows, tiles in _read_ahead(read, starts, n_tiles):
-            for index, view in enumerate(VIEW_SETS[views]):
+        for rows, tiles in chunks:
+            for index, view in enumerate(numbers):
                 turned = apply_view(tiles, view)
                 if augment is not None:
                     turned = augment(turned, rows, view)
                 found = session.run(turned)
                 for name, array in arrays.items():
-                    array[index, rows[0] : rows[-1] + 1] = found[name]
+                    array[index, rows[0] : rows[-1] + 1] = _fit(found[name], array)
             task.advance(len(rows))
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 _save(state, key, arrays, int(rows[-1]) + 1)
                 saved = time.monotonic()
-        if done < n_tiles:
+        if done is None or done < n_tiles:
             _save(state, key, arrays, n_tiles)
-    return {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in outputs
-    }
+    return {name: _open_array(folder, name, "r") for name in outputs}
 
 
-def _find_done(state: Path, key: str, folder: Path, outputs: Sequence[str]) -> int:
-    """Find how many tiles were encoded before, under the same key."""
-    if not state.exists():
-        return 0
-    content = read_json(state)
-    has_all = all((folder / f"{name}.npy").exists() for name in outputs)
-    return int(content["n_done"]) if content.get("key") == key and has_all else 0
+def find_views(views: int) -> tuple[int, ...]:
+    """Return the dihedral views that stand for a number of views.
+
+    Raises:
+        ValueError: It is not 1, 2, 4 or 8.
+    """
+    if views not in VIEW_SETS:
+        raise ValueError(f"views must be 1, 2, 4 or 8, got {views}")
+    return VIEW_SETS[views]
 
 
-def _open_arrays(
-    folder: Path,
-    session: Session,
-    outputs: Sequence[str],
-    shape: tuple[int, int],
-    *,
-    is_new: bool,
+def _find_shapes(
+    session: Session, outputs: Sequence[str], lead: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
+    """Return the whole array's shape of each output."""
+    shapes = {}
+    for name in outputs:
+        own = session.outputs.get(name)
+        if own is None or not all(isinstance(length, int) for length in own):
+            raise ModelError(
+                f"encoding needs the model's output {name!r} with a fixed shape; the "
+                f"model gives {session.outputs}"
+            )
+        shapes[name] = (*lead, *own)
+    return shapes
+
+
+def _find_done(
+    state: Path, key: str, folder: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> int | None:
+    """Find how many tiles were encoded under the same key; None without arrays."""
+    try:
+        content = read_json(state)
+    except RunError:
+        return None
+    if not isinstance(content, dict) or content.get("key") != key:
+        return None
+    for name, shape in shapes.items():
+        try:
+            array = _open_array(folder, name, "r")
+        except (OSError, ValueError):
+            return None
+        if array.shape != shape or array.dtype != _choose_dtype(shape):
+            return None
+    return int(content["n_done"])
+
+
+def _make_arrays(
+    state: Path, folder: Path, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[Any]]:
-    if not is_new:
-        return {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r+", allow_pickle=False)
-            for name in outputs
-        }
-    kinds = {
-        name: ((*shape, *session.outputs[name]), _choose_dtype(session.outputs[name]))
-        for name in outputs
-    }
-    n_bytes = sum(
-        int(np.prod(size)) * np.dtype(dtype).itemsize for size, dtype in kinds.values()
-    )
     if folder.exists():
+        # First of all: these arrays must never pass for those of an older key.
+        state.unlink(missing_ok=True)
         for path in folder.glob("*.npy"):
             path.unlink()
-    require_free_space(folder, n_bytes, "keeping the encoded tiles")
-    return {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="w+", dtype=dtype, shape=size
-        )
-        for name, (size, dtype) in kinds.items()
+    sizes = {
+        name: int(np.prod(shape)) * np.dtype(_choose_dtype(shape)).itemsize
+        for name, shape in shapes.items()
     }
+    require_free_space(folder, sum(sizes.values()), "keeping the encoded tiles")
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, shape in shapes.items():
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.lib.format.open_memmap(
+                path, mode="w+", dtype=_choose_dtype(shape), shape=shape
+            )
+            _reserve(path)
+        except OSError as error:
+            raise RunError(
+                f"{path}: {sizes[name] / 1e9:.2f} GB for the encoded tiles cannot be "
+                f"written ({error.strerror or error})"
+            ) from error
+    return arrays
+
+
+def _reserve(path: Path) -> None:
+    """Take a new file's space now, so that a disk that fills later does no harm.
+
+    Writing to a map whose file finds no space ends the process without a word.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+
+
+def _open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> npt.NDArray[Any]:
+    path = folder / f"{name}.npy"
+    return np.asanyarray(np.load(path, mmap_mode=mode, allow_pickle=False))
 
 
 def _choose_dtype(shape: tuple[int, ...]) -> type[np.floating[Any]]:
     """Keep vectors exactly; activations, which are many, at half the size."""
-    return np.float32 if len(shape) == 1 else np.float16
+    return np.float32 if len(shape) == 3 else np.float16
+
+
+def _fit(
+    found: npt.NDArray[np.float32], array: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
+    """Limit values to what the array's type holds, so that none becomes infinite."""
+    if array.dtype != np.float16:
+        return found
+    highest = float(np.finfo(np.float16).max)
+    return np.clip(found, -highest, highest)
 
 
 def _save(
@@ -143,19 +217,3 @@ def _save(
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined] # a memory map
     write_json(state, {"key": key, "n_done": n_done})
-
-
-def _read_ahead(
-    read: ReadTiles, starts: range, n_tiles: int
-) -> Iterator[tuple[Rows, Tiles]]:
-    """Read chunks in order, one ahead of whoever takes them."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        waiting: tuple[Rows, Future[Tiles]] | None = None
-        for start in starts:
-            rows = np.arange(start, min(start + _CHUNK, n_tiles), dtype=np.int64)
-            following = (rows, pool.submit(read, rows))
-            if waiting is not None:
-                yield waiting[0], waiting[1].result()
-            waiting = following
-        if waiting is not None:
-            yield waiting[0], waiting[1].result()

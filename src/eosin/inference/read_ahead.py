@@ -1,7 +1,7 @@
 """Reading batches on other threads, a little ahead of whoever takes them."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ def iter_read_ahead(
     *,
     ahead: int = 1,
     threads: int = 1,
-) -> Iterator[tuple[Rows, Batch]]:
+) -> Generator[tuple[Rows, Batch], None, None]:
     """Yield batches of rows with what was read for them, in order.
 
     Close the iterator (`contextlib.closing`) before closing what `read` reads from:

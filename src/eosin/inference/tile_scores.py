@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import SlideError, Task
+from eosin.core import ModelError, SlideError, Task
 from eosin.evaluation import compute_probabilities
 from eosin.inference.encoding import find_views
 from eosin.inference.read_ahead import ReadTiles, Rows, Tiles, iter_read_ahead
@@ -35,7 +35,7 @@ class TileScores:
     n_unreadable: int
 
 
-def score_tiles(  # noqa: PLR0913 - each says another thing of one pass
+def score_tiles(
     read: ReadTiles,
     n_tiles: int,
     sessions: Sequence[Session],
@@ -66,13 +66,12 @@ def score_tiles(  # noqa: PLR0913 - each says another thing of one pass
         ModelError: A model has no output `logits`, or fails.
         ValueError: `views` is another number, or there is no model.
     """
-    if not sessions or any("logits" not in session.outputs for session in sessions):
-        raise ValueError("scoring needs one or more models with an output 'logits'")
-    n_logits = sessions[0].outputs["logits"][0]
+    n_logits = _count_logits(sessions)
     logits = np.full((n_tiles, n_logits), np.nan, np.float32)
     probabilities = np.full((n_tiles, max(2, n_logits)), np.nan, np.float64)
     numbers = find_views(views)
     guarded = _GuardedReader(read)
+    n_unreadable = 0
     batches = iter_read_ahead(
         guarded.read, range(n_tiles), batch, ahead=_AHEAD * readers, threads=readers
     )
@@ -88,12 +87,25 @@ def score_tiles(  # noqa: PLR0913 - each says another thing of one pass
                 probabilities[rows[is_read]] = np.mean(
                     [compute_probabilities(part, temperature) for part in found], axis=0
                 )
+            n_unreadable += int((~is_read).sum())
             if task is not None:
                 task.advance(len(rows))
-    n_unreadable = int(np.isnan(logits).all(axis=1).sum())
     if guarded.failure is not None and n_unreadable == n_tiles:
         raise guarded.failure
     return TileScores(logits, probabilities, n_unreadable)
+
+
+def _count_logits(sessions: Sequence[Session]) -> int:
+    """Return how many logits the models give for a tile."""
+    if not sessions:
+        raise ValueError("scoring needs one model or more, got none")
+    for session in sessions:
+        if "logits" not in session.outputs:
+            raise ModelError(
+                "scoring needs a model with an output 'logits'; this one gives "
+                f"{', '.join(session.outputs)}"
+            )
+    return int(sessions[0].outputs["logits"][0])
 
 
 class _GuardedReader:

@@ -5,7 +5,7 @@ from eosin.models.keras_backend import has_gpu
 from eosin.models.onnx_export import ExportedModel, export_onnx
 from eosin.models.preprocessing import Preprocessing
 from eosin.models.registry import ENCODERS, EncoderSpec, find_encoder
-from eosin.models.splitting import build_stem, hash_weights, split_model
+from eosin.models.splitting import Depth, build_stem, hash_weights, split_model
 from eosin.models.tile_classifiers import (
     build_classifier,
     load_classifier,
@@ -14,6 +14,7 @@ from eosin.models.tile_classifiers import (
 
 __all__ = [
     "ENCODERS",
+    "Depth",
     "EncoderSpec",
     "ExportedModel",
     "Preprocessing",

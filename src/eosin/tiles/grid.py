@@ -138,7 +138,9 @@ def _mean_in_boxes(
     Inside a mask pixel the integral image is bilinear, so interpolation gives
     the exact area, cut pixels included. Beyond the mask nothing is True.
     """
-    integral = cv2.integral(mask.astype(np.uint8), sdepth=cv2.CV_64F)
+    integral = np.asarray(
+        cv2.integral(mask.astype(np.uint8), sdepth=cv2.CV_64F), np.float64
+    )
     top = _sample_rows(integral, y_px0 / downsample)
     bottom = _sample_rows(integral, (y_px0 + size_px0) / downsample)
     between = (bottom - top).T

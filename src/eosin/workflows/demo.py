@@ -160,9 +160,7 @@ def run_demo(
     progress = progress or Progress()
     cohort = make_phantom_cohort(out / "cohort", seed=seed, progress=progress)
     tiling = TileConfig(mpp=1.0, tile_px=96)
-    tile_cohort(
-        cohort.table, tiling, out / "tiles", workers=workers, progress=progress
-    )
+    tile_cohort(cohort.table, tiling, out / "tiles", workers=workers, progress=progress)
     if weights == "none":
         training = TrainConfig(
             encoder="smallcnn",

@@ -170,7 +170,7 @@ class _Study:
         )
         table = self._aggregate(tiles, choices.aggregation.aggregation)
         write_predictions(out / "predictions.parquet", table, names)
-        options = {
+        options: dict[str, Any] = {
             "class_names": names,
             "split": self._split,
             "n_bootstrap": n_bootstrap,

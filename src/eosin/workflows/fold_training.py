@@ -17,6 +17,7 @@ from eosin.core import (
 )
 from eosin.inference import encode_tiles, open_session
 from eosin.models import (
+    Depth,
     build_classifier,
     build_encoder,
     build_stem,
@@ -206,7 +207,7 @@ class FoldTrainer:
     def _encode(self, classifier: Any) -> dict[str, npt.NDArray[Any]]:
         """Encode every training and validation tile in all views, or find it done."""
         config = self._config
-        depth = "last" if config.depth == "last" else "head"
+        depth: Depth = "last" if config.depth == "last" else "head"
         key = hash_object(
             {
                 "tiles": self._folder.sha256,

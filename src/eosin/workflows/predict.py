@@ -50,25 +50,10 @@ from eosin.inference import (
 )
 from eosin.slides import Slide, open_slide
 from eosin.tiles import TileSpec, find_tissue, place_tiles
+from eosin.workflows.slide_listing import iter_rows, list_files
 from eosin.workflows.slide_pool import map_slides
 from eosin.workflows.tile import TileConfig
 
-_SLIDE_SUFFIXES = (
-    ".bif",
-    ".dcm",
-    ".jpeg",
-    ".jpg",
-    ".mrxs",
-    ".ndpi",
-    ".png",
-    ".scn",
-    ".svs",
-    ".svslide",
-    ".tif",
-    ".tiff",
-    ".vms",
-    ".vmu",
-)
 _OUTPUTS = (
     "*.geojson",
     "*.heatmap.tif",
@@ -204,14 +189,11 @@ def list_slides(paths: Sequence[Path]) -> pd.DataFrame:
     for path in map(Path, paths):
         if path.suffix.lower() == ".csv":
             cohort = read_cohort(path).table
-            rows += cohort[["slide_id", "path", "mpp"]].to_dict("records")
+            rows += iter_rows(cohort[["slide_id", "path", "mpp"]])
             continue
-        files = list(_iter_folder(path)) if path.is_dir() else [path]
-        if not files:
-            raise CohortError(f"{path}: no slide in this folder")
         rows += [
             {"slide_id": file.stem, "path": str(file.resolve()), "mpp": np.nan}
-            for file in files
+            for file in list_files(path)
         ]
     table = pd.DataFrame(rows, columns=["slide_id", "path", "mpp"])
     table = table.drop_duplicates("path", ignore_index=True)
@@ -459,12 +441,6 @@ def _gather(table: pd.DataFrame, record: RunRecord) -> PredictResult:
             with atomic_path(record.folder / name) as temporary:
                 frame.to_csv(temporary, index=False)
     return PredictResult(record.folder, slides, tuple(record.failures))
-
-
-def _iter_folder(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SLIDE_SUFFIXES and not path.name.startswith("."):
-            yield path
 
 
 def _part_path(out: Path, slide_id: str) -> Path:

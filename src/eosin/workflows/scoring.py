@@ -55,7 +55,7 @@ def score_rows(
         )
     is_read = np.isfinite(scores.probabilities).all(axis=1)
     return ScoredTiles(
-        tiles[is_read].reset_index(drop=True),
+        tiles.iloc[np.flatnonzero(is_read)].reset_index(drop=True),
         scores.logits[is_read],
         scores.probabilities[is_read],
         int((~is_read).sum()),

@@ -42,6 +42,7 @@ from eosin.tiles import (
     read_manifest,
     write_manifest,
 )
+from eosin.workflows.slide_listing import iter_rows
 from eosin.workflows.slide_pool import map_slides
 
 _OUTPUTS = ("parts", "overviews", "tiles.parquet", "slides.csv", "run.json")
@@ -172,7 +173,7 @@ class _Job:
 def _find_jobs(cohort: Cohort, config: TileConfig, out: Path) -> list[tuple[str, _Job]]:
     """List the slides whose part is missing or was made from something else."""
     jobs = []
-    for row in cohort.table.to_dict("records"):
+    for row in iter_rows(cohort.table):
         key = _find_key(row, config)
         part = _part_path(out, row["slide_id"], ".json")
         if not part.exists() or read_json(part).get("key") != key:
@@ -272,7 +273,7 @@ def _merge_parts(
     """Join the slides' parts, in the cohort's order, into the tables."""
     failed = {failure.slide_id for failure in record.failures}
     frames, rows = [], []
-    for row in cohort.table.to_dict("records"):
+    for row in iter_rows(cohort.table):
         slide_id = str(row["slide_id"])
         if slide_id in failed:
             continue

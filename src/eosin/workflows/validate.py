@@ -1,0 +1,175 @@
+"""Are these slides? Opens each, reads a little everywhere, and says what is wrong."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eosin.cohorts import read_cohort
+from eosin.core import EosinError, Progress, SlideError
+from eosin.slides import Slide, open_slide
+from eosin.workflows.slide_listing import list_files
+
+_CORNER_PX = 256
+_LOOK_PX = 512
+# A single level above this size makes every overview slow.
+_LARGE_PX = 8_000
+_BLANK_SHARE = 0.999
+_WHOLE_NUMBERS = ("width_px0", "height_px0", "levels")
+
+
+@dataclass(frozen=True)
+class SlideCheck:
+    """What was found of one slide.
+
+    Attributes:
+        path: The file.
+        status: `ok`, `warning`, or `error` where it cannot be used.
+        problems: What is wrong, one sentence each.
+        facts: `vendor`, `reader`, `width_px0`, `height_px0`, `levels`, `mpp` and
+            `mpp_source`; empty where the file does not open.
+    """
+
+    path: Path
+    status: str
+    problems: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def validate_slides(
+    paths: Sequence[Path],
+    *,
+    slide_mpp: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[SlideCheck]:
+    """Check slides: open them, read each level's corners and one random tile.
+
+    Args:
+        paths: Slides, folders of slides, or slide tables (CSV).
+        slide_mpp: Micrometres per level-0 pixel for slides that do not say it.
+        seed: Decides where the random tile lies.
+        progress: Told how far it is.
+
+    Raises:
+        CohortError: A slide table is wrong.
+    """
+    checks = []
+    jobs = list(_iter_jobs(paths))
+    with (progress or Progress()).task("Checking slides", len(jobs)) as task:
+        for index, (path, mpp) in enumerate(jobs):
+            rng = np.random.default_rng((seed, index))
+            checks.append(_check_slide(path, mpp or slide_mpp, rng))
+            task.advance(note=path.name)
+    return checks
+
+
+def tabulate_checks(checks: Sequence[SlideCheck]) -> pd.DataFrame:
+    """Make one row per slide: file, status, problems and facts."""
+    table = pd.DataFrame(
+        [
+            {
+                "slide": check.path.name,
+                "status": check.status,
+                **check.facts,
+                "problems": "; ".join(check.problems),
+                "path": str(check.path),
+            }
+            for check in checks
+        ]
+    )
+    for name in _WHOLE_NUMBERS:
+        if name in table:
+            table[name] = table[name].astype("Int64")
+    return table
+
+
+def _iter_jobs(paths: Sequence[Path]) -> Iterator[tuple[Path, float | None]]:
+    for path in map(Path, paths):
+        if path.suffix.lower() == ".csv":
+            for row in read_cohort(path).table.to_dict("records"):
+                yield Path(row["path"]), None if pd.isna(row["mpp"]) else row["mpp"]
+        else:
+            for file in list_files(path):
+                yield file, None
+
+
+def _check_slide(path: Path, mpp: float | None, rng: np.random.Generator) -> SlideCheck:
+    try:
+        with open_slide(path, mpp=mpp) as slide:
+            facts = _find_facts(slide)
+            errors = list(_find_damage(slide, rng))
+            warnings = [] if errors else list(_find_warnings(slide))
+    except EosinError as error:
+        return SlideCheck(path, "error", (str(error),), {})
+    status = "error" if errors else "warning" if warnings else "ok"
+    return SlideCheck(path, status, (*errors, *warnings), facts)
+
+
+def _find_facts(slide: Slide) -> dict[str, Any]:
+    return {
+        "vendor": slide.vendor,
+        "reader": slide.reader,
+        "width_px0": slide.dimensions[0],
+        "height_px0": slide.dimensions[1],
+        "levels": len(slide.levels),
+        "mpp": slide.mpp,
+        "mpp_source": slide.mpp_source,
+    }
+
+
+def _find_damage(slide: Slide, rng: np.random.Generator) -> Iterator[str]:
+    """Read each level's corners and a random tile of it; yield what fails."""
+    for index, level in enumerate(slide.levels):
+        width = min(_CORNER_PX, level.width_px)
+        height = min(_CORNER_PX, level.height_px)
+        right, bottom = level.width_px - width, level.height_px - height
+        places = {(0, 0), (right, 0), (0, bottom), (right, bottom)}
+        places.add((int(rng.integers(right + 1)), int(rng.integers(bottom + 1))))
+        for x, y in sorted(places):
+            try:
+                slide.read(
+                    round(x * level.downsample),
+                    round(y * level.downsample),
+                    width,
+                    height,
+                    level=index,
+                )
+            except SlideError as error:
+                # OpenSlide gives a slide up after its first failure.
+                yield str(error)
+                return
+
+
+def _find_warnings(slide: Slide) -> Iterator[str]:
+    if slide.mpp is None:
+        found = ", ".join(
+            f"{name} says {value:g}"
+            for name, value in slide.resolution.candidates.items()
+        )
+        yield (
+            "no mpp"
+            + (f" that is plausible ({found})" if found else "")
+            + "; give it in the slide table's column mpp or by --slide-mpp"
+        )
+    for disagreement in slide.resolution.disagreements:
+        yield f"the mpp is uncertain: {disagreement}"
+    if len(slide.levels) == 1 and max(slide.dimensions) > _LARGE_PX:
+        yield (
+            "one level only, so every overview reads the whole slide; a pyramidal "
+            "TIFF is faster"
+        )
+    yield from _judge_picture(slide.thumbnail(_LOOK_PX))
+
+
+def _judge_picture(image: npt.NDArray[np.uint8]) -> Iterator[str]:
+    brightest = image.max(axis=2)
+    spread = brightest.astype(np.int16) - image.min(axis=2)
+    if (brightest < 60).mean() > 0.7:
+        yield "mostly black, as a fluorescence scan is; bright-field H&E is needed"
+    elif ((brightest > 200) & (spread < 12)).mean() > _BLANK_SHARE:
+        yield "blank: nothing on it is coloured"
