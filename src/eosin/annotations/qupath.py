@@ -100,7 +100,9 @@ def write_geojson(
     offset = (slide_bounds.x_px0, slide_bounds.y_px0) if slide_bounds else (0, 0)
     collection = {
         "type": "FeatureCollection",
-        "features": [_to_json(feature, offset) for feature in features],
+        "features": [
+            _to_json(feature, offset, index) for index, feature in enumerate(features)
+        ],
     }
     text = json.dumps(collection, separators=(",", ":"), allow_nan=False)
     with atomic_path(path) as temporary:
@@ -165,7 +167,7 @@ def _flatten(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
         yield geometry
 
 
-def _to_json(feature: Feature, offset: tuple[int, int]) -> dict[str, Any]:
+def _to_json(feature: Feature, offset: tuple[int, int], index: int) -> dict[str, Any]:
     geometry: Area = feature.geometry
     if offset != (0, 0):
         geometry = shapely.transform(geometry, lambda points: points - offset)
@@ -186,10 +188,16 @@ def _to_json(feature: Feature, offset: tuple[int, int]) -> dict[str, Any]:
         properties["measurements"] = dict(feature.measurements)
     return {
         "type": "Feature",
-        "id": str(uuid.uuid4()),
+        "id": _make_id(feature, geometry, index),
         "geometry": mapping(_orient(geometry)),
         "properties": properties,
     }
+
+
+def _make_id(feature: Feature, geometry: Area, index: int) -> str:
+    """Make a UUID from what the object is, so that the same work gives one file."""
+    content = f"{index} {feature.object_type} {feature.class_name} {geometry.wkt}"
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, content))
 
 
 def _orient(geometry: Area) -> Area:

@@ -61,7 +61,7 @@ def make_table(frame: "pd.DataFrame", columns: Sequence[str]) -> Table:
 def _format_cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.3f}"
-    return "-" if value is None else str(value)
+    return "-" if value is None or str(value) == "<NA>" else str(value)
 
 
 def stop_on_failures(failures: Sequence[SlideFailure]) -> None:

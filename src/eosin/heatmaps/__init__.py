@@ -1,15 +1,18 @@
 """Heatmaps: tile values as rasters, outlines and pictures."""
 
 from eosin.heatmaps.canvas import SlidePicture, picture_slide
+from eosin.heatmaps.colours import CLASS_COLOURS, colourise
 from eosin.heatmaps.overlays import draw_overlay, draw_overview
 from eosin.heatmaps.rasters import Heatmap, rasterise_tiles
 from eosin.heatmaps.regions import PredictedRegion, find_regions
 from eosin.heatmaps.writing import write_heatmap, write_image
 
 __all__ = [
+    "CLASS_COLOURS",
     "Heatmap",
     "PredictedRegion",
     "SlidePicture",
+    "colourise",
     "draw_overlay",
     "draw_overview",
     "find_regions",

@@ -2,26 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from shapely.geometry.base import BaseGeometry
 
-from eosin.heatmaps.canvas import Colour, SlideCanvas, SlidePicture, add_frame
+from eosin.heatmaps.canvas import SlideCanvas, SlidePicture
 from eosin.heatmaps.colours import (
     ANNOTATION_COLOUR,
-    ARTEFACT_COLOUR,
+    ARTEFACT_COLOURS,
     CLASS_COLOURS,
     PREDICTION_COLOUR,
+    TISSUE_COLOUR,
     UNLABELLED_COLOUR,
     colourise,
+    find_strength,
 )
+from eosin.heatmaps.frames import ColourBar, LegendEntry, add_frame
 from eosin.heatmaps.rasters import Heatmap
 from eosin.heatmaps.regions import PredictedRegion
 from eosin.tiles import TissueMap
-
-_TISSUE_COLOUR = (0, 158, 115)
 
 
 def draw_overlay(
@@ -32,6 +32,7 @@ def draw_overlay(
     threshold: float | None = None,
     regions: Sequence[PredictedRegion] = (),
     annotation: BaseGeometry | None = None,
+    class_name: str = "",
 ) -> npt.NDArray[np.uint8]:
     """Draw a heatmap on its slide, with the outlines of what was found.
 
@@ -44,32 +45,33 @@ def draw_overlay(
         threshold: Marked on the colour bar.
         regions: Outlined as predicted.
         annotation: Outlined as drawn by hand.
+        class_name: Whose probability it is; empty leaves it unsaid.
 
     Returns:
         RGB, `(height, width, 3)`, uint8.
     """
     canvas = SlideCanvas(picture)
-    values = _spread(heatmap, canvas, picture.image.shape[:2])
-    strength = np.where(np.isfinite(values), 0.12 + 0.5 * np.nan_to_num(values), 0)
-    canvas.blend_image(colourise(values), strength.astype(np.float32))
-    for region in regions:
-        canvas.draw_outline(region.geometry, PREDICTION_COLOUR)
-    legend: list[tuple[Colour, str]] = []
-    if regions:
-        area = sum(region.area_mm2 for region in regions)
-        legend.append((PREDICTION_COLOUR, f"predicted, {area:.2f} mm²"))
+    canvas.blend_heatmap(
+        heatmap, colourise(heatmap.values), find_strength(heatmap.values)
+    )
+    legend: list[LegendEntry] = []
     if annotation is not None and not annotation.is_empty:
         canvas.draw_outline(annotation, ANNOTATION_COLOUR)
-        legend.append((ANNOTATION_COLOUR, "annotated by hand"))
-    if threshold is not None:
-        legend.append((CLASS_COLOURS[0], f"threshold {threshold:.2f}"))
+        legend.append(LegendEntry(ANNOTATION_COLOUR, "annotated by hand", "line"))
+    for region in regions:
+        canvas.draw_outline(region.geometry, PREDICTION_COLOUR)
+    if regions:
+        area = sum(region.area_mm2 for region in regions)
+        text = f"predicted {class_name}".rstrip() + f", {area:.2f} mm²"
+        legend.insert(0, LegendEntry(PREDICTION_COLOUR, text, "line"))
+    mark = "" if threshold is None else f"threshold {threshold:.2f}"
+    of_class = f" of {class_name}" if class_name else ""
     return add_frame(
         canvas,
         title=picture.title,
         subtitle=subtitle,
         legend=legend,
-        colour_bar=colourise(np.linspace(0, 1, 256, dtype=np.float32)),
-        mark=threshold,
+        bar=ColourBar(f"probability{of_class}", threshold, mark),
     )
 
 
@@ -94,51 +96,42 @@ def draw_overview(
         RGB, `(height, width, 3)`, uint8.
     """
     canvas = SlideCanvas(picture)
-    boxes = tiles[["x_px0", "y_px0", "size_px0", "size_px0"]].to_numpy(np.int64)
-    labels = tiles["label"].fillna(-1).to_numpy(np.int64)
-    legend: list[tuple[Colour, str]] = []
-    for label, name in enumerate(class_names):
-        colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
-        canvas.tint_tiles(boxes[labels == label], colour, 0.28)
-        legend.append((colour, f"{name}: {(labels == label).sum():,} tiles"))
-    canvas.tint_tiles(boxes[labels < 0], UNLABELLED_COLOUR, 0.28)
-    if (labels < 0).any():
-        legend.append((UNLABELLED_COLOUR, f"no label: {(labels < 0).sum():,}"))
-    found = [name for name, mask in tissue.artefacts.items() if mask.any()]
-    for name in found:
-        canvas.tint_mask(tissue.artefacts[name], ARTEFACT_COLOUR, 0.45)
-    if found:
-        words = ", ".join(name.replace("_", " ") for name in found)
-        legend.append((ARTEFACT_COLOUR, words))
-    canvas.draw_mask_outline(tissue.mask, _TISSUE_COLOUR)
-    legend.append((_TISSUE_COLOUR, "tissue"))
+    legend = _draw_labels(canvas, tiles, class_names)
+    for index, (name, mask) in enumerate(sorted(tissue.artefacts.items())):
+        if mask.any():
+            colour = ARTEFACT_COLOURS[index % len(ARTEFACT_COLOURS)]
+            canvas.tint_mask(mask, colour, 0.5)
+            legend.append(LegendEntry(colour, name.replace("_", " ")))
+    canvas.draw_mask_outline(tissue.mask, TISSUE_COLOUR)
+    legend.append(LegendEntry(TISSUE_COLOUR, "tissue", "line"))
     for label, name in enumerate(class_names):
         if name in areas and not areas[name].is_empty:
-            canvas.draw_outline(areas[name], CLASS_COLOURS[label % len(CLASS_COLOURS)])
+            colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
+            canvas.draw_outline(areas[name], colour)
+            legend.append(LegendEntry(colour, f"{name}, annotated", "line"))
     share = tissue.mask.mean() if tissue.mask.size else 0.0
     subtitle = f"{len(tiles):,} tiles, tissue on {share:.0%} of the slide"
     return add_frame(canvas, title=picture.title, subtitle=subtitle, legend=legend)
 
 
-def _spread(
-    heatmap: Heatmap, canvas: SlideCanvas, shape: tuple[int, ...]
-) -> npt.NDArray[np.float32]:
-    """Lay a heatmap's cells on a picture's pixels; NaN outside."""
-    x0, y0 = heatmap.origin_px0
-    scale = canvas.to_rows(heatmap.cell_px0)
-    place = np.array(
-        [[scale, 0, canvas.to_rows(x0)], [0, scale, canvas.to_rows(y0)]], np.float64
-    )
-    # OpenCV counts from pixel centres, so a corner lies half a pixel off.
-    place[:, 2] += 0.5 * scale - 0.5
-    return np.asarray(
-        cv2.warpAffine(
-            heatmap.values,
-            place,
-            (shape[1], shape[0]),
-            flags=cv2.INTER_NEAREST,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=float("nan"),
-        ),
-        np.float32,
-    )
+def _draw_labels(
+    canvas: SlideCanvas, tiles: pd.DataFrame, class_names: Sequence[str]
+) -> list[LegendEntry]:
+    """Draw each label's tiles in its colour."""
+    boxes = tiles[["x_px0", "y_px0", "size_px0", "size_px0"]].to_numpy(np.int64)
+    labels = tiles["label"].fillna(-1).to_numpy(np.int64)
+    canvas.draw_tiles(boxes[labels < 0], UNLABELLED_COLOUR)
+    legend = []
+    for label, name in enumerate(class_names):
+        colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
+        canvas.draw_tiles(boxes[labels == label], colour)
+        legend.append(LegendEntry(colour, _count(name, (labels == label).sum())))
+    if (labels < 0).any():
+        legend.append(
+            LegendEntry(UNLABELLED_COLOUR, _count("no label", (labels < 0).sum()))
+        )
+    return legend
+
+
+def _count(name: str, n: int) -> str:
+    return f"{name}: {n:,} {'tile' if n == 1 else 'tiles'}"

@@ -1,11 +1,13 @@
 """From a heatmap to outlines that a pathologist can edit."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import shapely
-from shapely import MultiPolygon, Polygon
+from shapely import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from eosin.heatmaps.rasters import Heatmap
@@ -35,6 +37,7 @@ def find_regions(
     mpp: float,
     slide_size: tuple[int, int],
     min_area_mm2: float = 0.0,
+    smooth: bool = False,
 ) -> list[PredictedRegion]:
     """Outline where a heatmap reaches a threshold, the largest region first.
 
@@ -46,35 +49,40 @@ def find_regions(
         mpp: Micrometres per level-0 pixel.
         slide_size: (width, height) of level 0; regions end there.
         min_area_mm2: Smaller regions are left out.
+        smooth: Round the corners by a third of a cell, so that an outline does not
+            look like more than it knows. The area is that of the rounded outline.
     """
+    # NaN is below every threshold.
     is_over = np.nan_to_num(heatmap.values, nan=-np.inf) >= threshold
     n_labels, labels = cv2.connectedComponents(is_over.astype(np.uint8), connectivity=4)
     rows, left, right = _find_runs(labels)
-    owners = labels[rows, left]
     cell, (x0, y0) = heatmap.cell_px0, heatmap.origin_px0
     boxes = shapely.box(
         x0 + left * cell, y0 + rows * cell, x0 + right * cell, y0 + (rows + 1) * cell
     )
-    means = _average(heatmap.values, labels, n_labels)
-    frame = shapely.box(0, 0, *slide_size)
+    owners = labels[rows, left]
     order = np.argsort(owners, kind="stable")
     starts = np.searchsorted(owners[order], np.arange(1, n_labels + 1))
+    statistics = _summarise(heatmap.values, labels, n_labels)
+    frame = shapely.box(0, 0, *slide_size)
     mm2_per_px = (mpp / 1000) ** 2
     regions = []
     for label in range(1, n_labels):
         own = boxes[order[starts[label - 1] : starts[label]]]
-        for polygon in _list_polygons(shapely.union_all(own).intersection(frame)):
-            if polygon.area * mm2_per_px >= min_area_mm2:
-                mean, highest = means[label]
-                regions.append(
-                    PredictedRegion(polygon, mean, highest, polygon.area * mm2_per_px)
-                )
+        outline = shapely.simplify(shapely.union_all(own), 0)
+        if smooth:
+            outline = _round_corners(outline, cell / 3)
+        mean, highest = statistics[label]
+        for polygon in _list_polygons(outline.intersection(frame)):
+            area = polygon.area * mm2_per_px
+            if area >= min_area_mm2:
+                regions.append(PredictedRegion(polygon, mean, highest, area))
     return sorted(regions, key=lambda region: -region.area_mm2)
 
 
 def _find_runs(
-    labels: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    labels: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Find runs of labelled cells in each row: row, first column, column behind."""
     padded = np.pad(labels > 0, ((0, 0), (1, 1))).astype(np.int8)
     change = np.diff(padded, axis=1)
@@ -83,21 +91,28 @@ def _find_runs(
     return rows, left, right
 
 
-def _average(
-    values: np.ndarray, labels: np.ndarray, n_labels: int
+def _summarise(
+    values: npt.NDArray[np.float32], labels: npt.NDArray[Any], n_labels: int
 ) -> list[tuple[float, float]]:
     """Return mean and maximum of each component."""
     flat, own = np.nan_to_num(values.ravel()), labels.ravel()
     counts = np.maximum(np.bincount(own, minlength=n_labels), 1)
     means = np.bincount(own, weights=flat, minlength=n_labels) / counts
-    highest = np.zeros(n_labels)
+    highest = np.full(n_labels, -np.inf)
     np.maximum.at(highest, own, flat)
     return [(float(a), float(b)) for a, b in zip(means, highest, strict=True)]
 
 
+def _round_corners(outline: BaseGeometry, radius_px0: float) -> BaseGeometry:
+    """Round outer and inner corners; a radius below half a cell loses no cell."""
+    shrunk = outline.buffer(-radius_px0, quad_segs=4)
+    return shrunk.buffer(2 * radius_px0, quad_segs=4).buffer(-radius_px0, quad_segs=4)
+
+
 def _list_polygons(geometry: BaseGeometry) -> list[Polygon]:
-    if isinstance(geometry, Polygon):
-        return [] if geometry.is_empty else [geometry]
-    if isinstance(geometry, MultiPolygon):
-        return list(geometry.geoms)
-    return []
+    """List an area's polygons; lines left by cutting at the frame are dropped."""
+    return [
+        part
+        for part in shapely.get_parts(geometry)
+        if isinstance(part, Polygon) and not part.is_empty
+    ]

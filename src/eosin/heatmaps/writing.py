@@ -7,8 +7,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from eosin.core import atomic_path
-from eosin.heatmaps.rasters import Heatmap
+from eosin.heatmaps.rasters import MAX_CELLS, Heatmap
 from eosin.slides import write_pyramid
+
+_MAX_PARTS = 8
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
@@ -18,7 +20,8 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
         RunError: The file cannot be written.
     """
     with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, quality=88)
+        # Colour at full resolution: thin coloured lines and text would blur.
+        Image.fromarray(image).save(temporary, quality=90, subsampling=0)
 
 
 def write_heatmap(
@@ -31,8 +34,12 @@ def write_heatmap(
     """Write a heatmap as a tiled pyramidal TIFF of float32 probabilities.
 
     The raster begins at the slide's corner, so that a viewer lays it on the slide
-    by its resolution alone. Where no tile was, the value is 0: NaN would spread
-    over the smaller levels of the pyramid, and viewers do not show it.
+    by its resolution alone; where the heatmap's cells begin elsewhere, the file's
+    are a part of theirs. Where no tile was, the value is 0: NaN would spread over
+    the smaller levels of the pyramid, and most viewers show it as black anyway.
+
+    QuPath, ImageJ, tifffile and libvips read it. OpenSlide opens it and tells its
+    size, but reads no 32-bit pixels from any file.
 
     Args:
         path: Where to write.
@@ -43,17 +50,17 @@ def write_heatmap(
     Raises:
         RunError: The file cannot be written.
     """
-    cell = heatmap.cell_px0
+    cell = heatmap.cell_px0 / _count_parts(heatmap, slide_size)
     columns = max(1, int(np.ceil(slide_size[0] / cell)))
     rows = max(1, int(np.ceil(slide_size[1] / cell)))
-    raster = np.zeros((rows, columns), np.float32)
-    # The grid may begin off the slide's corner; each cell of the file takes the
-    # value at its own centre.
-    x = np.floor(((np.arange(columns) + 0.5) * cell - heatmap.origin_px0[0]) / cell)
-    y = np.floor(((np.arange(rows) + 0.5) * cell - heatmap.origin_px0[1]) / cell)
+    # Each of the file's cells takes the value at its own centre.
+    x0, y0 = heatmap.origin_px0
+    x = np.floor(((np.arange(columns) + 0.5) * cell - x0) / heatmap.cell_px0)
+    y = np.floor(((np.arange(rows) + 0.5) * cell - y0) / heatmap.cell_px0)
     height, width = heatmap.values.shape
     in_x, in_y = (x >= 0) & (x < width), (y >= 0) & (y < height)
     inner = heatmap.values[np.ix_(y[in_y].astype(int), x[in_x].astype(int))]
+    raster = np.zeros((rows, columns), np.float32)
     raster[np.ix_(in_y, in_x)] = np.nan_to_num(inner)
     write_pyramid(
         path,
@@ -62,3 +69,15 @@ def write_heatmap(
         compression="zlib",
         description="eosin probability heatmap, 0 to 1",
     )
+
+
+def _count_parts(heatmap: Heatmap, slide_size: tuple[int, int]) -> int:
+    """Count the parts of a cell that make its edges fall on a grid from (0, 0)."""
+    cell = heatmap.cell_px0
+    n_cells = slide_size[0] / cell * (slide_size[1] / cell)
+    highest = int(np.clip(np.sqrt(MAX_CELLS / n_cells), 1, _MAX_PARTS))
+    for parts in range(1, highest):
+        offsets = [origin / cell * parts for origin in heatmap.origin_px0]
+        if all(abs(offset - round(offset)) < 1e-6 for offset in offsets):
+            return parts
+    return highest

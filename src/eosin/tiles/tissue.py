@@ -90,10 +90,11 @@ class OpticalDensityTissue:
         """Find tissue in an RGB picture."""
         soft = cv2.GaussianBlur(image, (0, 0), max(0.5, self.sigma_um / mpp))
         glass = np.maximum(np.percentile(soft.reshape(-1, 3), 90, axis=0), 1)
-        density = -np.log10(np.maximum(soft, 1) / glass).max(axis=2)
-        # Glass is bright; where the brightest tenth is not, there is none.
+        # Glass is bright; where the brightest tenth is not, the slide shows none.
         if glass.min() < 200:
-            density = -np.log10(np.maximum(soft, 1) / 245).max(axis=2)
+            glass = np.full(3, 245.0)
+        # The most absorbing channel is the one that lets least through.
+        density = -np.log10((np.maximum(soft, 1) / glass).min(axis=2))
         found = (density > self.least_density) & _is_lit(image)
         return _clean(found, self.min_area_um2, mpp)
 

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The steps of a study, one function each."""

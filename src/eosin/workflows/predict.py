@@ -54,6 +54,7 @@ from eosin.workflows.slide_listing import iter_rows, list_files
 from eosin.workflows.slide_pool import map_slides
 from eosin.workflows.tile import TileConfig
 
+_WHOLE_NUMBERS = ("tiles", "damaged_tiles", "regions")
 _OUTPUTS = (
     "*.geojson",
     "*.heatmap.tif",
@@ -429,9 +430,10 @@ def _gather(table: pd.DataFrame, record: RunRecord) -> PredictResult:
         else:
             rows.append(read_json(_part_path(record.folder, slide_id))["row"])
     slides = pd.DataFrame(rows)
-    for name in ("score", "label", "tumour_mm2", "tiles", "seconds"):
+    for name in ("score", "label", "tumour_mm2", "seconds", *_WHOLE_NUMBERS):
         if name not in slides:
             slides[name] = None
+    slides = slides.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64"))
     failures = pd.DataFrame(
         [asdict(failure) for failure in record.failures],
         columns=["slide_id", "step", "message"],

@@ -1,0 +1,71 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from eosin.inference import open_session
+
+PX = 6
+
+
+@pytest.fixture(scope="session")
+def write_model():
+    """Write a model: logits = gain * mean red / 255 + bias; features = mean colour."""
+
+    def write(  # noqa: PLR0913 - a factory
+        path, *, batch="tiles", dtype=TensorProto.FLOAT, gain=2.0, bias=-1.0, n=1, px=PX
+    ):
+        nodes = [
+            helper.make_node("Cast", ["tiles"], ["raw"], to=TensorProto.FLOAT),
+            helper.make_node("Div", ["raw", "full"], ["activations"]),
+            helper.make_node(
+                "ReduceMean", ["activations"], ["features"], axes=[1, 2], keepdims=0
+            ),
+            helper.make_node("Gather", ["features", "channels"], ["picked"], axis=1),
+            helper.make_node("Mul", ["picked", "gain"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "bias"], ["logits"]),
+        ]
+        constants = {
+            "full": np.float32(255),
+            "channels": np.arange(n, dtype=np.int64),
+            "gain": np.float32(gain),
+            "bias": np.float32(bias),
+        }
+        graph = helper.make_graph(
+            nodes,
+            "colour",
+            [helper.make_tensor_value_info("tiles", dtype, [batch, px, px, 3])],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *shape])
+                for name, shape in {
+                    "logits": [n],
+                    "features": [3],
+                    "activations": [px, px, 3],
+                }.items()
+            ],
+            [
+                onnx.numpy_helper.from_array(np.asarray(v), k)
+                for k, v in constants.items()
+            ],
+        )
+        opset = [helper.make_opsetid("", 13)]
+        onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def session(write_model, tmp_path_factory):
+    return open_session(write_model(tmp_path_factory.mktemp("model") / "m.onnx"))
+
+
+@pytest.fixture(scope="session")
+def tiles():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (150, PX, PX, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def true_features(tiles):
+    return tiles.astype(np.float64).mean(axis=(1, 2)) / 255

@@ -1,0 +1,157 @@
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from eosin.core import ConfigError, ModelError
+from eosin.inference import open_session
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 11])
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.UINT8])
+@pytest.mark.parametrize("batch", ["tiles", 4])
+def test_any_number_of_tiles_gets_its_own_outputs(
+    write_model, tmp_path, tiles, true_features, batch, dtype, n
+):
+    session = open_session(write_model(tmp_path / "m.onnx", batch=batch, dtype=dtype))
+    found = session.run(tiles[:n], batch=3)
+    np.testing.assert_allclose(found["features"], true_features[:n], atol=1e-6)
+    expected = 2 * true_features[:n, :1] - 1
+    np.testing.assert_allclose(found["logits"], expected, atol=1e-6)
+
+
+def test_no_tiles_give_empty_outputs(session, tiles):
+    found = session.run(tiles[:0])
+    assert found["features"].shape == (0, 3)
+    assert found["logits"].shape == (0, 1)
+
+
+def test_a_session_tells_what_it_takes_and_gives(write_model, tmp_path):
+    session = open_session(write_model(tmp_path / "m.onnx", batch=8), threads=1)
+    assert session.fixed_batch == 8
+    assert session.tile_px == 6
+    assert session.outputs == {
+        "logits": (1,),
+        "features": (3,),
+        "activations": (6, 6, 3),
+    }
+    assert "CPUExecutionProvider" in session.providers
+
+
+def test_a_path_with_spaces_and_accents_works(write_model, tmp_path):
+    folder = tmp_path / "mes modèles"
+    folder.mkdir()
+    assert open_session(write_model(folder / "modèle é.onnx")).tile_px == 6
+
+
+def test_tiles_of_another_size_are_refused(session):
+    with pytest.raises(ValueError, match="6 px, got"):
+        session.run(np.zeros((2, 5, 5, 3), np.uint8))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", None])
+def test_a_missing_or_damaged_file_is_a_model_error(write_model, tmp_path, content):
+    path = tmp_path / "m.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.onnx"):
+        open_session(path)
+
+
+def test_a_truncated_model_is_a_model_error(write_model, tmp_path):
+    path = write_model(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelError, match="damaged or no ONNX model"):
+        open_session(path)
+
+
+@pytest.mark.parametrize(
+    "shape", [["n", 10], ["n", 6, 6, 4], ["n", 6, 8, 3], list("nhw3")]
+)
+def test_a_model_of_something_else_is_refused(tmp_path, shape):
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", [value], [out]
+    )
+    opset = [helper.make_opsetid("", 13)]
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    with pytest.raises(ModelError, match="takes tiles"):
+        open_session(path)
+
+
+def test_an_unknown_device_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"auto, cpu, cuda.*'gpu'"):
+        open_session(tmp_path / "m.onnx", device="gpu")
+
+
+def test_cuda_that_onnx_runtime_lacks_is_an_error(write_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ort, "get_available_providers", lambda: ["CPUExecutionProvider"]
+    )
+    with pytest.raises(ConfigError, match="onnxruntime-gpu"):
+        open_session(write_model(tmp_path / "m.onnx"), device="cuda")
+
+
+class _FakeRuntime:
+    """ONNX Runtime with CUDA whose libraries may not load."""
+
+    def __init__(self, real, *, works):
+        self.real, self.works = real, works
+        self.asked = None
+
+    def __call__(self, path, options, providers):
+        self.asked = providers
+        session = self.real(path, options, providers=["CPUExecutionProvider"])
+        if self.works:
+            session.get_providers = lambda: providers
+        return session
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    def install(*, works):
+        runtime = _FakeRuntime(ort.InferenceSession, works=works)
+        both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(ort, "get_available_providers", lambda: both)
+        monkeypatch.setattr(ort, "InferenceSession", runtime)
+        return runtime
+
+    return install
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_cuda_comes_first_where_it_works(write_model, tmp_path, fake_cuda, device):
+    fake_cuda(works=True)
+    session = open_session(write_model(tmp_path / "m.onnx"), device=device)
+    assert session.providers[0] == "CUDAExecutionProvider"
+
+
+def test_the_cpu_alone_is_used_when_asked_for(write_model, tmp_path, fake_cuda):
+    runtime = fake_cuda(works=True)
+    open_session(write_model(tmp_path / "m.onnx"), device="cpu")
+    assert runtime.asked == ["CPUExecutionProvider"]
+
+
+def test_cuda_that_silently_does_not_start_is_an_error(
+    write_model, tmp_path, fake_cuda
+):
+    fake_cuda(works=False)
+    path = write_model(tmp_path / "m.onnx")
+    with pytest.raises(ConfigError, match="could not start"):
+        open_session(path, device="cuda")
+    assert open_session(path, device="auto").providers == ("CPUExecutionProvider",)
+
+
+def test_a_failing_run_is_a_model_error(write_model, tmp_path, tiles, monkeypatch):
+    session = open_session(write_model(tmp_path / "m.onnx"))
+
+    class Broken:
+        def run(self, *_):
+            raise RuntimeError("out of memory\nand much more")
+
+    monkeypatch.setattr(session, "_session", Broken())
+    with pytest.raises(ModelError, match=r"5 tiles \(out of memory\).*smaller batches"):
+        session.run(tiles[:5])

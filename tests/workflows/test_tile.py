@@ -1,0 +1,226 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eosin.core import CohortError, ConfigError, ManifestError, RunError
+from eosin.slides import make_phantom
+from eosin.tiles import read_manifest
+from eosin.workflows import tile
+from eosin.workflows.tile import TileConfig, tile_cohort
+
+TILING = TileConfig(mpp=1.0, tile_px=64)
+
+
+def write_table(path, rows):
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def copy_cohort(cohort, folder):
+    shutil.copytree(cohort.table.parent, folder)
+    return folder / "slides.csv"
+
+
+def test_labels_agree_with_the_phantoms_own_truth(cohort, tile_folder):
+    tiles, info = read_manifest(tile_folder / "tiles.parquet")
+    assert info.class_names == ("normal", "tumor")
+    own = tiles[tiles["slide_id"] == "slide-01"]
+    # The same seed draws the same slide, whose tumour is known pixel by pixel.
+    truth = make_phantom(seed=0, size_px=(1024, 896), scanner="S1").tumour
+    shares = np.array(
+        [
+            truth[y : y + size, x : x + size].mean()
+            for x, y, size in zip(
+                own["x_px0"], own["y_px0"], own["size_px0"], strict=True
+            )
+        ]
+    )
+    # The outline is simplified, so shares near the threshold may go either way.
+    assert (own["label"][shares > 0.6] == 1).all()
+    assert (own["label"][shares == 0].dropna() == 0).all()
+    assert np.abs(own["tumor_fraction"] - shares).max() < 0.1
+
+
+def test_every_slide_has_an_overview_and_a_row(cohort, tile_folder):
+    slides = pd.read_csv(tile_folder / "slides.csv")
+    assert list(slides["slide_id"]) == [f"slide-{i:02d}" for i in range(1, 11)]
+    for slide_id in slides["slide_id"]:
+        assert (tile_folder / "overviews" / f"{slide_id}.jpg").stat().st_size > 5000
+    assert set(slides["mpp_source"]) == {"tiff resolution"}
+    record = json.loads((tile_folder / "run.json").read_text())
+    assert record["status"] == "done"
+    assert record["settings"]["mpp"] == 1.0
+
+
+def test_a_second_call_does_no_work(cohort, tile_folder, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise AssertionError("a slide was tiled again")
+
+    monkeypatch.setattr(tile, "find_tissue", fail)
+    before = (tile_folder / "tiles.parquet").stat().st_mtime_ns
+    result = tile_cohort(cohort.table, TILING, tile_folder)
+    assert result.n_tiles == len(pd.read_parquet(tile_folder / "tiles.parquet"))
+    assert (tile_folder / "tiles.parquet").stat().st_mtime_ns == before
+
+
+def test_a_changed_setting_is_named_and_stops(cohort, tile_folder):
+    changed = dataclasses.replace(TILING, min_tissue=0.5)
+    with pytest.raises(RunError, match=r"min_tissue was 0\.25, is 0\.5.*--overwrite"):
+        tile_cohort(cohort.table, changed, tile_folder)
+
+
+def test_overwrite_replaces_a_result_of_other_settings(cohort, tmp_path):
+    table = copy_cohort(cohort, tmp_path / "cohort")
+    rows = pd.read_csv(table).head(2)
+    rows.to_csv(table, index=False)
+    tile_cohort(table, TILING, tmp_path / "tiles")
+    (tmp_path / "tiles" / "mine.txt").write_text("keep")
+    changed = dataclasses.replace(TILING, tile_px=96)
+    result = tile_cohort(table, changed, tmp_path / "tiles", overwrite=True)
+    _, info = read_manifest(result.folder / "tiles.parquet")
+    assert info.tile_px == 96
+    assert (tmp_path / "tiles" / "mine.txt").read_text() == "keep"
+
+
+def test_one_bad_slide_stops_nothing_and_is_tried_again(cohort, tmp_path):
+    table = copy_cohort(cohort, tmp_path / "cohort")
+    rows = pd.read_csv(table).head(3)
+    rows.to_csv(table, index=False)
+    bad = tmp_path / "cohort" / rows["path"][1]
+    good = bad.read_bytes()
+    bad.write_bytes(good[:300])
+    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    assert [failure.slide_id for failure in result.failures] == ["slide-02"]
+    assert list(result.slides["slide_id"]) == ["slide-01", "slide-03"]
+    record = json.loads((tmp_path / "tiles" / "run.json").read_text())
+    assert record["status"] == "incomplete"
+    assert record["failures"][0]["slide_id"] == "slide-02"
+    bad.write_bytes(good)
+    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    assert not result.failures
+    assert list(result.slides["slide_id"]) == ["slide-01", "slide-02", "slide-03"]
+
+
+def test_an_interrupted_call_ends_like_an_unbroken_one(
+    cohort, tile_folder, tmp_path, monkeypatch
+):
+    real, calls = tile.place_tiles, []
+
+    def interrupt(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tile, "place_tiles", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tile_cohort(cohort.table, TILING, tmp_path / "tiles", workers=1)
+    record = json.loads((tmp_path / "tiles" / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    monkeypatch.setattr(tile, "place_tiles", real)
+    tile_cohort(cohort.table, TILING, tmp_path / "tiles")
+    for name in ("tiles.parquet", "slides.csv"):
+        assert (tmp_path / "tiles" / name).read_bytes() == (
+            tile_folder / name
+        ).read_bytes()
+
+
+def test_unknown_annotation_classes_are_counted(cohort, tmp_path):
+    table = copy_cohort(cohort, tmp_path / "cohort")
+    rows = pd.read_csv(table).head(2)
+    rows.to_csv(table, index=False)
+    config = dataclasses.replace(TILING, classes=("cancer=Krebs", "normal"))
+    with pytest.raises(CohortError, match="label must be one of"):
+        tile_cohort(table, config, tmp_path / "tiles")
+    rows.drop(columns="label").to_csv(table, index=False)
+    result = tile_cohort(table, config, tmp_path / "tiles")
+    assert result.unknown_classes["Tumor"] >= 1
+    assert set(result.label_counts) == {"unlabelled"}
+
+
+def test_slides_without_tissue_give_a_clear_error(tmp_path):
+    from eosin.slides import write_pyramid
+
+    white = np.full((512, 512, 3), 244, np.uint8)
+    write_pyramid(tmp_path / "blank.tif", white, mpp=0.5)
+    table = write_table(tmp_path / "slides.csv", [{"path": "blank.tif"}])
+    with pytest.raises(ManifestError, match="not one of 1 slides gave a tile"):
+        tile_cohort(table, TILING, tmp_path / "tiles")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"tile_px": 2000}, "1 slides gave a tile.*smaller tiles"),
+        ({"mpp": 0.1}, "needs a finer slide"),
+    ],
+)
+def test_tiles_that_do_not_fit_the_slide_say_so(cohort, tmp_path, config, message):
+    path = cohort.table.parent / "slides" / "slide-01.tif"
+    table = write_table(tmp_path / "slides.csv", [{"path": path}])
+    with pytest.raises(ManifestError, match=message):
+        tile_cohort(table, dataclasses.replace(TILING, **config), tmp_path / "tiles")
+
+
+def test_the_annotation_of_another_slide_is_a_failure_of_that_slide(cohort, tmp_path):
+    far = {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [
+                        [[9e4, 9e4], [9.1e4, 9e4], [9.1e4, 9.1e4], [9e4, 9e4]]
+                    ],
+                },
+                "properties": {"classification": {"name": "Tumor"}},
+            }
+        ],
+    }
+    (tmp_path / "far.geojson").write_text(json.dumps(far))
+    folder = cohort.table.parent / "slides"
+    table = write_table(
+        tmp_path / "slides.csv",
+        [
+            {"path": folder / "slide-01.tif", "annotation": "far.geojson"},
+            {"path": folder / "slide-02.tif", "annotation": None},
+        ],
+    )
+    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    assert [f.slide_id for f in result.failures] == ["slide-01"]
+    assert "outside the slide" in result.failures[0].message
+
+
+def test_a_full_disk_stops_the_command_and_leaves_no_half_file(
+    cohort, tmp_path, monkeypatch
+):
+    def fill(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fill)
+    with pytest.raises(RunError, match="No space left on device"):
+        tile_cohort(cohort.table, TILING, tmp_path / "tiles")
+    assert not list((tmp_path / "tiles").rglob("*.part*"))
+    assert not (tmp_path / "tiles" / "tiles.parquet").exists()
+
+
+def test_shares_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match="min_tissue must lie between 0 and 1"):
+        TileConfig(min_tissue=2)
+
+
+def test_without_measuring_no_pixel_of_a_tile_is_read(cohort, tmp_path):
+    table = write_table(
+        tmp_path / "slides.csv",
+        [{"path": cohort.table.parent / "slides" / "slide-02.tif", "label": "normal"}],
+    )
+    config = dataclasses.replace(TILING, measures=False, tissue="density")
+    result = tile_cohort(table, config, tmp_path / "tiles")
+    tiles, _ = read_manifest(result.folder / "tiles.parquet")
+    assert tiles["sharpness"].isna().all()
+    assert (tiles["label"] == 0).all()
