@@ -12,7 +12,7 @@ PX = 6
 def write_model():
     """Write a model: logits = gain * mean red / 255 + bias; features = mean colour."""
 
-    def write(  # noqa: PLR0913 - a factory
+    def write(
         path, *, batch="tiles", dtype=TensorProto.FLOAT, gain=2.0, bias=-1.0, n=1, px=PX
     ):
         nodes = [

@@ -62,8 +62,8 @@ def rasterise_tiles(
     cell = max(_find_cell(x, y, size_px0), math.sqrt(width * height / MAX_CELLS))
     shape = (math.ceil(height / cell), math.ceil(width / cell))
     is_known = np.isfinite(values)
-    rows = _find_cells(y[is_known], size_px0, cell, shape[0])
-    columns = _find_cells(x[is_known], size_px0, cell, shape[1])
+    rows = _find_cells(y[is_known], size_px0, cell)
+    columns = _find_cells(x[is_known], size_px0, cell)
     mean = _average(rows, columns, values[is_known], shape)
     return Heatmap(mean, cell, (left, top))
 
@@ -77,13 +77,14 @@ def _find_cell(
 
 
 def _find_cells(
-    starts: npt.NDArray[np.int64], size_px0: int, cell: float, n_cells: int
+    starts: npt.NDArray[np.int64], size_px0: int, cell: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Find the first cell, and the one behind the last, whose centre is in a tile."""
     first = np.ceil(starts / cell - 0.5).astype(np.int64)
     behind = np.ceil((starts + size_px0) / cell - 0.5).astype(np.int64)
-    # A tile smaller than a cell may lie between two centres.
-    first = np.minimum(first, n_cells - 1)
+    # A tile smaller than a cell may lie between two centres: it goes where its own is.
+    own = np.floor((starts + size_px0 / 2) / cell).astype(np.int64)
+    first = np.where(behind > first, first, own)
     return first, np.maximum(behind, first + 1)
 
 

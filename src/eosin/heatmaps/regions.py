@@ -19,7 +19,7 @@ class PredictedRegion:
 
     Attributes:
         geometry: Along the edges of the cells, with holes, in the level-0 frame.
-        mean_probability: Over its cells.
+        mean_probability: Over its cells, each counted whole.
         max_probability: Over its cells.
         area_mm2: Its area.
     """
@@ -52,8 +52,11 @@ def find_regions(
         smooth: Round the corners by a third of a cell, so that an outline does not
             look like more than it knows. The area is that of the rounded outline.
     """
-    # NaN is below every threshold.
-    is_over = np.nan_to_num(heatmap.values, nan=-np.inf) >= threshold
+    # NaN is below every threshold. What lies off the slide must go before cells are
+    # joined: the rest then stays connected when its outline is cut at the slide's
+    # edge, so that each region's figures are those of its own cells.
+    is_over = heatmap.values >= float(threshold)
+    is_over &= _find_cells_on_slide(heatmap, slide_size)
     n_labels, labels = cv2.connectedComponents(is_over.astype(np.uint8), connectivity=4)
     rows, left, right = _find_runs(labels)
     cell, (x0, y0) = heatmap.cell_px0, heatmap.origin_px0
@@ -78,6 +81,18 @@ def find_regions(
             if area >= min_area_mm2:
                 regions.append(PredictedRegion(polygon, mean, highest, area))
     return sorted(regions, key=lambda region: -region.area_mm2)
+
+
+def _find_cells_on_slide(
+    heatmap: Heatmap, slide_size: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """Find the cells that share some area with the slide, `(height, width)`."""
+    cell, (x0, y0) = heatmap.cell_px0, heatmap.origin_px0
+    height, width = heatmap.values.shape
+    left, top = x0 + np.arange(width) * cell, y0 + np.arange(height) * cell
+    in_x = (left < slide_size[0]) & (left + cell > 0)
+    in_y = (top < slide_size[1]) & (top + cell > 0)
+    return np.asarray(in_y[:, None] & in_x)
 
 
 def _find_runs(

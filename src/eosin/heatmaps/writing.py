@@ -11,14 +11,22 @@ from eosin.heatmaps.rasters import MAX_CELLS, Heatmap
 from eosin.slides import write_pyramid
 
 _MAX_PARTS = 8
+_IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
     """Write a picture, `(height, width, 3)` RGB, as JPEG or PNG by its suffix.
 
     Raises:
+        ValueError: The suffix is another one.
         RunError: The file cannot be written.
     """
+    path = Path(path)
+    if path.suffix.lower() not in _IMAGE_SUFFIXES:
+        raise ValueError(
+            f"{path}: a picture's name must end in {', '.join(_IMAGE_SUFFIXES)}, "
+            f"got {path.suffix or 'no suffix'}"
+        )
     with atomic_path(path) as temporary:
         # Colour at full resolution: thin coloured lines and text would blur.
         Image.fromarray(image).save(temporary, quality=90, subsampling=0)

@@ -1,0 +1,113 @@
+import time
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from eosin.heatmaps import Heatmap, find_regions
+
+BIG = (10**6, 10**6)
+
+
+def find(values, threshold=0.5, *, cell=100.0, origin=(0, 0), **options):
+    options = {"mpp": 0.5, "slide_size": BIG} | options
+    heatmap = Heatmap(np.asarray(values, np.float32), cell, origin)
+    return find_regions(heatmap, threshold, **options)
+
+
+def test_a_region_follows_the_edges_of_its_cells():
+    (region,) = find([[0.1, 0.9], [np.nan, 0.6]], origin=(1000, 2000))
+    assert region.geometry.equals(shapely.box(1100, 2000, 1200, 2200))
+    assert region.mean_probability == pytest.approx(0.75)
+    assert region.max_probability == pytest.approx(0.9)
+    # 100 x 200 px of 0.5 um are 50 x 100 um.
+    assert region.area_mm2 == pytest.approx(0.05 * 0.1)
+
+
+def test_corners_are_the_only_points_of_an_outline():
+    (region,) = find(np.ones((30, 50)))
+    assert len(region.geometry.exterior.coords) == 5
+
+
+def test_holes_are_kept_and_islands_in_them_are_regions():
+    values = np.ones((5, 5))
+    values[1:4, 1:4] = 0
+    values[2, 2] = 0.7
+    ring, island = find(values)
+    assert len(ring.geometry.interiors) == 1
+    assert ring.geometry.area == 16 * 100**2
+    assert ring.max_probability == 1
+    assert island.geometry.equals(shapely.box(200, 200, 300, 300))
+    assert island.mean_probability == pytest.approx(0.7)
+
+
+def test_cells_that_meet_at_a_corner_are_two_regions():
+    assert len(find([[1, 0], [0, 1]])) == 2
+
+
+def test_the_threshold_belongs_to_the_region_and_nan_never():
+    assert len(find([[0.5]])) == 1
+    assert find([[0.49]]) == []
+    assert find([[np.nan]], threshold=0.0) == []
+    assert find(np.full((3, 3), np.nan), threshold=-1.0) == []
+
+
+def test_small_regions_are_dropped_and_the_largest_comes_first():
+    values = [[1, 0, 1, 1, 0, 1, 1, 1]]
+    sizes = [round(r.geometry.area / 100**2) for r in find(values)]
+    assert sizes == [3, 2, 1]
+    cell_mm2 = 0.05**2
+    kept = find(values, min_area_mm2=1.5 * cell_mm2)
+    assert [round(r.area_mm2 / cell_mm2) for r in kept] == [3, 2]
+
+
+def test_regions_end_at_the_slides_edge():
+    (region,) = find([[1, 1]], slide_size=(150, 80))
+    assert region.geometry.equals(shapely.box(0, 0, 150, 80))
+    # One cell inside, and one that only touches the frame from outside.
+    (inner,) = find([[1, 1, 1], [1, 0, 1]], slide_size=(100, 200))
+    assert inner.geometry.equals(shapely.box(0, 0, 100, 200))
+
+
+def test_smoothing_rounds_corners_and_keeps_cells_holes_and_nearly_the_area():
+    values = np.ones((6, 6))
+    values[2:4, 2:4] = 0
+    values[0, 0] = 0
+    (sharp,), (soft,) = find(values), find(values, smooth=True)
+    assert len(soft.geometry.interiors) == 1
+    assert soft.area_mm2 == pytest.approx(sharp.area_mm2, rel=0.03)
+    assert soft.geometry.hausdorff_distance(sharp.geometry) < 100 / 3
+    assert soft.area_mm2 == pytest.approx(soft.geometry.area * (0.5 / 1000) ** 2)
+    assert len(find([[1]], smooth=True)) == 1
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.booleans())
+@settings(deadline=None, max_examples=150)
+def test_regions_cover_exactly_the_cells_above(is_over, smooth):
+    cell = 37.3
+    regions = find(np.where(is_over, 0.8, 0.2), cell=cell, smooth=smooth)
+    assert all(region.geometry.is_valid for region in regions)
+    rows, columns = np.indices(is_over.shape)
+    x, y = (columns + 0.5) * cell, (rows + 0.5) * cell
+    inside = np.zeros(is_over.shape, bool)
+    for region in regions:
+        inside |= shapely.contains_xy(region.geometry, x, y)
+    if smooth:
+        # Rounding may close a gap as wide as a cell only where cells meet at corners.
+        assert inside[is_over].all()
+    else:
+        np.testing.assert_array_equal(inside, is_over)
+        total = sum(region.geometry.area for region in regions)
+        assert total == pytest.approx(is_over.sum() * cell**2)
+
+
+def test_a_hundred_thousand_cells_take_seconds():
+    values = np.random.default_rng(0).random((317, 317))
+    started = time.monotonic()
+    regions = find(values, min_area_mm2=0.0)
+    assert time.monotonic() - started < 8
+    total = sum(region.geometry.area for region in regions)
+    assert total == pytest.approx((values.astype(np.float32) >= 0.5).sum() * 100**2)

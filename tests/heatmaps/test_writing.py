@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from eosin.core import RunError
+from eosin.heatmaps import Heatmap, rasterise_tiles, write_heatmap, write_image
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_picture_comes_back(tmp_path, suffix):
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, 30:] = (213, 94, 0)
+    path = tmp_path / f"é 1{suffix}"
+    write_image(path, image)
+    found = np.asarray(Image.open(path)).astype(int)
+    assert np.abs(found - image).max() <= (0 if suffix == ".png" else 25)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_thin_coloured_lines_keep_their_colour_in_jpeg(tmp_path):
+    image = np.full((40, 40, 3), 255, np.uint8)
+    image[:, 20] = (213, 94, 0)
+    write_image(tmp_path / "a.jpg", image)
+    found = np.asarray(Image.open(tmp_path / "a.jpg")).astype(int)
+    assert np.abs(found[20, 20] - (213, 94, 0)).max() < 30
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(RunError, match="cannot be written"):
+        write_image(tmp_path / "file" / "a.jpg", np.zeros((4, 4, 3), np.uint8))
+
+
+def test_a_failed_picture_leaves_the_old_one(tmp_path):
+    path = tmp_path / "a.jpg"
+    write_image(path, np.zeros((4, 4, 3), np.uint8))
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_image(path, np.zeros((4, 4, 9), np.uint8))
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def sample(path, slide_size, mpp, x_px0, y_px0):
+    """Look a level-0 place up in the file by its resolution tag alone."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        count, per = page.tags["XResolution"].value
+        cell = 10_000 / (count / per) / mpp
+        raster = page.asarray()
+    assert raster.shape[1] * cell >= slide_size[0]
+    assert raster.shape[0] * cell >= slide_size[1]
+    return raster[int(y_px0 / cell), int(x_px0 / cell)]
+
+
+@pytest.mark.parametrize("origin", [(0, 0), (100, 50), (77, 131), (256, 512)])
+@pytest.mark.parametrize("step", [256, 128, 192])
+def test_the_file_lies_on_the_slide_by_its_resolution(tmp_path, origin, step):
+    size = (4000, 3000)
+    column, row = np.meshgrid(np.arange(6), np.arange(5))
+    x, y = column.ravel() * step + origin[0], row.ravel() * step + origin[1]
+    heatmap = rasterise_tiles(x, y, 256, np.linspace(0.1, 1, 30))
+    path = tmp_path / "S.heatmap.tif"
+    write_heatmap(path, heatmap, slide_size=size, mpp=0.5)
+    # At each cell's own centre the file says what the cell does.
+    cell = heatmap.cell_px0
+    for i, j in np.ndindex(heatmap.values.shape):
+        place = (origin[0] + (j + 0.5) * cell, origin[1] + (i + 0.5) * cell)
+        found = sample(path, size, 0.5, *place)
+        assert found == pytest.approx(heatmap.values[i, j])
+    assert sample(path, size, 0.5, 3990, 2990) == 0
+
+
+def test_cells_on_the_grid_are_written_once_each(tmp_path):
+    heatmap = Heatmap(np.array([[0.25, np.nan]], np.float32), 100.0, (100, 0))
+    write_heatmap(tmp_path / "a.tif", heatmap, slide_size=(350, 100), mpp=0.5)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.pages[0].dtype == np.float32
+        assert file.pages[0].is_tiled
+        np.testing.assert_array_equal(file.asarray(), [[0, 0.25, 0, 0]])
+
+
+def test_a_large_file_has_a_pyramid(tmp_path):
+    heatmap = Heatmap(np.ones((600, 700), np.float32), 10.0)
+    write_heatmap(tmp_path / "a.tif", heatmap, slide_size=(7000, 6000), mpp=0.5)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        shapes = [page.shape for page in file.pages]
+    assert shapes[0] == (600, 700)
+    assert len(shapes) == 3
+
+
+def test_a_slide_smaller_than_a_cell_has_one(tmp_path):
+    heatmap = Heatmap(np.array([[0.5]], np.float32), 1000.0)
+    write_heatmap(tmp_path / "a.tif", heatmap, slide_size=(10, 10), mpp=0.5)
+    assert tifffile.imread(tmp_path / "a.tif").shape == (1, 1)

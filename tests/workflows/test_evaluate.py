@@ -1,0 +1,118 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from eosin.core import ManifestError, ModelError, RunError
+from eosin.evaluation import labels_of, read_predictions, select_level
+from eosin.inference import read_card
+from eosin.workflows import evaluate
+from eosin.workflows.demo import make_phantom_cohort
+from eosin.workflows.evaluate import evaluate_run
+from eosin.workflows.tile import TileConfig, tile_cohort
+
+
+def test_the_metrics_are_those_of_scikit_learn_on_the_written_predictions(
+    evaluation_folder,
+):
+    metrics = json.loads((evaluation_folder / "metrics.json").read_text())
+    table, _ = read_predictions(evaluation_folder / "predictions.parquet")
+    for level in ("tile", "slide", "patient"):
+        rows = select_level(table, level)
+        rows = rows[rows["label"].notna()]
+        expected = roc_auc_score(labels_of(rows), rows["probability_tumor"])
+        assert metrics[level]["roc_auc"]["value"] == pytest.approx(expected)
+        assert metrics[level]["roc_auc"]["n"] == len(rows)
+
+
+def test_only_held_out_patients_are_scored(evaluation_folder, run_folder):
+    table, _ = read_predictions(evaluation_folder / "predictions.parquet")
+    splits = pd.read_csv(run_folder / "splits.csv")
+    held_out = set(splits.loc[splits["split"] == "test", "patient_id"])
+    assert set(table["patient_id"]) == held_out
+    assert set(table["split"]) == {"test"}
+
+
+def test_the_report_is_one_file_that_names_made_slides(evaluation_folder):
+    report = (evaluation_folder / "report.html").read_text()
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    assert "made" in report.lower()
+    assert (evaluation_folder / "figures" / "slide-roc.png").stat().st_size > 0
+
+
+def test_the_colour_baseline_stands_beside_the_model(run_folder, evaluation_folder):
+    result = evaluate_run(run_folder, n_bootstrap=50)
+    assert result.folder == evaluation_folder
+    assert "roc_auc" in result.baseline_metrics["tile"]
+
+
+def test_an_external_cohort_is_scored_with_nothing_chosen_on_it(run_folder, tmp_path):
+    cohort = make_phantom_cohort(
+        tmp_path / "other", seed=5, n_patients=4, n_new=0, size_px=(768, 640)
+    )
+    rows = pd.read_csv(cohort.table)
+    rows["slide_id"] = "other-" + rows["slide_id"]
+    rows["patient_id"] = "other-" + rows["patient_id"]
+    rows.to_csv(cohort.table, index=False)
+    tile_cohort(cohort.table, TileConfig(mpp=1.0, tile_px=64), tmp_path / "tiles")
+    before = read_card(run_folder)
+    result = evaluate_run(
+        run_folder, on=tmp_path / "tiles", out=tmp_path / "external", n_bootstrap=20
+    )
+    table, _ = read_predictions(tmp_path / "external" / "predictions.parquet")
+    assert set(table["split"]) == {"external"}
+    assert result.metrics["slide"]["roc_auc"]["n"] == 4
+    assert read_card(run_folder) == before
+
+
+def test_a_cohort_that_was_trained_on_is_no_external_one(
+    run_folder, tile_folder, tmp_path
+):
+    with pytest.raises(ManifestError, match=r"10 patient_id\(s\) were in the training"):
+        evaluate_run(run_folder, on=tile_folder, out=tmp_path / "external")
+
+
+def test_an_external_cohort_needs_a_folder_of_its_own(run_folder, tile_folder):
+    with pytest.raises(RunError, match="add -o"):
+        evaluate_run(run_folder, on=tile_folder)
+
+
+def test_tiles_of_another_size_are_refused(run_folder, cohort, tmp_path):
+    tile_cohort(cohort.table, TileConfig(mpp=2.0, tile_px=32), tmp_path / "tiles")
+    with pytest.raises(ModelError, match=r"tile_px 64, the tiles have 32; mpp 1"):
+        evaluate_run(run_folder, on=tmp_path / "tiles", out=tmp_path / "external")
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"card\.json"):
+        evaluate_run(tmp_path)
+
+
+def test_a_run_of_another_version_is_refused(run_folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_folder, copy)
+    card = json.loads((copy / "card.json").read_text())
+    (copy / "card.json").write_text(json.dumps(card | {"format": 99}))
+    with pytest.raises(ModelError, match="another version of eosin"):
+        evaluate_run(copy)
+
+
+def test_tiles_that_are_gone_are_named(run_folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("evaluation"))
+    record = json.loads((copy / "run.json").read_text())
+    record["notes"]["tiles"] = str(tmp_path / "gone")
+    (copy / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ManifestError, match="give tiles by --on"):
+        evaluate_run(copy)
+
+
+def test_a_finished_evaluation_is_reused(run_folder, evaluation_folder, monkeypatch):
+    monkeypatch.setattr(
+        evaluate, "score_rows", lambda *a, **k: pytest.fail("scored again")
+    )
+    result = evaluate_run(run_folder, n_bootstrap=50)
+    written = json.loads((evaluation_folder / "metrics.json").read_text())
+    assert result.metrics == written

@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from eosin.core import ModelError, Progress
+from eosin.tiles import apply_view
+from eosin.workflows import fold_training
+from eosin.workflows.fold_training import Augmentation, FoldTrainer
+from eosin.workflows.tile_folder import open_tile_folder
+from eosin.workflows.train_tiles import TrainConfig, assign_splits
+
+FROZEN = TrainConfig(
+    encoder="smallcnn", weights="none", fine_tune="none", epochs=2, cached_views=1
+)
+
+
+def make_trainer(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    return FoldTrainer(folder, assign_splits(folder, FROZEN), FROZEN, Progress())
+
+
+def test_a_finished_fold_is_read_back_as_it_was(tile_folder, tmp_path, monkeypatch):
+    first = make_trainer(tile_folder).train(0, tmp_path / "run", tmp_path / "state")
+    monkeypatch.setattr(
+        fold_training, "fit_head", lambda *a, **k: pytest.fail("trained again")
+    )
+    second = make_trainer(tile_folder).train(0, tmp_path / "run", tmp_path / "state")
+    pd.testing.assert_frame_equal(first.history, second.history)
+    pd.testing.assert_frame_equal(first.validation, second.validation)
+    np.testing.assert_array_equal(first.validation_logits, second.validation_logits)
+
+
+def test_every_tile_of_validation_slides_is_scored_labelled_or_not(
+    tile_folder, tmp_path
+):
+    result = make_trainer(tile_folder).train(0, tmp_path / "run", tmp_path / "state")
+    folder = open_tile_folder(tile_folder)
+    slides = set(result.validation["slide_id"])
+    expected = folder.tiles[folder.tiles["slide_id"].isin(slides)]
+    assert list(result.validation["tile_id"]) == list(expected["tile_id"])
+
+
+def test_an_export_that_differs_stops_the_run(tile_folder, tmp_path, monkeypatch):
+    real = fold_training.open_session
+
+    class Shifted:
+        def __init__(self, session):
+            self._session = session
+            self.outputs = session.outputs
+
+        def run(self, tiles, **options):
+            found = self._session.run(tiles, **options)
+            return {name: value + 0.01 for name, value in found.items()}
+
+    def open_shifted(path, **options):
+        session = real(path, **options)
+        return Shifted(session) if path.name == "model.onnx" else session
+
+    monkeypatch.setattr(fold_training, "open_session", open_shifted)
+    with pytest.raises(ModelError, match=r"differ by up to 0\.01"):
+        make_trainer(tile_folder).train(0, tmp_path / "run", tmp_path / "state")
+
+
+def test_augmentation_turns_tiles_and_depends_on_its_generator_alone():
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(0, 255, (16, 8, 8, 3), dtype=np.uint8)
+    first = Augmentation(0)(tiles, np.random.default_rng(3))
+    second = Augmentation(0)(tiles, np.random.default_rng(3))
+    np.testing.assert_array_equal(first, second)
+    for before, after in zip(tiles, first, strict=True):
+        views = [apply_view(before[None], view)[0] for view in range(8)]
+        assert any(np.array_equal(after, view) for view in views)
+    stained = Augmentation(0.2)(tiles, np.random.default_rng(3))
+    assert not np.array_equal(stained, first)

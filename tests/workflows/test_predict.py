@@ -1,0 +1,213 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from eosin.annotations import read_annotations
+from eosin.core import CohortError, ConfigError, ModelError
+from eosin.slides import open_slide, write_pyramid
+from eosin.workflows import predict
+from eosin.workflows.predict import PredictConfig, list_slides, predict_slides
+
+
+def read_all(folder):
+    """Read every result but what tells of time."""
+    files = {}
+    for path in sorted(folder.glob("*.*")):
+        if path.name == "run.json":
+            continue
+        if path.name == "slides.csv":
+            files[path.name] = pd.read_csv(path).drop(columns="seconds").to_csv()
+        else:
+            files[path.name] = path.read_bytes()
+    return files
+
+
+def test_each_slide_has_its_files_and_its_row(prediction_folder):
+    slides = pd.read_csv(prediction_folder / "slides.csv")
+    assert list(slides["slide_id"]) == ["new-1", "new-2"]
+    assert set(slides["label"]) <= {"tumor", "normal"}
+    assert slides["score"].between(0, 1).all()
+    for slide_id in slides["slide_id"]:
+        for suffix in (".geojson", ".heatmap.tif", ".overlay.jpg"):
+            assert (prediction_folder / (slide_id + suffix)).exists()
+    assert len(pd.read_csv(prediction_folder / "failures.csv")) == 0
+
+
+def test_outlined_areas_add_up_to_the_table(prediction_folder, cohort):
+    slides = pd.read_csv(prediction_folder / "slides.csv").set_index("slide_id")
+    for path in cohort.new_slides:
+        with open_slide(path) as slide:
+            outlines = read_annotations(
+                prediction_folder / f"{path.stem}.geojson", slide=slide
+            )
+            area_px = sum(region.geometry.area for region in outlines.regions)
+            area_mm2 = area_px * (slide.require_mpp() / 1000) ** 2
+        assert slides.loc[path.stem, "tumour_mm2"] == pytest.approx(area_mm2, abs=1e-3)
+
+
+def test_the_heatmap_lies_on_the_slide(prediction_folder, cohort):
+    with (
+        tifffile.TiffFile(prediction_folder / "new-1.heatmap.tif") as file,
+        open_slide(cohort.new_slides[0]) as slide,
+    ):
+        page = file.pages[0]
+        values = page.asarray()
+        cell_um = 10_000 / (page.tags["XResolution"].value[0]
+                            / page.tags["XResolution"].value[1])
+        width, height = slide.dimensions
+        mpp = slide.require_mpp()
+    assert values.shape[1] * cell_um == pytest.approx(width * mpp, abs=cell_um)
+    assert values.shape[0] * cell_um == pytest.approx(height * mpp, abs=cell_um)
+    assert values.min() >= 0
+    assert values.max() <= 1
+
+
+def test_a_bad_slide_is_recorded_and_the_rest_goes_on(
+    run_folder, cohort, prediction_folder, tmp_path
+):
+    bad = tmp_path / "bröken slide.svs"
+    bad.write_bytes(b"no slide at all")
+    result = predict_slides(
+        run_folder, [bad, *cohort.new_slides], PredictConfig(), tmp_path / "out"
+    )
+    assert [failure.slide_id for failure in result.failures] == ["bröken slide"]
+    failures = pd.read_csv(tmp_path / "out" / "failures.csv")
+    assert "not a slide" in failures["message"][0]
+    assert list(result.slides["status"]) == ["failed", "done", "done"]
+    assert (tmp_path / "out" / "new-1.geojson").read_bytes() == (
+        prediction_folder / "new-1.geojson"
+    ).read_bytes()
+
+
+def test_a_second_call_scores_only_what_is_missing(
+    run_folder, cohort, prediction_folder, monkeypatch
+):
+    calls = []
+    real = predict.score_tiles
+
+    def count(*args, **kwargs):
+        calls.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(predict, "score_tiles", count)
+    before = read_all(prediction_folder)
+    predict_slides(run_folder, cohort.new_slides, PredictConfig(), prediction_folder)
+    assert not calls
+    assert read_all(prediction_folder) == before
+
+
+def test_an_interrupted_call_ends_like_an_unbroken_one(
+    run_folder, cohort, prediction_folder, tmp_path, monkeypatch
+):
+    real = predict.write_heatmap
+
+    def interrupt(path, *args, **kwargs):
+        if path.name.startswith("new-2"):
+            raise KeyboardInterrupt
+        real(path, *args, **kwargs)
+
+    monkeypatch.setattr(predict, "write_heatmap", interrupt)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        predict_slides(run_folder, cohort.new_slides, PredictConfig(), out, workers=1)
+    monkeypatch.setattr(predict, "write_heatmap", real)
+    predict_slides(run_folder, cohort.new_slides, PredictConfig(), out)
+    assert read_all(out) == read_all(prediction_folder)
+
+
+def test_a_slide_without_mpp_needs_one_to_be_given(run_folder, cohort, tmp_path):
+    with open_slide(cohort.new_slides[0]) as slide:
+        image = slide.read(0, 0, 512, 512)
+    tifffile.imwrite(tmp_path / "bare.tif", image, tile=(256, 256), photometric="rgb")
+    result = predict_slides(
+        run_folder, [tmp_path / "bare.tif"], PredictConfig(), tmp_path / "out"
+    )
+    assert "--slide-mpp" in result.failures[0].message
+    result = predict_slides(
+        run_folder,
+        [tmp_path / "bare.tif"],
+        PredictConfig(slide_mpp=0.5),
+        tmp_path / "given",
+    )
+    assert result.slides["mpp_source"][0] == "given"
+
+
+def test_a_slide_coarser_than_the_model_is_refused(run_folder, cohort, tmp_path):
+    image = np.full((256, 256, 3), 200, np.uint8)
+    write_pyramid(tmp_path / "coarse.tif", image, mpp=2.0)
+    result = predict_slides(
+        run_folder, [tmp_path / "coarse.tif"], PredictConfig(), tmp_path / "out"
+    )
+    assert "needs a finer slide" in result.failures[0].message
+
+
+def test_a_slide_without_tissue_is_done_and_says_so(run_folder, tmp_path):
+    image = np.full((512, 512, 3), 244, np.uint8)
+    write_pyramid(tmp_path / "blank.tif", image, mpp=0.5)
+    result = predict_slides(
+        run_folder, [tmp_path / "blank.tif"], PredictConfig(), tmp_path / "out"
+    )
+    assert list(result.slides["status"]) == ["no tissue"]
+    content = json.loads((tmp_path / "out" / "blank.geojson").read_text())
+    assert content["features"] == []
+
+
+def test_overlap_views_threshold_and_tile_objects(run_folder, cohort, tmp_path):
+    config = PredictConfig(overlap_px=32, views=2, threshold=0.0, tile_objects=True)
+    result = predict_slides(
+        run_folder, cohort.new_slides[:1], config, tmp_path / "out"
+    )
+    content = json.loads((tmp_path / "out" / "new-1.geojson").read_text())
+    kinds = [f["properties"]["objectType"] for f in content["features"]]
+    # At a threshold of 0 every tile is an object.
+    assert kinds.count("tile") == result.slides["tiles"][0]
+    assert kinds.count("annotation") >= 1
+
+
+def test_prediction_imports_neither_keras_nor_torch(run_folder, cohort, tmp_path):
+    code = (
+        "import sys; from pathlib import Path;"
+        "from eosin.workflows.predict import PredictConfig, predict_slides;"
+        f"predict_slides(Path({str(run_folder)!r}), [Path({str(cohort.new_slides[0])!r})],"
+        f" PredictConfig(), Path({str(tmp_path / 'out')!r}));"
+        "bad = {'keras', 'torch', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(f'imported {bad}' if bad else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_slides_are_listed_from_folders_and_tables(cohort, tmp_path):
+    folder = cohort.table.parent / "slides"
+    assert len(list_slides([folder])) == 12
+    table = list_slides([cohort.table, *cohort.new_slides])
+    assert list(table["slide_id"][-2:]) == ["new-1", "new-2"]
+    with pytest.raises(CohortError, match="no slide in this folder"):
+        list_slides([tmp_path])
+
+
+def test_two_files_of_one_name_are_refused(cohort, tmp_path):
+    (tmp_path / "new-1.png").write_bytes(b"")
+    with pytest.raises(CohortError, match="share one"):
+        list_slides([cohort.new_slides[0], tmp_path / "new-1.png"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"batch": 0}, "batch must be 1"), ({"threshold": 2.0}, "threshold must lie")],
+)
+def test_settings_out_of_range_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        PredictConfig(**change)
+
+
+def test_a_folder_that_is_no_run_is_refused(cohort, tmp_path):
+    with pytest.raises(ModelError, match="eosin train"):
+        predict_slides(tmp_path, cohort.new_slides, PredictConfig(), tmp_path / "out")

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import tifffile
+
+from eosin.slides import write_pyramid
+from eosin.workflows.validate import tabulate_checks, validate_slides
+
+
+def check(path, **options):
+    (result,) = validate_slides([path], **options)
+    return result
+
+
+def test_a_good_slide_is_ok_and_its_facts_are_told(cohort):
+    result = check(cohort.new_slides[0])
+    assert (result.status, result.problems) == ("ok", ())
+    assert result.facts["mpp"] == pytest.approx(0.5)
+    assert result.facts["mpp_source"] == "tiff resolution"
+    assert result.facts["width_px0"] == 1024
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    write_pyramid(tmp_path / "blank.tif", np.full((300, 300, 3), 244, np.uint8), mpp=1)
+    write_pyramid(tmp_path / "dark.tif", np.full((300, 300, 3), 9, np.uint8), mpp=1)
+    bare = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "no_mpp.tif", bare, tile=(64, 64), photometric="rgb")
+    (tmp_path / "empty.svs").write_bytes(b"")
+    found = {c.path.name: c for c in validate_slides([tmp_path])}
+    assert "nothing on it is coloured" in found["blank.tif"].problems[0]
+    assert "fluorescence" in found["dark.tif"].problems[0]
+    assert "--slide-mpp" in found["no_mpp.tif"].problems[0]
+    assert found["no_mpp.tif"].status == "warning"
+    assert found["empty.svs"].status == "error"
+    assert "0 bytes" in found["empty.svs"].problems[0]
+
+
+def test_a_given_mpp_answers_for_the_slide(tmp_path):
+    bare = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "no_mpp.tif", bare, tile=(64, 64), photometric="rgb")
+    assert check(tmp_path / "no_mpp.tif", slide_mpp=0.5).status == "ok"
+
+
+def test_one_level_is_a_warning_on_a_large_slide_only(tmp_path):
+    image = np.full((64, 9000, 3), (200, 120, 180), np.uint8)
+    write_pyramid(tmp_path / "flat.tif", image, mpp=1, downsample=None)
+    assert "one level only" in check(tmp_path / "flat.tif").problems[0]
+
+
+def test_a_slide_cut_short_is_an_error(cohort, tmp_path):
+    whole = cohort.new_slides[0].read_bytes()
+    (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    assert check(tmp_path / "cut.tif").status == "error"
+
+
+def test_a_slide_table_and_its_mpp_are_used(cohort):
+    checks = validate_slides([cohort.table])
+    assert len(checks) == 10
+    table = tabulate_checks(checks)
+    assert list(table["status"]) == ["ok"] * 10
+    assert table["width_px0"].dtype == "Int64"
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [
+        ("CMU-1-Small-Region.svs", "ok", ""),
+        ("OS-1-detail.ome.tif", "ok", ""),
+        ("boxes_0.dcm", "ok", ""),
+        ("boxes.tiff", "warning", "no mpp that is plausible"),
+        ("camelyon16_tumor_001_level5.tif", "warning", "no mpp"),
+        ("tcga-cr-7395-01a-01-ts1.svs", "warning", "no mpp"),
+        ("unreadable.svs", "error", "Bogus marker length"),
+        ("unopenable.tiff", "error", "Unsupported TIFF compression"),
+        ("small_dicom.dcm", "error", "Couldn't get image flavor"),
+    ],
+)
+def test_real_files_get_the_right_message(data_folder, name, status, message):
+    result = check(data_folder / "wsi" / name)
+    assert result.status == status
+    assert message in " ".join(result.problems)
