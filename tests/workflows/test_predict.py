@@ -57,8 +57,9 @@ def test_the_heatmap_lies_on_the_slide(prediction_folder, cohort):
     ):
         page = file.pages[0]
         values = page.asarray()
-        cell_um = 10_000 / (page.tags["XResolution"].value[0]
-                            / page.tags["XResolution"].value[1])
+        cell_um = 10_000 / (
+            page.tags["XResolution"].value[0] / page.tags["XResolution"].value[1]
+        )
         width, height = slide.dimensions
         mpp = slide.require_mpp()
     assert values.shape[1] * cell_um == pytest.approx(width * mpp, abs=cell_um)
@@ -159,9 +160,7 @@ def test_a_slide_without_tissue_is_done_and_says_so(run_folder, tmp_path):
 
 def test_overlap_views_threshold_and_tile_objects(run_folder, cohort, tmp_path):
     config = PredictConfig(overlap_px=32, views=2, threshold=0.0, tile_objects=True)
-    result = predict_slides(
-        run_folder, cohort.new_slides[:1], config, tmp_path / "out"
-    )
+    result = predict_slides(run_folder, cohort.new_slides[:1], config, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "new-1.geojson").read_text())
     kinds = [f["properties"]["objectType"] for f in content["features"]]
     # At a threshold of 0 every tile is an object.
@@ -173,13 +172,17 @@ def test_prediction_imports_neither_keras_nor_torch(run_folder, cohort, tmp_path
     code = (
         "import sys; from pathlib import Path;"
         "from eosin.workflows.predict import PredictConfig, predict_slides;"
-        f"predict_slides(Path({str(run_folder)!r}), [Path({str(cohort.new_slides[0])!r})],"
-        f" PredictConfig(), Path({str(tmp_path / 'out')!r}));"
+        "run, slide, out = map(Path, sys.argv[1:]);"
+        "predict_slides(run, [slide], PredictConfig(), out);"
         "bad = {'keras', 'torch', 'matplotlib'} & set(sys.modules);"
         "sys.exit(f'imported {bad}' if bad else 0)"
     )
+    places = [str(p) for p in (run_folder, cohort.new_slides[0], tmp_path / "out")]
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *places],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -48,15 +48,17 @@ def evaluate(
         progress=options.make_progress(),
     )
     console = Console(highlight=False)
-    table = Table("", "rows", *(name.replace("_", " ") for name in _SHOWN))
-    for level, metrics in result.metrics.items():
-        cells = [_format(metrics[name]) for name in _SHOWN]
-        table.add_row(level, f"{metrics['roc_auc']['n']:,}", *cells)
-    for metrics in result.baseline_metrics.values():
-        cells = [_format(metrics[name]) for name in _SHOWN]
-        table.add_row("tile, colour only", f"{metrics['roc_auc']['n']:,}", *cells)
-        break
+    levels = list(result.metrics)
+    table = Table("", *(f"{name}s" for name in levels))
+    counts = [result.metrics[level]["roc_auc"]["n"] for level in levels]
+    table.add_row("scored", *(f"{n:,}" for n in counts))
+    for name in _SHOWN:
+        cells = [_format(result.metrics[level][name]) for level in levels]
+        table.add_row(name.replace("_", " "), *cells)
     console.print(table)
+    if "tile" in result.baseline_metrics:
+        auc = _format(result.baseline_metrics["tile"]["roc_auc"])
+        console.print(f"Colour alone, for comparison: tile roc auc {auc}")
     for caution in result.cautions:
         console.print(f"Caution: {caution}", markup=False)
     console.print(f"Report {result.folder / 'report.html'}")
@@ -67,6 +69,6 @@ def _format(metric: Mapping[str, Any]) -> str:
     if value is None:
         return "-"
     interval = (
-        f" ({low:.3f}-{high:.3f})" if low is not None and high is not None else ""
+        f" ({low:.2f}-{high:.2f})" if low is not None and high is not None else ""
     )
     return f"{value:.3f}{interval}"

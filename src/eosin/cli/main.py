@@ -1,7 +1,10 @@
 """The command `eosin`: one sub-command per step, errors as one clear line."""
 
+import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -25,8 +28,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (doctor, validate, tile, train, evaluate, predict, demo):
-    app.command()(command)
+
+
+def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
+    """Let an interruption end the process without waiting for worker threads.
+
+    They may sit in a long read or a model; every output is moved into place whole,
+    so nothing is lost.
+    """
+
+    @functools.wraps(command)
+    def run_command(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            typer.echo(
+                "\nInterrupted. The same command again goes on from here.", err=True
+            )
+            sys.stdout.flush()
+            os._exit(130)
+
+    return run_command
+
+
+for _command in (doctor, validate, tile, train, evaluate, predict, demo):
+    app.command()(_end_at_once(_command))
 
 
 def _print_version(value: bool) -> None:
@@ -56,12 +82,6 @@ def run() -> None:
     try:
         words = [word for word in arguments if word != "--debug"]
         app(spread_values(words), prog_name="eosin")
-    except KeyboardInterrupt:
-        console.print("\nInterrupted. The same command again goes on from here.")
-        sys.stdout.flush()
-        # Worker threads may sit in a long read or a model; every output is moved
-        # into place whole, so the process can end at once.
-        os._exit(130)
     except EosinError as error:
         if is_debug:
             raise

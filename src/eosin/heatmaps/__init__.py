@@ -5,7 +5,11 @@ from eosin.heatmaps.colours import CLASS_COLOURS, colourise
 from eosin.heatmaps.overlays import draw_overlay, draw_overview
 from eosin.heatmaps.rasters import Heatmap, rasterise_tiles
 from eosin.heatmaps.regions import PredictedRegion, find_regions
-from eosin.heatmaps.writing import write_heatmap, write_image
+from eosin.heatmaps.writing import (
+    write_heatmap,
+    write_heatmap_picture,
+    write_image,
+)
 
 __all__ = [
     "CLASS_COLOURS",
@@ -19,5 +23,6 @@ __all__ = [
     "picture_slide",
     "rasterise_tiles",
     "write_heatmap",
+    "write_heatmap_picture",
     "write_image",
 ]

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from eosin.core import atomic_path
+from eosin.heatmaps.colours import colourise
 from eosin.heatmaps.rasters import MAX_CELLS, Heatmap
 from eosin.slides import write_pyramid
 
@@ -46,8 +47,9 @@ def write_heatmap(
     are a part of theirs. Where no tile was, the value is 0: NaN would spread over
     the smaller levels of the pyramid, and most viewers show it as black anyway.
 
-    QuPath, ImageJ, tifffile and libvips read it. OpenSlide opens it and tells its
-    size, but reads no 32-bit pixels from any file.
+    Readers of float TIFF (tifffile, libvips, Bio-Formats and with it QuPath) give
+    the probabilities back. OpenSlide opens the file and tells its size and mpp, but
+    reads no 32-bit pixels from any file; `write_heatmap_picture` is for its users.
 
     Args:
         path: Where to write.
@@ -58,6 +60,50 @@ def write_heatmap(
     Raises:
         RunError: The file cannot be written.
     """
+    values, cell = _fit_slide(heatmap, slide_size)
+    write_pyramid(
+        path,
+        np.nan_to_num(values),
+        mpp=mpp * cell,
+        compression="zlib",
+        description="eosin probability heatmap, 0 to 1",
+    )
+
+
+def write_heatmap_picture(
+    path: Path,
+    heatmap: Heatmap,
+    *,
+    slide_size: tuple[int, int],
+    mpp: float,
+) -> None:
+    """Write a heatmap's colours as a tiled pyramidal TIFF that OpenSlide reads.
+
+    It lies on the slide as `write_heatmap`'s file does; white is where no tile was.
+
+    Args:
+        path: Where to write.
+        heatmap: Probabilities.
+        slide_size: (width, height) of level 0.
+        mpp: Micrometres per level-0 pixel.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    values, cell = _fit_slide(heatmap, slide_size)
+    write_pyramid(
+        path,
+        colourise(values),
+        mpp=mpp * cell,
+        compression="zlib",
+        description="eosin heatmap, colours of probabilities 0 to 1",
+    )
+
+
+def _fit_slide(
+    heatmap: Heatmap, slide_size: tuple[int, int]
+) -> tuple[npt.NDArray[np.float32], float]:
+    """Lay a heatmap on cells from (0, 0) over the slide; return them and their side."""
     cell = heatmap.cell_px0 / _count_parts(heatmap, slide_size)
     columns = max(1, int(np.ceil(slide_size[0] / cell)))
     rows = max(1, int(np.ceil(slide_size[1] / cell)))
@@ -68,15 +114,9 @@ def write_heatmap(
     height, width = heatmap.values.shape
     in_x, in_y = (x >= 0) & (x < width), (y >= 0) & (y < height)
     inner = heatmap.values[np.ix_(y[in_y].astype(int), x[in_x].astype(int))]
-    raster = np.zeros((rows, columns), np.float32)
-    raster[np.ix_(in_y, in_x)] = np.nan_to_num(inner)
-    write_pyramid(
-        path,
-        raster,
-        mpp=mpp * cell,
-        compression="zlib",
-        description="eosin probability heatmap, 0 to 1",
-    )
+    raster = np.full((rows, columns), np.nan, np.float32)
+    raster[np.ix_(in_y, in_x)] = inner
+    return raster, cell
 
 
 def _count_parts(heatmap: Heatmap, slide_size: tuple[int, int]) -> int:

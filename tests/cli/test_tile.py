@@ -1,0 +1,91 @@
+"""The main job by its commands, one after the other, in one folder."""
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from eosin.cli.main import app
+from eosin.cli.options import spread_values
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, spread_values([str(a) for a in arguments]))
+
+
+def test_tile_train_evaluate_and_predict_lead_to_heatmaps(cohort, folder):
+    done = run(
+        "tile", cohort.table, "-o", folder / "tiles", "--mpp", "1", "--tile-px", "64",
+        "--classes", "tumor=Tumor", "normal=Normal",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "tiles of 10 slides" in done.output
+    done = run(
+        "train", folder / "tiles", "-o", folder / "run", "--encoder", "smallcnn",
+        "--weights", "none", "--set", "tune_epochs=2", "tune_learning_rate=0.002",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "Tile ROC AUC on validation patients" in done.output
+    done = run("evaluate", folder / "run", "--resamples", "20")
+    assert done.exit_code == 0, done.output
+    assert "Colour alone" in done.output
+    assert (folder / "run" / "evaluation" / "report.html").exists()
+    done = run("predict", folder / "run", *cohort.new_slides, "-o", folder / "out")
+    assert done.exit_code == 0, done.output
+    assert len(list((folder / "out").glob("*.overlay.jpg"))) == 2
+    record = json.loads((folder / "out" / "run.json").read_text())
+    assert record["command"] == "predict"
+
+
+def test_a_setting_that_does_not_exist_is_named(cohort, folder):
+    done = run("tile", cohort.table, "-o", folder / "x", "--set", "colour=red")
+    assert done.exit_code == 1
+    assert "unknown setting: colour" in str(done.exception)
+
+
+def test_unknown_annotation_classes_are_told_and_not_dropped_in_silence(
+    cohort, tmp_path
+):
+    import pandas as pd
+
+    rows = pd.read_csv(cohort.table).head(2).drop(columns="label")
+    for column in ("path", "annotation"):
+        rows[column] = [
+            str(cohort.table.parent / v) if isinstance(v, str) else v
+            for v in rows[column]
+        ]
+    rows.to_csv(tmp_path / "slides.csv", index=False)
+    done = run(
+        "tile", tmp_path / "slides.csv", "-o", tmp_path / "tiles", "--mpp", "1",
+        "--tile-px", "64", "--classes", "cancer=Krebs", "normal=Normal",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "'Tumor'" in done.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+@pytest.mark.parametrize("command", ["tile"])
+def test_ctrl_c_ends_a_command_with_130_and_the_same_command_goes_on(
+    cohort, tmp_path, command
+):
+    import signal
+    import subprocess
+    import time
+
+    arguments = [
+        sys.executable, "-m", "eosin", command, str(cohort.table), "-o",
+        str(tmp_path / "tiles"), "--mpp", "1", "--tile-px", "64", "--workers", "1",
+    ]  # fmt: skip
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "tiles").glob("parts/*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the command was done before the signal came")
+    assert process.returncode == 130
+    assert "goes on from here" in text
+    assert subprocess.run(arguments, check=False).returncode == 0
