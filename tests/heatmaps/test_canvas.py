@@ -5,7 +5,7 @@ import shapely
 from eosin.core import Box
 from eosin.heatmaps import Heatmap, picture_slide, rasterise_tiles
 from eosin.heatmaps.canvas import SlideCanvas, iter_rings
-from eosin.slides import Level, Resolution, Slide
+from eosin.slides import Level, Resolution, Slide, open_slide, write_pyramid
 
 RED = (255, 0, 0)
 
@@ -144,3 +144,25 @@ def test_the_scale_bar_is_round_and_true(picture, mpp, mm):
     found, length = canvas.find_scale_bar()
     assert found == mm
     assert length == pytest.approx(mm * 1000 / mpp / 10, abs=0.5)
+
+
+@pytest.mark.parametrize("max_px", [512, 500, 333])
+def test_a_heatmap_lies_on_the_tissue_of_a_file(tmp_path, max_px):
+    image = np.full((1536, 2048, 3), 255, np.uint8)
+    x, y, size = np.array([224, 1344, 896]), np.array([448, 672, 1120]), 224
+    for left, top in zip(x, y, strict=True):
+        image[top : top + size, left : left + size] = 0
+    write_pyramid(tmp_path / "s.tif", image, mpp=0.5, compression="zlib")
+    with open_slide(tmp_path / "s.tif") as slide:
+        shown = picture_slide(slide, title="s", max_px=max_px)
+    heatmap = rasterise_tiles(x, y, size, np.ones(3))
+    red = np.zeros((*heatmap.values.shape, 3), np.uint8)
+    red[..., 0] = 255
+    canvas = SlideCanvas(shown)
+    canvas.blend_heatmap(heatmap, red, np.nan_to_num(heatmap.values))
+    covered = (canvas.image == RED).all(axis=2)
+    brightness = shown.image[..., 1]
+    # Tissue is covered and glass is not; only pixels that an edge runs through,
+    # which are grey, may go either way.
+    assert covered[brightness < 64].all()
+    assert not covered[brightness > 192].any()

@@ -6,6 +6,7 @@ import shapely
 from eosin.heatmaps import (
     CLASS_COLOURS,
     Heatmap,
+    PredictedRegion,
     SlidePicture,
     draw_overlay,
     draw_overview,
@@ -161,3 +162,13 @@ def test_an_overview_of_a_slide_without_tissue_still_comes(picture, framed):
         picture, tissue=nothing, tiles=tiles, class_names=("normal",), areas={}
     )
     assert framed["subtitle"] == "0 tiles, tissue on 0% of the slide"
+
+
+@pytest.mark.parametrize(
+    ("area_mm2", "text"),
+    [(12.345, "12.35 mm²"), (0.5, "0.50 mm²"), (0.0031, "0.0031 mm²")],
+)
+def test_a_small_area_is_not_written_as_none(picture, heatmap, framed, area_mm2, text):
+    region = PredictedRegion(shapely.box(0, 0, 99, 99), 0.9, 0.9, area_mm2)
+    draw_overlay(picture, heatmap, regions=[region])
+    assert [entry.text for entry in framed["legend"]] == [f"predicted, {text}"]

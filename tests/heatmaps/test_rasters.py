@@ -113,3 +113,12 @@ def test_a_hundred_thousand_tiles_keep_their_mean():
     heatmap = rasterise_tiles(x * 256, y * 256, 256, values)
     assert heatmap.values.shape == (side, side)
     assert math.isclose(heatmap.values.mean(), values.mean(), rel_tol=1e-5)
+
+
+def test_tiles_smaller_than_a_cell_stay_in_the_cell_that_holds_them(monkeypatch):
+    monkeypatch.setattr(rasters, "MAX_CELLS", 100)
+    places = [(x, y) for y in range(0, 400, 10) for x in range(0, 400, 10)]
+    heatmap = lay(places, 10, [0.25 if y < 200 else 0.75 for _, y in places])
+    assert heatmap.cell_px0 == 40
+    expected = np.float32([[0.25] * 10] * 5 + [[0.75] * 10] * 5)
+    np.testing.assert_array_equal(heatmap.values, expected)

@@ -1,10 +1,18 @@
 import numpy as np
+import openslide
 import pytest
 import tifffile
 from PIL import Image
 
 from eosin.core import RunError
-from eosin.heatmaps import Heatmap, rasterise_tiles, write_heatmap, write_image
+from eosin.heatmaps import (
+    Heatmap,
+    colourise,
+    rasterise_tiles,
+    write_heatmap,
+    write_heatmap_picture,
+    write_image,
+)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -94,3 +102,33 @@ def test_a_slide_smaller_than_a_cell_has_one(tmp_path):
     heatmap = Heatmap(np.array([[0.5]], np.float32), 1000.0)
     write_heatmap(tmp_path / "a.tif", heatmap, slide_size=(10, 10), mpp=0.5)
     assert tifffile.imread(tmp_path / "a.tif").shape == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a"])
+def test_other_suffixes_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"must end in \.jpeg, \.jpg, \.png, got"):
+        write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_openslide_tells_the_place_of_a_heatmap_but_reads_no_floats(tmp_path):
+    """Why `write_heatmap_picture` is there; it may go when OpenSlide can."""
+    heatmap = Heatmap(np.float32([[0.5]]), 100.0)
+    write_heatmap(tmp_path / "h.tif", heatmap, slide_size=(300, 200), mpp=0.5)
+    with openslide.OpenSlide(tmp_path / "h.tif") as slide:
+        assert slide.dimensions == (3, 2)
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(50)
+        with pytest.raises(openslide.OpenSlideError, match="32-bit"):
+            slide.read_region((0, 0), 0, (1, 1))
+
+
+def test_openslide_reads_the_picture_of_a_heatmap(tmp_path):
+    values = np.float32([[0.0, np.nan], [0.5, 1.0]])
+    heatmap = Heatmap(values, 100.0, (100, 0))
+    write_heatmap_picture(tmp_path / "h.tif", heatmap, slide_size=(300, 200), mpp=0.5)
+    expected = np.full((2, 3, 3), 255, np.uint8)
+    expected[:, 1:] = colourise(values)
+    with openslide.OpenSlide(tmp_path / "h.tif") as slide:
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(50)
+        read = np.asarray(slide.read_region((0, 0), 0, (3, 2)))[..., :3]
+    np.testing.assert_array_equal(read, expected)

@@ -90,6 +90,28 @@ def test_an_augmentation_sees_its_tiles_rows_and_view(session, tiles, tmp_path):
     np.testing.assert_allclose(found[1], 40 / 255, atol=1e-6)
 
 
+def test_finished_work_serves_from_a_folder_that_nobody_may_write(
+    session, tiles, true_features, tmp_path, monkeypatch
+):
+    encode_tiles(make_reader(tiles), N, session, tmp_path, key="a")
+    load = np.load
+
+    def refuse_writing(path, mmap_mode=None, **options):
+        if mmap_mode != "r":
+            raise PermissionError(path)
+        return load(path, mmap_mode=mmap_mode, **options)
+
+    monkeypatch.setattr(np, "load", refuse_writing)
+    found = encode_tiles(make_reader(tiles), N, session, tmp_path, key="a")["features"]
+    np.testing.assert_allclose(found[0], true_features, atol=1e-6)
+
+
+def test_a_reader_that_gives_too_few_tiles_is_an_error(session, tiles, tmp_path):
+    # NumPy would spread the one tile over all rows without a word.
+    with pytest.raises(ValueError, match="64 rows must give as many tiles, got 1"):
+        encode_tiles(lambda rows: tiles[rows[:1]], N, session, tmp_path, key="a")
+
+
 def test_finished_work_is_not_done_again(session, tiles, tmp_path):
     first = encode_tiles(make_reader(tiles), N, session, tmp_path, key="a")
     again = make_reader(tiles)
@@ -139,6 +161,12 @@ def test_damaged_or_unfitting_caches_are_made_anew(
     def change_state():
         write_json(tmp_path / "progress.json", ["a"])
 
+    def lose_count():
+        write_json(tmp_path / "progress.json", {"key": "a"})
+
+    def count_too_many():
+        write_json(tmp_path / "progress.json", {"key": "a", "n_done": N + 1})
+
     def lose_array():
         (tmp_path / "features.npy").unlink()
 
@@ -152,7 +180,8 @@ def test_damaged_or_unfitting_caches_are_made_anew(
         np.save(tmp_path / "features.npy", np.zeros((1, N, 3), np.float64))
 
     for harm in (
-        damage_state, change_state, lose_array, cut_array, change_shape, change_type
+        damage_state, change_state, lose_count, count_too_many, lose_array, cut_array,
+        change_shape, change_type,
     ):  # fmt: skip
         encode_tiles(make_reader(tiles), N, session, tmp_path, key="a")
         harm()

@@ -50,6 +50,16 @@ def test_tiles_of_another_size_are_refused(session):
         session.run(np.zeros((2, 5, 5, 3), np.uint8))
 
 
+def test_tiles_that_are_not_raw_are_refused(session, tiles):
+    with pytest.raises(ValueError, match="uint8, got float64"):
+        session.run(tiles[:2] / 255)
+
+
+def test_a_batch_below_one_is_refused(session, tiles):
+    with pytest.raises(ValueError, match="1 or more, got 0"):
+        session.run(tiles[:2], batch=0)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model", None])
 def test_a_missing_or_damaged_file_is_a_model_error(write_model, tmp_path, content):
     path = tmp_path / "m.onnx"

@@ -139,6 +139,21 @@ def test_wrong_calls_are_refused(session, tiles, write_model, tmp_path, monkeypa
         score_tiles(read, 3, [session, other])
 
 
+@pytest.mark.parametrize("other", [{"n": 3}, {"px": 8}])
+def test_models_that_do_not_fit_together_are_refused(
+    session, tiles, write_model, tmp_path, other
+):
+    second = open_session(write_model(tmp_path / "m.onnx", **other))
+    for models in ([session, second], [second, session]):
+        with pytest.raises(ModelError, match="one size and the same classes"):
+            score_tiles(lambda rows: tiles[rows], 3, models)
+
+
+def test_a_reader_that_gives_too_few_tiles_is_an_error(session, tiles):
+    with pytest.raises(ValueError, match="32 rows must give as many tiles, got 1"):
+        score_tiles(lambda rows: tiles[rows[:1]], 40, [session])
+
+
 def test_reading_and_the_model_overlap(session, tiles, monkeypatch):
     """Sleeping stands for work, so that the machine's load does not matter."""
     run = session.run

@@ -33,7 +33,12 @@ def test_each_slide_has_its_files_and_its_row(prediction_folder):
     assert set(slides["label"]) <= {"tumor", "normal"}
     assert slides["score"].between(0, 1).all()
     for slide_id in slides["slide_id"]:
-        for suffix in (".geojson", ".heatmap.tif", ".overlay.jpg"):
+        for suffix in (
+            ".geojson",
+            ".heatmap.tif",
+            ".heatmap-colour.tif",
+            ".overlay.jpg",
+        ):
             assert (prediction_folder / (slide_id + suffix)).exists()
     assert len(pd.read_csv(prediction_folder / "failures.csv")) == 0
 
@@ -66,6 +71,16 @@ def test_the_heatmap_lies_on_the_slide(prediction_folder, cohort):
     assert values.shape[0] * cell_um == pytest.approx(height * mpp, abs=cell_um)
     assert values.min() >= 0
     assert values.max() <= 1
+
+
+def test_the_colour_heatmap_opens_in_openslide(prediction_folder, cohort):
+    with (
+        open_slide(prediction_folder / "new-1.heatmap-colour.tif") as picture,
+        open_slide(cohort.new_slides[0]) as slide,
+    ):
+        assert picture.reader == "openslide"
+        width_um = picture.dimensions[0] * picture.require_mpp()
+        assert width_um >= slide.dimensions[0] * slide.require_mpp() * 0.99
 
 
 def test_a_bad_slide_is_recorded_and_the_rest_goes_on(

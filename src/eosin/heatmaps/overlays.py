@@ -62,7 +62,7 @@ def draw_overlay(
         canvas.draw_outline(region.geometry, PREDICTION_COLOUR)
     if regions:
         area = sum(region.area_mm2 for region in regions)
-        text = f"predicted {class_name}".rstrip() + f", {area:.2f} mm²"
+        text = f"predicted {class_name}".rstrip() + f", {_write_area(area)}"
         legend.insert(0, LegendEntry(PREDICTION_COLOUR, text, "line"))
     mark = "" if threshold is None else f"threshold {threshold:.2f}"
     of_class = f" of {class_name}" if class_name else ""
@@ -131,6 +131,11 @@ def _draw_labels(
             LegendEntry(UNLABELLED_COLOUR, _count("no label", (labels < 0).sum()))
         )
     return legend
+
+
+def _write_area(area_mm2: float) -> str:
+    """Write an area so that a small one does not read as none."""
+    return f"{area_mm2:.2f} mm²" if area_mm2 >= 0.1 else f"{area_mm2:.2g} mm²"
 
 
 def _count(name: str, n: int) -> str:

@@ -18,7 +18,13 @@ from eosin.core import (
     require_free_space,
     write_json,
 )
-from eosin.inference.read_ahead import ReadTiles, Rows, Tiles, iter_read_ahead
+from eosin.inference.read_ahead import (
+    ReadTiles,
+    Rows,
+    Tiles,
+    iter_read_ahead,
+    require_every_tile,
+)
 from eosin.inference.sessions import Session
 from eosin.tiles import apply_view
 
@@ -70,21 +76,25 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
         RunError: The disk is too small, or cannot be written.
         SlideError: A tile cannot be read.
         ModelError: The model lacks one of the outputs, or fails.
-        ValueError: `views` is another number.
+        ValueError: `views` is another number, or `read` gives another number of
+            tiles than it was asked for.
     """
     numbers = find_views(views)
     shapes = _find_shapes(session, outputs, (views, n_tiles))
     state = folder / _PROGRESS_FILE
-    done = _find_done(state, key, folder, shapes)
+    done = _find_done(state, key, n_tiles, shapes)
+    if done == n_tiles:
+        return {name: _open_array(folder, name, "r") for name in outputs}
     arrays = (
         {name: _open_array(folder, name, "r+") for name in outputs}
         if done is not None
         else _make_arrays(state, folder, shapes)
     )
     remaining = range(done or 0, n_tiles)
+    read_all = require_every_tile(read)
     with (
         (progress or Progress()).task("Encoding tiles", n_tiles) as task,
-        closing(iter_read_ahead(read, remaining, _CHUNK)) as chunks,
+        closing(iter_read_ahead(read_all, remaining, _CHUNK)) as chunks,
     ):
         task.advance(remaining.start)
         saved = time.monotonic()
@@ -100,8 +110,7 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 _save(state, key, arrays, int(rows[-1]) + 1)
                 saved = time.monotonic()
-        if done is None or done < n_tiles:
-            _save(state, key, arrays, n_tiles)
+        _save(state, key, arrays, n_tiles)
     return {name: _open_array(folder, name, "r") for name in outputs}
 
 
@@ -133,7 +142,7 @@ def _find_shapes(
 
 
 def _find_done(
-    state: Path, key: str, folder: Path, shapes: Mapping[str, tuple[int, ...]]
+    state: Path, key: str, n_tiles: int, shapes: Mapping[str, tuple[int, ...]]
 ) -> int | None:
     """Find how many tiles were encoded under the same key; None without arrays."""
     try:
@@ -142,14 +151,17 @@ def _find_done(
         return None
     if not isinstance(content, dict) or content.get("key") != key:
         return None
+    n_done = content.get("n_done")
+    if not isinstance(n_done, int) or not 0 <= n_done <= n_tiles:
+        return None
     for name, shape in shapes.items():
         try:
-            array = _open_array(folder, name, "r")
+            array = _open_array(state.parent, name, "r")
         except (OSError, ValueError):
             return None
         if array.shape != shape or array.dtype != _choose_dtype(shape):
             return None
-    return int(content["n_done"])
+    return n_done
 
 
 def _make_arrays(

@@ -52,3 +52,25 @@ def iter_read_ahead(
             yield done, batch.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def require_every_tile(read: ReadTiles) -> ReadTiles:
+    """Return `read`, checked: NumPy would spread a single tile over all rows.
+
+    Args:
+        read: From rows to `(rows, px, px, 3)` uint8.
+
+    Returns:
+        The same function; it raises ValueError where `read` gives another number
+        of tiles than it was asked for.
+    """
+
+    def read_all(rows: Rows) -> Tiles:
+        tiles = read(rows)
+        if len(tiles) != len(rows):
+            raise ValueError(
+                f"reading {len(rows)} rows must give as many tiles, got {len(tiles)}"
+            )
+        return tiles
+
+    return read_all

@@ -67,13 +67,19 @@ class Session:
             Each output by name, `(tiles, ...)`.
 
         Raises:
-            ValueError: The tiles have another size than the model.
+            ValueError: The tiles are not uint8 or have another size than the
+                model, or `batch` is below 1.
             ModelError: ONNX Runtime fails, as when memory runs out.
         """
         if tiles.shape[1:] != (self.tile_px, self.tile_px, 3):
             raise ValueError(
                 f"the model takes tiles of {self.tile_px} px, got {tiles.shape[1:]}"
             )
+        # Tiles scaled to 0..1 would be taken for nearly black ones.
+        if tiles.dtype != np.uint8:
+            raise ValueError(f"tiles must be raw RGB of uint8, got {tiles.dtype}")
+        if batch < 1:
+            raise ValueError(f"batch must be 1 or more, got {batch}")
         parts = [self._run_batch(part) for part in self._iter_batches(tiles, batch)]
         if not parts:
             return {

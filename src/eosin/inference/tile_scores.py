@@ -10,7 +10,13 @@ import numpy.typing as npt
 from eosin.core import ModelError, SlideError, Task
 from eosin.evaluation import compute_probabilities
 from eosin.inference.encoding import find_views
-from eosin.inference.read_ahead import ReadTiles, Rows, Tiles, iter_read_ahead
+from eosin.inference.read_ahead import (
+    ReadTiles,
+    Rows,
+    Tiles,
+    iter_read_ahead,
+    require_every_tile,
+)
 from eosin.inference.sessions import DEFAULT_BATCH, Session
 from eosin.tiles import apply_view
 
@@ -63,8 +69,10 @@ def score_tiles(
 
     Raises:
         SlideError: Not one of the tiles can be read.
-        ModelError: A model has no output `logits`, or fails.
-        ValueError: `views` is another number, or there is no model.
+        ModelError: A model has no output `logits`, the models disagree in their
+            number of classes or in their tiles' size, or one fails.
+        ValueError: `views` is another number, there is no model, or `read` gives
+            another number of tiles than it was asked for.
     """
     n_logits = _count_logits(sessions)
     logits = np.full((n_tiles, n_logits), np.nan, np.float32)
@@ -96,7 +104,7 @@ def score_tiles(
 
 
 def _count_logits(sessions: Sequence[Session]) -> int:
-    """Return how many logits the models give for a tile."""
+    """Return how many logits each of the models gives for a tile."""
     if not sessions:
         raise ValueError("scoring needs one model or more, got none")
     for session in sessions:
@@ -105,6 +113,12 @@ def _count_logits(sessions: Sequence[Session]) -> int:
                 "scoring needs a model with an output 'logits'; this one gives "
                 f"{', '.join(session.outputs)}"
             )
+    kinds = {(s.tile_px, *s.outputs["logits"]) for s in sessions}
+    if len(kinds) > 1:
+        raise ModelError(
+            "models that are averaged need tiles of one size and the same classes; "
+            f"these have (tile px, logits) {sorted(kinds, key=str)}"
+        )
     return int(sessions[0].outputs["logits"][0])
 
 
@@ -112,7 +126,7 @@ class _GuardedReader:
     """Reads what can be read of each batch."""
 
     def __init__(self, read: ReadTiles) -> None:
-        self._read = read
+        self._read = require_every_tile(read)
         self.failure: SlideError | None = None
 
     def read(self, rows: Rows) -> tuple[Tiles, npt.NDArray[np.bool_]]:

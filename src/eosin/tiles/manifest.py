@@ -101,6 +101,7 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, ManifestInfo]:
             f"{path}: cannot be read as a Parquet tile table ({error})"
         ) from error
     info = _read_info(path, arrow)
+    _check_types(arrow, info, path)
     tiles = arrow.to_pandas()
     tiles["label"] = pd.array(arrow["label"].to_pylist(), dtype="Int8")
     tiles["split"] = pd.Series(arrow["split"].to_pylist(), dtype="object")
@@ -112,13 +113,32 @@ def _read_info(path: Path, arrow: pa.Table) -> ManifestInfo:
     metadata = arrow.schema.metadata or {}
     if _METADATA_KEY not in metadata:
         raise ManifestError(f"{path}: is a Parquet table, but not one of tiles")
-    content = json.loads(metadata[_METADATA_KEY])
-    if content.pop("format", None) != _FORMAT:
+    try:
+        content = json.loads(metadata[_METADATA_KEY])
+        if content.pop("format") == _FORMAT:
+            content["class_names"] = tuple(content["class_names"])
+            return ManifestInfo(**content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ManifestError(
-            f"{path}: was written by another version of eosin; tile the slides again"
-        )
-    content["class_names"] = tuple(content["class_names"])
-    return ManifestInfo(**content)
+            f"{path}: its tile metadata is damaged ({error}); tile the slides again"
+        ) from error
+    raise ManifestError(
+        f"{path}: was written by another version of eosin; tile the slides again"
+    )
+
+
+def _check_types(arrow: pa.Table, info: ManifestInfo, path: Path) -> None:
+    """Hold the columns of a file to the schema's types."""
+    for field in manifest_schema(info.class_names):
+        if field.name not in arrow.column_names:
+            raise ManifestError(f"{path}: has no column {field.name}")
+        found = arrow.schema.field(field.name).type
+        # pandas and polars write long strings where eosin writes short ones.
+        is_text = field.type == pa.string() and pa.types.is_large_string(found)
+        if found != field.type and not is_text:
+            raise ManifestError(
+                f"{path}: column {field.name} must be {field.type}, is {found}"
+            )
 
 
 def _check(tiles: pd.DataFrame, info: ManifestInfo, where: str) -> None:
@@ -128,7 +148,11 @@ def _check(tiles: pd.DataFrame, info: ManifestInfo, where: str) -> None:
         raise ManifestError(
             f"{where}: a tile table must have the column(s) {', '.join(missing)}"
         )
-    problems = []
+    problems = [
+        f"{field.name} must not be empty"
+        for field in manifest_schema(info.class_names)
+        if not field.nullable and tiles[field.name].isna().any()
+    ]
     if tiles["tile_id"].duplicated().any():
         first = tiles.loc[tiles["tile_id"].duplicated(), "tile_id"].iloc[0]
         problems.append(f"tile_id {first} stands in two rows")

@@ -16,7 +16,14 @@ _BLUE_HUES = (91, 122)
 _RED_HUES = ((0, 6), (176, 179))
 
 _MIN_PEN_UM2 = 30_000.0
+# How far a pen is followed to where it is faint, or dark for the tissue below.
+_PEN_REACH_UM = 150.0
+
 _FOLD_WIDTH_UM = 30.0
+_FOLD_AROUND_UM = 400.0
+# Two layers absorb nearly twice as much; the flanks of a fold somewhat more.
+_FOLD_CORE = 1.8
+_FOLD_FLANK = 1.3
 _FOCUS_WINDOW_UM = 250.0
 
 
@@ -29,7 +36,7 @@ def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
     """
     soft = cv2.GaussianBlur(image, (0, 0), max(0.6, 10 / mpp))
     hue, saturation, value = cv2.split(cv2.cvtColor(soft, cv2.COLOR_RGB2HSV))
-    green = (hue >= _GREEN_HUES[0]) & (hue <= _GREEN_HUES[1]) & (saturation > 70)
+    green = (hue >= _GREEN_HUES[0]) & (hue <= _GREEN_HUES[1]) & (saturation > 50)
     # Haematoxylin in crowded nuclei is blue as well, but never this pure.
     blue = (hue >= _BLUE_HUES[0]) & (hue <= _BLUE_HUES[1]) & (saturation > 110)
     is_red_hue = np.zeros(hue.shape, bool)
@@ -37,8 +44,15 @@ def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
         is_red_hue |= (hue >= first) & (hue <= last)
     red = is_red_hue & (saturation > 170) & (value > 100)
     black = (value < 70) & (saturation < 90) & (value > 8)
-    marks = (green & (value < 235)) | blue | red | black
-    return _keep_large(marks, _MIN_PEN_UM2 / mpp**2)
+    marks = _keep_large(
+        (green & (value < 235)) | blue | red | black, _MIN_PEN_UM2 / 5 / mpp**2
+    )
+    reach = 2 * max(1, round(_PEN_REACH_UM / mpp)) + 1
+    near = cv2.dilate(marks.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    is_pen_hue = (hue >= _GREEN_HUES[0]) & (hue <= _BLUE_HUES[1])
+    faint = (is_pen_hue & (saturation > 30)) | (value < 115)
+    grown = _keep_touching(marks | (faint & near), marks)
+    return _keep_large(grown, _MIN_PEN_UM2 / mpp**2)
 
 
 def find_artefacts(
@@ -90,12 +104,20 @@ def _find_folds(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
         return np.zeros(tissue.shape, bool)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     density = -np.log(np.maximum(grey, 1).astype(np.float32) / 245)
-    near = cv2.GaussianBlur(density, (0, 0), max(0.6, _FOLD_WIDTH_UM / 2 / mpp))
+    near = cv2.GaussianBlur(density, (0, 0), max(0.6, _FOLD_WIDTH_UM * 0.4 / mpp))
+    weight = tissue.astype(np.float32)
+    sigma = max(1.0, _FOLD_AROUND_UM / mpp)
+    total = cv2.GaussianBlur(density * weight, (0, 0), sigma)
+    around = total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 0.05)
+    # Crowded nuclei are darker than what lies around them as well; a fold is also
+    # far off what is usual on the whole slide.
     inside = near[tissue]
     median = float(np.median(inside))
-    spread = float(np.percentile(inside, 84) - median)
-    is_dark = near > max(median + 4.0 * spread, 1.8 * median)
-    return _keep_large(is_dark & tissue, (_FOLD_WIDTH_UM / mpp) ** 2 * 4)
+    spread = float(np.percentile(inside, 84)) - median
+    usual = np.maximum(around, median)
+    core = (near > np.maximum(_FOLD_CORE * usual, median + 4 * spread)) & tissue
+    band = _keep_touching((near > _FOLD_FLANK * usual) & tissue, core)
+    return _keep_large(band, (_FOLD_WIDTH_UM / mpp) ** 2 * 4)
 
 
 def _find_blur(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
@@ -117,6 +139,14 @@ def _find_blur(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
         return np.zeros(tissue.shape, bool)
     is_weak = local < 0.4 * float(np.median(local[inside]))
     return _keep_large(is_weak & inside, (_FOCUS_WINDOW_UM / mpp) ** 2)
+
+
+def _keep_touching(mask: Mask, seeds: Mask) -> Mask:
+    """Keep the connected parts of a mask that hold a seed."""
+    n_parts, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    is_kept = np.zeros(n_parts, bool)
+    is_kept[labels[seeds & mask]] = True
+    return np.asarray(is_kept[labels])
 
 
 def _keep_large(mask: Mask, least_px: float) -> Mask:

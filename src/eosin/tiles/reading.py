@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eosin.core import ManifestError, SlideError
 from eosin.slides import Slide, open_slide
 from eosin.tiles.grid import TileSpec
 from eosin.tiles.quality import measure_sharpness
@@ -27,6 +28,9 @@ class TileReader:
         tiles: Columns `slide_id`, `x_px0`, `y_px0` and `size_px0`.
         slides: Columns `slide_id`, `path` and `mpp_used`.
         tile_px: Side of a tile as read, in its own pixels.
+
+    Raises:
+        ManifestError: `slides` lacks a slide that `tiles` names.
     """
 
     def __init__(self, tiles: pd.DataFrame, slides: pd.DataFrame, tile_px: int) -> None:
@@ -38,6 +42,11 @@ class TileReader:
             str(row["slide_id"]): (row["path"], float(row["mpp_used"]))
             for row in slides.to_dict("records")
         }
+        if unknown := sorted(set(self._slide_ids) - set(self._places)):
+            raise ManifestError(
+                "the tile table names slides that the slide table lacks: "
+                f"{', '.join(unknown[:5])}; both must come from one `eosin tile`"
+            )
         self._tile_px = tile_px
         self._open: OrderedDict[str, Slide] = OrderedDict()
         self._lock = threading.Lock()
@@ -64,8 +73,12 @@ class TileReader:
         for slide_id in dict.fromkeys(owners):
             places = np.flatnonzero(owners == slide_id)
             own = np.empty((len(places), *out.shape[1:]), np.uint8)
-            with self._lock:
-                self._find_slide(slide_id).read_tiles(self._boxes[rows[places]], own)
+            try:
+                with self._lock:
+                    slide = self._find_slide(slide_id)
+                    slide.read_tiles(self._boxes[rows[places]], own)
+            except SlideError as error:
+                raise SlideError(f"slide {slide_id}: {error}") from error
             out[places] = own
         return out
 

@@ -30,6 +30,7 @@ from eosin.core import (
 )
 from eosin.evaluation import SlideAggregation, call_classes
 from eosin.heatmaps import (
+    CLASS_COLOURS,
     Heatmap,
     PredictedRegion,
     draw_overlay,
@@ -37,9 +38,9 @@ from eosin.heatmaps import (
     picture_slide,
     rasterise_tiles,
     write_heatmap,
+    write_heatmap_picture,
     write_image,
 )
-from eosin.heatmaps.colours import CLASS_COLOURS
 from eosin.inference import (
     ModelCard,
     Session,
@@ -58,6 +59,7 @@ _WHOLE_NUMBERS = ("tiles", "damaged_tiles", "regions")
 _OUTPUTS = (
     "*.geojson",
     "*.heatmap.tif",
+    "*.heatmap-colour.tif",
     "*.overlay.jpg",
     "failures.csv",
     "parts",
@@ -130,9 +132,11 @@ def predict_slides(
 ) -> PredictResult:
     """Score slides with a trained model.
 
-    Writes for each slide `<slide_id>.geojson` (QuPath), `<slide_id>.heatmap.tif` and
-    `<slide_id>.overlay.jpg`, and for all `slides.csv` and `failures.csv`. A second
-    call scores only slides that are new, were changed, or failed.
+    Writes for each slide `<slide_id>.geojson` (QuPath), `<slide_id>.heatmap.tif`
+    (probabilities), `<slide_id>.heatmap-colour.tif` (the same as a picture, for
+    viewers that show no floating-point values) and `<slide_id>.overlay.jpg`, and for
+    all `slides.csv` and `failures.csv`. A second call scores only slides that are
+    new, were changed, or failed.
 
     Args:
         run: Folder that `train_classifier` wrote.
@@ -332,9 +336,9 @@ class _Predictor:
             # A hair less, because areas are sums of floats.
             min_area_mm2=tile_mm2 * 0.999 if least is None else least,
         )
-        write_heatmap(
-            self._path(job, ".heatmap.tif"), heatmap, slide_size=size, mpp=mpp
-        )
+        place: dict[str, Any] = {"slide_size": size, "mpp": mpp}
+        write_heatmap(self._path(job, ".heatmap.tif"), heatmap, **place)
+        write_heatmap_picture(self._path(job, ".heatmap-colour.tif"), heatmap, **place)
         write_geojson(
             self._path(job, ".geojson"),
             list(self._iter_features(regions, tiles, scores, threshold)),
@@ -359,6 +363,7 @@ class _Predictor:
             subtitle=f"{row['label']}, score {row['score']:.3f}",
             threshold=threshold,
             regions=regions,
+            class_name=self._card.class_names[1],
         )
         write_image(self._path(job, ".overlay.jpg"), image)
 

@@ -1,0 +1,91 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from eosin.core import ConfigError, load_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    size: int = 1
+    rate: float = 0.5
+    name: str = "x"
+    is_on: bool = False
+    kind: Literal["a", "b"] = "a"
+    views: Literal[1, 8] = 1
+    limit: int | None = 3
+    names: tuple[str, ...] = ()
+    pair: tuple[int, float] = (1, 2.0)
+    place: Path = Path()
+
+
+def test_defaults_stand_where_nothing_is_said():
+    assert load_config(Settings) == Settings()
+
+
+def test_later_sources_win(tmp_path):
+    (tmp_path / "c.toml").write_text('size = 2\nname = "file"\nnames = ["p", "q"]')
+    config = load_config(
+        Settings,
+        path=tmp_path / "c.toml",
+        given={"name": "option", "rate": None},
+        overrides=["size=9"],
+    )
+    assert (config.size, config.name, config.rate) == (9, "option", 0.5)
+    assert config.names == ("p", "q")
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("rate=3", "rate", 3.0),
+        ("is_on=yes", "is_on", True),
+        ("is_on=false", "is_on", False),
+        ("kind=b", "kind", "b"),
+        ("views=8", "views", 8),
+        ("limit=none", "limit", None),
+        ("limit=7", "limit", 7),
+        ("names=a,b", "names", ("a", "b")),
+        ("pair=3,4.5", "pair", (3, 4.5)),
+        ("place=/some/file", "place", Path("/some/file")),
+    ],
+)
+def test_texts_take_the_fields_type(text, field, value):
+    assert getattr(load_config(Settings, overrides=[text]), field) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["size=big", "size=1.5", "is_on=maybe", "kind=c", "views=2", "pair=1", "limit=x"],
+)
+def test_values_of_another_type_are_refused_by_name(text):
+    field = text.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"{field} must be"):
+        load_config(Settings, overrides=[text])
+
+
+def test_a_number_with_a_fraction_is_no_whole_number(tmp_path):
+    (tmp_path / "c.toml").write_text("size = 1.5")
+    with pytest.raises(ConfigError, match="size must be int"):
+        load_config(Settings, path=tmp_path / "c.toml")
+
+
+def test_an_unknown_setting_is_named_with_the_known_ones():
+    with pytest.raises(ConfigError, match="unknown setting: colour; Settings knows"):
+        load_config(Settings, overrides=["colour=red"])
+
+
+@pytest.mark.parametrize("text", ["size", "=3"])
+def test_a_pair_needs_both_sides(text):
+    with pytest.raises(ConfigError, match="field=value"):
+        load_config(Settings, overrides=[text])
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(Settings, path=tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("size = = 2")
+    with pytest.raises(ConfigError, match="not readable as TOML"):
+        load_config(Settings, path=tmp_path / "bad.toml")

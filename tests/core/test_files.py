@@ -1,0 +1,135 @@
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eosin.core import (
+    RunError,
+    atomic_path,
+    fingerprint_file,
+    hash_file,
+    hash_object,
+    read_json,
+    require_free_space,
+    to_file_name,
+    write_json,
+    write_text,
+)
+
+
+def test_a_file_appears_whole_with_its_suffix_and_usual_rights(tmp_path):
+    target = tmp_path / "new folder" / "a.csv"
+    with atomic_path(target) as temporary:
+        assert temporary.suffix == ".csv"
+        assert temporary.parent == target.parent
+        temporary.write_text("x")
+        assert not target.exists()
+    assert target.read_text() == "x"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~mask
+
+
+def test_what_fails_leaves_the_older_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("")
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("")
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_a_failed_folder_is_removed(tmp_path):
+    with (
+        pytest.raises(ZeroDivisionError),
+        atomic_path(tmp_path / "folder") as temporary,
+    ):
+        temporary.mkdir()
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    def fill(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    with pytest.raises(RunError, match=r"a\.json: cannot be written \(No space left"):
+        write_json(tmp_path / "a.json", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        write_text(tmp_path / "file" / "below.txt", "x")
+
+
+def test_json_round_trips_and_refuses_what_json_cannot_say(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1, None, "ä"]})
+    assert read_json(tmp_path / "a.json") == {"a": [1, None, "ä"]}
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "b.json", {"a": float("nan")})
+    with pytest.raises(RunError, match="no such file"):
+        read_json(tmp_path / "b.json")
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(RunError, match="cannot be read as JSON"):
+        read_json(tmp_path / "c.json")
+
+
+def test_hashes_are_those_of_hashlib_and_of_content(tmp_path):
+    data = os.urandom(3 << 20)
+    (tmp_path / "a").write_bytes(data)
+    assert hash_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+    assert hash_object({"a": 1, "b": 2}) == hash_object({"b": 2, "a": 1})
+    assert hash_object([1]) != hash_object([2])
+
+
+def test_a_fingerprint_sees_size_start_and_end(tmp_path):
+    data = bytearray(3 << 20)
+    seen = set()
+    for place in (0, len(data) - 1):
+        data[place] ^= 1
+        (tmp_path / "a").write_bytes(data)
+        seen.add(fingerprint_file(tmp_path / "a"))
+    (tmp_path / "a").write_bytes(data[:-1])
+    seen.add(fingerprint_file(tmp_path / "a"))
+    (tmp_path / "a").write_bytes(b"short")
+    seen.add(fingerprint_file(tmp_path / "a"))
+    assert len(seen) == 4
+
+
+def test_a_small_disk_stops_before_the_write(tmp_path):
+    require_free_space(tmp_path / "new", 1000, "a test")
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(RunError, match="a test needs"):
+        require_free_space(tmp_path, free, "a test")
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_two_ids_never_share_a_file_name(first, second):
+    names = to_file_name(first), to_file_name(second)
+    assert (names[0] == names[1]) == (first == second)
+    assert not set(names[0]) & set('<>:"/\\|?*')
+    assert not names[0].startswith(".")
+
+
+def test_ordinary_ids_stay_as_they_are():
+    assert to_file_name("Fall 12-ä (b)") == "Fall 12-ä (b)"
+    assert to_file_name("a/b") == "a%2Fb"

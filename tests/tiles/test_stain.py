@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eosin.core import ConfigError
+from eosin.tiles import StainJitter
+
+
+def make_tiles(n: int = 4) -> np.ndarray:
+    return np.random.default_rng(1).integers(30, 250, (n, 16, 16, 3), np.uint8)
+
+
+def test_strength_0_is_the_identity() -> None:
+    tiles = make_tiles()
+    out = StainJitter(0).apply(tiles, np.random.default_rng(0))
+    assert np.array_equal(out, tiles)
+    assert out is not tiles
+
+
+def test_a_tiny_strength_is_nearly_the_identity() -> None:
+    # Unmixing and mixing again must cancel.
+    tiles = make_tiles()
+    out = StainJitter(1e-6).apply(tiles, np.random.default_rng(0))
+    assert np.abs(out.astype(int) - tiles).max() <= 1
+
+
+def test_the_given_tiles_stay_as_they_are() -> None:
+    tiles = make_tiles()
+    before = tiles.copy()
+    StainJitter(0.3).apply(tiles, np.random.default_rng(0))
+    assert np.array_equal(tiles, before)
+
+
+def test_one_seed_gives_one_result_and_each_tile_its_own() -> None:
+    tiles = np.repeat(make_tiles(1), 2, axis=0)
+    first = StainJitter(0.3).apply(tiles, np.random.default_rng(7))
+    second = StainJitter(0.3).apply(tiles, np.random.default_rng(7))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first[0], first[1])
+
+
+@given(strength=st.floats(0.01, 0.9), seed=st.integers(0, 1000))
+def test_white_changes_by_brightness_only(strength: float, seed: int) -> None:
+    # White has no density, so only exp(-u / 4) with |u| <= strength acts on it.
+    white = np.full((1, 2, 2, 3), 255, np.uint8)
+    out = StainJitter(strength).apply(white, np.random.default_rng(seed))
+    assert np.ptp(out) == 0
+    assert out.min() >= np.floor(255 * np.exp(-strength / 4))
+
+
+def test_more_strength_changes_more() -> None:
+    tiles = make_tiles(32)
+    weak, strong = (
+        np.abs(
+            StainJitter(s).apply(tiles, np.random.default_rng(0)).astype(int) - tiles
+        ).mean()
+        for s in (0.05, 0.4)
+    )
+    assert 0 < weak < strong
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.0, float("nan")])
+def test_a_strength_out_of_range_is_refused(strength: float) -> None:
+    with pytest.raises(ConfigError, match="stain strength"):
+        StainJitter(strength)
+
+
+@pytest.mark.parametrize(
+    "tiles", [np.zeros((2, 4, 4, 3), np.float32), np.zeros((4, 4, 3), np.uint8)]
+)
+def test_other_arrays_are_refused(tiles: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8 tiles"):
+        StainJitter().apply(tiles, np.random.default_rng(0))

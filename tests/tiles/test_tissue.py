@@ -1,0 +1,112 @@
+import cv2
+import numpy as np
+import pytest
+
+from eosin.core import SlideError
+from eosin.slides import make_phantom
+from eosin.tiles import OpticalDensityTissue, OtsuTissue, find_tissue
+from eosin.tiles import tissue as module
+
+METHODS = [OtsuTissue(), OpticalDensityTissue()]
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union."""
+    return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stained_disc_is_found(method, disc) -> None:
+    found = method.find(disc, 8.0)
+    truth = np.zeros(found.shape, np.uint8)
+    cv2.circle(truth, (100, 100), 50, 1, -1)
+    assert agreement(found, truth > 0) > 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grey", [255, 243, 210])
+def test_a_blank_slide_has_no_tissue(method, grey) -> None:
+    noise = np.random.default_rng(0).normal(grey, 1.5, (120, 150, 1))
+    image = np.repeat(np.clip(noise, 0, 255), 3, axis=2).astype(np.uint8)
+    assert not method.find(image, 8.0).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_slide_full_of_tissue_is_not_split(method) -> None:
+    # Two strengths of stain and no glass: Otsu alone would drop the weaker half.
+    image = np.full((120, 150, 3), (205, 140, 185), np.uint8)
+    image[:, 75:] = (150, 60, 130)
+    assert method.find(image, 8.0).all()
+
+
+def test_pale_tissue_is_found_by_density() -> None:
+    image = np.full((150, 150, 3), 243, np.uint8)
+    image[40:110, 40:110] = (232, 222, 228)
+    truth = np.zeros((150, 150), bool)
+    truth[40:110, 40:110] = True
+    assert agreement(OpticalDensityTissue().find(image, 8.0), truth) > 0.85
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_specks_go_and_small_holes_are_filled(method, disc) -> None:
+    image = disc.copy()
+    image[5:9, 5:9] = (200, 120, 170)  # 32 um of dust
+    image[98:102, 98:102] = 243
+    found = method.find(image, 8.0)
+    assert not found[:20, :20].any()
+    assert found[100, 100]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_black_border_is_no_tissue(method, disc) -> None:
+    image = disc.copy()
+    image[:, :20] = (3, 0, 8)
+    assert not method.find(image, 8.0)[:, :18].any()
+
+
+def test_tissue_of_a_made_slide_is_found(array_slide, phantom) -> None:
+    found = find_tissue(array_slide(phantom.image), OtsuTissue())
+    assert found.downsample == 8.0
+    assert found.mask.shape == (112, 128)
+    truth = cv2.resize(
+        phantom.tissue.astype(np.float32), (128, 112), interpolation=cv2.INTER_AREA
+    )
+    assert agreement(found.mask, truth > 0.5) > 0.85
+    assert set(found.artefacts) == {"pen", "fold", "out_of_focus"}
+    assert all(m.shape == found.mask.shape for m in found.artefacts.values())
+
+
+def test_a_coarse_slide_is_read_as_it_is(array_slide, disc) -> None:
+    found = find_tissue(array_slide(disc, mpp=20.0), OtsuTissue())
+    assert found.downsample == 1.0
+    assert found.mask.shape == (200, 200)
+
+
+def test_the_picture_of_a_large_slide_is_bounded(
+    array_slide, disc, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_PIXELS", 2500)
+    found = find_tissue(array_slide(disc, mpp=8.0), OtsuTissue())
+    assert found.mask.shape == (50, 50)
+    assert found.downsample == pytest.approx(4.0)
+
+
+def test_pen_is_never_tissue(array_slide, disc) -> None:
+    image = disc.copy()
+    image[20:32, 10:150] = (30, 140, 60)
+    found = find_tissue(array_slide(image, mpp=8.0), OtsuTissue())
+    assert found.artefacts["pen"][26, 80]
+    assert not (found.mask & found.artefacts["pen"]).any()
+    assert found.mask[100, 100]
+
+
+def test_a_slide_without_mpp_is_refused(array_slide, disc) -> None:
+    with pytest.raises(SlideError, match="resolution"):
+        find_tissue(array_slide(disc, mpp=None), OtsuTissue())
+
+
+@pytest.mark.parametrize("scanner", ["S1", "S2", "S3"])
+def test_every_scanner_is_served(array_slide, scanner) -> None:
+    made = make_phantom(seed=5, size_px=(768, 640), mpp=1.0, scanner=scanner)
+    found = find_tissue(array_slide(made.image), OtsuTissue())
+    assert found.mask.mean() == pytest.approx(made.tissue.mean(), abs=0.06)
