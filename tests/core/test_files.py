@@ -22,6 +22,12 @@ from eosin.core import (
 )
 
 
+def fail_after(write, *args):
+    """Do a first part of some work, and fail."""
+    write(*args)
+    raise ZeroDivisionError
+
+
 def test_a_file_appears_whole_with_its_suffix_and_usual_rights(tmp_path):
     target = tmp_path / "new folder" / "a.csv"
     with atomic_path(target) as temporary:
@@ -39,8 +45,7 @@ def test_what_fails_leaves_the_older_file_and_nothing_else(tmp_path):
     target = tmp_path / "a.txt"
     write_text(target, "old")
     with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+        fail_after(temporary.write_text, "half")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -60,8 +65,7 @@ def test_a_failed_folder_is_removed(tmp_path):
         pytest.raises(ZeroDivisionError),
         atomic_path(tmp_path / "folder") as temporary,
     ):
-        temporary.mkdir()
-        raise ZeroDivisionError
+        fail_after(temporary.mkdir)
     assert list(tmp_path.iterdir()) == []
 
 

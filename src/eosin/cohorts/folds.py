@@ -63,7 +63,8 @@ def split_patients(
             chosen.update(dict.fromkeys(order[:n], split))
             order = order[n:]
         chosen.update(dict.fromkeys(order, "train"))
-    splits = table["patient_id"].map(chosen)
+    splits = table["patient_id"].astype(str).map(chosen)
+    _require_every_class(chosen, labels, fractions)
     needed = [s for s, share in zip(SPLITS, fractions, strict=True) if share > 0]
     if empty := [split for split in needed if not (splits == split).any()]:
         raise CohortError(
@@ -107,10 +108,12 @@ def fold_patients(
     start = 0
     for label in sorted(set(labels.values())):
         patients = sorted(p for p, own in labels.items() if own == label)
-        if len(patients) < n_folds:
+        # Each fold's test, train and validation hold one patient at least.
+        least = max(n_folds, 3) if label else 1
+        if len(patients) < least:
             raise CohortError(
-                f"{n_folds} folds need {n_folds} patients or more of each class; "
-                f"'{label or 'no label'}' has {len(patients)}"
+                f"{n_folds} folds need {least} patients or more of each class; "
+                f"'{label}' has {len(patients)}; ask for fewer folds, or add patients"
             )
         # Each class starts where the last one ended, so that folds stay even.
         for i, index in enumerate(rng.permutation(len(patients))):
@@ -139,13 +142,13 @@ def _carve_validation(
         n = max(1, round(len(rest) * val_fraction)) if len(rest) > 1 else 0
         for index in rng.permutation(len(rest))[:n]:
             chosen[rest[index]] = "val"
-    return table["patient_id"].map(chosen)
+    return table["patient_id"].astype(str).map(chosen)
 
 
 def _find_given(table: pd.DataFrame) -> dict[str, str]:
     if "split" not in table.columns:
         return {}
-    rows = table[["patient_id", "split"]].dropna().drop_duplicates()
+    rows = table[["patient_id", "split"]].dropna().astype(str).drop_duplicates()
     divided = rows[rows.duplicated("patient_id", keep=False)]
     if len(divided):
         names = ", ".join(sorted(set(divided["patient_id"]))[:5])
@@ -175,4 +178,26 @@ def _count_wanted(n: int, fractions: Sequence[float]) -> dict[str, int]:
         # One at least, as long as train keeps one as well.
         least = 1 if share > 0 and n >= 3 else 0
         wanted[split] = max(least, round(n * share)) if n >= 3 else 0
+    if n == 2 and fractions[2] > 0:
+        # Two patients cannot be in three places; a test without the class is worse
+        # than a validation without it.
+        wanted["test"] = 1
     return wanted
+
+
+def _require_every_class(
+    chosen: Mapping[str, str], labels: Mapping[str, str], fractions: Sequence[float]
+) -> None:
+    """Stop where a class would be missing from train or from test."""
+    needed = ["train", *(["test"] if fractions[2] > 0 else [])]
+    for label in sorted(set(labels.values()) - {""}):
+        held = {chosen[patient] for patient, own in labels.items() if own == label}
+        missing = [split for split in needed if split not in held]
+        if missing:
+            n = sum(own == label for own in labels.values())
+            raise CohortError(
+                f"class '{label}' has {n} patient(s), and none of them would be in "
+                f"{' and '.join(missing)}; three patients or more of each class are "
+                "needed for train, val and test; add patients, or give other splits in "
+                "the slide table"
+            )

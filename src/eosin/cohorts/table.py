@@ -48,6 +48,9 @@ _SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+# Tried in this order where a table names slides without their suffix.
+_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif")
+
 _TCGA = re.compile(r"^(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})")
 _CPTAC = re.compile(r"^(C3[LN]-\d{5})(?:-|$)")
 
@@ -125,12 +128,20 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
     lines = text.splitlines()
+    if lines and lines[0].lower().startswith("sep="):
+        # What Excel writes to tell itself the delimiter.
+        lines = lines[1:]
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
     rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
     if len(rows) < 2:
         raise CohortError(f"{path}: needs a header line and one slide or more")
     names = [name.strip() for name in rows[0]]
+    if repeated := {name for name in names if name and names.count(name) > 1}:
+        raise CohortError(
+            f"{path}: each column needs a name of its own; "
+            f"{', '.join(sorted(repeated))} stands twice in the header"
+        )
     if bad := [i for i, row in enumerate(rows[1:], 2) if len(row) > len(names)]:
         raise CohortError(
             f"{path}: line {bad[0]} has more fields than the header; quote texts "
@@ -151,6 +162,11 @@ def _rename(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
                 found[columns[0]] = name
                 break
     raw = raw.rename(columns=found)
+    if "path" not in raw.columns and "slide_id" in raw.columns:
+        found_files = [_find_slide(path.parent, value) for value in raw["slide_id"]]
+        files = [file for file in found_files if file is not None]
+        if len(files) == len(raw):
+            raw = raw.assign(path=files, slide_id=[Path(file).stem for file in files])
     if "path" not in raw.columns:
         guess = difflib.get_close_matches("path", map(str.lower, raw.columns), n=1)
         hint = f"; is '{guess[0]}' meant?" if guess else ""
@@ -159,6 +175,14 @@ def _rename(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
             f"{', '.join(map(str, raw.columns))}{hint}"
         )
     return raw
+
+
+def _find_slide(folder: Path, name: str) -> str | None:
+    """Find the file that a slide's name means, with or without its suffix."""
+    for suffix in ("", *_SUFFIXES):
+        if name and (folder / (name + suffix)).is_file():
+            return name + suffix
+    return None
 
 
 def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -257,6 +281,8 @@ def _find_bad_labels(table: pd.DataFrame, class_names: Sequence[str]) -> Iterato
 
 def _find_divided_patients(table: pd.DataFrame) -> Iterator[str]:
     pairs = table[["patient_id", "split"]].dropna().drop_duplicates()
+    # A split that does not exist is a problem of its own.
+    pairs = pairs[pairs["split"].isin(SPLITS)]
     for patient_id, rows in pairs.groupby("patient_id", sort=True):
         if len(rows) > 1:
             yield (

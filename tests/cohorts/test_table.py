@@ -1,0 +1,144 @@
+import pytest
+
+from eosin.cohorts import find_patient, read_cohort
+from eosin.core import CohortError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "Folien mit ä"
+    place.mkdir()
+    for name in ("a.svs", "b.svs", "c d.svs", "TCGA-B0-4710-01Z.svs"):
+        (place / name).write_bytes(b"x")
+    (place / "a.xml").write_text("<x/>")
+    return place
+
+
+def write(folder, text, encoding="utf-8"):
+    (folder / "slides.csv").write_bytes(text.encode(encoding))
+    return folder / "slides.csv"
+
+
+def test_only_the_path_is_needed(folder):
+    table = read_cohort(write(folder, "path\na.svs\nTCGA-B0-4710-01Z.svs\n")).table
+    assert list(table["slide_id"]) == ["a", "TCGA-B0-4710-01Z"]
+    assert list(table["patient_id"]) == ["a", "TCGA-B0-4710"]
+    assert table["path"][0] == str((folder / "a.svs").resolve())
+    assert table["mpp"].isna().all()
+    for name in ("annotation", "label", "split", "site", "scanner"):
+        assert list(table[name]) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path,label,mpp\r\nc d.svs,tumor,0.5\r\n", "utf-8-sig"),
+        ("path;label;mpp\nc d.svs;tumor;0,5\n", "utf-8"),
+        ("sep=;\npath;label;mpp\nc d.svs;tumor;0,5\n", "utf-8"),
+        ("path\tlabel\tmpp\nc d.svs\ttumor\t0.5\n\n", "utf-8"),
+        ('"path","label","mpp"\n"c d.svs"," tumor ","0.5"\n', "utf-8"),
+    ],
+)
+def test_marks_delimiters_and_line_ends_do_not_matter(folder, text, encoding):
+    table = read_cohort(write(folder, text, encoding)).table
+    assert table["path"][0].endswith("c d.svs")
+    assert (table["label"][0], table["mpp"][0]) == ("tumor", 0.5)
+
+
+def test_other_tools_column_names_are_read_and_unknown_ones_kept(folder):
+    text = "PATIENT,FILENAME,category,stage\nP1,a.svs,tumor,II\n"
+    table = read_cohort(write(folder, text)).table
+    assert (table["patient_id"][0], table["label"][0]) == ("P1", "tumor")
+    assert table["stage"][0] == "II"
+    text = "case_id,wsi\nP2,b.svs\n"
+    assert read_cohort(write(folder, text)).table["patient_id"][0] == "P2"
+    text = "patient,slide,category\nP3,a,normal\nP4,b.svs,normal\n"
+    table = read_cohort(write(folder, text)).table
+    assert list(table["slide_id"]) == ["a", "b"]
+    assert table["path"][0].endswith("a.svs")
+
+
+def test_every_problem_is_listed_at_once(folder):
+    text = (
+        "path,slide_id,patient_id,annotation,label,mpp,split\n"
+        "a.svs,S1,P1,a.xml,tumour,abc,train\n"
+        "b.svs,S1,P1,none.xml,tumor,,test\n"
+        "gone.svs,S3,P3,,tumor,,nowhere\n"
+        ",S4,P4,,,,\n"
+    )
+    with pytest.raises(CohortError) as raised:
+        read_cohort(write(folder, text), class_names=("normal", "tumor"))
+    message = str(raised.value)
+    for part in (
+        "8 problem(s)",
+        "slide_id 'S1' stands in 2 rows (lines 2, 3)",
+        "line 4 (S3): no such slide file",
+        "line 5: path is empty",
+        "line 3 (S1): no such annotation file",
+        "line 2: mpp must be micrometres per pixel, such as 0.25 or 0.5, got 'abc'",
+        "line 4: split must be train, val or test, got 'nowhere'",
+        "got 'tumour'; is 'tumor' meant?",
+        "patient P1 is in the splits test and train",
+    ):
+        assert part in message
+
+
+def test_labels_take_the_classes_own_spelling(folder):
+    text = "path,label\na.svs,TUMOR\nb.svs,\n"
+    table = read_cohort(write(folder, text), class_names=("normal", "tumor")).table
+    assert list(table["label"]) == ["tumor", None]
+
+
+def test_splits_have_other_names_too(folder):
+    text = "path,split\na.svs,Training\nb.svs,validation\nc d.svs,\n"
+    assert list(read_cohort(write(folder, text)).table["split"]) == [
+        "train",
+        "val",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a header line and one slide"),
+        ("path\n", "a header line and one slide"),
+        ("paths,label\na.svs,tumor\n", "is 'paths' meant"),
+        ("file name,x\na,b\n", "needs a column 'path'"),
+        ("path,path\na.svs,b.svs\n", "path stands twice"),
+        ("path\na.svs,b,c\n", "line 2 has more fields"),
+    ],
+)
+def test_a_table_of_another_form_is_refused(folder, text, message):
+    with pytest.raises(CohortError, match=message):
+        read_cohort(write(folder, text))
+
+
+def test_a_table_that_cannot_be_read_is_an_error(folder):
+    with pytest.raises(CohortError, match="no such slide table"):
+        read_cohort(folder / "none.csv")
+    with pytest.raises(CohortError, match="CSV UTF-8"):
+        read_cohort(write(folder, "path\nä.svs", "latin-1"))
+    with pytest.raises(CohortError, match="cannot be read"):
+        read_cohort(folder)
+
+
+@pytest.mark.parametrize(
+    ("slide_id", "patient"),
+    [
+        ("TCGA-B0-4710-01Z-00-DX1", "TCGA-B0-4710"),
+        ("C3L-00001-21", "C3L-00001"),
+        ("C3N-01234", "C3N-01234"),
+        ("slide-7", "slide-7"),
+    ],
+)
+def test_patients_of_tcga_and_cptac_ids(slide_id, patient):
+    assert find_patient(slide_id) == patient
+
+
+@pytest.mark.realdata
+def test_the_real_cohort_reads(data_folder):
+    table = read_cohort(data_folder / "prostate" / "slides.csv").table
+    assert len(table) == 29
+    assert table["patient_id"].nunique() == 18
+    assert table["annotation"].notna().sum() == 16

@@ -1,0 +1,39 @@
+import numpy as np
+import openslide
+import pytest
+import tifffile
+
+from eosin.slides import write_pyramid
+
+
+def test_openslide_finds_the_levels_and_the_mpp(tmp_path):
+    image = np.full((700, 1100, 3), (200, 100, 150), np.uint8)
+    write_pyramid(tmp_path / "a.tif", image, mpp=0.25, description="made")
+    with openslide.OpenSlide(tmp_path / "a.tif") as slide:
+        assert slide.level_dimensions == (
+            (1100, 700),
+            (550, 350),
+            (275, 175),
+            (137, 87),
+        )
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(0.25)
+        pixel = slide.read_region((50, 50), 0, (1, 1)).getpixel((0, 0))
+    assert np.abs(np.array(pixel[:3]) - (200, 100, 150)).max() <= 2
+
+
+def test_values_stay_exact_without_jpeg(tmp_path):
+    values = np.random.default_rng(0).random((300, 280)).astype(np.float32)
+    write_pyramid(tmp_path / "a.tif", values, mpp=8, compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        np.testing.assert_array_equal(file.pages[0].asarray(), values)
+        # 1250 pixels per centimetre are 8 micrometres each.
+        numerator, denominator = file.pages[0].tags["XResolution"].value
+        assert numerator / denominator == pytest.approx(1250)
+        assert len(file.pages) == 2
+
+
+def test_one_level_on_request(tmp_path):
+    image = np.zeros((600, 600, 3), np.uint8)
+    write_pyramid(tmp_path / "a.tif", image, mpp=1, downsample=None)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert len(file.pages) == 1
