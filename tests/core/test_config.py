@@ -16,6 +16,8 @@ class Settings:
     kind: Literal["a", "b"] = "a"
     views: Literal[1, 8] = 1
     limit: int | None = 3
+    site: str | None = "x"
+    shares: dict[str, int] | None = None
     names: tuple[str, ...] = ()
     pair: tuple[int, float] = (1, 2.0)
     place: Path = Path()
@@ -47,7 +49,12 @@ def test_later_sources_win(tmp_path):
         ("views=8", "views", 8),
         ("limit=none", "limit", None),
         ("limit=7", "limit", 7),
+        ("site=none", "site", None),
+        ("site=nonesuch", "site", "nonesuch"),
         ("names=a,b", "names", ("a", "b")),
+        ("names=a, b", "names", ("a", "b")),
+        ("names=", "names", ()),
+        ("name=a=b", "name", "a=b"),
         ("pair=3,4.5", "pair", (3, 4.5)),
         ("place=/some/file", "place", Path("/some/file")),
     ],
@@ -72,6 +79,30 @@ def test_a_number_with_a_fraction_is_no_whole_number(tmp_path):
         load_config(Settings, path=tmp_path / "c.toml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name = 5",
+        'name = ["a"]',
+        "place = 1",
+        "names = 3",
+        "size = true",
+        "shares = { a = 1 }",
+        "pair = [1, 2, 3]",
+    ],
+)
+def test_a_file_gives_values_of_the_right_type(tmp_path, text):
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=f"{text.split()[0]} must be"):
+        load_config(Settings, path=tmp_path / "c.toml")
+
+
+def test_options_are_taken_as_they_are():
+    given = {"place": Path("x"), "names": ("a,b",), "is_on": True}
+    config = load_config(Settings, given=given)
+    assert (config.place, config.names, config.is_on) == (Path("x"), ("a,b",), True)
+
+
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(ConfigError, match="unknown setting: colour; Settings knows"):
         load_config(Settings, overrides=["colour=red"])
@@ -89,3 +120,8 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "bad.toml").write_text("size = = 2")
     with pytest.raises(ConfigError, match="not readable as TOML"):
         load_config(Settings, path=tmp_path / "bad.toml")
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe4"')
+    with pytest.raises(ConfigError, match="not readable as TOML"):
+        load_config(Settings, path=tmp_path / "latin.toml")
+    with pytest.raises(ConfigError, match="not readable as TOML"):
+        load_config(Settings, path=tmp_path)

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import shutil
@@ -79,10 +80,45 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_move_that_fails_keeps_the_older_file(tmp_path, monkeypatch, is_folder):
+    write_text(tmp_path / "a.txt", "old")
+
+    def fill(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fill)
+    with (
+        pytest.raises(RunError, match=r"a\.txt: cannot be written .No space left"),
+        atomic_path(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.mkdir() if is_folder else temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(RunError, match="cannot be written"):
+        write_text(tmp_path / "a", "x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with (
+        pytest.raises(RunError, match="cannot be written"),
+        atomic_path(tmp_path / "a"),
+    ):
+        pass
+
+
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         write_text(tmp_path / "file" / "below.txt", "x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match="cannot be written"):
+            require_free_space(folder, 1, "a test")
 
 
 def test_json_round_trips_and_refuses_what_json_cannot_say(tmp_path):
@@ -132,8 +168,12 @@ def test_two_ids_never_share_a_file_name(first, second):
     assert (names[0] == names[1]) == (first == second)
     assert not set(names[0]) & set('<>:"/\\|?*')
     assert not names[0].startswith(".")
+    assert not names[0].endswith((".", " "))
 
 
 def test_ordinary_ids_stay_as_they_are():
     assert to_file_name("Fall 12-ä (b)") == "Fall 12-ä (b)"
+    assert to_file_name("S1.ome") == "S1.ome"
     assert to_file_name("a/b") == "a%2Fb"
+    assert to_file_name("../x.") == "%2E.%2Fx%2E"
+    assert to_file_name(".") == "%2E"

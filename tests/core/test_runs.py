@@ -1,8 +1,25 @@
+import errno
 import json
+import shutil
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
-from eosin.core import RunError, SlideFailure, open_run, write_json
+from eosin.core import RunError, SlideFailure, atomic_path, open_run, runs, write_json
+
+
+def leave_half_written(path, *, is_folder=False):
+    """Leave what a process leaves that is killed while it writes `path`."""
+    with atomic_path(path) as temporary:
+        temporary.mkdir() if is_folder else temporary.write_text("half")
+    shutil.rmtree(path) if is_folder else path.unlink()
+    if is_folder:
+        temporary.mkdir()
+        (temporary / "part").write_text("half")
+    else:
+        temporary.write_text("half")
+    return temporary
 
 
 def read(folder):
@@ -88,6 +105,29 @@ def test_overwrite_removes_only_what_the_command_writes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "run.json"]
 
 
+def test_overwrite_removes_a_link_and_not_what_it_points_at(tmp_path):
+    disk = tmp_path / "big disk"
+    disk.mkdir()
+    (disk / "mine.txt").write_text("")
+    run(tmp_path / "out")
+    (tmp_path / "out" / "features").symlink_to(disk, target_is_directory=True)
+    run(tmp_path / "out", overwrite=True, outputs=("features",))
+    assert (disk / "mine.txt").exists()
+    assert not (tmp_path / "out" / "features").exists()
+
+
+def test_overwrite_says_what_it_cannot_remove(tmp_path, monkeypatch):
+    run(tmp_path)
+    (tmp_path / "a.csv").write_text("")
+
+    def refuse(self, *, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(RunError, match=r"a\.csv: cannot be removed .Permission denied"):
+        run(tmp_path, overwrite=True, outputs=("*.csv",))
+
+
 def test_an_interruption_and_an_error_are_told_apart(tmp_path):
     for error, status in ((KeyboardInterrupt, "interrupted"), (ValueError, "failed")):
         with (
@@ -101,11 +141,23 @@ def test_an_interruption_and_an_error_are_told_apart(tmp_path):
 def test_unfinished_work_is_resumed_and_leftovers_of_a_kill_go(tmp_path):
     with pytest.raises(ValueError, match="x"), open_run(tmp_path, "tile", settings={}):
         raise ValueError("x")
-    (tmp_path / ".a-1.part.csv").write_text("half")
-    (tmp_path / ".b-1.part").mkdir()
+    leave_half_written(tmp_path / "a.csv")
+    leave_half_written(tmp_path / "parts" / "b.npy")
+    leave_half_written(tmp_path / "model", is_folder=True)
     with open_run(tmp_path, "tile", settings={}) as record:
         assert not record.is_done
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["parts", "run.json"]
+
+
+def test_only_leftovers_of_this_folder_go(tmp_path):
+    run(tmp_path / "other")
+    busy = leave_half_written(tmp_path / "other" / "a.csv")
+    busier = leave_half_written(tmp_path / "other" / "parts" / "a.csv")
+    mine = [tmp_path / ".notes.partial", tmp_path / ".x-1.part", tmp_path / "a.part"]
+    for path in mine:
+        path.write_text("mine")
+    run(tmp_path)
+    assert all(path.exists() for path in (busy, busier, *mine))
 
 
 def test_failed_slides_make_a_run_incomplete_so_that_it_is_tried_again(tmp_path):
@@ -125,7 +177,63 @@ def test_a_record_of_another_version_is_refused_unless_overwritten(tmp_path):
     assert read(tmp_path)["format"] == 1
 
 
+def test_a_broken_record_is_refused_unless_overwritten(tmp_path):
+    for text in ("{", "[]", ""):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(RunError, match=r"run\.json: "):
+            run(tmp_path)
+        run(tmp_path, overwrite=True)
+        assert read(tmp_path)["status"] == "done"
+
+
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(RunError, match="is a file"):
         run(tmp_path / "x")
+    with pytest.raises(RunError, match="cannot be written"):
+        run(tmp_path / "x" / "below")
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_the_running_record(
+    tmp_path, monkeypatch
+):
+    def fill(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        pytest.raises(RunError, match=r"run\.json: cannot be written .No space left"),
+        open_run(tmp_path, "tile", settings={}),
+    ):
+        monkeypatch.setattr(Path, "replace", fill)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert read(tmp_path)["status"] == "running"
+    monkeypatch.undo()
+    with open_run(tmp_path, "tile", settings={}) as record:
+        assert not record.is_done
+
+
+def test_time_before_an_interruption_counts(tmp_path):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path, "tile", settings={}):
+        raise ZeroDivisionError
+    write_json(tmp_path / "run.json", read(tmp_path) | {"wall_seconds": 100.0})
+    with open_run(tmp_path, "tile", settings={}) as record:
+        assert 100 <= record.wall_seconds < 160
+
+
+def test_notes_of_finished_work_are_given_back(tmp_path):
+    with open_run(tmp_path, "tile", settings={}) as record:
+        record.notes["n_tiles"] = 7
+    with open_run(tmp_path, "tile", settings={}) as record:
+        assert record.notes == {"n_tiles": 7}
+
+
+def test_a_package_that_is_not_installed_has_no_version(tmp_path, monkeypatch):
+    def find(name):
+        if name == "torch":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(runs.importlib.metadata, "version", find)
+    run(tmp_path)
+    assert "torch" not in read(tmp_path)["versions"]
+    assert read(tmp_path)["versions"]["keras"] == "1"

@@ -43,6 +43,74 @@ def test_grey_sixteen_bit_planar_and_alpha_tiffs_become_rgb(tmp_path):
     np.testing.assert_array_equal(read_all(tmp_path / "rgba.tif"), RGB)
 
 
+def test_sixteen_bit_and_transparent_pngs_become_rgb(tmp_path):
+    deep = RGB[..., 0].astype(np.uint16) * 256 + 17
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    found = read_all(tmp_path / "deep.png")
+    for channel in range(3):
+        np.testing.assert_array_equal(found[..., channel], RGB[..., 0])
+    palette = Image.new("P", (6, 4), 1)
+    palette.putpalette([0, 0, 0, 200, 10, 30])
+    palette.save(tmp_path / "palette.png")
+    assert (read_all(tmp_path / "palette.png") == (200, 10, 30)).all()
+    palette.save(tmp_path / "clear.png", transparency=1)
+    assert (read_all(tmp_path / "clear.png") == 255).all()
+    Image.new("LA", (6, 4), (0, 128)).save(tmp_path / "grey.png")
+    assert (read_all(tmp_path / "grey.png") == 127).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "CMYK", "RGB"])
+def test_every_mode_is_read_as_pillow_converts_it(tmp_path, mode):
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    Image.fromarray(RGB).convert(mode).save(tmp_path / f"a{suffix}")
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(read_all(tmp_path / f"a{suffix}"), expected)
+
+
+def test_palettes_and_white_zeros_of_tiffs_get_their_colours(tmp_path):
+    grey = RGB[..., 0]
+    tifffile.imwrite(tmp_path / "w.tif", grey, photometric="miniswhite")
+    np.testing.assert_array_equal(read_all(tmp_path / "w.tif")[..., 1], 255 - grey)
+    colours = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint16)
+    tifffile.imwrite(
+        tmp_path / "p.tif", grey, photometric="palette", colormap=(colours * 257).T
+    )
+    np.testing.assert_array_equal(read_all(tmp_path / "p.tif"), colours[grey])
+
+
+@pytest.mark.parametrize("photometric", ["separated", "cielab", "ycbcr"])
+def test_colours_that_are_not_rgb_are_refused_by_name(tmp_path, photometric):
+    shape = (16, 16, 4 if photometric == "separated" else 3)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.zeros(shape, np.uint8),
+        photometric=photometric,
+        planarconfig="contig",
+    )
+    with pytest.raises(SlideError, match=f"stored as {photometric.upper()}"):
+        ImageSlide(tmp_path / "a.tif")
+
+
+def test_a_jpeg_in_a_tiff_is_read_as_rgb(tmp_path):
+    flat = np.full((32, 32, 3), (200, 100, 150), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", flat, photometric="rgb", compression="jpeg")
+    assert np.abs(read_all(tmp_path / "a.tif").astype(int) - flat).max() <= 2
+
+
+def test_the_content_and_not_the_suffix_says_what_a_file_is(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.tif", format="PNG")
+    np.testing.assert_array_equal(read_all(tmp_path / "a.tif"), RGB)
+    tifffile.imwrite(tmp_path / "b.png", RGB, photometric="rgb")
+    np.testing.assert_array_equal(read_all(tmp_path / "b.png"), RGB)
+
+
+def test_formats_that_run_programs_are_not_opened(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9")
+    with pytest.raises(SlideError, match="nor an image that can be read"):
+        ImageSlide(tmp_path / "a.png")
+
+
 def test_what_is_no_colour_image_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "f.tif", RGB.astype(np.float32), photometric="rgb")
     with pytest.raises(SlideError, match="8 or 16 bit, these are float32"):
@@ -77,7 +145,40 @@ def test_resolution_comes_from_ome_and_tiff_tags(tmp_path):
         assert (slide.mpp, slide.mpp_source) == (0.5, "tiff resolution")
 
 
+def test_levels_of_an_ome_pyramid_are_levels_of_the_slide(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        options = {"photometric": "rgb", "metadata": {"axes": "YXS"}}
+        file.write(RGB, subifds=1, **options)
+        file.write(RGB[::2, ::2].copy(), subfiletype=1, **options)
+    with ImageSlide(tmp_path / "a.ome.tif") as slide:
+        assert [level.downsample for level in slide.levels] == [1, 2]
+        found = slide.read(20, 10, 20, 15, level=1)
+        np.testing.assert_array_equal(found, RGB[10:40:2, 20:60:2])
+        assert (slide.read(100, 0, 4, 4, level=1) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("numerator", "unit", "mpp"),
+    [(50_800, "INCH", 0.5), (20_000, "NONE", None), (0, "CENTIMETER", None)],
+)
+def test_resolution_tags_without_a_unit_or_a_value_say_nothing(
+    tmp_path, numerator, unit, mpp
+):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        RGB,
+        photometric="rgb",
+        resolution=((numerator, 1), (numerator, 1)),
+        resolutionunit=unit,
+    )
+    with ImageSlide(tmp_path / "a.tif") as slide:
+        assert slide.mpp == pytest.approx(mpp)
+
+
 def test_a_broken_ome_header_says_nothing():
+    for size in ('PhysicalSizeX="big"', 'PhysicalSizeX="1" PhysicalSizeXUnit="ell"'):
+        xml = f"<OME><Image><Pixels {size}/></Image></OME>"
+        assert image_reader._read_ome_mpp(xml) is None
     assert image_reader._read_ome_mpp("<OME") is None
     assert image_reader._read_ome_mpp("<OME><Image/></OME>") is None
 
@@ -87,6 +188,28 @@ def test_a_damaged_image_is_a_slide_error(tmp_path, name):
     (tmp_path / name).write_bytes(b"this is no image at all")
     with pytest.raises(SlideError, match="nor an image that can be read"):
         ImageSlide(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.webp"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_an_image_cut_short_is_a_slide_error(tmp_path, name, share):
+    Image.fromarray(RGB).save(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SlideError, match=rf"{name}: .*nor an image that can be read"):
+        ImageSlide(tmp_path / name)
+
+
+def test_a_missing_image_is_a_slide_error(tmp_path):
+    with pytest.raises(SlideError, match="nor an image that can be read"):
+        ImageSlide(tmp_path / "none.png")
+
+
+def test_pillows_smaller_limit_does_not_count_and_stays_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_all(tmp_path / "a.png"), RGB)
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_an_image_too_large_for_memory_is_refused(tmp_path, monkeypatch):

@@ -1,8 +1,27 @@
+import re
+
+import numpy as np
 import openslide
 import pytest
+from PIL import Image
 
 from eosin.core import SlideError
-from eosin.slides import open_slide
+from eosin.slides import open_slide, write_pyramid
+
+# What becomes of every file of the real ones: a reader, or a message.
+REAL_FILES = {
+    "CMU-1-Small-Region.svs": "openslide",
+    "OS-1-detail.ome.tif": "image",
+    "Tumor_001.json": SlideError("not a slide that OpenSlide knows, nor an image"),
+    "boxes.tiff": "openslide",
+    "boxes_0.dcm": "openslide",
+    "boxes_1.dcm": "openslide",
+    "camelyon16_tumor_001_level5.tif": "openslide",
+    "small_dicom.dcm": SlideError("Couldn't get image flavor"),
+    "tcga-cr-7395-01a-01-ts1.svs": "openslide",
+    "unopenable.tiff": SlideError("Unsupported TIFF compression"),
+    "unreadable.svs": "openslide",
+}
 
 
 def test_what_is_missing_empty_or_no_slide_is_said(tmp_path):
@@ -18,10 +37,54 @@ def test_what_is_missing_empty_or_no_slide_is_said(tmp_path):
         open_slide(tmp_path)
 
 
-def test_a_slide_cut_short_is_an_error(phantom_path, tmp_path):
-    (tmp_path / "cut.tif").write_bytes(phantom_path.read_bytes()[:5000])
-    with pytest.raises(SlideError):
-        open_slide(tmp_path / "cut.tif")
+@pytest.mark.parametrize("suffix", [".tif", ".svs"])
+@pytest.mark.parametrize("share", [0.0001, 0.01, 0.3, 0.6, 0.9, 0.999])
+def test_a_slide_cut_short_is_an_error_that_names_it(
+    phantom_path, tmp_path, share, suffix
+):
+    content = phantom_path.read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+
+    def read_all():
+        with open_slide(path) as slide:
+            for level, (width, height) in enumerate([(768, 640), (192, 160)]):
+                slide.read(0, 0, width, height, level=level)
+
+    with pytest.raises(SlideError, match=rf"cut\{suffix}"):
+        read_all()
+
+
+def test_a_damaged_tile_is_an_error_where_it_is_read(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)
+    write_pyramid(tmp_path / "a.tif", image, mpp=0.5, downsample=None)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    last = content.rindex(b"\xff\xd8")
+    content[last : last + 2000] = bytes(2000)
+    (tmp_path / "a.tif").write_bytes(content)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert slide.read(0, 0, 200, 200).std() > 0
+    with (
+        open_slide(tmp_path / "a.tif") as slide,
+        pytest.raises(SlideError, match=r"a\.tif: cannot be read at x=300, y=300"),
+    ):
+        slide.read(300, 300, 200, 200)
+
+
+def test_a_file_without_mpp_takes_the_given_one(tmp_path):
+    Image.new("RGB", (20, 10), "pink").save(tmp_path / "a.png")
+    with open_slide(tmp_path / "a.png") as slide:
+        assert (slide.mpp, slide.mpp_source) == (None, "none")
+        with pytest.raises(SlideError, match="--slide-mpp"):
+            slide.require_mpp()
+    with open_slide(tmp_path / "a.png", mpp=0.25) as slide:
+        assert (slide.require_mpp(), slide.mpp_source) == (0.25, "given")
+
+
+@pytest.mark.parametrize("mpp", [0, -1, 1000, float("nan")])
+def test_a_given_mpp_must_be_plausible(phantom_path, mpp):
+    with pytest.raises(ValueError, match="mpp must lie between"):
+        open_slide(phantom_path, mpp=mpp)
 
 
 def test_a_text_will_do_as_a_path(phantom_path):
@@ -39,14 +102,20 @@ def test_a_file_that_cannot_be_looked_at_is_an_error(phantom_path, monkeypatch):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("unopenable.tiff", "Unsupported TIFF compression"),
-        ("small_dicom.dcm", "Couldn't get image flavor"),
-        ("Tumor_001.json", "not a slide that OpenSlide knows"),
-    ],
-)
-def test_real_broken_files_get_the_right_message(data_folder, name, message):
-    with pytest.raises(SlideError, match=message):
-        open_slide(data_folder / "wsi" / name)
+@pytest.mark.parametrize("name", REAL_FILES)
+def test_real_files_open_or_get_the_right_message(data_folder, name):
+    expected = REAL_FILES[name]
+    path = data_folder / "wsi" / name
+    if isinstance(expected, SlideError):
+        with pytest.raises(SlideError, match=re.escape(str(expected))):
+            open_slide(path)
+        return
+    with open_slide(path) as slide:
+        assert slide.reader == expected
+        assert min(slide.dimensions) >= 16
+
+
+@pytest.mark.realdata
+def test_every_real_file_is_listed_here(data_folder):
+    names = {path.name for path in (data_folder / "wsi").iterdir()}
+    assert names == set(REAL_FILES)

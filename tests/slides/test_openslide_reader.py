@@ -9,7 +9,11 @@ from PIL import Image
 
 from eosin.core import Box, SlideError
 from eosin.slides import open_slide
-from eosin.slides.openslide_reader import OpenSlideSlide, flatten_onto_white
+from eosin.slides.openslide_reader import (
+    OpenSlideSlide,
+    _find_resolution,
+    flatten_onto_white,
+)
 
 
 def read_by_openslide(path, x, y, level, width, height):
@@ -50,15 +54,18 @@ def test_pixels_are_openslides_own_at_every_place(
 @pytest.mark.parametrize(
     "name", ["prostate/slides/A-S01.svs", "wsi/CMU-1-Small-Region.svs"]
 )
-def test_real_slides_read_as_openslide_reads_them(data_folder, name):
-    rng = np.random.default_rng(0)
+@relaxed
+@given(data=st.data())
+def test_real_slides_read_as_openslide_reads_them(data_folder, name, data):
     with open_slide(data_folder / name) as slide:
-        for level in range(len(slide.levels)):
-            for _ in range(10):
-                x, y = (int(v) for v in rng.integers(-50, 2000, 2))
-                found = slide.read(x, y, 97, 61, level=level)
-                expected = read_by_openslide(slide.path, x, y, level, 97, 61)
-                assert np.abs(found.astype(int) - expected).max() <= 1
+        level = data.draw(st.integers(0, len(slide.levels) - 1), "level")
+        width, height = (data.draw(st.integers(1, 150), name) for name in "wh")
+        # Every border is met: from before the slide to behind it.
+        x = data.draw(st.integers(-100, slide.dimensions[0] + 50), "x")
+        y = data.draw(st.integers(-100, slide.dimensions[1] + 50), "y")
+        found = slide.read(x, y, width, height, level=level)
+        expected = read_by_openslide(slide.path, x, y, level, width, height)
+    assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 def test_facts_are_taken_from_the_file(phantom_path):
@@ -118,6 +125,51 @@ def test_many_threads_read_one_slide(phantom_path):
         found = list(pool.map(lambda i: slide.read(i * 9, i * 7, 64, 64), range(40)))
         for i, pixels in enumerate(found):
             np.testing.assert_array_equal(pixels, slide.read(i * 9, i * 7, 64, 64))
+
+
+@pytest.mark.realdata
+def test_many_threads_read_a_real_slide_as_one_does(data_folder):
+    boxes = [(i * 37 % 2000, i * 91 % 2700) for i in range(48)]
+    with open_slide(data_folder / "wsi" / "CMU-1-Small-Region.svs") as slide:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda box: slide.read(*box, 128, 96, mpp=1), boxes))
+        for box, pixels in zip(boxes, found, strict=True):
+            np.testing.assert_array_equal(pixels, slide.read(*box, 128, 96, mpp=1))
+
+
+def test_a_damaged_image_beside_the_pyramid_is_an_error(phantom_path, monkeypatch):
+    class Broken(dict):
+        def __getitem__(self, name):
+            raise openslide.OpenSlideError("bad label")
+
+    with open_slide(phantom_path) as slide:
+        assert slide.associated_images == {}
+        monkeypatch.setattr(
+            openslide.OpenSlide, "associated_images", Broken(label=None)
+        )
+        with pytest.raises(SlideError, match="its image 'label' cannot be read"):
+            _ = slide.associated_images
+
+
+@pytest.mark.parametrize(
+    ("properties", "mpp", "source"),
+    [
+        ({"openslide.mpp-x": "0.24", "openslide.mpp-y": "0.26"}, 0.25, "vendor"),
+        ({"openslide.mpp-x": "0.24", "openslide.mpp-y": "?"}, 0.24, "vendor"),
+        ({"openslide.mpp-x": "0"}, None, "none"),
+        ({"openslide.objective-power": "20"}, 0.5, "objective power"),
+        (
+            {"tiff.ResolutionUnit": "inch", "tiff.XResolution": "50800"},
+            0.5,
+            "tiff resolution",
+        ),
+        ({"tiff.ResolutionUnit": "none", "tiff.XResolution": "50800"}, None, "none"),
+    ],
+)
+def test_resolution_comes_from_the_first_property_that_says_it(properties, mpp, source):
+    resolution = _find_resolution(properties, None)
+    assert resolution.source == source
+    assert resolution.mpp == pytest.approx(mpp)
 
 
 def test_transparent_pixels_become_white():

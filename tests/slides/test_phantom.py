@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 
-from eosin.slides import make_phantom
+from eosin.slides import make_phantom, open_slide
 
 
 def test_the_same_arguments_give_the_same_slide():
@@ -24,6 +24,30 @@ def test_outlines_enclose_the_tumour(phantom):
     outlines = phantom.tumour_outlines()
     area = sum(shapely.make_valid(shapely.Polygon(o)).area for o in outlines)
     assert area == pytest.approx(phantom.tumour.sum(), rel=0.05)
+
+
+def test_benign_tissue_has_glands_with_a_pale_lumen_and_tumour_is_crowded():
+    made = make_phantom(seed=2, size_px=(1400, 1200))
+    benign = make_phantom(seed=2, size_px=(1400, 1200), has_tumour=False)
+    pale = (benign.image.min(axis=2) > 215) & benign.tissue
+    assert pale.mean() > 0.005
+    dark = made.image[..., 0] < 120
+    assert dark[made.tumour].mean() > 1.5 * dark[made.tissue & ~made.tumour].mean()
+
+
+def test_shapes_have_the_same_size_in_micrometres():
+    coarse = make_phantom(seed=2, size_px=(300, 300), mpp=2.0)
+    assert coarse.mpp == 2.0
+    assert 0.3 < coarse.tissue.mean() < 0.6
+
+
+def test_a_written_phantom_reads_back(phantom, phantom_path, tmp_path):
+    with open_slide(phantom_path) as slide:
+        found = slide.read(0, 0, 768, 640).astype(int)
+        assert np.abs(found - phantom.image).mean() < 4
+    phantom.write(tmp_path / "one.tif", downsample=None)
+    with open_slide(tmp_path / "one.tif") as slide:
+        assert len(slide.levels) == 1
 
 
 def test_scanners_differ_in_colour():

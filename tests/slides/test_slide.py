@@ -1,17 +1,21 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from eosin.core import SlideError
 from eosin.slides import open_slide, write_pyramid
+from eosin.slides import slide as slide_module
 
 
 @pytest.fixture
 def noise(tmp_path):
     """A slide of one level whose every pixel is known: PNG, 0.5 mpp by hand."""
     image = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
-    from PIL import Image
-
     Image.fromarray(image).save(tmp_path / "noise.png")
     with open_slide(tmp_path / "noise.png", mpp=0.5) as slide:
         yield slide, image
@@ -31,6 +35,42 @@ def test_a_fractional_factor_is_opencvs_area_filter(noise):
     expected = cv2.resize(
         image[20 : 20 + size, 10 : 10 + size], (64, 64), interpolation=cv2.INTER_AREA
     )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_single_pixel_is_the_mean_over_its_area(noise):
+    slide, image = noise
+    for x, y, width, height in ((0, 0, 1, 1), (30, 20, 2, 1), (8, 6, 3, 2)):
+        found = slide.read(x, y, width, height, mpp=1.0)
+        block = image[y : y + 2 * height, x : x + 2 * width]
+        mean = block.reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
+        assert np.abs(found - mean).max() <= 0.51
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    x=st.integers(-40, 700),
+    y=st.integers(-40, 600),
+    size=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    mpp=st.floats(0.51, 8),
+)
+def test_any_mpp_is_opencvs_area_filter_on_the_level_above_it(
+    phantom_path, x, y, size, mpp
+):
+    with open_slide(phantom_path) as slide:
+        found = slide.read(x, y, *size, mpp=mpp)
+        level = int(mpp / slide.mpp >= 4 / 1.01)
+        # The box in the level-0 frame has whole pixels, and so does its source.
+        box = [round(side * mpp / slide.mpp) for side in size]
+        assume(level == int(min(np.divide(box, size)) >= 4 / 1.01))
+        source = [max(1, round(side / 4**level)) for side in box]
+        pixels = slide.read(x, y, *source, level=level)
+    is_off_by_rounding = all(
+        abs(a - b) <= min(1, 0.01 * b) for a, b in zip(source, size, strict=True)
+    )
+    assume(not is_off_by_rounding)
+    assume(all(a >= b for a, b in zip(source, size, strict=True)))
+    expected = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -80,6 +120,15 @@ def test_arguments_that_contradict_are_refused(noise):
         noise[0].read(0, 0, 8, 8, level=0, mpp=1)
     with pytest.raises(ValueError, match="size of 1 or more"):
         noise[0].read(0, 0, 0, 8)
+    for level in (-1, 1):
+        with pytest.raises(ValueError, match=f"level must be 0 to 0 .* got {level}"):
+            noise[0].read(0, 0, 8, 8, level=level)
+    for sizes in ({}, {"mpp": 1.0, "downsample": 2.0}):
+        with pytest.raises(ValueError, match="an mpp or a downsample"):
+            noise[0].read_image(**sizes)
+    for downsample in (0.5, 0, float("nan")):
+        with pytest.raises(ValueError, match="downsample must be 1 or more"):
+            noise[0].read_image(downsample=downsample)
     with pytest.raises(ValueError, match="1 pixel or more"):
         noise[0].thumbnail(0)
 
@@ -93,14 +142,36 @@ def test_without_mpp_the_message_says_how_to_give_one(tmp_path, noise):
 
 
 def test_a_whole_slide_read_in_bands_is_the_one_read_at_once(noise, monkeypatch):
-    from eosin.slides import slide as module
-
     slide, _ = noise
     whole = slide.read_image(downsample=4.0)
-    monkeypatch.setattr(module, "_BAND_PIXELS", 64 * 64)
+    monkeypatch.setattr(slide_module, "_BAND_PIXELS", 64 * 64)
     np.testing.assert_array_equal(slide.read_image(downsample=4.0), whole)
     assert whole.shape == (75, 100, 3)
     assert slide.read_image(2.0).shape == (75, 100, 3)
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0, 8.0, 16.0])
+def test_bands_of_a_pyramid_meet_without_a_seam(phantom_path, monkeypatch, factor):
+    with open_slide(phantom_path) as slide:
+        whole = slide.read_image(downsample=factor).astype(int)
+        monkeypatch.setattr(slide_module, "_BAND_PIXELS", 100 * 100)
+        banded = slide.read_image(downsample=factor)
+    assert banded.shape == whole.shape
+    assert np.abs(banded - whole).max() <= 1
+
+
+@pytest.mark.parametrize("factor", [1.7, 3.3, 6.1])
+def test_bands_of_a_fractional_factor_stay_in_place(tmp_path, monkeypatch, factor):
+    # A plane: one pixel's shift is 0.5 grey levels, so that any drift is seen.
+    y, x = np.mgrid[:400, :500] * 0.5
+    plane = np.stack([x, y, np.full_like(x, 9)], axis=2).clip(0, 250).astype(np.uint8)
+    Image.fromarray(plane).save(tmp_path / "plane.png")
+    with open_slide(tmp_path / "plane.png") as slide:
+        whole = slide.read_image(downsample=factor).astype(int)
+        monkeypatch.setattr(slide_module, "_BAND_PIXELS", 90 * 90)
+        banded = slide.read_image(downsample=factor)
+    inside = (slice(0, int(400 / factor) - 1), slice(0, int(500 / factor) - 1))
+    assert np.abs(banded[inside] - whole[inside]).max() <= 1
 
 
 def test_a_thumbnail_keeps_its_shape_and_never_grows(noise):
@@ -116,6 +187,22 @@ def test_the_coarsest_level_that_is_fine_enough_is_read(tmp_path):
         assert len(slide.levels) == 3
         for factor, level in ((1, 0), (1.9, 0), (2, 1), (3.9, 1), (4.0, 2), (9, 2)):
             assert slide._find_level(factor) == level
+
+
+def test_many_threads_read_one_image(noise):
+    slide, image = noise
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: slide.read(i * 5, i * 4, 50, 40), range(40)))
+    for i, pixels in enumerate(found):
+        expected = image[i * 4 : i * 4 + 40, i * 5 : i * 5 + 50]
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_leaving_the_block_closes_the_slide(noise):
+    with open_slide(noise[0].path) as slide:
+        pass
+    with pytest.raises(SlideError, match="was closed"):
+        slide.read(0, 0, 1, 1)
 
 
 def test_an_image_has_no_other_images(noise):

@@ -92,7 +92,10 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
 
 def _options(hint: Any) -> tuple[Any, ...]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return typing.get_args(hint)
+        # None first, or the text "none" would do for a field of text.
+        return tuple(
+            sorted(typing.get_args(hint), key=lambda option: option is not type(None))
+        )
     return (hint,)
 
 
@@ -101,7 +104,7 @@ def _fit(hint: Any, value: Any) -> Any:
     if origin is typing.Literal:
         return next(o for o in typing.get_args(hint) if str(o) == str(value))
     if origin is tuple:
-        parts = value.split(",") if isinstance(value, str) else list(value)
+        parts = _split(value) if isinstance(value, str) else list(value)
         inner = typing.get_args(hint)
         kinds = (
             [inner[0]] * len(parts) if len(inner) == 2 and inner[1] is ... else inner
@@ -114,10 +117,16 @@ def _fit(hint: Any, value: Any) -> Any:
     return _fit_plain(hint, value)
 
 
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text else []
+
+
 def _fit_plain(hint: Any, value: Any) -> Any:
     if hint is bool:
         return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
     if hint is int and isinstance(value, float | bool):
+        raise TypeError(value)
+    if hint in (str, Path) and not isinstance(value, str | Path):
         raise TypeError(value)
     if hint in (int, float, str, Path):
         return hint(value)

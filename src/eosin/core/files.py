@@ -116,10 +116,14 @@ def require_free_space(folder: Path, n_bytes: int, purpose: str) -> None:
     """Stop before a large write that the disk cannot hold.
 
     Raises:
-        RunError: Fewer than `n_bytes` and a reserve of 64 MiB are free.
+        RunError: Fewer than `n_bytes` and a reserve of 64 MiB are free, or the
+            folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _write_error(folder, error) from error
     if free < n_bytes + (64 << 20):
         raise RunError(
             f"{folder}: {purpose} needs {n_bytes / 1e9:.2f} GB, "
@@ -132,7 +136,8 @@ def to_file_name(name: str) -> str:
     safe = re.sub(
         r'[%<>:"/\\|?*\x00-\x1f]', lambda match: f"%{ord(match[0]):02X}", name
     )
-    return f"%2E{safe[1:]}" if safe.startswith(".") else safe
+    # A first dot hides a file; Windows drops a last dot or space.
+    return re.sub(r"^\.|[. ]\Z", lambda match: f"%{ord(match[0]):02X}", safe)
 
 
 def _umask() -> int:

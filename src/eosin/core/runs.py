@@ -1,12 +1,14 @@
 """The record that every command leaves beside what it wrote: `run.json`."""
 
 import importlib.metadata
+import os
 import platform
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,8 @@ from eosin.core.files import read_json, write_json
 
 RUN_FORMAT = 1
 _FILE = "run.json"
+# What `atomic_path` calls a file while it is written.
+_LEFTOVER = re.compile(r"\..*-[a-z0-9_]{8}\.part(\.[^.]*)?", re.DOTALL)
 _PACKAGES = ("eosin", "numpy", "keras", "torch", "onnxruntime", "openslide-python")
 
 
@@ -155,7 +159,12 @@ def _read_older(folder: Path, *, overwrite: bool) -> dict[str, Any] | None:
         raise RunError(f"{folder}: is a file; name a folder to write to")
     if not path.exists():
         return None
-    older = read_json(path)
+    try:
+        older = read_json(path)
+    except RunError:
+        if overwrite:
+            return {}
+        raise
     if not isinstance(older, dict) or older.get("format") != RUN_FORMAT:
         if overwrite:
             return {}
@@ -204,19 +213,34 @@ def _shorten(value: Any) -> str:
 def _remove_outputs(folder: Path, outputs: Sequence[str]) -> None:
     for pattern in outputs:
         for path in sorted(folder.glob(pattern), reverse=True):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            try:
+                # A link goes, and what it points at stays.
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise RunError(
+                    f"{path}: cannot be removed ({error.strerror or error})"
+                ) from error
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a run that was killed while writing."""
-    for path in folder.rglob(".*.part*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Remove the temporary files of a run that was killed while writing.
+
+    Folders below that have a record of their own may be at work just now.
+    """
+    for place, folders, files in os.walk(folder):
+        parent = Path(place)
+        if parent != folder and _FILE in files:
+            folders.clear()
+            continue
+        for name in filter(_LEFTOVER.fullmatch, files):
+            with suppress(OSError):
+                (parent / name).unlink()
+        for name in filter(_LEFTOVER.fullmatch, tuple(folders)):
+            shutil.rmtree(parent / name, ignore_errors=True)
+            folders.remove(name)
 
 
 def _find_versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Plain images, and TIFF files that OpenSlide does not open, read like slides."""
 
 import math
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from xml.etree.ElementTree import ParseError, fromstring
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from eosin.core import Box, SlideError
 from eosin.slides.openslide_reader import flatten_onto_white
@@ -19,9 +20,14 @@ from eosin.slides.slide import Level, Slide
 # Such images are held decoded in memory: 600 Mpx are 1.8 GB.
 _MAX_PIXELS = 600_000_000
 
-_TIFF_SUFFIXES = {".tif", ".tiff"}
+# What a file is, its first bytes say; suffixes are often wrong.
+_TIFF_STARTS = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP")
+_COLOURS = {"RGB", "YCBCR", "MINISBLACK", "MINISWHITE", "PALETTE"}
 _UNITS_UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 _RESOLUTION_UNITS_UM = {2: 25_400.0, 3: 10_000.0}
+
+_pillow_limit = threading.Lock()
 
 
 class ImageSlide(Slide):
@@ -43,9 +49,10 @@ class ImageSlide(Slide):
 
     def __init__(self, path: Path, *, mpp: float | None = None) -> None:
         self.path = Path(path)
-        is_tiff = self.path.suffix.lower() in _TIFF_SUFFIXES
         images, self.vendor, self.resolution = (
-            _read_tiff(self.path, mpp) if is_tiff else _read_plain(self.path, mpp)
+            _read_tiff(self.path, mpp)
+            if _is_tiff(self.path)
+            else _read_plain(self.path, mpp)
         )
         self._images: list[npt.NDArray[np.uint8]] | None = images
         height, width = images[0].shape[:2]
@@ -76,21 +83,44 @@ class ImageSlide(Slide):
         return out
 
 
+def _is_tiff(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) in _TIFF_STARTS
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def _read_plain(
     path: Path, given: float | None
 ) -> tuple[list[npt.NDArray[np.uint8]], str, Resolution]:
     try:
-        with Image.open(path) as image:
+        with _open_of_any_size(path) as image:
             _check_size(path, image.width, image.height)
             kind = (image.format or "image").lower()
-            pixels = image.convert("RGBA" if "A" in image.getbands() else "RGB")
-            array = np.asarray(pixels, np.uint8)
-    except Image.DecompressionBombError as error:
-        raise SlideError(f"{path.name}: {error}") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            if image.mode.startswith("I"):
+                # Pillow would cut 16-bit grey off at 255 rather than scale it.
+                grey = (np.asarray(image) >> 8).astype(np.uint8)
+                array = np.repeat(grey[..., None], 3, axis=2)
+            elif image.has_transparency_data:
+                array = flatten_onto_white(np.asarray(image.convert("RGBA")))
+            else:
+                array = np.asarray(image.convert("RGB"))
+    except SlideError:
+        raise
+    except Exception as error:
         raise _unreadable(path, error) from error
-    array = flatten_onto_white(array) if array.shape[2] == 4 else array
     return [array], kind, resolve_mpp(given=given)
+
+
+def _open_of_any_size(path: Path) -> Image.Image:
+    """Open without Pillow's own limit, which is below this module's."""
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=_FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _read_tiff(
@@ -101,9 +131,8 @@ def _read_tiff(
             series = file.series[0]
             page: Any = series.pages[0]
             _check_size(path, page.imagewidth, page.imagelength)
-            images = [
-                _as_rgb(path, level.asarray(), level.axes) for level in series.levels
-            ]
+            _check_colour(path, series, page)
+            images = [_as_rgb(path, level.asarray(), page) for level in series.levels]
             vendor = "ome-tiff" if file.is_ome else "tiff"
             ome_mpp = _read_ome_mpp(file.ome_metadata) if file.is_ome else None
             tag_mpp = _read_tag_mpp(page)
@@ -114,17 +143,34 @@ def _read_tiff(
     return images, vendor, resolve_mpp(given=given, vendor=ome_mpp, tiff=tag_mpp)
 
 
-def _as_rgb(path: Path, array: npt.NDArray[Any], axes: str) -> npt.NDArray[np.uint8]:
-    """Bring a TIFF level's axes and type to `(height, width, 3)` uint8."""
-    if axes in ("SYX", "CYX") and array.shape[0] in (3, 4):
-        array = np.moveaxis(array, 0, -1)
-    elif axes == "YX":
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] not in (3, 4):
+def _check_colour(path: Path, series: Any, page: Any) -> None:
+    """Refuse what is no colour image, before its pixels are decoded."""
+    axes, shape = series.axes, series.shape
+    channels = {"YX": 1, "YXS": shape[-1], "SYX": shape[0], "CYX": shape[0]}.get(axes)
+    if channels not in (1, 3, 4):
         raise SlideError(
             f"{path.name}: a colour image is needed, this one has axes {axes} of shape "
-            f"{array.shape}; fluorescence and stacks cannot be read"
+            f"{shape}; fluorescence and stacks cannot be read"
         )
+    photometric = page.photometric.name
+    is_raw = photometric == "YCBCR" and "JPEG" not in page.compression.name
+    if photometric not in _COLOURS or is_raw:
+        raise SlideError(
+            f"{path.name}: its colours are stored as {photometric}, which cannot be "
+            "read; convert it to RGB"
+        )
+
+
+def _as_rgb(path: Path, array: npt.NDArray[Any], page: Any) -> npt.NDArray[np.uint8]:
+    """Bring a TIFF level's axes, colours and type to `(height, width, 3)` uint8."""
+    if page.photometric.name == "PALETTE":
+        array = np.moveaxis(page.colormap, 0, -1)[array]
+    elif array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    elif array.shape[2] not in (3, 4):
+        array = np.moveaxis(array, 0, -1)
+    if page.photometric.name == "MINISWHITE":
+        array = np.invert(array)
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
@@ -145,7 +191,10 @@ def _read_ome_mpp(xml: str | None) -> float | None:
     if pixels is None or "PhysicalSizeX" not in pixels.attrib:
         return None
     unit = _UNITS_UM.get(pixels.get("PhysicalSizeXUnit", "µm"))
-    return float(pixels.attrib["PhysicalSizeX"]) * unit if unit else None
+    try:
+        return float(pixels.attrib["PhysicalSizeX"]) * unit if unit else None
+    except ValueError:
+        return None
 
 
 def _read_tag_mpp(page: Any) -> float | None:

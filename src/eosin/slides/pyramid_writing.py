@@ -38,7 +38,16 @@ def write_pyramid(
         compression: JPEG for colour; deflate for values that must stay exact.
         quality: JPEG quality, 1 to 100.
         description: Text for the ImageDescription tag (ASCII).
+
+    Raises:
+        RunError: The file cannot be written.
+        ValueError: `mpp` is not above 0, or `downsample` is below 2.
     """
+    if not mpp > 0 or (downsample is not None and downsample < 2):
+        raise ValueError(
+            "a pyramid needs an mpp above 0 and a downsample of 2 or more, "
+            f"got {mpp:g} and {downsample}"
+        )
     colour = image.ndim == 3
     options: dict[str, Any] = {
         "tile": (tile_px, tile_px),

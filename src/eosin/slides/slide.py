@@ -121,10 +121,16 @@ class Slide(ABC):
         Raises:
             SlideError: The file is damaged there, has no mpp where one is needed,
                 or is coarser than `mpp` asks.
-            ValueError: Both `level` and `mpp` are given, or a size is below 1.
+            ValueError: Both `level` and `mpp` are given, there is no such level, or
+                a size is below 1.
         """
         if level is not None and mpp is not None:
             raise ValueError("read takes a level or an mpp, not both")
+        if level is not None and not 0 <= level < len(self.levels):
+            raise ValueError(
+                f"level must be 0 to {len(self.levels) - 1} on {self.path.name}, "
+                f"got {level}"
+            )
         if width_px < 1 or height_px < 1:
             raise ValueError(
                 f"read needs a size of 1 or more, got {width_px} x {height_px}"
@@ -197,8 +203,16 @@ class Slide(ABC):
         Returns:
             `(height, width, 3)`, RGB, uint8; sizes are rounded up, and what lies
             beyond the slide's edge is white.
+
+        Raises:
+            SlideError: The file is damaged, or has no mpp where one is needed.
+            ValueError: Not exactly one of both is given, or the factor is below 1.
         """
-        factor = downsample if downsample is not None else self.downsample_at(mpp or 0)
+        if (mpp is None) == (downsample is None):
+            raise ValueError("read_image takes an mpp or a downsample, one of them")
+        if downsample is not None and not downsample >= 1:
+            raise ValueError(f"downsample must be 1 or more, got {downsample:g}")
+        factor = self.downsample_at(mpp) if mpp is not None else downsample or 1.0
         width_px0, height_px0 = self.dimensions
         width = math.ceil(width_px0 / factor)
         height = math.ceil(height_px0 / factor)
@@ -265,7 +279,7 @@ class Slide(ABC):
         source_width = max(1, round(width_px0 / own))
         source_height = max(1, round(height_px0 / own))
         # A rounded downsample (4.0004) must not cost a resampling of one pixel.
-        if abs(source_width - width_px) <= 1 and abs(source_height - height_px) <= 1:
+        if _is_same(source_width, width_px) and _is_same(source_height, height_px):
             source_width, source_height = width_px, height_px
         pixels = self._read_level(
             index, round(x_px0), round(y_px0), source_width, source_height
@@ -290,3 +304,8 @@ class Slide(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _is_same(source_px: int, wanted_px: int) -> bool:
+    """Tell whether two lengths differ by rounding only."""
+    return abs(source_px - wanted_px) <= min(1, SAME_RESOLUTION * wanted_px)

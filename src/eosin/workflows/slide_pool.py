@@ -38,6 +38,7 @@ def map_slides(
     futures: dict[Future[Result], str] = {
         executor.submit(work, item): slide_id for slide_id, item in items
     }
+    waits = True
     try:
         for future in as_completed(futures):
             slide_id = futures[future]
@@ -52,5 +53,9 @@ def map_slides(
             else:
                 task.advance(note=slide_id)
                 yield slide_id, result
+    except KeyboardInterrupt:
+        # Whoever interrupts does not want to wait for a slide in the middle.
+        waits = False
+        raise
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(wait=waits, cancel_futures=True)
