@@ -4,7 +4,7 @@ import tifffile
 from PIL import Image
 
 from eosin.core import SlideError
-from eosin.slides import image_reader, open_slide
+from eosin.slides import image_reader
 from eosin.slides.image_reader import ImageSlide
 
 RGB = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
@@ -175,14 +175,6 @@ def test_resolution_tags_without_a_unit_or_a_value_say_nothing(
         assert slide.mpp == pytest.approx(mpp)
 
 
-def test_a_broken_ome_header_says_nothing():
-    for size in ('PhysicalSizeX="big"', 'PhysicalSizeX="1" PhysicalSizeXUnit="ell"'):
-        xml = f"<OME><Image><Pixels {size}/></Image></OME>"
-        assert image_reader._read_ome_mpp(xml) is None
-    assert image_reader._read_ome_mpp("<OME") is None
-    assert image_reader._read_ome_mpp("<OME><Image/></OME>") is None
-
-
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
 def test_a_damaged_image_is_a_slide_error(tmp_path, name):
     (tmp_path / name).write_bytes(b"this is no image at all")
@@ -228,10 +220,3 @@ def test_a_closed_image_says_so(tmp_path):
     slide.close()
     with pytest.raises(SlideError, match="was closed"):
         slide.read(0, 0, 1, 1)
-
-
-@pytest.mark.realdata
-def test_an_ome_tiff_that_openslide_does_not_open_is_read(data_folder):
-    with open_slide(data_folder / "wsi" / "OS-1-detail.ome.tif") as slide:
-        assert slide.reader == "image"
-        assert slide.mpp == pytest.approx(0.2271, abs=1e-4)

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError, fromstring
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,10 @@ import tifffile
 from PIL import Image
 
 from eosin.core import Box, SlideError
-from eosin.slides.openslide_reader import flatten_onto_white
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import Level, Slide
+from eosin.slides.tiff_metadata import read_ome_mpp, read_tag_mpp
+from eosin.slides.tile_codecs import flatten_onto_white
 
 # Such images are held decoded in memory: 600 Mpx are 1.8 GB.
 _MAX_PIXELS = 600_000_000
@@ -24,8 +24,6 @@ _MAX_PIXELS = 600_000_000
 _TIFF_STARTS = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP")
 _COLOURS = {"RGB", "YCBCR", "MINISBLACK", "MINISWHITE", "PALETTE"}
-_UNITS_UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
-_RESOLUTION_UNITS_UM = {2: 25_400.0, 3: 10_000.0}
 
 _pillow_limit = threading.Lock()
 
@@ -51,10 +49,12 @@ class ImageSlide(Slide):
         self.path = Path(path)
         images, self.vendor, self.resolution = (
             _read_tiff(self.path, mpp)
-            if _is_tiff(self.path)
+            if is_tiff(self.path)
             else _read_plain(self.path, mpp)
         )
         self._images: list[npt.NDArray[np.uint8]] | None = images
+        if any(image.size == 0 for image in images):
+            raise SlideError(f"{self.path.name}: an image without pixels")
         height, width = images[0].shape[:2]
         self.levels = tuple(
             Level(image.shape[1], image.shape[0], width / image.shape[1])
@@ -83,7 +83,14 @@ class ImageSlide(Slide):
         return out
 
 
-def _is_tiff(path: Path) -> bool:
+def is_tiff(path: Path) -> bool:
+    """Tell whether a file starts like a TIFF; folders do not.
+
+    Raises:
+        SlideError: It cannot be read.
+    """
+    if path.is_dir():
+        return False
     try:
         with path.open("rb") as stream:
             return stream.read(4) in _TIFF_STARTS
@@ -134,8 +141,8 @@ def _read_tiff(
             _check_colour(path, series, page)
             images = [_as_rgb(path, level.asarray(), page) for level in series.levels]
             vendor = "ome-tiff" if file.is_ome else "tiff"
-            ome_mpp = _read_ome_mpp(file.ome_metadata) if file.is_ome else None
-            tag_mpp = _read_tag_mpp(page)
+            ome_mpp = read_ome_mpp(file.ome_metadata) if file.is_ome else None
+            tag_mpp = read_tag_mpp(page)
     except SlideError:
         raise
     except Exception as error:
@@ -180,31 +187,6 @@ def _as_rgb(path: Path, array: npt.NDArray[Any], page: Any) -> npt.NDArray[np.ui
     if array.shape[2] == 4:
         return flatten_onto_white(np.ascontiguousarray(array))
     return np.ascontiguousarray(array)
-
-
-def _read_ome_mpp(xml: str | None) -> float | None:
-    """Read `PhysicalSizeX` of the first image of an OME header."""
-    try:
-        pixels = fromstring(xml or "").find(".//{*}Pixels")
-    except ParseError:
-        return None
-    if pixels is None or "PhysicalSizeX" not in pixels.attrib:
-        return None
-    unit = _UNITS_UM.get(pixels.get("PhysicalSizeXUnit", "µm"))
-    try:
-        return float(pixels.attrib["PhysicalSizeX"]) * unit if unit else None
-    except ValueError:
-        return None
-
-
-def _read_tag_mpp(page: Any) -> float | None:
-    """Read the TIFF resolution tags as micrometres per pixel."""
-    unit = page.tags.get("ResolutionUnit")
-    resolution = page.tags.get("XResolution")
-    scale = _RESOLUTION_UNITS_UM.get(int(unit.value)) if unit else None
-    if scale is None or resolution is None or resolution.value[0] == 0:
-        return None
-    return float(scale * resolution.value[1] / resolution.value[0])
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -5,27 +5,36 @@ from pathlib import Path
 import openslide
 
 from eosin.core import SlideError
-from eosin.slides.image_reader import ImageSlide
+from eosin.slides.byte_sources import is_remote
+from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.slide import Slide
+from eosin.slides.tiff_index import NotTiledError, PlanesError
+from eosin.slides.tiff_reader import TIFFSlide
 
+# What OpenSlide calls the files that are read natively.
+_NATIVE_VENDORS = {"aperio", "generic-tiff"}
 _PLAIN_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
 def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
     """Open a whole-slide file or a plain image.
 
-    Files that OpenSlide knows are read through it; other images (PNG, JPEG,
-    plain TIFF, OME-TIFF) are decoded into memory.
+    Tiled TIFF slides (Aperio, generic, OME) are read natively; what else OpenSlide
+    knows through it; other images (PNG, JPEG, plain TIFF) are decoded into memory.
+    `Slide.reader` says which it was.
 
     Args:
-        path: The file.
+        path: The file, or the URL of a tiled TIFF slide (`https://`, `s3://`).
         mpp: Micrometres per level-0 pixel, before whatever the file says.
 
     Raises:
         SlideError: The file is missing, empty, damaged or of no known kind.
+        MissingExtraError: A URL needs packages that are not installed.
         ValueError: `mpp` is not a plausible resolution.
     """
+    if is_remote(path):
+        return TIFFSlide(path, mpp=mpp)
     path = Path(path)
     if not path.exists():
         raise SlideError(f"{path}: no such file")
@@ -35,6 +44,13 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
         vendor = openslide.OpenSlide.detect_format(path)
     except (openslide.OpenSlideError, OSError) as error:
         raise SlideError(f"{path.name}: cannot be read ({error})") from error
+    if vendor in _NATIVE_VENDORS or (vendor is None and is_tiff(path)):
+        try:
+            return TIFFSlide(path, mpp=mpp)
+        except PlanesError:
+            return ImageSlide(path, mpp=mpp)
+        except NotTiledError:
+            pass
     if vendor is not None:
         return OpenSlideSlide(path, mpp=mpp)
     if path.is_dir() or path.suffix.lower() not in _PLAIN_SUFFIXES:

@@ -4,14 +4,14 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import openslide
 
 from eosin.core import Box, SlideError
 from eosin.slides.resolution import Resolution, resolve_mpp
-from eosin.slides.slide import Level, Slide
+from eosin.slides.slide import DamagedTileError, Level, Slide
+from eosin.slides.tile_codecs import flatten_onto_white
 
 # OpenSlide's default of 32 MB thrashes when a row of a wide slide is read in
 # tiles; 64 MB hold a row of 256 tiles of 256 px.
@@ -86,11 +86,20 @@ class OpenSlideSlide(Slide):
         try:
             image = handle.read_region((x_px0, y_px0), level, (width_px, height_px))
         except openslide.OpenSlideError as error:
-            raise SlideError(
+            self._reopen()
+            raise DamagedTileError(
                 f"{self.path.name}: cannot be read at x={x_px0}, y={y_px0}, level "
                 f"{level} ({error}); the file is damaged there"
             ) from error
         return flatten_onto_white(np.asarray(image))
+
+    def _reopen(self) -> None:
+        """Open the file again: after one failure OpenSlide refuses every read."""
+        with self._lock:
+            if self._handle is not None:
+                # Not closed here, as another thread may be reading from it still.
+                self._handle = openslide.OpenSlide(self.path)
+                self._handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
 
     def _require_open(self) -> openslide.OpenSlide:
         if self._handle is None:
@@ -112,16 +121,6 @@ class OpenSlideSlide(Slide):
         width = self.properties.get("openslide.level[0].tile-width")
         height = self.properties.get("openslide.level[0].tile-height")
         return (int(width), int(height)) if width and height else None
-
-
-def flatten_onto_white(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Turn `(h, w, 4)` RGBA, not premultiplied, into RGB on white."""
-    rgb = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
-    alpha = rgba[..., 3]
-    if alpha.min(initial=255) < 255:
-        share = alpha[..., None].astype(np.float32) / 255
-        rgb = np.rint(rgb * share + 255 * (1 - share)).astype(np.uint8)
-    return rgb
 
 
 def _find_resolution(properties: Mapping[str, str], given: float | None) -> Resolution:

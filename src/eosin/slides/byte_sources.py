@@ -1,0 +1,143 @@
+"""Where the bytes of a slide's tiles come from: a file here, or one far away."""
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from eosin.core import MissingExtraError, SlideError
+
+
+class ByteSource(ABC):
+    """Something that gives bytes by their place; safe from many threads.
+
+    Attributes:
+        name: What messages call it.
+        size: Its length in bytes.
+    """
+
+    name: str
+    size: int
+
+    @abstractmethod
+    def read(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes from `offset` on, fewer only at the end.
+
+        Raises:
+            SlideError: They cannot be read.
+        """
+
+
+class LocalFile(ByteSource):
+    """A file on a disk, read by place without a shared position.
+
+    The descriptor is closed when nobody holds this object any longer, so that a
+    slide closed in one thread never gives another thread somebody else's bytes.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SlideError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = -1
+        self.name = path.name
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        self._lock = threading.Lock()
+        try:
+            self._descriptor = os.open(path, flags)
+            self.size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise SlideError(
+                f"{path}: cannot be read ({error.strerror or error})"
+            ) from error
+
+    def read(self, offset: int, count: int) -> bytes:  # noqa: D102 - as ByteSource says
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(self._descriptor, count, offset)
+            # Windows has no reading by place.
+            with self._lock:
+                os.lseek(self._descriptor, offset, os.SEEK_SET)
+                return os.read(self._descriptor, count)
+        except (OSError, OverflowError) as error:
+            raise SlideError(
+                f"{self.name}: {count} bytes at {offset} cannot be read ({error})"
+            ) from error
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+class RemoteFile(ByteSource):
+    """A file behind an fsspec URL; each read is one range request.
+
+    Args:
+        url: Such as `https://host/S01.svs` or `s3://bucket/S01.svs`.
+
+    Raises:
+        MissingExtraError: The packages for this kind of URL are not installed.
+        SlideError: It cannot be reached, or its size is not told.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = url.rsplit("/", 1)[-1]
+        self.url = url
+        self._files, self._path = _find_file_system(url)
+        try:
+            size = self._files.info(self._path).get("size")
+        except Exception as error:
+            raise SlideError(f"{url}: cannot be reached ({error})") from error
+        if size is None:
+            raise SlideError(
+                f"{url}: the server must tell the file's size and answer range "
+                "requests, and it does not; copy the file here"
+            )
+        self.size = int(size)
+
+    def read(self, offset: int, count: int) -> bytes:  # noqa: D102 - as ByteSource says
+        end = min(offset + count, self.size)
+        if end <= offset:
+            return b""
+        try:
+            return bytes(self._files.cat_file(self._path, start=offset, end=end))
+        except Exception as error:
+            raise SlideError(
+                f"{self.url}: {count} bytes at {offset} cannot be read ({error})"
+            ) from error
+
+    def open(self) -> Any:
+        """Open it as a file object, read in large blocks, for its index."""
+        try:
+            return self._files.open(self._path, "rb", block_size=1 << 20)
+        except Exception as error:
+            raise SlideError(f"{self.url}: cannot be opened ({error})") from error
+
+
+def is_remote(path: str | Path) -> bool:
+    """Tell whether a path is a URL rather than a file of this machine."""
+    return "://" in str(path)
+
+
+def _find_file_system(url: str) -> tuple[Any, str]:
+    try:
+        import fsspec  # noqa: PLC0415 - an optional package
+    except ImportError as error:
+        raise _missing(url, error) from error
+    try:
+        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
+    except ImportError as error:
+        raise _missing(url, error) from error
+    except ValueError as error:
+        raise SlideError(f"{url}: not a URL that can be read ({error})") from error
+
+
+def _missing(url: str, error: ImportError) -> MissingExtraError:
+    return MissingExtraError(
+        f"{url}: slides behind a URL need the extra packages of "
+        f"`pip install eosin[remote]` ({error})"
+    )

@@ -1,0 +1,259 @@
+"""From a TIFF file's directories to the tile grids of its levels.
+
+Sources: TIFF 6.0 (sections 15 and 22), the Aperio SVS conventions as OpenSlide
+documents them (openslide.org/formats/aperio), and the OME-TIFF specification
+(SubIFD pyramids).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tifffile
+
+from eosin.core import SlideError
+from eosin.slides.byte_sources import ByteSource, LocalFile, RemoteFile, is_remote
+from eosin.slides.resolution import Resolution, resolve_mpp
+from eosin.slides.tiff_metadata import (
+    parse_positive,
+    read_aperio_properties,
+    read_ome_mpp,
+    read_tag_mpp,
+)
+from eosin.slides.tile_codecs import (
+    JPEG2000Tiles,
+    JPEGTiles,
+    PlainTiles,
+    TileCodec,
+    is_evenly_sampled,
+)
+from eosin.slides.tiled_reader import TileGrid, check_grid
+
+# Whose files are tiled TIFF but mean something of their own by it (overlapping
+# tiles, several scans in one file, padded levels): OpenSlide knows how.
+_OTHER_MAKERS = (
+    b"http://www.leica-microsystems.com/scn",
+    b"DPUfsImport",
+    b"iScan",
+    b"MedScan",
+    b"Hamamatsu",
+)
+_PLAIN: Mapping[str, Literal["none", "deflate", "lzw"]] = {
+    "NONE": "none",
+    "ADOBE_DEFLATE": "deflate",
+    "DEFLATE": "deflate",
+    "LZW": "lzw",
+}
+
+
+class NotTiledError(SlideError):
+    """A TIFF that must be read in another way than tile by tile."""
+
+
+class PlanesError(NotTiledError):
+    """A TIFF of planes or deep pixels, of which OpenSlide would show one as grey."""
+
+
+@dataclass(frozen=True)
+class TIFFIndex:
+    """What a tiled TIFF slide holds.
+
+    Attributes:
+        vendor: `aperio`, `generic-tiff` or `ome-tiff`.
+        grids: One per level, finest first.
+        resolution: Micrometres per level-0 pixel.
+        properties: What the headers say, as text.
+        associated: Directory number of each image beside the pyramid, by name.
+    """
+
+    vendor: str
+    grids: tuple[TileGrid, ...]
+    resolution: Resolution
+    properties: Mapping[str, str]
+    associated: Mapping[str, int]
+
+
+def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TIFFIndex:
+    """Read the directories of a tiled TIFF slide, and no pixels.
+
+    Args:
+        source: The file's bytes.
+        path: What `tifffile` opens: the path, or a file object.
+        mpp: Micrometres per level-0 pixel, before what the file says.
+
+    Raises:
+        NotTiledError: It is a TIFF of another kind (strips, planes, 16 bit, a
+            codec or a maker that is read elsewhere).
+        SlideError: It is damaged.
+        ValueError: `mpp` is not a plausible resolution.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            return _read_file(source, file, mpp)
+    except (SlideError, ValueError) as error:
+        if isinstance(error, SlideError) or "mpp must lie" in str(error):
+            raise
+        raise _damaged(source, error) from error
+    except Exception as error:
+        # Damaged headers fail in every possible way inside the parser.
+        raise _damaged(source, error) from error
+
+
+def _damaged(source: ByteSource, error: Exception) -> SlideError:
+    return SlideError(
+        f"{source.name}: its TIFF headers cannot be read ({type(error).__name__}: "
+        f"{error}); the file is damaged or cut short"
+    )
+
+
+def _read_file(source: ByteSource, file: Any, mpp: float | None) -> TIFFIndex:
+    first = file.pages[0]
+    if not first.is_tiled:
+        raise NotTiledError(f"{source.name}: a TIFF of strips, not of tiles")
+    description = first.description or ""
+    _refuse_other_makers(source, first, description)
+    if description.startswith("Aperio"):
+        vendor, properties = "aperio", read_aperio_properties(description)
+        pages = [page for page in file.pages if page.is_tiled]
+        associated = _name_associated(file.pages)
+    elif file.is_ome:
+        vendor, properties = "ome-tiff", {}
+        pages = [level.pages[0] for level in file.series[0].levels]
+        if len(file.series[0].pages) != 1:
+            raise PlanesError(f"{source.name}: an OME-TIFF of several planes")
+        associated = {}
+    else:
+        vendor, properties = "generic-tiff", {}
+        pages = [
+            page
+            for index, page in enumerate(file.pages)
+            if page.is_tiled and (index == 0 or page.is_reduced)
+        ]
+        pages.sort(key=lambda page: -page.imagewidth)
+        associated = {}
+    grids = tuple(_read_grid(source, page, vendor) for page in pages)
+    return TIFFIndex(
+        vendor=vendor,
+        grids=grids,
+        resolution=resolve_mpp(
+            given=mpp,
+            vendor=read_ome_mpp(file.ome_metadata)
+            if vendor == "ome-tiff"
+            else parse_positive(properties.get("aperio.MPP")),
+            tiff=read_tag_mpp(first),
+            objective_power=parse_positive(properties.get("aperio.AppMag")),
+        ),
+        properties={
+            "openslide.vendor": vendor,
+            "tiff.ImageDescription": description,
+            **properties,
+        },
+        associated=associated,
+    )
+
+
+def _refuse_other_makers(source: ByteSource, page: Any, description: str) -> None:
+    tags = (page.tags.get(code) for code in ("Software", "Make", "XMP"))
+    texts = [description, *(str(tag.value) for tag in tags if tag)]
+    said = " ".join(texts).encode(errors="replace")
+    if any(maker in said for maker in _OTHER_MAKERS):
+        raise NotTiledError(
+            f"{source.name}: a maker's own TIFF, which OpenSlide reads; copy the file "
+            "to this machine where it is behind a URL"
+        )
+
+
+def _name_associated(pages: Any) -> dict[str, int]:
+    """Name Aperio's images beside the pyramid as OpenSlide does."""
+    names: dict[str, int] = {}
+    for index, page in enumerate(pages):
+        if page.is_tiled:
+            continue
+        lines = (page.description or "").splitlines()
+        words = lines[1].split() if len(lines) > 1 else []
+        name = "thumbnail" if index == 1 else (words[0] if words else "")
+        if name:
+            names.setdefault(name, index)
+    return names
+
+
+def _read_grid(source: ByteSource, page: Any, vendor: str) -> TileGrid:
+    rows = math.ceil(page.imagelength / max(1, page.tilelength))
+    columns = math.ceil(page.imagewidth / max(1, page.tilewidth))
+    codec = _find_codec(source, page, vendor)
+    offsets = np.asarray(page.dataoffsets, np.int64)
+    counts = np.asarray(page.databytecounts, np.int64)
+    if len(offsets) != rows * columns or len(counts) != rows * columns:
+        raise SlideError(
+            f"{source.name}: {rows} x {columns} native tiles are needed, the file "
+            f"lists {len(offsets)}; it is damaged"
+        )
+    # A tile at offset 0 would be the file's header: sparse files mean none by it.
+    counts[offsets == 0] = 0
+    grid = TileGrid(
+        width_px=int(page.imagewidth),
+        height_px=int(page.imagelength),
+        tile_width_px=int(page.tilewidth),
+        tile_height_px=int(page.tilelength),
+        offsets=offsets.reshape(rows, columns),
+        byte_counts=counts.reshape(rows, columns),
+        codec=codec,
+    )
+    check_grid(source.name, grid)
+    _check_sampling(source, grid)
+    return grid
+
+
+def _find_codec(source: ByteSource, page: Any, vendor: str) -> TileCodec:
+    samples = page.samplesperpixel
+    name, colour = _name(page.compression), _name(page.photometric)
+    contiguous = samples == 1 or _name(page.planarconfig) == "CONTIG"
+    if page.bitspersample != 8 or page.sampleformat != 1 or not contiguous:
+        raise PlanesError(
+            f"{source.name}: tiles of planes or of {page.bitspersample} bit"
+        )
+    if name == "JPEG" and colour in ("YCBCR", "RGB") and samples == 3:
+        if colour == "YCBCR":
+            return JPEGTiles(page.jpegtables, "ycbcr")
+        # OME writers leave JFIF tiles under the photometric RGB; others mean what
+        # the tag says, which is what OpenSlide and libtiff go by.
+        return JPEGTiles(page.jpegtables, "marked" if vendor == "ome-tiff" else "rgb")
+    if name == "JPEG" and colour == "MINISBLACK" and samples == 1:
+        return JPEGTiles(page.jpegtables, "grey")
+    if name in ("APERIO_JP2000_YCBC", "APERIO_JP2000_RGB") and samples == 3:
+        return JPEG2000Tiles("ycbcr" if name.endswith("YCBC") else "rgb")
+    plain = _PLAIN.get(name)
+    kinds = (("RGB", 3), ("RGB", 4), ("MINISBLACK", 1))
+    if plain and page.predictor in (1, 2) and (colour, samples) in kinds:
+        return PlainTiles(plain, samples, page.predictor == 2)
+    raise NotTiledError(
+        f"{source.name}: tiles of {name}, {colour}, {samples} x {page.bitspersample} "
+        "bit are not decoded one by one"
+    )
+
+
+def _name(value: Any) -> str:
+    """Name a tag's value; what `tifffile` does not know stays a number."""
+    return str(getattr(value, "name", value))
+
+
+def _check_sampling(source: ByteSource, grid: TileGrid) -> None:
+    """Refuse JPEG 2000 with smaller colour planes, which is read elsewhere."""
+    if not isinstance(grid.codec, JPEG2000Tiles):
+        return
+    present = np.flatnonzero(grid.byte_counts.ravel())
+    if len(present):
+        start = source.read(int(grid.offsets.ravel()[present[0]]), 64)
+        if not is_evenly_sampled(start):
+            raise NotTiledError(f"{source.name}: JPEG 2000 with smaller colour planes")
+
+
+def open_source(path: str | Path) -> tuple[ByteSource, Any]:
+    """Open a path or URL: its bytes, and what `tifffile` opens."""
+    if is_remote(path):
+        remote = RemoteFile(str(path))
+        return remote, remote.open()
+    return LocalFile(Path(path)), path

@@ -1,0 +1,204 @@
+"""How the bytes of one native tile become pixels.
+
+Every codec is told the size that the tile must have, and decodes into memory of
+that size only, so that a damaged header cannot ask for more.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+Pixels = npt.NDArray[np.uint8]
+
+# What goes wrong inside a codec with damaged bytes; the reader turns these into
+# a SlideError that says where.
+DECODE_ERRORS = (ValueError, RuntimeError, TypeError, OSError, EOFError, MemoryError)
+
+_START = b"\xff\xd8"
+# An Adobe APP14 segment: its last byte says whether the components are RGB (0) or
+# YCbCr (1). libjpeg believes it before it guesses from component numbers.
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
+_JFIF_MARK = b"\xff\xe0"
+_ADOBE_MARK = b"\xff\xee"
+
+
+class TileCodec(Protocol):
+    """Turns one tile's bytes into pixels.
+
+    Attributes:
+        suffix: What a file of these bytes alone would end with.
+        scales: Factors by which it can decode smaller, 1 among them.
+    """
+
+    @property
+    def suffix(self) -> str: ...  # noqa: D102 - as the class says
+    @property
+    def scales(self) -> tuple[int, ...]: ...  # noqa: D102 - as the class says
+
+    def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:
+        """Decode into `out`, `(height / scale, width / scale, 3)`, contiguous.
+
+        Raises:
+            ValueError: Or another of `DECODE_ERRORS`; the bytes are damaged.
+        """
+
+    def pack(self, data: bytes) -> bytes:
+        """Return the bytes as a file that other programs can read by itself."""
+
+
+@dataclass(frozen=True)
+class JPEGTiles:
+    """JPEG tiles, decoded by libjpeg-turbo.
+
+    Attributes:
+        tables: The tables that a TIFF keeps once for all tiles, or None.
+        colour: What the components are. `marked` believes the tile's own JFIF or
+            Adobe marker, and takes RGB without one.
+    """
+
+    tables: bytes | None
+    colour: Literal["ycbcr", "rgb", "grey", "marked"]
+    suffix: str = "jpg"
+    scales: tuple[int, ...] = (1, 2, 4, 8)
+
+    def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
+        height, width = out.shape[:2]
+        decoded = simplejpeg.decode_jpeg(
+            self.pack(data),
+            "RGB",
+            min_height=height,
+            min_width=width,
+            min_factor=scale,
+            buffer=out,
+        )
+        if decoded.shape != out.shape:
+            raise ValueError(f"a tile of {out.shape} holds {decoded.shape}")
+
+    def pack(self, data: bytes) -> bytes:  # noqa: D102
+        if data[:2] != _START:
+            raise ValueError("a JPEG tile does not start like one")
+        jfif, adobe, start = _find_markers(data)
+        tables = self.tables[2:-2] if self.tables else b""
+        if self.colour == "grey":
+            return _START + tables + data[start:]
+        if self.colour == "marked" and (jfif or adobe is not None):
+            transform = 1 if jfif else adobe or 0
+        else:
+            transform = 1 if self.colour == "ycbcr" else 0
+        return b"".join(
+            (_START, _ADOBE, bytes((transform,)), tables, memoryview(data)[start:])
+        )
+
+
+def _find_markers(data: bytes) -> tuple[bool, int | None, int]:
+    """Find the JFIF and Adobe segments that open a JPEG, and where they end."""
+    jfif, adobe, at = False, None, 2
+    while (mark := data[at : at + 2]) in (_JFIF_MARK, _ADOBE_MARK):
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if length < 2:
+            raise ValueError("a JPEG tile has a marker without length")
+        if mark == _JFIF_MARK:
+            jfif = True
+        elif length >= 14:
+            adobe = data[at + 15] if at + 15 < len(data) else 0
+        at += 2 + length
+    return jfif, adobe, at
+
+
+@dataclass(frozen=True)
+class JPEG2000Tiles:
+    """JPEG 2000 codestreams, decoded by OpenJPEG.
+
+    Attributes:
+        colour: `ycbcr` is turned into RGB here (Aperio's compression 33003).
+    """
+
+    colour: Literal["ycbcr", "rgb"]
+    suffix: str = "j2k"
+    scales: tuple[int, ...] = (1,)
+
+    def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
+        _check_codestream(data, out.shape[1], out.shape[0])
+        if self.colour == "rgb":
+            imagecodecs.jpeg2k_decode(data, numthreads=1, out=out)
+            return
+        found = imagecodecs.jpeg2k_decode(data, numthreads=1)
+        swapped = np.ascontiguousarray(found[..., [0, 2, 1]])
+        # OpenCV wants Y, Cr, Cb; JPEG stores Y, Cb, Cr.
+        out[:] = cv2.cvtColor(swapped, cv2.COLOR_YCrCb2RGB)
+
+    def pack(self, data: bytes) -> bytes:  # noqa: D102
+        return data
+
+
+def _check_codestream(data: bytes, width: int, height: int) -> None:
+    """Check the SIZ marker: three components of 8 bit, the right size, one grid."""
+    if data[:4] != b"\xff\x4f\xff\x51" or len(data) < 49:
+        raise ValueError("a JPEG 2000 tile does not start like a codestream")
+    numbers = [int.from_bytes(data[at : at + 4], "big") for at in range(8, 24, 4)]
+    found = (numbers[0] - numbers[2], numbers[1] - numbers[3])
+    if found != (width, height):
+        raise ValueError(f"a tile of {(width, height)} holds {found}")
+    n_components = int.from_bytes(data[40:42], "big")
+    if n_components != 3 or not is_evenly_sampled(data):
+        raise ValueError("a JPEG 2000 tile must have three 8-bit components alike")
+
+
+def is_evenly_sampled(start: bytes) -> bool:
+    """Tell whether a codestream's header has its three components in one grid."""
+    return start[42:51] == b"\x07\x01\x01" * 3
+
+
+@dataclass(frozen=True)
+class PlainTiles:
+    """Tiles without a codec of images: raw, deflate or LZW.
+
+    Attributes:
+        compression: How the bytes are packed.
+        channels: 1 (grey), 3 (RGB) or 4 (RGB and an opaque or transparent share).
+        is_differenced: Each pixel is stored as its difference to its neighbour
+            (TIFF predictor 2).
+    """
+
+    compression: Literal["none", "deflate", "lzw"]
+    channels: int
+    is_differenced: bool = False
+    suffix: str = "bin"
+    scales: tuple[int, ...] = (1,)
+
+    def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
+        height, width = out.shape[:2]
+        size = height * width * self.channels
+        if self.compression == "deflate":
+            raw = imagecodecs.zlib_decode(data, out=size)
+        elif self.compression == "lzw":
+            raw = imagecodecs.lzw_decode(data, out=size)
+        else:
+            raw = data
+        if len(raw) != size:
+            raise ValueError(f"a tile of {size} bytes holds {len(raw)}")
+        pixels = np.frombuffer(raw, np.uint8).reshape(height, width, self.channels)
+        if self.is_differenced:
+            pixels = np.cumsum(pixels, axis=1, dtype=np.uint8)
+        if self.channels == 4:
+            out[:] = flatten_onto_white(np.ascontiguousarray(pixels))
+        else:
+            out[:] = pixels
+
+    def pack(self, data: bytes) -> bytes:  # noqa: D102
+        return data
+
+
+def flatten_onto_white(rgba: Pixels) -> Pixels:
+    """Turn `(h, w, 4)` RGBA, not premultiplied, into RGB on white."""
+    rgb = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
+    alpha = rgba[..., 3]
+    if alpha.min(initial=255) < 255:
+        share = alpha[..., None].astype(np.float32) / 255
+        rgb = np.rint(rgb * share + 255 * (1 - share)).astype(np.uint8)
+    return rgb

@@ -1,0 +1,316 @@
+"""Slides made of native tiles, each decoded by itself, at the decode limit.
+
+A tile that lies exactly on the file's own is decoded straight into the caller's
+array. Any other is put together from the native tiles it touches; these are kept
+for a while, so that a scan off the grid decodes each of them once. Where a
+magnification is missing, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+(libjpeg's scaled DCT), and only the rest is shrunk by area.
+"""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eosin.core import SlideError
+from eosin.slides.byte_sources import ByteSource
+from eosin.slides.slide import (
+    SAME_RESOLUTION,
+    DamagedTileError,
+    Slide,
+    fit_pixels,
+    is_same_length,
+)
+from eosin.slides.tile_codecs import DECODE_ERRORS, Pixels, TileCodec
+
+# Decoded tiles kept: two rows of the level, which a scan needs, and no more, as
+# memory that is used again needs no new pages. Two rows of 100,000 px are 154 MB;
+# one and a few tiles of the next do.
+_CACHE_BYTES = (8 << 20, 88 << 20)
+
+# No scanner writes larger tiles; a damaged header must not ask for gigabytes.
+MAX_TILE_PX = 8192
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """One level as the file stores it.
+
+    Attributes:
+        width_px: Width of the level in its own pixels.
+        height_px: Height of the level.
+        tile_width_px: Width of a native tile; those at the edge are padded.
+        tile_height_px: Height of a native tile.
+        offsets: Place of each tile's bytes, `(rows, columns)`, int64.
+        byte_counts: Their length, `(rows, columns)`, int64; 0 is a tile that was
+            never stored, which is white.
+        codec: How the bytes become pixels.
+        sources: Number of each tile's file, `(rows, columns)`; None where all lie
+            in the first.
+    """
+
+    width_px: int
+    height_px: int
+    tile_width_px: int
+    tile_height_px: int
+    offsets: npt.NDArray[np.int64]
+    byte_counts: npt.NDArray[np.int64]
+    codec: TileCodec
+    sources: npt.NDArray[np.int64] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of native tiles."""
+        return int(self.offsets.shape[0])
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of native tiles."""
+        return int(self.offsets.shape[1])
+
+    def find_scale(self, factor: float) -> int:
+        """Find the strongest scaled decoding that is at least as fine as `factor`."""
+        if factor < 2 * (1 - SAME_RESOLUTION):
+            return 1
+        return max(
+            scale
+            for scale in self.codec.scales
+            if scale <= factor * (1 + SAME_RESOLUTION)
+            and self.tile_width_px % scale == 0
+            and self.tile_height_px % scale == 0
+        )
+
+
+class TileCache:
+    """Decoded native tiles, the one not used for longest goes first.
+
+    Safe from many threads.
+
+    Args:
+        n_bytes: Pixels kept at most.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self._room = n_bytes
+        self._tiles: OrderedDict[tuple[int, ...], Pixels] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, key: tuple[int, ...]) -> Pixels | None:
+        """Return a tile, or None where it is not kept."""
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile is not None:
+                self._tiles.move_to_end(key)
+            return tile
+
+    def keep(self, key: tuple[int, ...], tile: Pixels) -> None:
+        """Keep a tile that nobody writes to any longer."""
+        with self._lock:
+            if key in self._tiles:
+                return
+            self._tiles[key] = tile
+            self._room -= tile.nbytes
+            while self._room < 0 and len(self._tiles) > 1:
+                _, oldest = self._tiles.popitem(last=False)
+                self._room += oldest.nbytes
+
+
+class TiledSlide(Slide):
+    """A slide whose levels are grids of tiles that are decoded one by one.
+
+    A subclass finds the grids and sets what `Slide` declares, then calls
+    `_set_grids`.
+
+    Attributes:
+        grids: One per level, finest first.
+    """
+
+    grids: tuple[TileGrid, ...]
+
+    def _set_grids(
+        self, grids: Sequence[TileGrid], sources: Sequence[ByteSource]
+    ) -> None:
+        self.grids = tuple(grids)
+        self._sources: tuple[ByteSource, ...] | None = tuple(sources)
+        two_rows = 6 * grids[0].tile_height_px * grids[0].width_px
+        self._cache = TileCache(min(max(two_rows, _CACHE_BYTES[0]), _CACHE_BYTES[1]))
+        self.native_tile_px = (grids[0].tile_width_px, grids[0].tile_height_px)
+
+    def close(self) -> None:  # noqa: D102 - as Slide says
+        # Files close once no other thread reads from them any longer.
+        self._sources = None
+        self._cache = TileCache(0)
+
+    def find_resampling(self, factor: float) -> str:  # noqa: D102 - as Slide says
+        level = self._find_level(factor)
+        rest = factor / self.levels[level].downsample
+        scale = self.grids[level].find_scale(rest)
+        steps = [f"dct 1/{scale}"] if scale > 1 else []
+        if abs(rest / scale - 1) >= SAME_RESOLUTION:
+            steps.append("area")
+        return " + ".join(steps) or "none"
+
+    def read_native(self, level: int, column: int, row: int) -> bytes:
+        """Return a native tile's bytes as they are stored; empty where it is none.
+
+        Raises:
+            SlideError: They cannot be read, or lie beyond the file's end.
+        """
+        grid = self.grids[level]
+        count = int(grid.byte_counts[row, column])
+        if count == 0:
+            return b""
+        sources = self._sources
+        if sources is None:
+            raise SlideError(f"{self.path.name}: the slide was closed")
+        number = int(grid.sources[row, column]) if grid.sources is not None else 0
+        offset = int(grid.offsets[row, column])
+        source = sources[number]
+        # Checked before reading: a damaged count must not ask for gigabytes.
+        if offset < 0 or count < 0 or offset + count > source.size:
+            raise self._damaged(level, column, row, "its bytes lie beyond the file")
+        return source.read(offset, count)
+
+    def _order(self, boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Order boxes by row and column of native tiles, so that each is read once."""
+        width, height = self.native_tile_px or (1, 1)
+        return np.lexsort((boxes[:, 0] // width, boxes[:, 1] // height))
+
+    def _read_level(
+        self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
+    ) -> Pixels:
+        downsample = self.levels[level].downsample
+        out = np.empty((height_px, width_px, 3), np.uint8)
+        self._read_scaled(
+            level, 1, round(x_px0 / downsample), round(y_px0 / downsample), out
+        )
+        return out
+
+    def _read_box_into(
+        self,
+        x_px0: float,
+        y_px0: float,
+        width_px0: float,
+        height_px0: float,
+        out: Pixels,
+    ) -> None:
+        height_px, width_px = out.shape[:2]
+        factor = min(width_px0 / width_px, height_px0 / height_px)
+        level = self._find_level(factor)
+        own = self.levels[level].downsample
+        scale = self.grids[level].find_scale(factor / own)
+        own *= scale
+        left, top = round(x_px0 / own), round(y_px0 / own)
+        width, height = max(1, round(width_px0 / own)), max(1, round(height_px0 / own))
+        # A rounded downsample (4.0004) must not cost a resampling of one pixel.
+        if is_same_length(width, width_px) and is_same_length(height, height_px):
+            self._read_scaled(level, scale, left, top, out)
+            return
+        source = np.empty((height, width, 3), np.uint8)
+        try:
+            self._read_scaled(level, scale, left, top, source)
+        finally:
+            fit_pixels(source, out)
+
+    def _read_scaled(
+        self, level: int, scale: int, left: int, top: int, out: Pixels
+    ) -> None:
+        """Fill `out` from the level shrunk by `scale`; its pixels, white outside."""
+        grid = self.grids[level]
+        height, width = out.shape[:2]
+        tile_width = grid.tile_width_px // scale
+        tile_height = grid.tile_height_px // scale
+        limit_x = math.ceil(grid.width_px / scale)
+        limit_y = math.ceil(grid.height_px / scale)
+        x0, x1 = max(left, 0), min(left + width, limit_x)
+        y0, y1 = max(top, 0), min(top + height, limit_y)
+        if (x0, x1, y0, y1) != (left, left + width, top, top + height):
+            out[:] = 255
+            if x0 >= x1 or y0 >= y1:
+                return
+        damage: DamagedTileError | None = None
+        for row in range(y0 // tile_height, (y1 - 1) // tile_height + 1):
+            for column in range(x0 // tile_width, (x1 - 1) // tile_width + 1):
+                tile_x, tile_y = column * tile_width, row * tile_height
+                a0, a1 = max(x0, tile_x), min(x1, tile_x + tile_width)
+                b0, b1 = max(y0, tile_y), min(y1, tile_y + tile_height)
+                target = out[b0 - top : b1 - top, a0 - left : a1 - left]
+                try:
+                    if (a1 - a0, b1 - b0) == (tile_width, tile_height) and (
+                        target.flags.c_contiguous
+                    ):
+                        self._decode(level, column, row, scale, target)
+                        continue
+                    tile = self._find_tile(level, column, row, scale)
+                except DamagedTileError as error:
+                    target[:] = 255
+                    damage = damage or error
+                    continue
+                target[:] = tile[b0 - tile_y : b1 - tile_y, a0 - tile_x : a1 - tile_x]
+        if damage is not None:
+            raise damage
+
+    def _find_tile(self, level: int, column: int, row: int, scale: int) -> Pixels:
+        """Return a decoded native tile, kept or new."""
+        key = (level, column, row, scale)
+        tile = self._cache.find(key)
+        if tile is None:
+            grid = self.grids[level]
+            tile = np.empty(
+                (grid.tile_height_px // scale, grid.tile_width_px // scale, 3), np.uint8
+            )
+            self._decode(level, column, row, scale, tile)
+            self._cache.keep(key, tile)
+        return tile
+
+    def _decode(
+        self, level: int, column: int, row: int, scale: int, out: Pixels
+    ) -> None:
+        data = self.read_native(level, column, row)
+        if not data:
+            out[:] = 255
+            return
+        try:
+            self.grids[level].codec.decode(data, out, scale)
+        except DECODE_ERRORS as error:
+            raise self._damaged(level, column, row, str(error)) from error
+
+    def _damaged(
+        self, level: int, column: int, row: int, reason: str
+    ) -> DamagedTileError:
+        grid, downsample = self.grids[level], self.levels[level].downsample
+        x_px0 = round(column * grid.tile_width_px * downsample)
+        y_px0 = round(row * grid.tile_height_px * downsample)
+        return DamagedTileError(
+            f"{self.path.name}: the native tile at x={x_px0}, y={y_px0}, level {level} "
+            f"cannot be decoded ({reason}); the file is damaged there"
+        )
+
+
+def check_grid(name: str, grid: TileGrid) -> None:
+    """Check that a grid covers its level and that nothing asks for too much memory.
+
+    Raises:
+        SlideError: It does not.
+    """
+    sizes = (grid.width_px, grid.height_px, grid.tile_width_px, grid.tile_height_px)
+    if min(sizes) < 1 or max(grid.tile_width_px, grid.tile_height_px) > MAX_TILE_PX:
+        raise SlideError(
+            f"{name}: native tiles must be 1 to {MAX_TILE_PX} px a side, got "
+            f"{grid.tile_width_px} x {grid.tile_height_px} on {grid.width_px} x "
+            f"{grid.height_px} px; the file is damaged"
+        )
+    rows = math.ceil(grid.height_px / grid.tile_height_px)
+    columns = math.ceil(grid.width_px / grid.tile_width_px)
+    if grid.offsets.shape != (rows, columns) or grid.byte_counts.shape != (
+        rows,
+        columns,
+    ):
+        raise SlideError(
+            f"{name}: {rows} x {columns} native tiles are needed, the file lists "
+            f"{grid.offsets.size}; it is damaged"
+        )

@@ -1,0 +1,274 @@
+import io
+import math
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from eosin.core import SlideError
+from eosin.slides import open_slide
+from eosin.slides.openslide_reader import OpenSlideSlide
+from eosin.slides.tiff_reader import TIFFSlide
+
+KINDS = (
+    "svs-jpeg",
+    "svs-rgb",
+    "svs-33003",
+    "svs-33005",
+    "jpeg",
+    "none",
+    "deflate",
+    "lzw",
+    "bigtiff",
+)
+SIDES = (240, 256, 512, 1024)
+
+relaxed = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def check_against_openslide(path, data, tolerance):
+    with TIFFSlide(path) as slide, OpenSlideSlide(path) as oracle:
+        level = data.draw(st.integers(0, len(slide.levels) - 1))
+        own = slide.levels[level]
+        # On the level's own pixels: between them OpenSlide blends neighbours.
+        exact = own.downsample == int(own.downsample)
+        x = data.draw(st.integers(-300, own.width_px + 50)) if exact else 0
+        y = data.draw(st.integers(-300, own.height_px + 50)) if exact else 0
+        width, height = data.draw(st.integers(1, 700)), data.draw(st.integers(1, 700))
+        place = (round(x * own.downsample), round(y * own.downsample), width, height)
+        found = slide.read(*place, level=level).astype(int)
+        expected = oracle.read(*place, level=level)
+    assert np.abs(found - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@relaxed
+@given(data=st.data())
+def test_pixels_are_openslides_at_every_place(make_tiled, kind, data):
+    # The two colour transforms of JPEG 2000 round differently.
+    check_against_openslide(make_tiled(kind), data, 1 if kind == "svs-33003" else 0)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@relaxed
+@given(data=st.data())
+def test_native_tiles_of_any_side_are_read(make_tiled, side, data):
+    check_against_openslide(make_tiled("svs-jpeg", side=side), data, 0)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prostate/slides/A-S01.svs",
+        "prostate/slides/A-S15.svs",
+        "wsi/CMU-1-Small-Region.svs",
+        "wsi/camelyon16_tumor_001_level5.tif",
+        "wsi/boxes.tiff",
+        "wsi/tcga-cr-7395-01a-01-ts1.svs",
+    ],
+)
+@relaxed
+@given(data=st.data())
+def test_real_slides_are_read_as_openslide_reads_them(data_folder, name, data):
+    check_against_openslide(data_folder / name, data, 1 if "tcga" in name else 0)
+
+
+@pytest.mark.realdata
+def test_an_ome_tiff_is_read_as_tifffile_reads_it(data_folder):
+    path = data_folder / "wsi" / "OS-1-detail.ome.tif"
+    expected = tifffile.imread(path)
+    with TIFFSlide(path) as slide:
+        found = slide.read(0, 0, *slide.dimensions)
+        assert slide.vendor == "ome-tiff"
+        # PhysicalSizeX of its header.
+        assert slide.mpp == pytest.approx(0.2271, abs=1e-4)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prostate/slides/A-S01.svs",
+        "wsi/CMU-1-Small-Region.svs",
+        "wsi/tcga-cr-7395-01a-01-ts1.svs",
+    ],
+)
+def test_headers_and_images_beside_the_pyramid_are_openslides(data_folder, name):
+    path = data_folder / name
+    with TIFFSlide(path) as slide, OpenSlideSlide(path) as oracle:
+        assert slide.levels == oracle.levels
+        assert slide.bounds == oracle.bounds
+        assert slide.resolution.mpp == oracle.resolution.mpp
+        assert slide.resolution.source == oracle.resolution.source
+        assert slide.native_tile_px == oracle.native_tile_px
+        ours, theirs = slide.associated_images, oracle.associated_images
+        assert sorted(ours) == sorted(theirs)
+        for image, pixels in theirs.items():
+            assert np.array_equal(ours[image], pixels)
+        for key, value in oracle.properties.items():
+            if key.startswith("aperio."):
+                assert slide.properties[key] == value
+
+
+def test_a_position_between_two_pixels_is_the_nearer_one(make_tiled, tmp_path):
+    # Two of 4 x 4 level-0 pixels: level-1 pixels start at x = 0, 4, 8 ...
+    path = make_tiled("svs-jpeg")
+    with TIFFSlide(path) as slide:
+        whole = slide.read(0, 0, 225, 175, level=1)
+        for x_px0, first in ((5, 1), (7, 2), (400, 100)):
+            found = slide.read(x_px0, 0, 20, 20, level=1)
+            assert np.array_equal(found, whole[:20, first : first + 20])
+
+
+@pytest.mark.parametrize("kind", ["svs-jpeg", "deflate"])
+def test_tiles_never_stored_are_white(make_tiled, tmp_path, kind):
+    if kind == "svs-jpeg":
+        path = make_tiled(kind, sparse=((0, 1),))
+    else:
+        path = tmp_path / "sparse.tif"
+        content = bytearray(make_tiled(kind).read_bytes())
+        with tifffile.TiffFile(io.BytesIO(bytes(content))) as file:
+            tag = file.pages[0].tags["TileByteCounts"]
+            size = np.dtype(tag.dtype.name.lower().replace("long", "uint32")).itemsize
+        content[tag.valueoffset + size : tag.valueoffset + 2 * size] = bytes(size)
+        path.write_bytes(bytes(content))
+    with TIFFSlide(path) as slide:
+        pixels = slide.read(250, 0, 300, 200)
+    assert (pixels[:, 6:262] == 255).all()
+    assert not (pixels[:, :6] == 255).all()
+    assert not (pixels[:, 262:] == 255).all()
+
+
+def write_ome(path, *, jfif, subifds=1, planes=False):
+    image = np.zeros((512, 768, 3), np.uint8)
+    image[:, :384] = (200, 30, 90)
+    image[:, 384:] = (10, 180, 60)
+    with tifffile.TiffWriter(path, ome=True) as file:
+        if planes:
+            file.write(
+                np.moveaxis(image, -1, 0), tile=(256, 256), photometric="minisblack"
+            )
+            return image
+        for level in range(subifds + 1):
+            part = image if level == 0 else np.ascontiguousarray(image[::2, ::2])
+            tiles = []
+            for y in range(0, part.shape[0], 256):
+                for x in range(0, part.shape[1], 256):
+                    tile = np.full((256, 256, 3), 255, np.uint8)
+                    cut = part[y : y + 256, x : x + 256]
+                    tile[: cut.shape[0], : cut.shape[1]] = cut
+                    stream = io.BytesIO()
+                    # Pillow writes JFIF and YCbCr, as Bio-Formats does.
+                    Image.fromarray(tile).save(stream, "JPEG", quality=95)
+                    tiles.append(stream.getvalue())
+            file.write(
+                iter(tiles),
+                shape=part.shape,
+                dtype=np.uint8,
+                tile=(256, 256),
+                compression=7,
+                photometric="rgb" if jfif else "ycbcr",
+                **(
+                    {"subifds": subifds, "metadata": {"PhysicalSizeX": 0.25}}
+                    if level == 0
+                    else {"subfiletype": 1}
+                ),
+            )
+    return image
+
+
+@pytest.mark.parametrize("jfif", [True, False])
+def test_an_ome_pyramid_in_sub_directories_is_read(tmp_path, jfif):
+    image = write_ome(tmp_path / "a.ome.tif", jfif=jfif)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert slide.reader == "native"
+        assert [level.downsample for level in slide.levels] == [1.0, 2.0]
+        assert slide.mpp == 0.25
+        found = slide.read(0, 0, 768, 512)
+        half = slide.read(0, 0, 384, 256, level=1)
+    # Flat colours: JPEG keeps them to a few grey levels, a wrong transform does not.
+    assert np.abs(found.astype(int) - image).mean() < 3
+    assert np.abs(half.astype(int) - image[::2, ::2]).mean() < 3
+
+
+def test_an_ome_tiff_of_planes_falls_back_to_memory(tmp_path):
+    image = write_ome(tmp_path / "b.ome.tif", jfif=True, planes=True)
+    with open_slide(tmp_path / "b.ome.tif") as slide:
+        assert slide.reader == "image"
+        assert np.array_equal(slide.read(0, 0, 768, 512), image)
+
+
+def test_strips_and_16_bit_fall_back(tmp_path):
+    image = np.arange(64 * 64 * 3, dtype=np.uint16).reshape(64, 64, 3) * 4
+    tifffile.imwrite(tmp_path / "deep.tif", image, tile=(16, 16), photometric="rgb")
+    tifffile.imwrite(
+        tmp_path / "strips.tif", (image >> 8).astype(np.uint8), photometric="rgb"
+    )
+    for name in ("deep.tif", "strips.tif"):
+        with open_slide(tmp_path / name) as slide:
+            assert slide.reader != "native"
+            found = slide.read(0, 0, 64, 64)
+        assert np.array_equal(found, image >> 8)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_missing_magnification_is_close_to_the_area_filter(make_tiled, factor):
+    path = make_tiled("jpeg", size=(1024, 1024))
+    side = 1024 // factor
+    with TIFFSlide(path) as slide:
+        slide.levels, slide.grids = slide.levels[:1], slide.grids[:1]
+        full = slide.read(0, 0, 1024, 1024)
+        small = np.empty((1, side, side, 3), np.uint8)
+        slide.read_tiles(np.array([[0, 0, 1024, 1024]]), small)
+        assert slide.find_resampling(factor) == f"dct 1/{factor}"
+    expected = cv2.resize(full, (side, side), interpolation=cv2.INTER_AREA)
+    error = np.mean((small[0].astype(float) - expected) ** 2)
+    assert 10 * math.log10(255**2 / error) > 30
+
+
+def test_a_shrunk_tile_lies_where_the_same_area_lies(make_tiled):
+    # A shift of one small pixel would show as a much larger error.
+    path = make_tiled("jpeg", size=(1024, 1024))
+    with TIFFSlide(path) as slide:
+        slide.levels, slide.grids = slide.levels[:1], slide.grids[:1]
+        full = slide.read(0, 0, 1024, 1024)
+        out = np.empty((1, 100, 100, 3), np.uint8)
+        slide.read_tiles(np.array([[298, 202, 300, 300]]), out)
+        assert slide.find_resampling(3) == "dct 1/2 + area"
+
+    def error(x, y):
+        area = full[y : y + 300, x : x + 300]
+        same = cv2.resize(area, (100, 100), interpolation=cv2.INTER_AREA)
+        return np.mean((same.astype(float) - out[0]) ** 2)
+
+    here = error(298, 202)
+    assert all(
+        here < 0.8 * error(298 + dx, 202 + dy)
+        for dx, dy in ((3, 0), (-3, 0), (0, 3), (0, -3))
+    )
+
+
+def test_images_beside_the_pyramid_that_are_damaged_are_named(make_tiled, tmp_path):
+    content = bytearray(make_tiled("svs-jpeg").read_bytes())
+    with tifffile.TiffFile(io.BytesIO(bytes(content))) as file:
+        page = file.pages[1]
+        tag = page.tags["StripOffsets"]
+        content[tag.valueoffset : tag.valueoffset + 4] = (2**32 - 8).to_bytes(
+            4, "little"
+        )
+    (tmp_path / "a.svs").write_bytes(bytes(content))
+    with (
+        TIFFSlide(tmp_path / "a.svs") as slide,
+        pytest.raises(SlideError, match="thumbnail"),
+    ):
+        _ = slide.associated_images

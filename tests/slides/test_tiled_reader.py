@@ -1,0 +1,213 @@
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from eosin.core import SlideError
+from eosin.slides.slide import DamagedTileError
+from eosin.slides.tiff_reader import TIFFSlide
+from eosin.slides.tile_codecs import JPEGTiles
+from eosin.slides.tiled_reader import TileCache, TileGrid, check_grid
+
+
+@pytest.fixture
+def path(make_tiled):
+    return make_tiled("svs-jpeg", size=(1100, 1300))
+
+
+def scan(step, *, start=0, side=256):
+    return np.array(
+        [
+            (x, y, side, side)
+            for y in range(start, 1100 - side, step)
+            for x in range(start, 1300 - side, step)
+        ]
+    )
+
+
+def count_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def count_decodes(monkeypatch):
+    seen = []
+    decode = JPEGTiles.decode
+
+    def counted(self, data, out, scale=1):
+        seen.append(scale)
+        decode(self, data, out, scale)
+
+    monkeypatch.setattr(JPEGTiles, "decode", counted)
+    return seen
+
+
+@pytest.mark.parametrize("start", [0, 100])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_is_the_same_as_tile_by_tile(path, start, threads):
+    boxes = scan(256, start=start)
+    rng = np.random.default_rng(0)
+    boxes = boxes[rng.permutation(len(boxes))]
+    out = np.empty((len(boxes), 256, 256, 3), np.uint8)
+    with TIFFSlide(path) as slide:
+        slide.read_tiles(boxes, out, threads=threads)
+        for box, found in zip(boxes.tolist(), out, strict=True):
+            assert np.array_equal(found, slide.read(*box))
+
+
+def test_a_scan_off_the_grid_decodes_each_native_tile_once(path, monkeypatch):
+    seen = count_decodes(monkeypatch)
+    boxes = scan(256, start=100)
+    out = np.empty((len(boxes), 256, 256, 3), np.uint8)
+    with TIFFSlide(path) as slide:
+        for first in range(0, len(boxes), 3):
+            slide.read_tiles(boxes[first : first + 3], out[first : first + 3])
+    # 4 x 3 boxes touch 5 x 4 native tiles.
+    assert (len(boxes), len(seen)) == (12, 20)
+
+
+def test_native_tiles_are_decoded_in_place(path, monkeypatch):
+    boxes = scan(256)
+    with TIFFSlide(path) as slide:
+        monkeypatch.setattr(slide, "_find_tile", None)
+        slide.read_tiles(boxes, np.empty((len(boxes), 256, 256, 3), np.uint8))
+
+
+def test_a_missing_magnification_is_decoded_small(path, monkeypatch):
+    seen = count_decodes(monkeypatch)
+    with TIFFSlide(path) as slide:
+        out = np.empty((1, 256, 256, 3), np.uint8)
+        slide.read_tiles(np.array([[0, 0, 512, 512]]), out)
+        assert slide.find_resampling(2) == "dct 1/2"
+        assert slide.find_resampling(3) == "dct 1/2 + area"
+        assert slide.find_resampling(1) == "none"
+        assert slide.find_resampling(1.5) == "area"
+        assert slide.find_resampling(4) == "none"
+        assert slide.find_resampling(8) == "dct 1/2"
+    assert set(seen) == {2}
+
+
+def test_damage_is_white_and_flagged_where_it_is(path, tmp_path):
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        # The second tile of the second row: x and y from 256 to 512 ... 511.
+        number = 6 + 1
+        start = file.pages[0].dataoffsets[number]
+        count = file.pages[0].databytecounts[number]
+    content[start + 20 : start + count] = bytes(count - 20)
+    (tmp_path / "damaged.svs").write_bytes(bytes(content))
+    boxes = np.array([(0, 0, 256, 256), (300, 300, 256, 256), (200, 200, 300, 300)])
+    out = np.zeros((3, 256, 256, 3), np.uint8)
+    damaged = np.ones(3, bool)
+    with TIFFSlide(tmp_path / "damaged.svs") as slide, TIFFSlide(path) as whole:
+        with pytest.raises(DamagedTileError, match="x=256, y=256, level 0"):
+            slide.read_tiles(boxes, out)
+        slide.read_tiles(boxes, out, damaged=damaged)
+        assert damaged.tolist() == [False, True, True]
+        assert (out[1, :212, :212] == 255).all()
+        # What lies beside the damaged tile is there.
+        assert np.array_equal(out[1, 212:], whole.read(300, 512, 256, 44))
+        assert np.array_equal(out[0], whole.read(0, 0, 256, 256))
+
+
+def test_bytes_beyond_the_file_are_damage(path, tmp_path):
+    size = path.stat().st_size
+    (tmp_path / "cut.svs").write_bytes(path.read_bytes())
+    with TIFFSlide(tmp_path / "cut.svs") as slide:
+        slide.grids[0].byte_counts[0, 0] = 10**15
+        slide.grids[0].offsets[0, 1] = size - 1
+        for x in (0, 256):
+            with pytest.raises(DamagedTileError, match="beyond the file"):
+                slide.read(x, 0, 256, 256)
+
+
+def test_one_slide_is_read_from_many_threads(path):
+    rng = np.random.default_rng(1)
+    boxes = [(int(x), int(y), 200, 150) for x, y in rng.integers(-50, 1200, (60, 2))]
+    with TIFFSlide(path) as slide:
+        expected = [slide.read(*box) for box in boxes]
+    with TIFFSlide(path) as slide, ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda box: slide.read(*box), boxes))
+    assert all(map(np.array_equal, found, expected))
+
+
+def test_closing_waits_for_nobody_and_gives_the_descriptor_back(path):
+    before = count_descriptors()
+    slides = [TIFFSlide(path) for _ in range(20)]
+    assert count_descriptors() == before + 20
+    for slide in slides:
+        slide.close()
+        slide.close()
+        with pytest.raises(SlideError, match="was closed"):
+            slide.read(0, 0, 10, 10)
+    gc.collect()
+    assert count_descriptors() == before
+
+
+def test_a_slide_closed_meanwhile_never_gives_other_bytes(path):
+    stop = threading.Event()
+    wrong = []
+    with TIFFSlide(path) as slide:
+        expected = slide.read(300, 300, 64, 64)
+
+    def read(slide):
+        while not stop.is_set():
+            try:
+                if not np.array_equal(slide.read(300, 300, 64, 64), expected):
+                    wrong.append("pixels")
+            except SlideError as error:
+                if "was closed" not in str(error):
+                    wrong.append(str(error))
+                return
+
+    for _ in range(10):
+        slide = TIFFSlide(path)
+        threads = [threading.Thread(target=read, args=(slide,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        slide.close()
+        with path.open("rb"):  # takes the descriptor's number, if it is free
+            stop.wait(0.005)
+        for thread in threads:
+            thread.join(5)
+    stop.set()
+    assert not wrong
+
+
+def test_the_cache_lets_go_of_what_was_not_used():
+    cache = TileCache(3 * 300)
+    tiles = {(i,): np.full((10, 10, 3), i, np.uint8) for i in range(4)}
+    for key in ((0,), (1,), (2,)):
+        cache.keep(key, tiles[key])
+    cache.keep((0,), tiles[0,])
+    assert cache.find((0,)) is tiles[0,]
+    cache.keep((3,), tiles[3,])
+    assert cache.find((1,)) is None
+    assert cache.find((0,)) is tiles[0,]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tile_width_px": 0}, "1 to 8192 px a side"),
+        ({"tile_height_px": 10_000}, "1 to 8192 px a side"),
+        ({"width_px": 600}, "2 x 3 native tiles are needed"),
+    ],
+)
+def test_a_grid_must_cover_its_level(change, message):
+    places = np.zeros((2, 2), np.int64)
+    grid = {
+        "width_px": 512,
+        "height_px": 512,
+        "tile_width_px": 256,
+        "tile_height_px": 256,
+        "offsets": places,
+        "byte_counts": places,
+        "codec": JPEGTiles(None, "ycbcr"),
+    }
+    check_grid("a", TileGrid(**grid))
+    with pytest.raises(SlideError, match=message):
+        check_grid("a", TileGrid(**grid | change))
