@@ -23,7 +23,8 @@ from eosin.models import build_classifier, build_encoder, build_stem, export_onn
 from eosin.models.keras_backend import keras
 from eosin.training import HeadConfig, TrainingTiles, fit_head
 from eosin.workflows.tile_folder import open_tile_folder
-from eosin.workflows.train_tiles import TrainConfig, assign_splits
+from eosin.workflows.tile_splits import assign_splits
+from eosin.workflows.train_tiles import TrainConfig
 
 EPOCHS = 10
 BATCH = 32

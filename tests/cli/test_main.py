@@ -1,4 +1,5 @@
 import re
+import signal
 import subprocess
 import sys
 
@@ -93,9 +94,12 @@ def test_an_interruption_ends_the_process_at_once_with_130(monkeypatch, capsys):
 
     codes = []
     monkeypatch.setattr(main.os, "_exit", codes.append)
+    handlers = []
+    monkeypatch.setattr(main.signal, "signal", lambda *pair: handlers.append(pair))
     main._end_at_once(interrupt)()
     assert codes == [130]
-    assert "goes on from here" in capsys.readouterr().err
+    assert handlers == [(signal.SIGINT, signal.SIG_IGN)]
+    assert "The same command again" in capsys.readouterr().err
 
 
 def test_errors_are_of_one_tree():

@@ -1,9 +1,7 @@
 """The main job by its commands, one after the other, in one folder."""
 
 import json
-import sys
 
-import pytest
 from typer.testing import CliRunner
 
 from eosin.cli.main import app
@@ -64,28 +62,20 @@ def test_unknown_annotation_classes_are_told_and_not_dropped_in_silence(
     assert "'Tumor'" in done.output
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-@pytest.mark.parametrize("command", ["tile"])
-def test_ctrl_c_ends_a_command_with_130_and_the_same_command_goes_on(
-    cohort, tmp_path, command
+def test_ctrl_c_ends_tiling_and_the_same_command_finishes_it(
+    cohort, tile_folder, tmp_path, interrupt, read_results
 ):
-    import signal
-    import subprocess
-    import time
-
-    arguments = [
-        sys.executable, "-m", "eosin", command, str(cohort.table), "-o",
-        str(tmp_path / "tiles"), "--mpp", "1", "--tile-px", "64", "--workers", "1",
-    ]  # fmt: skip
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "tiles").glob("parts/*.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, text = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.skip("the command was done before the signal came")
-    assert process.returncode == 130
-    assert "goes on from here" in text
-    assert subprocess.run(arguments, check=False).returncode == 0
+    out = tmp_path / "tiles"
+    arguments = ["tile", cohort.table, "-o", out, "--mpp", "1", "--tile-px", "64"]
+    code, text = interrupt(
+        *arguments, "--workers", "1", when=lambda _: any(out.glob("parts/*.json"))
+    )
+    assert code == 130
+    assert text.strip().splitlines()[-1] == (
+        "Interrupted. The same command again finishes the work."
+    )
+    assert "Traceback" not in text
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    assert not (out / "tiles.parquet").exists()
+    assert run(*arguments).exit_code == 0
+    assert read_results(out) == read_results(tile_folder)

@@ -142,3 +142,11 @@ def test_the_real_cohort_reads(data_folder):
     assert len(table) == 29
     assert table["patient_id"].nunique() == 18
     assert table["annotation"].notna().sum() == 16
+
+
+def test_a_slide_may_lie_behind_a_url(tmp_path):
+    table = tmp_path / "slides.csv"
+    table.write_text("path\ns3://bucket/folder/S01.svs\n")
+    cohort = read_cohort(table)
+    assert cohort.table["path"].tolist() == ["s3://bucket/folder/S01.svs"]
+    assert cohort.table["slide_id"].tolist() == ["S01"]

@@ -149,6 +149,19 @@ def test_unfinished_work_is_resumed_and_leftovers_of_a_kill_go(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["parts", "run.json"]
 
 
+def test_an_interruption_takes_what_threads_have_half_written_with_it(tmp_path):
+    def interrupt():
+        leave_half_written(tmp_path / "parts" / "a.csv")
+        raise KeyboardInterrupt
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_run(tmp_path, "tile", settings={}),
+    ):
+        interrupt()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["parts", "run.json"]
+
+
 def test_only_leftovers_of_this_folder_go(tmp_path):
     run(tmp_path / "other")
     busy = leave_half_written(tmp_path / "other" / "a.csv")

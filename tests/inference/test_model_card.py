@@ -17,6 +17,7 @@ def card(tmp_path):
         mpp=0.5,
         tile_px=256,
         overlap_px=0,
+        context=1.0,
         tissue="otsu",
         min_tissue=0.25,
         models=("model.onnx",),

@@ -1,12 +1,13 @@
 import re
 
+import fsspec
 import numpy as np
 import openslide
 import pytest
 from PIL import Image
 
 from eosin.core import SlideError
-from eosin.slides import open_slide, write_pyramid
+from eosin.slides import fingerprint_slide, open_slide, write_pyramid
 
 # What becomes of every file of the real ones: a reader, or a message.
 REAL_FILES = {
@@ -119,3 +120,21 @@ def test_real_files_open_or_get_the_right_message(data_folder, name):
 def test_every_real_file_is_listed_here(data_folder):
     names = {path.name for path in (data_folder / "wsi").iterdir()}
     assert names == set(REAL_FILES)
+
+
+def test_a_fingerprint_tells_slides_apart(phantom_path, tmp_path):
+    (tmp_path / "a.tif").write_bytes(phantom_path.read_bytes())
+    (tmp_path / "b.tif").write_bytes(phantom_path.read_bytes()[:-1])
+    files = fsspec.filesystem("memory")
+    files.pipe("/eosin/a.tif", b"1234")
+    prints = [
+        fingerprint_slide(path)
+        for path in (
+            phantom_path,
+            tmp_path / "a.tif",
+            tmp_path / "b.tif",
+            "memory://eosin/a.tif",
+        )
+    ]
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3

@@ -11,6 +11,7 @@ from eosin.core import SlideError
 from eosin.slides import open_slide, write_pyramid
 from eosin.slides import slide as slide_module
 from eosin.slides.openslide_reader import OpenSlideSlide
+from eosin.slides.slide import DamagedTileError
 
 
 @pytest.fixture
@@ -208,3 +209,40 @@ def test_leaving_the_block_closes_the_slide(noise):
 
 def test_an_image_has_no_other_images(noise):
     assert noise[0].associated_images == {}
+
+
+def test_what_does_not_fit_together_is_refused(noise):
+    slide, _ = noise
+    boxes, out = np.zeros((2, 4), np.int64), np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match="read_tiles needs boxes"):
+        slide.read_tiles(boxes[:1], out)
+    with pytest.raises(ValueError, match="read_tiles needs boxes"):
+        slide.read_tiles(boxes, out, damaged=np.zeros(3, bool))
+    with pytest.raises(ValueError, match="threads must be 1 or more"):
+        slide.read_tiles(boxes, out, threads=0)
+
+
+def test_a_slide_without_native_tiles_flags_the_whole_box(noise, monkeypatch):
+    slide, _ = noise
+    read = type(slide)._read_level
+
+    def refuse(self, level, x_px0, *rest):
+        if x_px0 in (96, 100):
+            raise DamagedTileError("bad")
+        return read(self, level, x_px0, *rest)
+
+    monkeypatch.setattr(type(slide), "_read_level", refuse)
+    boxes = np.array([(0, 0, 8, 8), (100, 0, 8, 8)])
+    out, damaged = np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, bool)
+    slide.read_tiles(boxes, out, damaged=damaged)
+    assert damaged.tolist() == [False, True]
+    assert (out[1] == 255).all()
+    monkeypatch.setattr(slide_module, "_BAND_PIXELS", 100 * 100)
+    with pytest.raises(DamagedTileError):
+        slide.read_image(downsample=1)
+
+
+def test_filters_are_named(noise):
+    slide, _ = noise
+    assert slide.find_resampling(1) == "none"
+    assert slide.find_resampling(1.7) == "area"

@@ -113,6 +113,26 @@ def test_damage_is_white_and_flagged_where_it_is(path, tmp_path):
         assert np.array_equal(out[0], whole.read(0, 0, 256, 256))
 
 
+@pytest.mark.parametrize(("n_damaged", "is_told"), [(1, False), (20, True)])
+def test_a_small_picture_has_holes_until_most_is_damaged(
+    path, tmp_path, n_damaged, is_told
+):
+    (tmp_path / "a.svs").write_bytes(path.read_bytes())
+    with TIFFSlide(tmp_path / "a.svs") as slide, TIFFSlide(path) as whole:
+        slide.grids, slide.levels = slide.grids[:1], slide.levels[:1]
+        whole.grids, whole.levels = whole.grids[:1], whole.levels[:1]
+        slide.grids[0].offsets.ravel()[:n_damaged] = 10**9
+        if is_told:
+            with pytest.raises(DamagedTileError, match="as most of its tiles"):
+                slide.read_image(downsample=8)
+            return
+        found, expected = (each.read_image(downsample=8) for each in (slide, whole))
+    # The first native tile is 256 px, 32 here.
+    assert (found[:32, :32] == 255).all()
+    assert np.array_equal(found[32:], expected[32:])
+    assert np.array_equal(found[:, 32:], expected[:, 32:])
+
+
 def test_bytes_beyond_the_file_are_damage(path, tmp_path):
     size = path.stat().st_size
     (tmp_path / "cut.svs").write_bytes(path.read_bytes())
@@ -135,6 +155,7 @@ def test_one_slide_is_read_from_many_threads(path):
 
 
 def test_closing_waits_for_nobody_and_gives_the_descriptor_back(path):
+    gc.collect()
     before = count_descriptors()
     slides = [TIFFSlide(path) for _ in range(20)]
     assert count_descriptors() == before + 20

@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eosin.core import Box, ConfigError, SlideError
-from eosin.tiles import TileSpec, TissueMap, place_tiles
+from eosin.tiles import TileSpec, TissueMap, find_boxes, place_tiles
 
 
 def blank(width: int, height: int) -> np.ndarray:
@@ -159,3 +160,14 @@ def test_min_tissue_is_a_share(array_slide) -> None:
     slide = array_slide(blank(300, 300))
     with pytest.raises(ConfigError, match="min_tissue"):
         place_tiles(slide, TileSpec(1.0, 64), full(slide), min_tissue=25)
+
+
+def test_context_is_read_around_the_tile() -> None:
+    tiles = pd.DataFrame({"x_px0": [100], "y_px0": [10], "size_px0": [64]})
+    assert find_boxes(tiles).tolist() == [[100, 10, 64, 64]]
+    # As much again: half a side on each side.
+    assert find_boxes(tiles, 2).tolist() == [[68, -22, 128, 128]]
+    assert find_boxes(tiles, 1.5).tolist() == [[84, -6, 96, 96]]
+    for context in (0.5, 17, float("nan")):
+        with pytest.raises(ConfigError, match="context must lie between 1 and 16"):
+            TileSpec(1.0, 64, context=context)

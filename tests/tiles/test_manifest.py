@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -167,3 +168,51 @@ def test_an_older_table_stays_where_a_new_one_is_refused(table, path) -> None:
     with pytest.raises(ManifestError):
         write_manifest(path, table.drop(columns="flags"), INFO)
     assert len(read_manifest(path)[0]) == 3
+
+
+@pytest.fixture
+def patches(table) -> pd.DataFrame:
+    return table.assign(
+        source=["a.png", "b.png", "x.h5"],
+        source_index=[-1, -1, 7],
+        content_hash=["0" * 16, "1" * 16, "2" * 16],
+        look_hash=["3" * 16, "4" * 16, "5" * 16],
+    )
+
+
+def test_a_table_of_patches_keeps_where_they_are(patches, path) -> None:
+    info = dataclasses.replace(
+        INFO, mpp=None, grouping="estimated", cautions=("Look out.", "Twice.")
+    )
+    write_manifest(path, patches, info)
+    got, found = read_manifest(path)
+    assert found == info
+    names = manifest_schema(INFO.class_names, has_patches=True).names
+    assert got.columns.tolist() == names
+    assert got["source_index"].tolist() == [-1, -1, 7]
+    assert got["look_hash"].tolist() == patches["look_hash"].tolist()
+
+
+@pytest.mark.parametrize("column", ["source_index", "content_hash"])
+def test_a_table_of_patches_needs_all_of_its_columns(patches, path, column) -> None:
+    with pytest.raises(ManifestError, match=column):
+        write_manifest(path, patches.drop(columns=column), INFO)
+    write_manifest(path, patches, INFO)
+    pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    with pytest.raises(ManifestError, match=f"no column {column}"):
+        read_manifest(path)
+
+
+def test_a_patch_without_a_file_is_refused(patches, path) -> None:
+    with pytest.raises(ManifestError, match="source must not be empty"):
+        write_manifest(path, patches.assign(source=["a", None, "b"]), INFO)
+
+
+def test_a_table_from_before_there_were_patches_is_read(table, path) -> None:
+    write_manifest(path, table, INFO)
+    arrow = pq.read_table(path)
+    key = b"eosin.tiles"
+    content = json.loads(arrow.schema.metadata[key])
+    del content["grouping"], content["cautions"]
+    pq.write_table(arrow.replace_schema_metadata({key: json.dumps(content)}), path)
+    assert read_manifest(path)[1] == INFO

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eosin.core import ManifestError, SlideError
-from eosin.slides import open_slide
+from eosin.slides import DamagedTileError, open_slide
 from eosin.tiles import TileReader, TileSpec, measure_sharpness, measure_tiles
 from eosin.tiles import reading as module
 
@@ -142,3 +142,61 @@ def test_skipped_measures_are_nan(array_slide, phantom) -> None:
     )
     names = ["sharpness", "mean_red", "mean_green", "mean_blue"]
     assert measured[names].isna().all(axis=None)
+
+
+def test_a_slide_in_use_is_not_closed(tiles, slide_table, expected, monkeypatch):
+    monkeypatch.setattr(module, "_OPEN_SLIDES", 1)
+    rng = np.random.default_rng(0)
+    asked = [rng.integers(0, 18, 5) for _ in range(40)]
+    with (
+        TileReader(tiles, slide_table, TILE_PX) as reader,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        found = list(pool.map(reader.read, asked))
+    for rows, pixels in zip(asked, found, strict=True):
+        assert np.array_equal(pixels, expected[rows])
+
+
+def test_damage_is_flagged_or_an_error_where_nothing_is_left(
+    array_slide, phantom, monkeypatch
+):
+    slide = array_slide(phantom.image)
+    table = pd.DataFrame(
+        {
+            "x_px0": [0, 64],
+            "y_px0": [0, 0],
+            "size_px0": [64, 64],
+            "flags": ["", "pen"],
+            "label": pd.array([1, 1], "Int8"),
+        }
+    )
+    read = array_slide._read_level
+
+    def refuse(least):
+        def damaged(self, level, x_px0, *rest):
+            if x_px0 >= least:
+                raise DamagedTileError("bad bytes")
+            return read(self, level, x_px0, *rest)
+
+        monkeypatch.setattr(array_slide, "_read_level", damaged)
+
+    refuse(64)
+    found = measure_tiles(slide, table, TileSpec(1.0, 64))
+    assert found["flags"].tolist() == ["", "pen;damaged"]
+    assert found["label"].isna().tolist() == [False, True]
+    assert found["sharpness"].isna().tolist() == [False, True]
+    refuse(0)
+    with pytest.raises(DamagedTileError, match="bad bytes"):
+        measure_tiles(slide, table, TileSpec(1.0, 64))
+
+
+def test_context_shows_the_tile_in_the_middle(tiles, slide_table) -> None:
+    with (
+        TileReader(tiles, slide_table, TILE_PX, context=2) as reader,
+        TileReader(tiles, slide_table, TILE_PX // 2) as plain,
+    ):
+        rows = np.arange(18)
+        shown, small = reader.read(rows), plain.read(rows)
+    # At twice the mpp the tile itself has half the pixels.
+    middle = shown[:, 8:24, 8:24].astype(int)
+    assert np.abs(middle - small).mean() < 4

@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from shapely import box
 
+from eosin.annotations import Feature, write_geojson
+from eosin.slides import write_pyramid
 from eosin.workflows.demo import PhantomCohort, make_phantom_cohort
 from eosin.workflows.evaluate import evaluate_run
 from eosin.workflows.predict import PredictConfig, predict_slides
@@ -53,3 +58,60 @@ def evaluation_folder(run_folder: Path) -> Path:
 def prediction_folder(study: Path, run_folder: Path, cohort: PhantomCohort) -> Path:
     predict_slides(run_folder, cohort.new_slides, PredictConfig(), study / "out")
     return study / "out"
+
+
+THREE_CLASSES = ("normal", "adenoma", "carcinoma")
+
+
+def paint(rng: np.random.Generator, left: str, right: str) -> np.ndarray:
+    """Paint a slide of two squares of tissue, each with its class's own texture."""
+    y, x = np.mgrid[:256, :256]
+    textures = {
+        "normal": np.full((256, 256), 0.2),
+        "adenoma": (np.sin(y / 4) > 0).astype(float),
+        "carcinoma": (np.sin(x / 3) * np.sin(y / 3) > 0).astype(float),
+    }
+    image = np.full((384, 640, 3), 244, np.uint8)
+    for x0, name in ((64, left), (320, right)):
+        tissue = np.array([215, 130, 185]) - textures[name][..., None] * (90, 70, 30)
+        tissue += rng.normal(0, 6, tissue.shape)
+        image[64:320, x0 : x0 + 256] = np.clip(tissue, 0, 255)
+    return image
+
+
+@pytest.fixture(scope="session")
+def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three classes: `tiles`, `run`, its evaluation, and `out`."""
+    folder = tmp_path_factory.mktemp("three")
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(12):
+        label = THREE_CLASSES[index % 3]
+        name = f"slide-{index}"
+        write_pyramid(folder / f"{name}.tif", paint(rng, "normal", label), mpp=1.0)
+        row = {"path": f"{name}.tif", "patient_id": f"P{index}", "label": label}
+        if label != "normal":
+            outline = Feature(box(320, 64, 576, 320), class_name=label.title())
+            write_geojson(folder / f"{name}.geojson", [outline])
+            row["annotation"] = f"{name}.geojson"
+        rows.append(row)
+    pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
+    tile_cohort(
+        folder / "slides.csv",
+        TileConfig(mpp=1.0, tile_px=32, classes=THREE_CLASSES),
+        folder / "tiles",
+    )
+    config = TrainConfig(
+        encoder="smallcnn", weights="none", tune_epochs=3, tune_learning_rate=3e-3
+    )
+    train_classifier(folder / "tiles", config, folder / "run")
+    evaluate_run(folder / "run", n_bootstrap=50)
+    # Tumours meet in the middle of this one; there is no normal tissue.
+    write_pyramid(folder / "new.tif", paint(rng, "adenoma", "carcinoma"), mpp=1.0)
+    predict_slides(
+        folder / "run",
+        [folder / "new.tif", folder / "slide-0.tif"],
+        PredictConfig(tile_objects=True),
+        folder / "out",
+    )
+    return folder

@@ -57,3 +57,8 @@ def test_cached_weights_are_found(tmp_path, monkeypatch):
 def test_little_disk_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "_LEAST_DISK_GB", 1e9)
     assert find("Disk", tmp_path).status == "warning"
+
+
+def test_the_disk_of_a_folder_that_is_not_there_yet_is_the_one_above(tmp_path):
+    finding = find("Disk", tmp_path / "not" / "there")
+    assert finding.text.endswith(f"free in {tmp_path}")

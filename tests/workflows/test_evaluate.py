@@ -1,12 +1,18 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from eosin.core import ManifestError, ModelError, RunError
-from eosin.evaluation import labels_of, read_predictions, select_level
+from eosin.evaluation import (
+    labels_of,
+    probabilities_of,
+    read_predictions,
+    select_level,
+)
 from eosin.inference import read_card
 from eosin.workflows import evaluate
 from eosin.workflows.demo import make_phantom_cohort
@@ -25,6 +31,27 @@ def test_the_metrics_are_those_of_scikit_learn_on_the_written_predictions(
         expected = roc_auc_score(labels_of(rows), rows["probability_tumor"])
         assert metrics[level]["roc_auc"]["value"] == pytest.approx(expected)
         assert metrics[level]["roc_auc"]["n"] == len(rows)
+
+
+def test_three_classes_have_their_probabilities_and_metrics(three_classes):
+    folder = three_classes / "run" / "evaluation"
+    table, names = read_predictions(folder / "predictions.parquet")
+    assert names == ("normal", "adenoma", "carcinoma")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for level in ("tile", "slide", "patient"):
+        rows = select_level(table, level)
+        labels, probabilities = labels_of(rows), probabilities_of(rows, names)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+        expected = {
+            "roc_auc": roc_auc_score(labels, probabilities, multi_class="ovr"),
+            "accuracy": (labels == probabilities.argmax(axis=1)).mean(),
+        }
+        for name, value in expected.items():
+            assert metrics[level][name]["value"] == pytest.approx(value)
+    assert metrics["tile"]["roc_auc"]["value"] > 0.9
+    card = read_card(three_classes / "run")
+    assert card.class_names == names
+    assert (card.tile_threshold, card.slide_threshold) == (None, None)
 
 
 def test_only_held_out_patients_are_scored(evaluation_folder, run_folder):

@@ -1,17 +1,18 @@
-import json
+import shutil
 import subprocess
 import sys
 
-import numpy as np
+import openslide
 import pandas as pd
 import pytest
 import tifffile
 
 from eosin.annotations import read_annotations
-from eosin.core import CohortError, ConfigError, ModelError
-from eosin.slides import open_slide, write_pyramid
-from eosin.workflows import predict
-from eosin.workflows.predict import PredictConfig, list_slides, predict_slides
+from eosin.core import ConfigError, ModelError
+from eosin.slides import open_slide
+from eosin.workflows import prediction_writing, slide_prediction
+from eosin.workflows.pack_tiles import pack_tiles
+from eosin.workflows.predict import PredictConfig, predict_slides
 
 
 def read_all(folder):
@@ -75,11 +76,12 @@ def test_the_heatmap_lies_on_the_slide(prediction_folder, cohort):
 
 def test_the_colour_heatmap_opens_in_openslide(prediction_folder, cohort):
     with (
-        open_slide(prediction_folder / "new-1.heatmap-colour.tif") as picture,
+        openslide.OpenSlide(prediction_folder / "new-1.heatmap-colour.tif") as picture,
         open_slide(cohort.new_slides[0]) as slide,
     ):
-        assert picture.reader == "openslide"
-        width_um = picture.dimensions[0] * picture.require_mpp()
+        assert picture.read_region((0, 0), 0, picture.dimensions).size
+        mpp = 1e4 / float(picture.properties["tiff.XResolution"])
+        width_um = picture.dimensions[0] * mpp
         assert width_um >= slide.dimensions[0] * slide.require_mpp() * 0.99
 
 
@@ -104,13 +106,13 @@ def test_a_second_call_scores_only_what_is_missing(
     run_folder, cohort, prediction_folder, monkeypatch
 ):
     calls = []
-    real = predict.score_tiles
+    real = slide_prediction.score_tiles
 
     def count(*args, **kwargs):
         calls.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(predict, "score_tiles", count)
+    monkeypatch.setattr(slide_prediction, "score_tiles", count)
     before = read_all(prediction_folder)
     predict_slides(run_folder, cohort.new_slides, PredictConfig(), prediction_folder)
     assert not calls
@@ -120,67 +122,20 @@ def test_a_second_call_scores_only_what_is_missing(
 def test_an_interrupted_call_ends_like_an_unbroken_one(
     run_folder, cohort, prediction_folder, tmp_path, monkeypatch
 ):
-    real = predict.write_heatmap
+    real = prediction_writing.write_heatmap
 
     def interrupt(path, *args, **kwargs):
         if path.name.startswith("new-2"):
             raise KeyboardInterrupt
         real(path, *args, **kwargs)
 
-    monkeypatch.setattr(predict, "write_heatmap", interrupt)
+    monkeypatch.setattr(prediction_writing, "write_heatmap", interrupt)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         predict_slides(run_folder, cohort.new_slides, PredictConfig(), out, workers=1)
-    monkeypatch.setattr(predict, "write_heatmap", real)
+    monkeypatch.setattr(prediction_writing, "write_heatmap", real)
     predict_slides(run_folder, cohort.new_slides, PredictConfig(), out)
     assert read_all(out) == read_all(prediction_folder)
-
-
-def test_a_slide_without_mpp_needs_one_to_be_given(run_folder, cohort, tmp_path):
-    with open_slide(cohort.new_slides[0]) as slide:
-        image = slide.read(0, 0, 512, 512)
-    tifffile.imwrite(tmp_path / "bare.tif", image, tile=(256, 256), photometric="rgb")
-    result = predict_slides(
-        run_folder, [tmp_path / "bare.tif"], PredictConfig(), tmp_path / "out"
-    )
-    assert "--slide-mpp" in result.failures[0].message
-    result = predict_slides(
-        run_folder,
-        [tmp_path / "bare.tif"],
-        PredictConfig(slide_mpp=0.5),
-        tmp_path / "given",
-    )
-    assert result.slides["mpp_source"][0] == "given"
-
-
-def test_a_slide_coarser_than_the_model_is_refused(run_folder, cohort, tmp_path):
-    image = np.full((256, 256, 3), 200, np.uint8)
-    write_pyramid(tmp_path / "coarse.tif", image, mpp=2.0)
-    result = predict_slides(
-        run_folder, [tmp_path / "coarse.tif"], PredictConfig(), tmp_path / "out"
-    )
-    assert "needs a finer slide" in result.failures[0].message
-
-
-def test_a_slide_without_tissue_is_done_and_says_so(run_folder, tmp_path):
-    image = np.full((512, 512, 3), 244, np.uint8)
-    write_pyramid(tmp_path / "blank.tif", image, mpp=0.5)
-    result = predict_slides(
-        run_folder, [tmp_path / "blank.tif"], PredictConfig(), tmp_path / "out"
-    )
-    assert list(result.slides["status"]) == ["no tissue"]
-    content = json.loads((tmp_path / "out" / "blank.geojson").read_text())
-    assert content["features"] == []
-
-
-def test_overlap_views_threshold_and_tile_objects(run_folder, cohort, tmp_path):
-    config = PredictConfig(overlap_px=32, views=2, threshold=0.0, tile_objects=True)
-    result = predict_slides(run_folder, cohort.new_slides[:1], config, tmp_path / "out")
-    content = json.loads((tmp_path / "out" / "new-1.geojson").read_text())
-    kinds = [f["properties"]["objectType"] for f in content["features"]]
-    # At a threshold of 0 every tile is an object.
-    assert kinds.count("tile") == result.slides["tiles"][0]
-    assert kinds.count("annotation") >= 1
 
 
 def test_prediction_imports_neither_keras_nor_torch(run_folder, cohort, tmp_path):
@@ -202,21 +157,6 @@ def test_prediction_imports_neither_keras_nor_torch(run_folder, cohort, tmp_path
     assert done.returncode == 0, done.stderr
 
 
-def test_slides_are_listed_from_folders_and_tables(cohort, tmp_path):
-    folder = cohort.table.parent / "slides"
-    assert len(list_slides([folder])) == 12
-    table = list_slides([cohort.table, *cohort.new_slides])
-    assert list(table["slide_id"][-2:]) == ["new-1", "new-2"]
-    with pytest.raises(CohortError, match="no slide in this folder"):
-        list_slides([tmp_path])
-
-
-def test_two_files_of_one_name_are_refused(cohort, tmp_path):
-    (tmp_path / "new-1.png").write_bytes(b"")
-    with pytest.raises(CohortError, match="share one"):
-        list_slides([cohort.new_slides[0], tmp_path / "new-1.png"])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"batch": 0}, "batch must be 1"), ({"threshold": 2.0}, "threshold must lie")],
@@ -229,3 +169,16 @@ def test_settings_out_of_range_are_refused(change, message):
 def test_a_folder_that_is_no_run_is_refused(cohort, tmp_path):
     with pytest.raises(ModelError, match="eosin train"):
         predict_slides(tmp_path, cohort.new_slides, PredictConfig(), tmp_path / "out")
+
+
+def test_a_packed_slide_is_scored_as_the_slide_is(
+    run_folder, tile_folder, cohort, tmp_path
+):
+    shutil.copytree(tile_folder, tmp_path / "tiles")
+    pack = pack_tiles(tmp_path / "tiles").path
+    config = PredictConfig()
+    packed = predict_slides(run_folder, [pack], config, tmp_path / "packed")
+    plain = predict_slides(run_folder, [cohort.table], config, tmp_path / "plain")
+    assert not packed.failures
+    names = ["slide_id", "score", "label", "tumour_mm2", "tiles"]
+    pd.testing.assert_frame_equal(packed.slides[names], plain.slides[names])

@@ -1,8 +1,11 @@
+import shutil
+
 import pandas as pd
 import pytest
 
 from eosin.core import CohortError
-from eosin.workflows.slide_listing import iter_rows, list_files
+from eosin.workflows.pack_tiles import pack_tiles
+from eosin.workflows.slide_listing import iter_rows, list_files, list_slides
 
 
 def test_a_folder_gives_its_slides_by_name_without_hidden_files(tmp_path):
@@ -23,3 +26,28 @@ def test_a_folder_without_slides_is_an_error(tmp_path):
 def test_rows_are_values_by_column_name():
     table = pd.DataFrame({"a": [1, 2], "b": ["x", None]}, dtype="object")
     assert list(iter_rows(table)) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+
+
+def test_slides_are_listed_from_folders_and_tables(cohort, tmp_path):
+    folder = cohort.table.parent / "slides"
+    assert len(list_slides([folder])) == 12
+    table = list_slides([cohort.table, *cohort.new_slides])
+    assert list(table["slide_id"][-2:]) == ["new-1", "new-2"]
+    with pytest.raises(CohortError, match="no slide in this folder"):
+        list_slides([tmp_path])
+
+
+def test_two_files_of_one_name_are_refused(cohort, tmp_path):
+    (tmp_path / "new-1.png").write_bytes(b"")
+    with pytest.raises(CohortError, match="share one"):
+        list_slides([cohort.new_slides[0], tmp_path / "new-1.png"])
+
+
+def test_urls_and_packs_are_listed(tile_folder, tmp_path):
+    shutil.copytree(tile_folder, tmp_path / "tiles")
+    pack = pack_tiles(tmp_path / "tiles").path
+    table = list_slides(["https://host/folder/S1.svs", pack])
+    assert table["slide_id"].tolist()[:2] == ["S1", "slide-01"]
+    assert table["path"][0] == "https://host/folder/S1.svs"
+    assert table["path"][1] == f"{pack.resolve()}::slide-01"
+    assert len(table) == 11

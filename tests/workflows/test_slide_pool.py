@@ -1,3 +1,6 @@
+import threading
+import time
+
 import pytest
 
 from eosin.core import RunError, SlideError, Task, open_run
@@ -47,3 +50,27 @@ def test_an_output_that_cannot_be_written_stops_everything(tmp_path):
         open_run(tmp_path, "tile", settings={}) as record,
     ):
         list(map_slides(work, [("a", 1)], record=record, task=Task()))
+
+
+def test_an_interruption_waits_for_a_slide_that_ends_soon_and_for_no_other(tmp_path):
+    ended, goes_on = [], threading.Event()
+
+    def work(value):
+        if value == "interrupts":
+            raise KeyboardInterrupt
+        if value == "soon":
+            time.sleep(0.2)
+        else:
+            goes_on.wait(30)
+        ended.append(value)
+
+    items = [(name, name) for name in ("soon", "interrupts", "long", "never begun")]
+    started = time.monotonic()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_run(tmp_path, "tile", settings={}) as record,
+    ):
+        list(map_slides(work, items, record=record, task=Task(), workers=3))
+    assert time.monotonic() - started < 10
+    assert ended == ["soon"]
+    goes_on.set()

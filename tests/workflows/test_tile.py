@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from eosin.core import CohortError, ConfigError, ManifestError, RunError
 from eosin.slides import make_phantom
@@ -224,3 +225,42 @@ def test_without_measuring_no_pixel_of_a_tile_is_read(cohort, tmp_path):
     tiles, _ = read_manifest(result.folder / "tiles.parquet")
     assert tiles["sharpness"].isna().all()
     assert (tiles["label"] == 0).all()
+
+
+def test_damaged_tiles_are_flagged_and_keep_no_label(cohort, tile_folder, tmp_path):
+    table = copy_cohort(cohort, tmp_path / "cohort")
+    rows = pd.read_csv(table)
+    path = table.parent / rows["path"][0]
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        across = -(-page.imagewidth // page.tilewidth)
+        side = page.tilewidth
+        # The second native tile of the second row.
+        number = across + 1
+        start, count = page.dataoffsets[number], page.databytecounts[number]
+    content = bytearray(path.read_bytes())
+    content[start + 10 : start + count] = bytes(count - 10)
+    path.write_bytes(bytes(content))
+    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    assert not result.failures
+    tiles, _ = read_manifest(tmp_path / "tiles" / "tiles.parquet")
+    own = tiles[tiles["slide_id"] == rows["slide_id"][0]]
+    x, y, size = (own[name] for name in ("x_px0", "y_px0", "size_px0"))
+    touches = (
+        (x < 2 * side) & (x + size > side) & (y < 2 * side) & (y + size > side)
+    ).to_numpy()
+    assert touches.any()
+    assert (own["flags"].str.contains("damaged").to_numpy() == touches).all()
+    assert own["label"][touches].isna().all()
+    assert own["sharpness"].isna().to_numpy().tolist() == touches.tolist()
+    slides = pd.read_csv(tmp_path / "tiles" / "slides.csv")
+    assert slides["n_damaged"].tolist() == [touches.sum()] + [0] * (len(slides) - 1)
+
+
+def test_the_filter_is_written_down(tile_folder):
+    # 0.5 mpp made slides at 1.0 mpp, where the next level is at 2.0.
+    _, info = read_manifest(tile_folder / "tiles.parquet")
+    assert info.resampling == "dct 1/2"
+    slides = pd.read_csv(tile_folder / "slides.csv")
+    assert set(slides["resampling"]) == {"dct 1/2"}
+    assert set(slides["reader"]) == {"native"}

@@ -12,7 +12,7 @@ from eosin.models import load_classifier
 from eosin.tiles import read_manifest, write_manifest
 from eosin.workflows import fold_training
 from eosin.workflows.tile_folder import open_tile_folder
-from eosin.workflows.train_tiles import TrainConfig, assign_splits, train_classifier
+from eosin.workflows.train_tiles import TrainConfig, train_classifier
 
 TRAINING = TrainConfig(
     encoder="smallcnn", weights="none", tune_epochs=3, tune_learning_rate=2e-3
@@ -162,15 +162,6 @@ def test_weights_of_another_architecture_are_refused(tile_folder, run_folder, tm
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         TrainConfig(**change)
-
-
-def test_slides_without_a_label_take_that_of_their_tiles(tile_folder, tmp_path):
-    folder = open_tile_folder(tile_folder)
-    expected = assign_splits(folder, TRAINING)
-    slides = folder.slides.assign(label=None)
-    bare = dataclasses.replace(folder, slides=slides)
-    assert bare.slide_labels is None
-    pd.testing.assert_frame_equal(assign_splits(bare, TRAINING), expected)
 
 
 def test_random_weights_are_trained_whole_and_pretrained_ones_frozen():

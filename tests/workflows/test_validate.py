@@ -70,7 +70,7 @@ def test_a_slide_table_and_its_mpp_are_used(cohort):
         ("boxes.tiff", "warning", "no mpp that is plausible"),
         ("camelyon16_tumor_001_level5.tif", "warning", "no mpp"),
         ("tcga-cr-7395-01a-01-ts1.svs", "warning", "no mpp"),
-        ("unreadable.svs", "error", "Bogus marker length"),
+        ("unreadable.svs", "error", "cannot be decoded"),
         ("unopenable.tiff", "error", "Unsupported TIFF compression"),
         ("small_dicom.dcm", "error", "Couldn't get image flavor"),
     ],

@@ -10,8 +10,8 @@ from eosin.cli import options
 
 def predict(
     run: Path = typer.Argument(help="Folder that 'eosin train' wrote."),
-    slides: list[Path] = typer.Argument(
-        help="Slides, folders of slides, or slide tables."
+    slides: list[str] = typer.Argument(
+        help="Slides, folders of slides, slide tables, packs or URLs."
     ),
     out: Path = options.OUT,
     slide_mpp: float | None = typer.Option(

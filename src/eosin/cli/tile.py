@@ -20,6 +20,12 @@ def tile(
         help="A class and its names in the annotations, as tumor=Tumor,metastasis; "
         "once per class. [tumor normal]",
     ),
+    pack: bool = typer.Option(
+        False,
+        "--pack",
+        help="Copy the slides' own tiles into tiles/pack.arrow too, for slow disks or "
+        "for sharing.",
+    ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,
     workers: int = options.WORKERS,
@@ -30,6 +36,7 @@ def tile(
     Example: eosin tile slides.csv -o tiles/ --mpp 0.5 --classes tumor=Tumor,metastasis
     """
     from eosin.core import load_config
+    from eosin.workflows.pack_tiles import pack_tiles
     from eosin.workflows.tile import TileConfig, tile_cohort
 
     given = {
@@ -38,13 +45,14 @@ def tile(
         "overlap_px": overlap,
         "classes": tuple(classes) if classes else None,
     }
+    progress = options.make_progress()
     result = tile_cohort(
         cohort,
         load_config(TileConfig, path=config, overrides=settings or (), given=given),
         out,
         workers=workers,
         overwrite=overwrite,
-        progress=options.make_progress(),
+        progress=progress,
     )
     console = Console(highlight=False)
     counts = ", ".join(f"{n:,} {name}" for name, n in result.label_counts.items())
@@ -58,4 +66,12 @@ def tile(
         )
     console.print(f"Tiles     {result.folder / 'tiles.parquet'}")
     console.print(f"Overviews {result.folder / 'overviews'}")
+    if pack:
+        packed = pack_tiles(out, progress=progress)
+        console.print(
+            f"Pack      {packed.path} ({packed.n_bytes / 1e6:,.0f} MB, "
+            f"{packed.n_slides} slides)"
+        )
+        for slide_id, reason in packed.left_out.items():
+            console.print(f"{slide_id} is not in the pack: {reason}", markup=False)
     options.stop_on_failures(result.failures)

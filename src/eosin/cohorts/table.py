@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from eosin.core import CohortError
-from eosin.slides import is_plausible_mpp
+from eosin.slides import is_plausible_mpp, is_remote
 
 SPLITS = ("train", "val", "test")
 
@@ -225,6 +225,8 @@ def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
 def _resolve(folder: Path, value: str | None) -> str | None:
     if not value:
         return None
+    if is_remote(value):
+        return value
     return str((folder / Path(value.replace("\\", "/")).expanduser()).resolve())
 
 
@@ -243,7 +245,7 @@ def _find_missing_files(table: pd.DataFrame) -> Iterator[str]:
     ):
         if path is None:
             yield f"line {row + 2}: path is empty"
-        elif not Path(path).exists():
+        elif not is_remote(path) and not Path(path).exists():
             yield f"line {row + 2} ({slide_id}): no such slide file {path}"
         if annotation is not None and not Path(annotation).is_file():
             yield f"line {row + 2} ({slide_id}): no such annotation file {annotation}"

@@ -150,6 +150,9 @@ def open_run(
     finally:
         if not record.is_done:
             record.save(status)
+        if status == "interrupted":
+            # Threads that still wrote are not waited for.
+            _remove_leftovers(folder)
 
 
 def _read_older(folder: Path, *, overwrite: bool) -> dict[str, Any] | None:

@@ -21,9 +21,11 @@ class ModelCard:
         encoder: The encoder's name in the registry.
         weights: Where its weights came from: `imagenet`, `none` or a file's name.
         encoder_licence: The licence of those weights, as far as known.
-        mpp: Micrometres per pixel of the tiles it was trained on.
+        mpp: Micrometres per pixel of the tiles it was trained on; None where these
+            were patches of which nobody said it.
         tile_px: Side of those tiles in pixels.
         overlap_px: Pixels that neighbouring tiles shared.
+        context: Side of what was shown for a tile over the tile's own.
         tissue: Name of the method that found tissue.
         min_tissue: Share of tissue that a tile needed, 0 to 1.
         models: ONNX files relative to the card; more than one is an ensemble
@@ -45,9 +47,10 @@ class ModelCard:
     encoder: str
     weights: str
     encoder_licence: str
-    mpp: float
+    mpp: float | None
     tile_px: int
     overlap_px: int
+    context: float
     tissue: str
     min_tissue: float
     models: tuple[str, ...]
@@ -60,6 +63,20 @@ class ModelCard:
     cautions: tuple[str, ...] = ()
     training_data: Mapping[str, Any] = field(default_factory=dict)
     is_made_data: bool = False
+
+    def require_mpp(self) -> float:
+        """Return the mpp.
+
+        Raises:
+            ModelError: Nobody stated it.
+        """
+        if self.mpp is None:
+            raise ModelError(
+                "reading slides needs the model's resolution, and nobody stated that "
+                "of the patches it was trained on; import them with --mpp and train "
+                "again"
+            )
+        return self.mpp
 
     def write(self, folder: Path) -> None:
         """Write `card.json` to a run folder."""

@@ -1,20 +1,42 @@
 """Slides: one face for every file that can be read like one."""
 
-from eosin.slides.opening import open_slide
+from eosin.slides.byte_sources import is_remote
+from eosin.slides.opening import fingerprint_slide, open_slide
+from eosin.slides.pack_reader import (
+    PACK_SUFFIX,
+    list_packed,
+    name_packed,
+    read_origin,
+    split_packed,
+)
+from eosin.slides.pack_writing import PackWriter, describe_slide, find_cells
 from eosin.slides.phantom import Artefact, Phantom, make_phantom
 from eosin.slides.pyramid_writing import write_pyramid
 from eosin.slides.resolution import Resolution, is_plausible_mpp, resolve_mpp
-from eosin.slides.slide import Level, Slide
+from eosin.slides.slide import DamagedTileError, Level, Slide
+from eosin.slides.tiled_reader import TiledSlide
 
 __all__ = [
+    "PACK_SUFFIX",
     "Artefact",
+    "DamagedTileError",
     "Level",
+    "PackWriter",
     "Phantom",
     "Resolution",
     "Slide",
+    "TiledSlide",
+    "describe_slide",
+    "find_cells",
+    "fingerprint_slide",
     "is_plausible_mpp",
+    "is_remote",
+    "list_packed",
     "make_phantom",
+    "name_packed",
     "open_slide",
+    "read_origin",
     "resolve_mpp",
+    "split_packed",
     "write_pyramid",
 ]

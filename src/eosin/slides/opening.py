@@ -4,10 +4,11 @@ from pathlib import Path
 
 import openslide
 
-from eosin.core import SlideError
-from eosin.slides.byte_sources import is_remote
+from eosin.core import SlideError, fingerprint_file, hash_object
+from eosin.slides.byte_sources import RemoteFile, is_remote
 from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
+from eosin.slides.pack_reader import PackedSlide, split_packed
 from eosin.slides.slide import Slide
 from eosin.slides.tiff_index import NotTiledError, PlanesError
 from eosin.slides.tiff_reader import TIFFSlide
@@ -25,7 +26,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
     `Slide.reader` says which it was.
 
     Args:
-        path: The file, or the URL of a tiled TIFF slide (`https://`, `s3://`).
+        path: The file, the URL of a tiled TIFF slide (`https://`, `s3://`), or a
+            slide of a pack as `name_packed` names it.
         mpp: Micrometres per level-0 pixel, before whatever the file says.
 
     Raises:
@@ -35,7 +37,13 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
     """
     if is_remote(path):
         return TIFFSlide(path, mpp=mpp)
-    path = Path(path)
+    if packed := split_packed(path):
+        return PackedSlide(*packed, mpp=mpp)
+    return _open_file(Path(path), mpp)
+
+
+def _open_file(path: Path, mpp: float | None) -> Slide:
+    """Open a file of this machine by the reader that suits it."""
     if not path.exists():
         raise SlideError(f"{path}: no such file")
     if path.is_file() and path.stat().st_size == 0:
@@ -60,3 +68,18 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
             "another kind"
         )
     return ImageSlide(path, mpp=mpp)
+
+
+def fingerprint_slide(path: str | Path) -> str:
+    """Return a hash that changes when a slide does.
+
+    Of a file here it is that of `fingerprint_file`; of a file behind a URL, the
+    URL's and the size's, as its bytes would have to be fetched.
+
+    Raises:
+        SlideError: The file cannot be reached.
+    """
+    if is_remote(path):
+        return hash_object({"url": str(path), "size": RemoteFile(str(path)).size})
+    packed = split_packed(path)
+    return fingerprint_file(packed[0] if packed else Path(path))

@@ -60,7 +60,11 @@ class Slide(ABC):
         native_tile_px: (width, height) of the file's own level-0 tiles; None
             where it has none.
         properties: Everything the file says, as text.
+        reads_around_damage: Whether damage costs only the native tiles it is in,
+            rather than all that is read with them.
     """
+
+    reads_around_damage = False
 
     path: Path
     levels: tuple[Level, ...]
@@ -243,7 +247,8 @@ class Slide(ABC):
 
         Returns:
             `(height, width, 3)`, RGB, uint8; sizes are rounded up, and what lies
-            beyond the slide's edge is white.
+            beyond the slide's edge is white. So are damaged native tiles, where the
+            reader knows their borders (`reads_around_damage`).
 
         Raises:
             SlideError: The file is damaged, or has no mpp where one is needed.
@@ -266,13 +271,13 @@ class Slide(ABC):
             for left in range(0, width, block):
                 rows = min(block, height - top)
                 columns = min(block, width - left)
-                self._read_box_into(
-                    left * factor,
-                    top * factor,
-                    columns * factor,
-                    rows * factor,
-                    image[top : top + rows, left : left + columns],
-                )
+                part = image[top : top + rows, left : left + columns]
+                size_px0 = (columns * factor, rows * factor)
+                try:
+                    self._read_box_into(left * factor, top * factor, *size_px0, part)
+                except DamagedTileError:
+                    if not self.reads_around_damage:
+                        raise
         return image
 
     def thumbnail(self, max_px: int) -> npt.NDArray[np.uint8]:

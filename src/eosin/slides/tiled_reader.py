@@ -130,12 +130,14 @@ class TiledSlide(Slide):
     """
 
     grids: tuple[TileGrid, ...]
+    reads_around_damage = True
 
     def _set_grids(
         self, grids: Sequence[TileGrid], sources: Sequence[ByteSource]
     ) -> None:
         self.grids = tuple(grids)
         self._sources: tuple[ByteSource, ...] | None = tuple(sources)
+        self._damage: set[tuple[int, int, int]] = set()
         two_rows = 6 * grids[0].tile_height_px * grids[0].width_px
         self._cache = TileCache(min(max(two_rows, _CACHE_BYTES[0]), _CACHE_BYTES[1]))
         self.native_tile_px = (grids[0].tile_width_px, grids[0].tile_height_px)
@@ -153,6 +155,19 @@ class TiledSlide(Slide):
         if abs(rest / scale - 1) >= SAME_RESOLUTION:
             steps.append("area")
         return " + ".join(steps) or "none"
+
+    def read_image(  # noqa: D102 - as Slide says
+        self, mpp: float | None = None, *, downsample: float | None = None
+    ) -> Pixels:
+        self._damage.clear()
+        image = super().read_image(mpp, downsample=downsample)
+        damaged = list(self._damage)
+        if damaged:
+            grid = self.grids[damaged[0][0]]
+            # With so little left, whatever is found on it would mislead.
+            if 2 * len(damaged) > np.count_nonzero(grid.byte_counts):
+                raise self._damaged(*damaged[0], "as most of its tiles")
+        return image
 
     def read_native(self, level: int, column: int, row: int) -> bytes:
         """Return a native tile's bytes as they are stored; empty where it is none.
@@ -282,6 +297,7 @@ class TiledSlide(Slide):
     def _damaged(
         self, level: int, column: int, row: int, reason: str
     ) -> DamagedTileError:
+        self._damage.add((level, column, row))
         grid, downsample = self.grids[level], self.levels[level].downsample
         x_px0 = round(column * grid.tile_width_px * downsample)
         y_px0 = round(row * grid.tile_height_px * downsample)

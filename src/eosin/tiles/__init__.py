@@ -1,6 +1,6 @@
 """Tiles: where they lie, what they show, and how their pixels are read."""
 
-from eosin.tiles.grid import TileSpec, place_tiles
+from eosin.tiles.grid import TileSpec, find_boxes, place_tiles
 from eosin.tiles.labels import label_tiles
 from eosin.tiles.manifest import (
     ManifestInfo,
@@ -8,8 +8,9 @@ from eosin.tiles.manifest import (
     read_manifest,
     write_manifest,
 )
+from eosin.tiles.patches import Patch, PatchReader, fit_patch
 from eosin.tiles.quality import find_artefacts, find_pen, measure_sharpness
-from eosin.tiles.reading import TileReader, measure_tiles
+from eosin.tiles.reading import DAMAGED, TileReader, measure_tiles
 from eosin.tiles.stain import StainJitter
 from eosin.tiles.tissue import (
     OpticalDensityTissue,
@@ -21,10 +22,13 @@ from eosin.tiles.tissue import (
 from eosin.tiles.views import N_VIEWS, apply_view, undo_view
 
 __all__ = [
+    "DAMAGED",
     "N_VIEWS",
     "ManifestInfo",
     "OpticalDensityTissue",
     "OtsuTissue",
+    "Patch",
+    "PatchReader",
     "StainJitter",
     "TileReader",
     "TileSpec",
@@ -32,8 +36,10 @@ __all__ = [
     "TissueMethod",
     "apply_view",
     "find_artefacts",
+    "find_boxes",
     "find_pen",
     "find_tissue",
+    "fit_patch",
     "label_tiles",
     "manifest_schema",
     "measure_sharpness",

@@ -24,6 +24,9 @@ class TileSpec:
         mpp: Micrometres per pixel of a tile as read.
         tile_px: Side of a tile as read, in its own pixels.
         overlap_px: Pixels that neighbours share, in the tile's own pixels.
+        context: Side of what is read for a tile over the side of the tile, 1 or
+            more. With 2, a tile is shown with as much again around it, on the same
+            number of pixels, so at twice the mpp; its place and its label stay.
 
     Raises:
         ConfigError: A value is out of range.
@@ -32,6 +35,7 @@ class TileSpec:
     mpp: float
     tile_px: int
     overlap_px: int = 0
+    context: float = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mpp) and self.mpp > 0):
@@ -43,6 +47,28 @@ class TileSpec:
                 f"overlap_px must be 0 or more and below tile_px ({self.tile_px}), "
                 f"got {self.overlap_px}"
             )
+        if not 1 <= self.context <= 16:
+            raise ConfigError(
+                f"context must lie between 1 and 16, got {self.context:g}"
+            )
+
+
+def find_boxes(tiles: pd.DataFrame, context: float = 1.0) -> npt.NDArray[np.int64]:
+    """Return what is read for each tile.
+
+    Args:
+        tiles: `x_px0`, `y_px0` and `size_px0`, level-0 frame.
+        context: As in `TileSpec`.
+
+    Returns:
+        `(tiles, 4)`, x, y, width and height in the level-0 frame; the tile lies in
+        the middle.
+    """
+    boxes = tiles[["x_px0", "y_px0", "size_px0", "size_px0"]].to_numpy(np.int64)
+    if context == 1:
+        return boxes
+    sides = np.rint(boxes[:, 2:] * context).astype(np.int64)
+    return np.concatenate([boxes[:, :2] - (sides - boxes[:, 2:]) // 2, sides], axis=1)
 
 
 def place_tiles(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,22 +22,47 @@ class ManifestInfo:
     """What is the same for all tiles of a table.
 
     Attributes:
-        mpp: Micrometres per pixel of a tile as read.
+        mpp: Micrometres per pixel of a tile as read; None for patches of which nobody
+            said it.
         tile_px: Side of a tile as read, in its own pixels.
         overlap_px: Pixels that neighbours share, in the tile's own pixels.
         class_names: Class of each label; label 0 is the negative class.
-        resampling: Filter by which tiles are brought to their resolution.
+        resampling: Filter by which tiles are brought to their resolution; `none`
+            where all are read as they are stored.
+        grouping: What `slide_id` and `patient_id` rest on: `slides`, names that were
+            `given` with patches, or `estimated` from near-duplicates alone.
+        context: Side of what is read for a tile over the tile's own (see
+            `TileSpec`).
+        cautions: What must be known before believing results on these tiles, as
+            sentences; model cards and reports take them over.
     """
 
-    mpp: float
+    mpp: float | None
     tile_px: int
     overlap_px: int
     class_names: tuple[str, ...]
     resampling: str = "area"
+    grouping: Literal["slides", "given", "estimated"] = "slides"
+    context: float = 1.0
+    cautions: tuple[str, ...] = ()
 
 
-def manifest_schema(class_names: tuple[str, ...]) -> pa.Schema:
-    """Declare the columns of a tile table and their types."""
+def manifest_schema(
+    class_names: tuple[str, ...], *, has_patches: bool = False
+) -> pa.Schema:
+    """Declare the columns of a tile table and their types.
+
+    Args:
+        class_names: Class of each label.
+        has_patches: Whether the tiles are patches: files, or rows of HDF5 files,
+            rather than places on slides. They have four columns more.
+    """
+    patch_fields = [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("source_index", pa.int64(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+        pa.field("look_hash", pa.string(), nullable=False),
+    ]
     return pa.schema(
         [
             pa.field("tile_id", pa.string(), nullable=False),
@@ -54,6 +80,7 @@ def manifest_schema(class_names: tuple[str, ...]) -> pa.Schema:
             pa.field("mean_green", pa.float32()),
             pa.field("mean_blue", pa.float32()),
             pa.field("flags", pa.string(), nullable=False),
+            *(patch_fields if has_patches else []),
         ]
     )
 
@@ -65,7 +92,7 @@ def write_manifest(path: Path, tiles: pd.DataFrame, info: ManifestInfo) -> None:
         ManifestError: The table breaks the schema.
         RunError: The file cannot be written.
     """
-    schema = manifest_schema(info.class_names)
+    schema = manifest_schema(info.class_names, has_patches="source" in tiles)
     _check(tiles, info, str(path))
     content = json.dumps({"format": _FORMAT, **asdict(info)})
     try:
@@ -117,6 +144,7 @@ def _read_info(path: Path, arrow: pa.Table) -> ManifestInfo:
         content = json.loads(metadata[_METADATA_KEY])
         if content.pop("format") == _FORMAT:
             content["class_names"] = tuple(content["class_names"])
+            content["cautions"] = tuple(content.get("cautions", ()))
             return ManifestInfo(**content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ManifestError(
@@ -129,7 +157,8 @@ def _read_info(path: Path, arrow: pa.Table) -> ManifestInfo:
 
 def _check_types(arrow: pa.Table, info: ManifestInfo, path: Path) -> None:
     """Hold the columns of a file to the schema's types."""
-    for field in manifest_schema(info.class_names):
+    has_patches = "source" in arrow.column_names
+    for field in manifest_schema(info.class_names, has_patches=has_patches):
         if field.name not in arrow.column_names:
             raise ManifestError(f"{path}: has no column {field.name}")
         found = arrow.schema.field(field.name).type
@@ -143,14 +172,14 @@ def _check_types(arrow: pa.Table, info: ManifestInfo, path: Path) -> None:
 
 def _check(tiles: pd.DataFrame, info: ManifestInfo, where: str) -> None:
     """Hold a table to what its columns promise."""
-    names = manifest_schema(info.class_names).names
-    if missing := [name for name in names if name not in tiles.columns]:
+    schema = manifest_schema(info.class_names, has_patches="source" in tiles)
+    if missing := [name for name in schema.names if name not in tiles.columns]:
         raise ManifestError(
             f"{where}: a tile table must have the column(s) {', '.join(missing)}"
         )
     problems = [
         f"{field.name} must not be empty"
-        for field in manifest_schema(info.class_names)
+        for field in schema
         if not field.nullable and tiles[field.name].isna().any()
     ]
     if tiles["tile_id"].duplicated().any():

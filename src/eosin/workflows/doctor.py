@@ -46,8 +46,11 @@ def examine_machine(folder: Path = Path()) -> list[Finding]:
     """Look at everything that eosin needs; nothing that is missing stops it.
 
     Args:
-        folder: Where results would be written; its disk is looked at.
+        folder: Where results would be written; its disk is looked at. One that is
+            not there yet counts as the nearest folder above it that is.
     """
+    folder = Path(folder).resolve()
+    folder = next(path for path in (folder, *folder.parents) if path.exists())
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _check_versions,
         _check_openslide,

@@ -30,10 +30,8 @@ from eosin.evaluation import (
     read_predictions,
     write_predictions,
 )
-from eosin.heatmaps import draw_overlay, picture_slide, rasterise_tiles, write_image
 from eosin.inference import ModelCard, open_session, read_card
-from eosin.reports import ReportData, count_splits, write_figures, write_report
-from eosin.slides import open_slide
+from eosin.workflows.evaluation_report import EvaluatedStudy, report_study
 from eosin.workflows.scoring import score_rows
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 
@@ -45,8 +43,6 @@ _OUTPUTS = (
     "report.html",
     "run.json",
 )
-_SHOWN_OVERLAYS = 12
-_OVERLAY_PX = 700
 
 
 @dataclass(frozen=True)
@@ -183,11 +179,23 @@ class _Study:
             **options,
         )
         baseline = self._evaluate_baseline(choices, options)
-        cautions = [*result.cautions, *self._card.cautions]
+        known = (*self._card.cautions, *self._folder.info.cautions)
+        cautions = list(dict.fromkeys((*result.cautions, *known)))
         if n_unreadable:
             cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
-        overlays = self._draw_overlays(out, table, result, progress)
-        self._write_report(out, result, baseline, choices, overlays, cautions)
+        study = EvaluatedStudy(
+            run=self._run,
+            card=self._card,
+            folder=self._folder,
+            splits=self._splits,
+            split=self._split,
+            predictions=table,
+            result=result,
+            baseline=baseline,
+            choices=choices,
+            cautions=cautions,
+        )
+        report_study(study, out, progress)
         return {
             "metrics": result.metrics,
             "baseline": baseline.metrics if baseline else {},
@@ -284,84 +292,6 @@ class _Study:
             **options,
         )
 
-    def _draw_overlays(
-        self,
-        out: Path,
-        table: pd.DataFrame,
-        result: EvaluationResult,
-        progress: Progress,
-    ) -> dict[str, Path]:
-        """Draw the slides that the model got most wrong."""
-        if len(self._card.class_names) > 2:
-            return {}
-        tiles = table[table["level"] == "tile"]
-        slides = self._folder.slides.set_index("slide_id")
-        shown = list(result.slides["slide_id"])[:_SHOWN_OVERLAYS]
-        column = f"probability_{self._card.class_names[1]}"
-        paths: dict[str, Path] = {}
-        with progress.task("Drawing overlays", len(shown)) as task:
-            for slide_id in shown:
-                own = tiles[tiles["slide_id"] == slide_id]
-                row = slides.loc[slide_id]
-                heatmap = rasterise_tiles(
-                    own["x_px0"].to_numpy(int),
-                    own["y_px0"].to_numpy(int),
-                    int(own["size_px0"].iloc[0]),
-                    own[column].to_numpy(),
-                )
-                with open_slide(row["path"], mpp=float(row["mpp_used"])) as slide:
-                    picture = picture_slide(slide, title=slide_id, max_px=_OVERLAY_PX)
-                path = out / "overlays" / f"{len(paths):02d}.jpg"
-                write_image(
-                    path,
-                    draw_overlay(picture, heatmap, threshold=self._card.tile_threshold),
-                )
-                paths[slide_id] = path
-                task.advance()
-        return paths
-
-    def _write_report(
-        self,
-        out: Path,
-        result: EvaluationResult,
-        baseline: EvaluationResult | None,
-        choices: ValidationChoices,
-        overlays: Mapping[str, Path],
-        cautions: Sequence[str],
-    ) -> None:
-        record = read_json(self._run / "run.json")
-        data = ReportData(
-            title=f"Evaluation of {self._run.resolve().name}",
-            result=result,
-            choices=choices,
-            splits=self._count_splits(),
-            baseline=baseline,
-            history=pd.read_csv(self._run / "history.csv"),
-            overlays=overlays,
-            method=_describe(self._card, record["settings"], choices),
-            versions=record["versions"],
-            data_licence=self._folder.licence,
-            cautions=[c for c in cautions if c not in result.cautions],
-            are_slides_made=self._folder.is_made,
-            are_patients_known=self._folder.knows_patients,
-            created=record["finished"],
-        )
-        write_report(out / "report.html", data)
-        write_figures(out / "figures", data)
-
-    def _count_splits(self) -> Any:
-        names = self._card.class_names
-        if self._split == "external":
-            return count_splits(self._folder.tiles.assign(split="external"), names)
-        tiles = self._folder.tiles
-        if len(self._card.models) > 1:
-            # Every patient is held out once.
-            return count_splits(tiles.assign(split="test"), names)
-        split_of = dict(
-            zip(self._splits["slide_id"], self._splits["split"], strict=True)
-        )
-        return count_splits(tiles.assign(split=tiles["slide_id"].map(split_of)), names)
-
 
 def _open_training_folder(run: Path) -> TileFolder | None:
     """Open the tiles that a run was trained on, if they are still there."""
@@ -387,7 +317,10 @@ def _require_same_tiles(card: ModelCard, folder: TileFolder) -> None:
     problems = []
     if info.tile_px != card.tile_px:
         problems.append(f"tile_px {card.tile_px}, the tiles have {info.tile_px}")
-    if abs(info.mpp / card.mpp - 1) > 0.1:
+    if info.context != card.context:
+        problems.append(f"context {card.context:g}, the tiles have {info.context:g}")
+    # Of patches nobody may have stated it, and then nothing can be compared.
+    if card.mpp and info.mpp and abs(info.mpp / card.mpp - 1) > 0.1:
         problems.append(f"mpp {card.mpp:g}, the tiles have {info.mpp:g}")
     if tuple(info.class_names) != tuple(card.class_names):
         problems.append(
@@ -413,27 +346,3 @@ def _require_unseen(splits: pd.DataFrame, folder: TileFolder) -> None:
                 f"{column}(s) were in the training cohort ({', '.join(shared[:5])}); "
                 "leave them out, or rename them if they are others by the same name"
             )
-
-
-def _describe(
-    card: ModelCard, settings: Mapping[str, Any], choices: ValidationChoices
-) -> dict[str, str]:
-    """Say in words how the model came about."""
-    tuned = {"none": "head only", "last": "head and last block", "all": "all layers"}
-    depth = settings["fine_tune"]
-    if depth == "auto":
-        depth = "all" if card.weights == "none" else "none"
-    return {
-        "Encoder": f"{card.encoder}, weights {card.weights}",
-        "Trained": tuned[depth],
-        "Tiles": f"{card.tile_px} px at {card.mpp:g} micrometres per pixel",
-        "Split": (
-            "by patient, one split"
-            if len(card.models) == 1
-            else f"by patient, {len(card.models)} folds; each patient is scored by the "
-            "model that never saw them"
-        ),
-        "Slide score": choices.aggregation.aggregation.describe(),
-        "Temperature": f"{card.temperature:.3f}, fitted on validation patients",
-        "Weights' licence": card.encoder_licence,
-    }

@@ -1,12 +1,15 @@
 """Which slides a user means by files, folders and tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from eosin.cohorts import read_cohort
 from eosin.core import CohortError
+from eosin.slides import PACK_SUFFIX, is_remote, list_packed, name_packed
 
 SLIDE_SUFFIXES = (
     ".bif",
@@ -45,6 +48,48 @@ def list_files(path: Path) -> list[Path]:
             f"{path}: no slide in this folder; slides end in {' '.join(SLIDE_SUFFIXES)}"
         )
     return files
+
+
+def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
+    """List slides from files, folders, URLs, packs and slide tables.
+
+    Returns:
+        Columns `slide_id`, `path` and `mpp` (NaN where not given).
+
+    Raises:
+        CohortError: A table is wrong, a folder has no slide, or two different
+            files give one slide id.
+        SlideError: A pack cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    for given in paths:
+        path = Path(given)
+        if path.suffix.lower() == ".csv" and not is_remote(given):
+            cohort = read_cohort(path).table
+            rows += iter_rows(cohort[["slide_id", "path", "mpp"]])
+            continue
+        if is_remote(given):
+            rows.append(_make_row(path.stem, str(given)))
+        elif path.suffix == PACK_SUFFIX:
+            pack = path.resolve()
+            rows += [_make_row(s, name_packed(pack, s)) for s in list_packed(pack)]
+        else:
+            files = list_files(path)
+            rows += [_make_row(file.stem, str(file.resolve())) for file in files]
+    table = pd.DataFrame(rows, columns=["slide_id", "path", "mpp"])
+    table = table.drop_duplicates("path", ignore_index=True)
+    repeated = table[table["slide_id"].duplicated(keep=False)]
+    if len(repeated):
+        raise CohortError(
+            "each slide needs a name of its own, since its results are named after it; "
+            f"these share one: {', '.join(repeated['path'][:4])}; list them in a slide "
+            "table with a column slide_id"
+        )
+    return table
+
+
+def _make_row(slide_id: str, path: str) -> dict[str, Any]:
+    return {"slide_id": slide_id, "path": path, "mpp": np.nan}
 
 
 def iter_rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

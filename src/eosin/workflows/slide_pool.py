@@ -1,13 +1,16 @@
 """Working on many slides at once, where one bad slide stops nothing."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from typing import TypeVar
 
 from eosin.core import RunError, RunRecord, SlideFailure, Task
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Seconds that slides in work may take to end after an interruption.
+_GRACE_S = 1.0
 
 
 def map_slides(
@@ -54,8 +57,11 @@ def map_slides(
                 task.advance(note=slide_id)
                 yield slide_id, result
     except KeyboardInterrupt:
-        # Whoever interrupts does not want to wait for a slide in the middle.
+        # Whoever interrupts does not want to wait for a slide in the middle; one
+        # that is about to be written may be.
         waits = False
+        executor.shutdown(wait=False, cancel_futures=True)
+        wait([f for f in futures if not f.cancelled()], timeout=_GRACE_S)
         raise
     finally:
         executor.shutdown(wait=waits, cancel_futures=True)

@@ -18,7 +18,6 @@ from eosin.core import (
     RunRecord,
     SlideFailure,
     atomic_path,
-    fingerprint_file,
     hash_file,
     hash_object,
     open_run,
@@ -27,8 +26,9 @@ from eosin.core import (
     write_json,
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
-from eosin.slides import Slide, open_slide
+from eosin.slides import Slide, fingerprint_slide, open_slide
 from eosin.tiles import (
+    DAMAGED,
     ManifestInfo,
     OpticalDensityTissue,
     OtsuTissue,
@@ -56,6 +56,9 @@ class TileConfig:
         mpp: Micrometres per pixel of the tiles.
         tile_px: Side of a tile in its own pixels.
         overlap_px: Pixels that neighbouring tiles share.
+        context: Side of what a model is shown for a tile over the tile's own, 1 or
+            more; the tile keeps its place and its label, and is shown at `context`
+            times the mpp.
         classes: One text per class, `name=File name,other file name`.
         tissue: How tissue is found; `density` is for pale slides.
         min_tissue: A tile with a smaller share of tissue is left out, 0 to 1.
@@ -70,6 +73,7 @@ class TileConfig:
     mpp: float = 0.5
     tile_px: int = 256
     overlap_px: int = 0
+    context: float = 1.0
     classes: tuple[str, ...] = ("tumor=tumor,tumour", "normal=normal,benign")
     tissue: Literal["saturation", "density"] = "saturation"
     min_tissue: float = 0.25
@@ -86,7 +90,7 @@ class TileConfig:
     @property
     def spec(self) -> TileSpec:
         """The tile's resolution, size and overlap."""
-        return TileSpec(self.mpp, self.tile_px, self.overlap_px)
+        return TileSpec(self.mpp, self.tile_px, self.overlap_px, self.context)
 
     @property
     def tissue_method(self) -> TissueMethod:
@@ -187,7 +191,7 @@ def _find_key(row: Mapping[str, Any], config: TileConfig) -> str:
     return hash_object(
         {
             "config": asdict(config),
-            "slide": fingerprint_file(Path(row["path"])),
+            "slide": fingerprint_slide(row["path"]),
             "annotation": hash_file(Path(annotation)) if annotation else None,
             "row": {name: row[name] for name in sorted(row)},
         }
@@ -219,7 +223,7 @@ def _tile_slide(job: _Job, *, config: TileConfig, class_map: ClassMap) -> None:
         tiles.insert(1, "slide_id", slide_id)
         tiles.insert(2, "patient_id", str(row["patient_id"]))
         tiles.insert(3, "split", row["split"] or None)
-        summary = _summarise(slide, tissue, tiles, annotations, mapped)
+        summary = _summarise(slide, tissue, tiles, annotations, mapped, config)
         overview = draw_overview(
             picture_slide(slide, title=slide_id),
             tissue=tissue,
@@ -247,6 +251,7 @@ def _summarise(
     tiles: pd.DataFrame,
     annotations: Annotations | None,
     mapped: MappedAnnotations | None,
+    config: TileConfig,
 ) -> dict[str, Any]:
     """Collect what is worth knowing of one slide."""
     mpp = slide.require_mpp()
@@ -259,6 +264,10 @@ def _summarise(
         "mpp_warning": "; ".join(slide.resolution.disagreements),
         "vendor": slide.vendor,
         "reader": slide.reader,
+        "resampling": slide.find_resampling(
+            slide.downsample_at(config.mpp) * config.context
+        ),
+        "n_damaged": int(tiles["flags"].str.contains(DAMAGED).sum()),
         "tissue_mm2": float(pixels * (mpp / 1000) ** 2),
         "n_tiles": len(tiles),
         "n_regions": len(annotations.regions) if annotations else 0,
@@ -291,7 +300,9 @@ def _merge_parts(
         mpp=config.mpp,
         tile_px=config.tile_px,
         overlap_px=config.overlap_px,
+        context=config.context,
         class_names=class_map.class_names,
+        resampling="; ".join(sorted({str(row["resampling"]) for row in rows})),
     )
     slides = pd.DataFrame(rows)
     unknown: Counter[str] = Counter()

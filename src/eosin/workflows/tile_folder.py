@@ -8,7 +8,17 @@ from typing import Any
 import pandas as pd
 
 from eosin.core import ManifestError, hash_file, read_json
+from eosin.slides import (
+    is_remote,
+    list_packed,
+    name_packed,
+    read_origin,
+    split_packed,
+)
 from eosin.tiles import ManifestInfo, TileReader, read_manifest
+
+# Where `tile --pack` keeps the native tiles.
+PACK_NAME = "pack.arrow"
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,11 @@ class TileFolder:
         return "; ".join(found) or None
 
     @property
+    def has_patches(self) -> bool:
+        """Whether the tiles are patches by themselves, with no slide to be opened."""
+        return "source" in self.tiles
+
+    @property
     def knows_patients(self) -> bool:
         """Whether a slide's patient is more than the slide's own id."""
         patients = self.slides["patient_id"].astype(str)
@@ -64,12 +79,20 @@ class TileFolder:
     def open_reader(self, tiles: pd.DataFrame | None = None) -> TileReader:
         """Open a reader of some of the tiles, by default of all."""
         return TileReader(
-            self.tiles if tiles is None else tiles, self.slides, self.info.tile_px
+            self.tiles if tiles is None else tiles,
+            self.slides,
+            self.info.tile_px,
+            context=self.info.context,
         )
 
 
-def open_tile_folder(path: Path) -> TileFolder:
+def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
     """Read a folder of `eosin tile`.
+
+    Args:
+        path: The folder.
+        use_pack: Whether slides are read from the folder's pack, where it has one
+            that was made for its tile table.
 
     Raises:
         ManifestError: The folder is not one, is unfinished, or a slide has moved.
@@ -84,13 +107,35 @@ def open_tile_folder(path: Path) -> TileFolder:
     tiles, info = read_manifest(manifest)
     text_columns = {"slide_id": str, "patient_id": str, "label": str}
     slides = pd.read_csv(slides_path, dtype=text_columns)
-    missing = [p for p in slides["path"] if not Path(p).exists()]
+    sha256 = hash_file(manifest)
+    if use_pack:
+        slides["path"] = _find_packed(path / PACK_NAME, sha256, slides)
+    paths = slides["path"].unique()
+    missing = [p for p in paths if not _is_there(p)]
     if missing:
         raise ManifestError(
             f"{path}: {len(missing)} slide(s) are no longer where they were tiled, "
             f"such as {missing[0]}; tile again, or put them back"
         )
-    return TileFolder(path, tiles, info, slides, hash_file(manifest))
+    return TileFolder(path, tiles, info, slides, sha256)
+
+
+def _is_there(path: str) -> bool:
+    return is_remote(path) or split_packed(path) is not None or Path(path).exists()
+
+
+def _find_packed(pack: Path, sha256: str, slides: pd.DataFrame) -> pd.Series:
+    """Point at the pack for each slide that is in it."""
+    if not pack.exists() or read_origin(pack) != sha256:
+        return slides["path"]
+    packed = set(list_packed(pack))
+    return pd.Series(
+        [
+            name_packed(pack.resolve(), slide_id) if slide_id in packed else path
+            for slide_id, path in zip(slides["slide_id"], slides["path"], strict=True)
+        ],
+        index=slides.index,
+    )
 
 
 def read_tile_settings(path: Path) -> Mapping[str, Any]:

@@ -5,10 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from eosin.cohorts import fold_patients, split_patients
 from eosin.core import (
     ConfigError,
     Progress,
@@ -17,28 +15,16 @@ from eosin.core import (
     hash_file,
     open_run,
 )
-from eosin.evaluation import (
-    ValidationChoices,
-    build_tile_predictions,
-    choose_on_validation,
-    compute_probabilities,
-    compute_roc_auc,
-    fit_temperature,
-    labels_of,
-    write_predictions,
-)
+from eosin.evaluation import choose_on_validation, write_predictions
 from eosin.inference import ModelCard, read_card
 from eosin.models import find_encoder
 from eosin.reports import draw_history, render_png
 from eosin.training import FineTuneConfig, HeadConfig
+from eosin.workflows.fold_pooling import find_validation_auc, pool_validation
 from eosin.workflows.fold_training import FoldResult, FoldTrainer
-from eosin.workflows.tile_folder import (
-    TileFolder,
-    open_tile_folder,
-    read_tile_settings,
-)
-
-SPLIT_COLUMNS = ("fold", "slide_id", "patient_id", "label", "split")
+from eosin.workflows.run_card import make_card
+from eosin.workflows.tile_folder import TileFolder, open_tile_folder
+from eosin.workflows.tile_splits import assign_splits
 
 _OUTPUTS = (
     "fold_*",
@@ -249,64 +235,6 @@ def train_classifier(
         )
 
 
-def assign_splits(folder: TileFolder, config: TrainConfig) -> pd.DataFrame:
-    """Give every slide its split in every fold, one row each.
-
-    A slide without a label of its own has that of its tiles: the commonest positive
-    class, or the negative one.
-
-    Raises:
-        CohortError: The patients cannot be split.
-    """
-    slides = folder.slides[["slide_id", "patient_id", "split"]].copy()
-    slides["split"] = [None if pd.isna(s) else str(s) for s in slides["split"]]
-    slides["split"] = (
-        slides["split"].astype("object").where(slides["split"].notna(), None)
-    )
-    slides["label"] = _label_slides(folder)
-    negative = folder.info.class_names[0]
-    if config.folds == 1:
-        fractions = (
-            1 - config.val_fraction - config.test_fraction,
-            config.val_fraction,
-            config.test_fraction,
-        )
-        parts = [
-            split_patients(
-                slides, fractions=fractions, negative=negative, seed=config.seed
-            )
-        ]
-    else:
-        parts = fold_patients(
-            slides,
-            n_folds=config.folds,
-            val_fraction=config.val_fraction,
-            negative=negative,
-            seed=config.seed,
-        )
-    rows = [slides.assign(fold=fold, split=part) for fold, part in enumerate(parts)]
-    return pd.concat(rows, ignore_index=True)[list(SPLIT_COLUMNS)]
-
-
-def _label_slides(folder: TileFolder) -> pd.Series:
-    names = folder.info.class_names
-    given = folder.slides["label"]
-    labelled = folder.tiles[folder.tiles["label"].notna()]
-    counts = pd.crosstab(labelled["slide_id"], labelled["label"])
-    found: list[str | None] = []
-    for slide_id, label in zip(folder.slides["slide_id"], given, strict=True):
-        if isinstance(label, str) and label in names:
-            found.append(label)
-        elif slide_id in counts.index:
-            own = counts.loc[slide_id]
-            positive = own.drop(0, errors="ignore")
-            best = int(positive.idxmax()) if positive.sum() > 0 else 0
-            found.append(names[best])
-        else:
-            found.append(None)
-    return pd.Series(found, index=folder.slides.index, dtype="object")
-
-
 def _train_folds(
     folder: TileFolder,
     splits: pd.DataFrame,
@@ -341,7 +269,7 @@ def _finish(
     if (figure := draw_history(history)) is not None:
         with atomic_path(out / "history.png") as temporary:
             temporary.write_bytes(render_png(figure))
-    validation, temperature, cautions = _pool_validation(folder, results)
+    validation, temperature, cautions = pool_validation(folder, results)
     choices = choose_on_validation(
         validation,
         class_names=names,
@@ -350,84 +278,7 @@ def _finish(
     )
     write_predictions(out / "validation.parquet", validation, names)
     warnings = sorted({w for r in results for w in r.warnings})
-    cautions = (*cautions, *choices.cautions)
+    cautions = (*folder.info.cautions, *cautions, *choices.cautions)
     record.notes["warnings"] = [*warnings, *cautions]
-    record.notes["validation_aucs"] = [_find_auc(r, names) for r in results]
-    _make_card(folder, splits, config, choices, temperature, cautions).write(out)
-
-
-def _pool_validation(
-    folder: TileFolder, results: Sequence[FoldResult]
-) -> tuple[pd.DataFrame, float, tuple[str, ...]]:
-    """Fit one temperature and average what several folds say of one tile."""
-    names = folder.info.class_names
-    pooled = pd.concat(
-        [r.validation.assign(position=range(len(r.validation))) for r in results],
-        ignore_index=True,
-    )
-    logits = np.concatenate([r.validation_logits for r in results])
-    is_labelled = pooled["label"].notna().to_numpy()
-    fit = fit_temperature(logits[is_labelled], labels_of(pooled[is_labelled]))
-    probabilities = compute_probabilities(logits, fit.temperature)
-    mean = pd.DataFrame(probabilities).groupby(pooled["tile_id"].to_numpy()).mean()
-    tiles = pooled.drop_duplicates("tile_id").assign(split="val")
-    tiles = tiles.sort_values("tile_id", ignore_index=True)
-    table = build_tile_predictions(tiles, mean.loc[tiles["tile_id"]].to_numpy(), names)
-    cautions = (f"Temperature: {fit.caution}.",) if fit.caution else ()
-    return table, fit.temperature, cautions
-
-
-def _find_auc(result: FoldResult, class_names: Sequence[str]) -> float | None:
-    tiles = result.validation
-    is_labelled = tiles["label"].notna().to_numpy()
-    labels = labels_of(tiles[is_labelled])
-    if len(set(labels.tolist())) < len(class_names):
-        return None
-    probabilities = compute_probabilities(result.validation_logits[is_labelled])
-    return float(compute_roc_auc(labels, probabilities))
-
-
-def _make_card(
-    folder: TileFolder,
-    splits: pd.DataFrame,
-    config: TrainConfig,
-    choices: ValidationChoices,
-    temperature: float,
-    cautions: tuple[str, ...],
-) -> ModelCard:
-    spec = find_encoder(config.encoder)
-    is_imagenet = config.weights == "imagenet"
-    is_file = config.weights not in ("imagenet", "none")
-    licence = spec.imagenet_licence if is_imagenet else None
-    tiling = read_tile_settings(folder.path)
-    in_train = splits[splits["split"] == "train"]
-    return ModelCard(
-        class_names=folder.info.class_names,
-        encoder=config.encoder,
-        weights=Path(config.weights).name if is_file else config.weights,
-        encoder_licence=licence or ("as its file's owner states" if is_file else "own"),
-        mpp=folder.info.mpp,
-        tile_px=folder.info.tile_px,
-        overlap_px=folder.info.overlap_px,
-        tissue=str(tiling.get("tissue", "saturation")),
-        min_tissue=float(tiling.get("min_tissue", 0.25)),
-        models=(
-            ("model.onnx",)
-            if config.folds == 1
-            else tuple(f"fold_{fold}/model.onnx" for fold in range(config.folds))
-        ),
-        views=config.views,
-        temperature=temperature,
-        tile_threshold=choices.threshold,
-        slide_threshold=choices.slide_threshold,
-        aggregation_share=choices.aggregation.aggregation.share,
-        threshold_rule=config.threshold_rule,
-        cautions=cautions,
-        training_data={
-            "tiles_sha256": folder.sha256,
-            "n_patients": int(in_train["patient_id"].nunique()),
-            "n_slides": int(in_train["slide_id"].nunique()),
-            "n_tiles": int(folder.tiles["label"].notna().sum()),
-        },
-        is_made_data=folder.is_made,
-    )
+    record.notes["validation_aucs"] = [find_validation_auc(r, names) for r in results]
+    make_card(folder, splits, config, choices, temperature, cautions).write(out)

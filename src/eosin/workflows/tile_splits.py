@@ -1,0 +1,71 @@
+"""Which patients of a tile folder train, validate and test."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from eosin.cohorts import fold_patients, split_patients
+from eosin.workflows.tile_folder import TileFolder
+
+if TYPE_CHECKING:
+    from eosin.workflows.train_tiles import TrainConfig
+
+SPLIT_COLUMNS = ("fold", "slide_id", "patient_id", "label", "split")
+
+
+def assign_splits(folder: TileFolder, config: "TrainConfig") -> pd.DataFrame:
+    """Give every slide its split in every fold, one row each.
+
+    A slide without a label of its own has that of its tiles: the commonest positive
+    class, or the negative one.
+
+    Raises:
+        CohortError: The patients cannot be split.
+    """
+    slides = folder.slides[["slide_id", "patient_id", "split"]].copy()
+    slides["split"] = [None if pd.isna(s) else str(s) for s in slides["split"]]
+    slides["split"] = (
+        slides["split"].astype("object").where(slides["split"].notna(), None)
+    )
+    slides["label"] = _label_slides(folder)
+    negative = folder.info.class_names[0]
+    if config.folds == 1:
+        fractions = (
+            1 - config.val_fraction - config.test_fraction,
+            config.val_fraction,
+            config.test_fraction,
+        )
+        parts = [
+            split_patients(
+                slides, fractions=fractions, negative=negative, seed=config.seed
+            )
+        ]
+    else:
+        parts = fold_patients(
+            slides,
+            n_folds=config.folds,
+            val_fraction=config.val_fraction,
+            negative=negative,
+            seed=config.seed,
+        )
+    rows = [slides.assign(fold=fold, split=part) for fold, part in enumerate(parts)]
+    return pd.concat(rows, ignore_index=True)[list(SPLIT_COLUMNS)]
+
+
+def _label_slides(folder: TileFolder) -> pd.Series:
+    names = folder.info.class_names
+    given = folder.slides["label"]
+    labelled = folder.tiles[folder.tiles["label"].notna()]
+    counts = pd.crosstab(labelled["slide_id"], labelled["label"])
+    found: list[str | None] = []
+    for slide_id, label in zip(folder.slides["slide_id"], given, strict=True):
+        if isinstance(label, str) and label in names:
+            found.append(label)
+        elif slide_id in counts.index:
+            own = counts.loc[slide_id]
+            positive = own.drop(0, errors="ignore")
+            best = int(positive.idxmax()) if positive.sum() > 0 else 0
+            found.append(names[best])
+        else:
+            found.append(None)
+    return pd.Series(found, index=folder.slides.index, dtype="object")
