@@ -10,7 +10,17 @@ from eosin import __version__
 from eosin.cli import main
 from eosin.core import SlideError
 
-COMMANDS = ("doctor", "validate", "tile", "train", "evaluate", "predict", "demo")
+COMMANDS = (
+    "doctor",
+    "validate",
+    "tile",
+    "import",
+    "train",
+    "evaluate",
+    "predict",
+    "fetch",
+    "demo",
+)
 
 
 def run_in_process(monkeypatch, *arguments):

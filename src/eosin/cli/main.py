@@ -1,7 +1,9 @@
 """The command `eosin`: one sub-command per step, errors as one clear line."""
 
+import atexit
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,8 @@ from eosin import __version__
 from eosin.cli.demo import demo
 from eosin.cli.doctor import doctor
 from eosin.cli.evaluate import evaluate
+from eosin.cli.fetch import fetch
+from eosin.cli.import_patches import import_patches
 from eosin.cli.options import spread_values
 from eosin.cli.predict import predict
 from eosin.cli.tile import tile
@@ -42,8 +46,10 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **options)
         except KeyboardInterrupt:
+            # Nobody presses it once only.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             typer.echo(
-                "\nInterrupted. The same command again goes on from here.", err=True
+                "\nInterrupted. The same command again finishes the work.", err=True
             )
             sys.stdout.flush()
             os._exit(130)
@@ -51,8 +57,10 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
     return run_command
 
 
-for _command in (doctor, validate, tile, train, evaluate, predict, demo):
+for _command in (doctor, validate, tile, train, evaluate, predict, fetch, demo):
     app.command()(_end_at_once(_command))
+# A name that Python keeps for itself.
+app.command("import")(_end_at_once(import_patches))
 
 
 def _print_version(value: bool) -> None:
@@ -76,6 +84,8 @@ def _root(
 
 def run() -> None:
     """Run the command line; the process's exit code is 0, 1, 2 or 130."""
+    # With the work done and told, only the exit is left to be interrupted.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     arguments = sys.argv[1:]
     is_debug = "--debug" in arguments
     console = Console(stderr=True)

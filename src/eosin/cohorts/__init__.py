@@ -1,15 +1,46 @@
 """Cohorts: the slide table, and who trains, validates and tests."""
 
+from eosin.cohorts.class_folders import FolderRules, read_class_folders
 from eosin.cohorts.folds import DEFAULT_FRACTIONS, fold_patients, split_patients
+from eosin.cohorts.kaggle import read_kaggle
+from eosin.cohorts.near_duplicates import (
+    DEFAULT_SIMILARITY,
+    Looks,
+    describe_looks,
+    group_near_duplicates,
+)
+from eosin.cohorts.patch_sets import PatchSet, fill_with_none, say_examples
+from eosin.cohorts.pcam import (
+    PCAM_ADDRESS,
+    PCAM_MD5,
+    PcamFiles,
+    find_pcam_files,
+    read_pcam,
+)
 from eosin.cohorts.table import COLUMNS, SPLITS, Cohort, find_patient, read_cohort
 
 __all__ = [
     "COLUMNS",
     "DEFAULT_FRACTIONS",
+    "DEFAULT_SIMILARITY",
+    "PCAM_ADDRESS",
+    "PCAM_MD5",
     "SPLITS",
     "Cohort",
+    "FolderRules",
+    "Looks",
+    "PatchSet",
+    "PcamFiles",
+    "describe_looks",
+    "fill_with_none",
     "find_patient",
+    "find_pcam_files",
     "fold_patients",
+    "group_near_duplicates",
+    "read_class_folders",
     "read_cohort",
+    "read_kaggle",
+    "read_pcam",
+    "say_examples",
     "split_patients",
 ]

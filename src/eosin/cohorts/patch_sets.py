@@ -1,0 +1,201 @@
+"""Patch data sets: what their layouts have in common."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eosin.core import CohortError
+
+# Of each patch: its id, its file (below the root, or in full), the row in an .h5 (-1
+# where the file is one patch), its class (-1 without one), split, slide and patient
+# (None where nobody says).
+PATCH_COLUMNS = (
+    "tile_id",
+    "source",
+    "source_index",
+    "label",
+    "split",
+    "slide_id",
+    "patient_id",
+)
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
+)
+
+_SYSTEM_FILES = frozenset({"__macosx", "desktop.ini", "thumbs.db"})
+_EXAMPLES = 5
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSet:
+    """Patches of one data set, before any of their pixels is read.
+
+    Attributes:
+        root: The folder that the patches' files are relative to, absolute.
+        table: One row per patch with `PATCH_COLUMNS`, in an order that depends on
+            names only.
+        class_names: Class of each label; label 0 is the negative class.
+        mpp: Micrometres per pixel as published for the layout; None where the layout
+            says nothing.
+        notes: What was left out or mended, for the record, as JSON can write it.
+        warnings: The same as sentences for the user.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    class_names: tuple[str, ...]
+    mpp: float | None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Listing:
+    """What a walk through folders found beside images.
+
+    Attributes:
+        n_hidden: Hidden files and folders, and those of operating systems.
+        n_others: Files that are no images.
+    """
+
+    n_hidden: int = 0
+    n_others: int = 0
+
+    def describe(self) -> dict[str, int]:
+        """Return the counts, for the record."""
+        return {"n_hidden": self.n_hidden, "n_other_files": self.n_others}
+
+
+def iter_images(
+    folder: Path, listing: Listing, *, recursive: bool = False
+) -> Iterator[str]:
+    """Walk through a folder and yield the images below it.
+
+    Entries stream from the file system; nothing but the folders still to be visited
+    is held. Hidden entries and other files are counted in `listing`.
+
+    Args:
+        folder: Where to look.
+        listing: Counts what is passed over.
+        recursive: Whether folders below are walked as well; a folder that links
+            lead to twice is walked once.
+
+    Yields:
+        Paths relative to `folder`, parts joined by `/`, in the file system's order.
+
+    Raises:
+        CohortError: A folder cannot be listed.
+    """
+    waiting = [""]
+    seen: set[tuple[int, int]] = set()
+    while waiting:
+        prefix = waiting.pop()
+        for entry in iter_entries(folder / prefix if prefix else folder):
+            if is_hidden(entry.name):
+                listing.n_hidden += 1
+            elif entry.is_dir():
+                status = entry.stat()
+                key = (status.st_dev, status.st_ino)
+                if recursive and key not in seen:
+                    seen.add(key)
+                    waiting.append(f"{prefix}{entry.name}/")
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - a million times
+                yield prefix + entry.name
+            else:
+                listing.n_others += 1
+
+
+def iter_entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    """Stream a folder's entries.
+
+    Raises:
+        CohortError: It cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        raise CohortError(
+            f"{folder}: cannot be listed ({error.strerror or error})"
+        ) from error
+
+
+def is_hidden(name: str) -> bool:
+    """Tell files that people do not see: hidden ones and those of file managers."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
+
+
+def strip_suffix(name: str) -> str:
+    """Return a relative path without its last suffix, as a patch's id."""
+    return os.path.splitext(name)[0]  # noqa: PTH122 - a million times
+
+
+def say_examples(names: Iterable[Any], n_shown: int = _EXAMPLES) -> str:
+    """Write the first few names, and how many there are beyond."""
+    found = [str(name) for name in names]
+    rest = len(found) - n_shown
+    more = f" and {rest:,} more" if rest > 0 else ""
+    return ", ".join(found[:n_shown]) + more
+
+
+def raise_problems(where: Path, problems: Sequence[str]) -> None:
+    """Stop with every problem at once, if there is any.
+
+    Raises:
+        CohortError: There is one.
+    """
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems[:_SHOWN_PROBLEMS])
+        raise CohortError(f"{where}: {len(problems)} problem(s):\n{lines}")
+
+
+def read_patch_csv(
+    path: Path, columns: Mapping[str, Sequence[str]], *, optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read some columns of a CSV file (also `.csv.gz`) as text.
+
+    Args:
+        path: The file.
+        columns: Names that each column may have, in lower case, by its own name.
+        optional: Those of them that the file may lack.
+
+    Returns:
+        The columns that were found, under their own names; empty text for no value.
+
+    Raises:
+        CohortError: The file is missing, no CSV, or lacks a column.
+    """
+    try:
+        raw = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=","
+        )
+    except FileNotFoundError as error:
+        raise CohortError(f"{path}: no such file") from error
+    except (OSError, EOFError, ValueError) as error:
+        raise CohortError(f"{path}: cannot be read as CSV ({error})") from error
+    names = {str(name).strip().lower(): name for name in raw.columns}
+    found = {}
+    for name, aliases in columns.items():
+        matching = [names[alias] for alias in aliases if alias in names]
+        if matching:
+            found[matching[0]] = name
+        elif name not in optional:
+            raise CohortError(
+                f"{path}: needs a column '{aliases[0]}'; it has "
+                f"{', '.join(map(str, raw.columns))}"
+            )
+    table = raw[list(found)].rename(columns=found)
+    for name in table.columns:
+        table[name] = table[name].str.strip()
+    return table
+
+
+def fill_with_none(values: pd.Series) -> pd.Series:
+    """Return texts as objects, None where there is none."""
+    texts = values.astype("object")
+    return texts.where(values.notna() & (values != ""), None)

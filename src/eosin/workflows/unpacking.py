@@ -1,0 +1,108 @@
+"""Unpacking `.gz` files once, checked and with progress."""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from eosin.core import (
+    CohortError,
+    Progress,
+    RunError,
+    atomic_path,
+    fingerprint_file,
+    read_json,
+    require_free_space,
+    write_json,
+)
+
+_BLOCK_BYTES = 1 << 20
+# HDF5 of images packs by a tenth or so; a margin more.
+_GROWTH = 1.3
+
+
+def unpack_once(
+    path: Path, folder: Path, *, progress: Progress | None = None
+) -> tuple[Path, str]:
+    """Unpack a `.gz` file into a folder, unless it was unpacked there before.
+
+    The checksum that the file ends with is held against its content.
+
+    Args:
+        path: The packed file.
+        folder: Where the unpacked one goes, under its name without `.gz`.
+        progress: Told of the packed bytes.
+
+    Returns:
+        The unpacked file, and the MD5 of the packed one.
+
+    Raises:
+        CohortError: The file is cut short or damaged.
+        RunError: The disk is too small or cannot be written.
+    """
+    target = folder / path.name.removesuffix(".gz")
+    record = folder / f"{target.name}.json"
+    key = fingerprint_file(path)
+    older = _read_record(record, target)
+    if older.get("key") == key:
+        return target, str(older["md5"])
+    require_free_space(folder, int(path.stat().st_size * _GROWTH), "unpacking")
+    digest = hashlib.md5(usedforsecurity=False)
+    total = path.stat().st_size
+    with (
+        (progress or Progress()).task(f"Unpacking {path.name}", total) as task,
+        path.open("rb") as packed,
+        atomic_path(target) as temporary,
+    ):
+        _unpack(path, _Watched(packed, digest.update, task.advance), temporary)
+    size = target.stat().st_size
+    content = {"key": key, "md5": digest.hexdigest(), "bytes": size}
+    write_json(record, content)
+    return target, digest.hexdigest()
+
+
+def _unpack(path: Path, packed: "_Watched", temporary: Path) -> None:
+    try:
+        with (
+            gzip.GzipFile(fileobj=packed, mode="rb") as source,  # type: ignore[call-overload] # reads only
+            temporary.open("wb") as out,
+        ):
+            while block := source.read(_BLOCK_BYTES):
+                out.write(block)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CohortError(
+            f"{path}: cannot be unpacked ({error}); it is cut short or damaged, "
+            "download it again"
+        ) from error
+
+
+def _read_record(record: Path, target: Path) -> dict[str, Any]:
+    """Read what was unpacked before; nothing where the file is not as it was."""
+    try:
+        content = read_json(record)
+    except RunError:
+        return {}
+    is_whole = target.exists() and target.stat().st_size == content.get("bytes")
+    return dict(content) if is_whole else {}
+
+
+class _Watched:
+    """A file whose bytes are told to others as they are read."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        update: Callable[[bytes], None],
+        advance: Callable[[int], None],
+    ) -> None:
+        self._file = file
+        self._update = update
+        self._advance = advance
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        self._update(block)
+        self._advance(len(block))
+        return block
