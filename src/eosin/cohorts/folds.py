@@ -160,12 +160,16 @@ def _find_given(table: pd.DataFrame) -> dict[str, str]:
 
 def _label_patients(table: pd.DataFrame, negative: str | None) -> dict[str, str]:
     """Give each patient one class; an empty text where no row has a label."""
-    labels: dict[str, str] = {}
-    for patient_id, rows in table.groupby("patient_id", sort=True)["label"]:
-        known = [str(label) for label in rows.dropna()]
+    said: dict[str, list[str]] = {}
+    for patient_id, label in zip(table["patient_id"], table["label"], strict=True):
+        own = said.setdefault(str(patient_id), [])
+        if not pd.isna(label):
+            own.append(str(label))
+    labels = {}
+    for patient_id, known in sorted(said.items()):
         positive = sorted(label for label in known if label != negative)
         pool = positive or known
-        labels[str(patient_id)] = max(pool, key=pool.count) if pool else ""
+        labels[patient_id] = max(pool, key=pool.count) if pool else ""
     return labels
 
 

@@ -228,27 +228,24 @@ def _group(
     """Make one row for each value of `key`, in order of first appearance."""
     probabilities = probabilities_of(parts, class_names)
     labels = labels_of(parts)
-    rows = []
-    for name, indices in parts.groupby(key, sort=False).indices.items():
-        first = parts.iloc[indices[0]]
-        rows.append(
-            {
-                "id": name,
-                "slide_id": first["slide_id"] if key == "slide_id" else None,
-                "patient_id": first["patient_id"],
-                "split": first["split"],
-                "label": _vote(labels[indices], len(class_names)),
-                **dict(
-                    zip(
-                        probability_columns(class_names),
-                        score(probabilities[indices]),
-                        strict=True,
-                    )
-                ),
-            }
-        )
-    columns = [*_ROW_COLUMNS, *probability_columns(class_names)]
-    return pd.DataFrame(rows, columns=columns).astype({"label": "Int64"})
+    groups = parts.groupby(key, sort=False).indices
+    # Row by row only where there is something to compute: a patch data set has
+    # hundreds of thousands of groups.
+    first = parts.iloc[[indices[0] for indices in groups.values()]]
+    rows = pd.DataFrame(
+        {
+            "id": list(groups),
+            "slide_id": first["slide_id"].to_numpy() if key == "slide_id" else None,
+            "patient_id": first["patient_id"].to_numpy(),
+            "split": first["split"].to_numpy(),
+            "label": [_vote(labels[i], len(class_names)) for i in groups.values()],
+        },
+        columns=list(_ROW_COLUMNS),
+    ).astype({"label": "Int64"})
+    names = probability_columns(class_names)
+    scores = [score(probabilities[indices]) for indices in groups.values()]
+    rows[list(names)] = np.reshape(scores, (len(groups), len(names)))
+    return rows
 
 
 def _vote(labels: npt.NDArray[np.int64], n_classes: int) -> int | None:

@@ -57,15 +57,20 @@ def _label_slides(folder: TileFolder) -> pd.Series:
     given = folder.slides["label"]
     labelled = folder.tiles[folder.tiles["label"].notna()]
     counts = pd.crosstab(labelled["slide_id"], labelled["label"])
+    positive = counts.drop(columns=0, errors="ignore")
+    # The commonest positive class, or the negative one where there is none.
+    best = (
+        positive.idxmax(axis=1).where(positive.sum(axis=1) > 0, 0)
+        if len(positive.columns)
+        else pd.Series(0, index=counts.index)
+    )
+    by_tiles = best.to_dict()
     found: list[str | None] = []
     for slide_id, label in zip(folder.slides["slide_id"], given, strict=True):
         if isinstance(label, str) and label in names:
             found.append(label)
-        elif slide_id in counts.index:
-            own = counts.loc[slide_id]
-            positive = own.drop(0, errors="ignore")
-            best = int(positive.idxmax()) if positive.sum() > 0 else 0
-            found.append(names[best])
+        elif slide_id in by_tiles:
+            found.append(names[int(by_tiles[slide_id])])
         else:
             found.append(None)
     return pd.Series(found, index=folder.slides.index, dtype="object")
