@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from eosin.cli.doctor import doctor
 from eosin.cli.evaluate import evaluate
 from eosin.cli.fetch import fetch
 from eosin.cli.import_patches import import_patches
+from eosin.cli.mil import mil
 from eosin.cli.options import spread_values
 from eosin.cli.predict import predict
 from eosin.cli.tile import tile
@@ -61,6 +63,9 @@ for _command in (doctor, validate, tile, train, evaluate, predict, fetch, demo):
     app.command()(_end_at_once(_command))
 # A name that Python keeps for itself.
 app.command("import")(_end_at_once(import_patches))
+for _step in mil.registered_commands:
+    _step.callback = _end_at_once(_step.callback) if _step.callback else None
+app.add_typer(mil)
 
 
 def _print_version(value: bool) -> None:
@@ -87,6 +92,8 @@ def run() -> None:
     # With the work done and told, only the exit is left to be interrupted.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     arguments = sys.argv[1:]
+    # Of damaged files it tells on its own account what the error says anyway.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     is_debug = "--debug" in arguments
     console = Console(stderr=True)
     try:

@@ -7,6 +7,7 @@ from eosin.evaluation.aggregation import (
     aggregate_predictions,
     choose_aggregation,
 )
+from eosin.evaluation.auc_planning import AUCPlan, find_standard_error, plan_auc
 from eosin.evaluation.baselines import (
     COLOUR_COLUMNS,
     ColourBaseline,
@@ -68,6 +69,7 @@ __all__ = [
     "LEVELS",
     "METRIC_NAMES",
     "SPLITS",
+    "AUCPlan",
     "AggregationChoice",
     "Band",
     "Bootstrap",
@@ -101,10 +103,12 @@ __all__ = [
     "expected_calibration_error",
     "find_precision_curve",
     "find_roc_curve",
+    "find_standard_error",
     "fit_colour_baseline",
     "fit_temperature",
     "labels_of",
     "parse_rule",
+    "plan_auc",
     "predictions_schema",
     "probabilities_of",
     "probability_columns",
