@@ -2,18 +2,25 @@
 
 from eosin.bags.bag import Bag, FeatureArray, check_bags
 from eosin.bags.batching import (
+    FeatureScale,
     InstanceSampling,
     PaddedBatch,
     plan_batches,
     read_batch,
 )
+from eosin.bags.features import FeatureFile, FeatureInfo, read_key, write_features
 
 __all__ = [
     "Bag",
     "FeatureArray",
+    "FeatureFile",
+    "FeatureInfo",
+    "FeatureScale",
     "InstanceSampling",
     "PaddedBatch",
     "check_bags",
     "plan_batches",
     "read_batch",
+    "read_key",
+    "write_features",
 ]

@@ -15,6 +15,7 @@ from rich.console import Console
 from eosin import __version__
 from eosin.cli.demo import demo
 from eosin.cli.doctor import doctor
+from eosin.cli.embed import embed
 from eosin.cli.evaluate import evaluate
 from eosin.cli.fetch import fetch
 from eosin.cli.import_patches import import_patches
@@ -59,7 +60,7 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
     return run_command
 
 
-for _command in (doctor, validate, tile, train, evaluate, predict, fetch, demo):
+for _command in (doctor, validate, tile, train, evaluate, predict, embed, fetch, demo):
     app.command()(_end_at_once(_command))
 # A name that Python keeps for itself.
 app.command("import")(_end_at_once(import_patches))

@@ -1,8 +1,8 @@
 """Finished models: run by ONNX Runtime, without Keras."""
 
-from eosin.inference.encoding import VIEW_SETS, AugmentTiles, encode_tiles
+from eosin.inference.encoding import VIEW_SETS, AugmentTiles, encode_tiles, find_views
 from eosin.inference.model_card import CARD_FILE, ModelCard, read_card
-from eosin.inference.read_ahead import ReadTiles
+from eosin.inference.read_ahead import ReadTiles, iter_read_ahead
 from eosin.inference.sessions import Device, Session, open_session
 from eosin.inference.tile_scores import TileScores, score_tiles
 
@@ -16,6 +16,8 @@ __all__ = [
     "Session",
     "TileScores",
     "encode_tiles",
+    "find_views",
+    "iter_read_ahead",
     "open_session",
     "read_card",
     "score_tiles",
