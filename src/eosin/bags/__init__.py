@@ -9,6 +9,12 @@ from eosin.bags.batching import (
     read_batch,
 )
 from eosin.bags.features import FeatureFile, FeatureInfo, read_key, write_features
+from eosin.bags.reading import (
+    find_feature_files,
+    join_patients,
+    read_bags,
+    read_slide_bag,
+)
 
 __all__ = [
     "Bag",
@@ -19,8 +25,12 @@ __all__ = [
     "InstanceSampling",
     "PaddedBatch",
     "check_bags",
+    "find_feature_files",
+    "join_patients",
     "plan_batches",
+    "read_bags",
     "read_batch",
     "read_key",
+    "read_slide_bag",
     "write_features",
 ]

@@ -70,8 +70,8 @@ def write_features(
     """
     if features.ndim != 2 or coords.shape != (len(features), 2):
         raise ManifestError(
-            f"{path.name}: features (tiles, dimension) and coords (tiles, 2) of as many "
-            f"tiles are needed, got {features.shape} and {coords.shape}"
+            f"{path.name}: features (tiles, dimension) and coords (tiles, 2) of as many"
+            f" tiles are needed, got {features.shape} and {coords.shape}"
         )
     if not np.isfinite(features).all():
         row, column = np.argwhere(~np.isfinite(features))[0]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -260,7 +260,7 @@ class _Encoder:
             tile_ids=part["tile_id"].tolist(),
         )
 
-    def _find_slide(self, name: str) -> Mapping[str, object]:
+    def _find_slide(self, name: str) -> Mapping[Any, Any]:
         slides = self._folder.slides
         own = slides[slides["slide_id"].astype(str) == name]
         return {} if own.empty else own.iloc[0].to_dict()
@@ -284,7 +284,7 @@ class _Encoder:
         return features
 
 
-def _find_size(slide: Mapping[str, object]) -> tuple[int, int] | None:
+def _find_size(slide: Mapping[Any, Any]) -> tuple[int, int] | None:
     if "width_px0" not in slide:
         return None
-    return int(str(slide["width_px0"])), int(str(slide["height_px0"]))
+    return int(slide["width_px0"]), int(slide["height_px0"])
