@@ -57,3 +57,9 @@ def test_a_missing_model_file_is_named(card, tmp_path):
     replace(card, models=("model.onnx", "fold1/model.onnx")).write(tmp_path)
     with pytest.raises(ModelError, match=r"fold1/model\.onnx is missing"):
         read_card(tmp_path)
+
+
+def test_a_resolution_that_nobody_stated_is_asked_for(card):
+    assert card.require_mpp() == card.mpp
+    with pytest.raises(ModelError, match="nobody stated that of the patches"):
+        replace(card, mpp=None).require_mpp()

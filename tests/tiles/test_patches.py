@@ -1,3 +1,5 @@
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -234,3 +236,23 @@ def test_a_jpeg_filled_up_by_its_decoder_is_refused(image, tmp_path, monkeypatch
 
 def test_a_patch_says_what_it_was(image):
     assert Patch(image, "rgb").kind == "rgb"
+
+
+def test_a_header_that_claims_too_many_pixels_is_refused(tmp_path):
+    header = struct.pack(">II5B", 1 << 20, 1 << 20, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    size, checksum = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(chunk))
+    data = b"\x89PNG\r\n\x1a\n" + size + chunk + checksum
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(SlideError, match="no image that can be read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_an_error_of_the_decoder_is_one_of_the_patch(image, tmp_path, monkeypatch):
+    def fail(*_):
+        raise cv2.error("too large")
+
+    path = save(tmp_path / "a.png", image)
+    monkeypatch.setattr(module.cv2, "imdecode", fail)
+    with pytest.raises(SlideError, match=r"no image that can be read \(too large"):
+        read_image(path)

@@ -21,6 +21,9 @@ from eosin.training import FineTuneConfig, HeadConfig
         ({"seed": -1}, "seed must be 0 or more"),
         ({"class_weights": "balanced"}, "would count twice"),
         ({"dropout": 1.0}, "dropout must be in"),
+        ({"mixup": -0.1}, "mixup must be 0 or more"),
+        ({"mixup": math.inf}, "mixup must be 0 or more"),
+        ({"ema_decay": 1.0}, "ema_decay must be in"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
@@ -41,3 +44,14 @@ def test_settings_come_from_text():
         ).class_weights
         == "balanced"
     )
+
+
+@pytest.mark.parametrize("layer_decay", [0.0, 1.5])
+def test_a_layer_decay_out_of_range_is_refused(layer_decay):
+    with pytest.raises(ConfigError, match=r"layer_decay must be in \(0, 1\], got"):
+        FineTuneConfig(layer_decay=layer_decay)
+
+
+def test_a_decay_of_weights_is_checked_in_fine_tuning_too():
+    with pytest.raises(ConfigError, match="ema_decay must be in"):
+        FineTuneConfig(ema_decay=-0.5)

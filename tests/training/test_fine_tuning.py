@@ -142,3 +142,69 @@ def test_activations_of_another_trunk_are_refused(make_classifier, tiles):
     source = CachedViews(np.zeros((1, 240, 4, 4, 8), np.float16))
     with pytest.raises(ConfigError, match=r"got \(4, 4, 8\)"):
         fine_tune(make_classifier(), source, tiles, CONFIG)
+
+
+def _find_moves(classifier, pixel_source, tiles, config):
+    """Tell how far a block's convolution and the head moved in one step."""
+    layers = [classifier.get_layer(n) for n in ("block1_conv", "block4_conv", "logits")]
+    before = [layer.get_weights()[0] for layer in layers]
+    moves = []
+
+    def on_epoch(metrics):
+        # Before anything is put back.
+        after = [layer.get_weights()[0] for layer in layers]
+        moves.extend(np.abs(b - a).max() for a, b in zip(before, after, strict=True))
+
+    fine_tune(classifier, pixel_source, tiles, config, on_epoch=on_epoch)
+    return moves
+
+
+def test_early_layers_move_less_by_their_decay(make_classifier, pixel_source, tiles):
+    config = replace(CONFIG, depth="all", epochs=1, batch=150, schedule="constant")
+    plain = _find_moves(make_classifier(), pixel_source, tiles, config)
+    slow = _find_moves(
+        make_classifier(), pixel_source, tiles, replace(config, layer_decay=0.3)
+    )
+    # Adam's first step is the learning rate, whatever the gradient.
+    np.testing.assert_allclose(plain, 1e-3, rtol=1e-2)
+    np.testing.assert_allclose(slow, [9e-5, 3e-4, 1e-3], rtol=1e-2)
+
+
+def test_unfreezing_step_by_step_goes_on_from_where_it_was(
+    make_classifier, pixel_source, tiles
+):
+    classifier = make_classifier()
+    last = replace(CONFIG, batch_norm="trained", learning_rate=3e-3, epochs=3)
+    first = fine_tune(classifier, pixel_source, tiles, last)
+    whole = replace(last, depth="all", layer_decay=0.3)
+    second = fine_tune(classifier, pixel_source, tiles, whole)
+    assert second.best.val_roc_auc >= first.best.val_roc_auc or not second.is_best_kept
+    assert all(layer.trainable for layer in classifier.layers)
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "trained"])
+def test_averaged_and_mixed_fine_tuning_resumes_exactly(
+    make_classifier, pixels, tiles, tmp_path, stop_after, interrupted, batch_norm
+):
+    source = PixelTiles(lambda rows: pixels[rows], len(pixels), augment=_flip)
+    config = replace(
+        CONFIG,
+        epochs=3,
+        depth="all",
+        batch_norm=batch_norm,
+        mixup=0.3,
+        ema_decay=0.9,
+        layer_decay=0.5,
+    )
+    unbroken, broken = make_classifier(), make_classifier()
+    expected = fine_tune(unbroken, source, tiles, config)
+    path = tmp_path / "tuning.npz"
+    with pytest.raises(interrupted):
+        fine_tune(
+            broken, source, tiles, config, checkpoint=path, on_epoch=stop_after(1)
+        )
+    resumed = make_classifier()
+    actual = fine_tune(resumed, source, tiles, config, checkpoint=path)
+    assert _forget_seconds(actual) == _forget_seconds(expected)
+    for a, b in zip(resumed.get_weights(), unbroken.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -3,9 +3,16 @@ import contextlib
 import numpy as np
 import pytest
 
+from eosin.models import split_model
 from eosin.models.keras_backend import keras
 from eosin.training import freezing
-from eosin.training.freezing import computing_in, find_batch_norms, frozen
+from eosin.training.freezing import (
+    computing_in,
+    find_batch_norms,
+    find_learning_rate_factors,
+    frozen,
+    moving_less,
+)
 
 
 def test_batch_norms_of_inner_models_are_found(make_classifier):
@@ -53,3 +60,28 @@ def test_auto_asks_for_a_gpu(monkeypatch, make_classifier, has_gpu, dtype):
     classifier = make_classifier()
     with computing_in(classifier, "auto"):
         assert classifier.get_layer("block4_conv").compute_dtype == dtype
+
+
+def test_layers_learn_the_slower_the_earlier_they_are(make_classifier):
+    classifier = make_classifier()
+    trunk, tail = split_model(classifier, "last")
+    factors = find_learning_rate_factors(classifier, trunk, decay=0.5)
+    expected = {"block1": 0.25, "block2": 0.25, "block3": 0.25, "block4": 0.5}
+    for variable, factor in zip(classifier.trainable_variables, factors, strict=True):
+        block = variable.path.split("_")[0]
+        assert factor == expected.get(block, 1.0), variable.path
+    assert len(factors) == 4 * 3 + 2
+    assert set(find_learning_rate_factors(tail, trunk, decay=0.5)) == {0.5, 1.0}
+    with frozen(trunk.layers):
+        assert 0.25 not in find_learning_rate_factors(classifier, trunk, decay=0.5)
+
+
+def test_variables_go_a_part_of_their_way():
+    variables = [keras.Variable(np.array([1.0, 2.0], "float32")) for _ in range(3)]
+    with moving_less(variables, (1.0, 0.5, 0.0)):
+        for variable in variables:
+            variable.assign(variable + np.array([4.0, -2.0], "float32"))
+    for variable, expected in zip(
+        variables, ([5.0, 0.0], [3.0, 1.0], [1.0, 2.0]), strict=True
+    ):
+        np.testing.assert_allclose(variable, expected)

@@ -5,7 +5,7 @@ import pytest
 
 from eosin.core import ConfigError, ModelError, Progress, RunError, Task
 from eosin.models import split_model
-from eosin.training import CachedViews, HeadConfig
+from eosin.training import CachedViews, FineTuneConfig, HeadConfig, PixelTiles
 from eosin.training.loop import Listeners, run_epochs
 
 CONFIG = HeadConfig(epochs=4, batch=32, learning_rate=0.01, patience=None, seed=5)
@@ -44,7 +44,15 @@ def test_one_seed_gives_one_result(make_classifier, features, tiles):
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4])
-@pytest.mark.parametrize("optimiser", ["adam", "adamw"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimiser": "adam"},
+        {"optimiser": "adamw"},
+        {"mixup": 0.4, "ema_decay": 0.95},
+    ],
+    ids=["adam", "adamw", "mixup-ema"],
+)
 def test_a_resumed_training_equals_an_unbroken_one(
     make_classifier,
     features,
@@ -53,9 +61,9 @@ def test_a_resumed_training_equals_an_unbroken_one(
     stop_after,
     interrupted,
     epoch,
-    optimiser,
+    settings,
 ):
-    config = replace(CONFIG, optimiser=optimiser)
+    config = replace(CONFIG, **settings)
     unbroken = _run(make_classifier(), features, tiles, config)
     path = tmp_path / "head.npz"
     with pytest.raises(interrupted):
@@ -226,3 +234,106 @@ def test_the_callers_model_is_not_compiled(make_classifier, features, tiles):
     )
     assert not head.compiled
     assert not classifier.compiled
+
+
+def test_mixup_trains_otherwise_and_still_learns(make_classifier, features, tiles):
+    plain = _run(make_classifier(), features, tiles)
+    mixed = _run(make_classifier(), features, tiles, replace(CONFIG, mixup=0.4))
+    again = _run(make_classifier(), features, tiles, replace(CONFIG, mixup=0.4))
+    _assert_same(mixed, again)
+    assert not np.array_equal(plain[1][0], mixed[1][0])
+    # Blends keep part of the other class: their loss cannot reach that of wholes.
+    assert mixed[0].epochs[-1].loss > plain[0].epochs[-1].loss
+    long = replace(CONFIG, mixup=0.4, epochs=20)
+    assert _run(make_classifier(), features, tiles, long)[0].best.val_roc_auc > 0.85
+
+
+def test_mixup_blends_pixels(make_classifier, pixels, tiles):
+    seen = []
+    config = FineTuneConfig(epochs=1, batch=50, mixup=0.3, batch_norm="trained")
+    classifier = make_classifier()
+    source = PixelTiles(lambda rows: seen.append(rows) or pixels[rows], len(pixels))
+    result = run_epochs(
+        classifier, source, tiles, config, stage="fine_tune", listeners=Listeners()
+    )
+    assert np.isfinite(result.best.loss)
+    assert len(seen) == 3 + 1
+
+
+def test_an_average_validates_and_is_what_is_kept(make_classifier, features, tiles):
+    config = replace(CONFIG, learning_rate=0.3, schedule="constant", ema_decay=0.9)
+    result, weights = _run(make_classifier(), features, tiles, config)
+    plain, last = _run(make_classifier(), features, tiles, replace(config, ema_decay=0))
+    # The steps are the same; what is shown of them is not.
+    assert [e.loss for e in result.epochs] == [e.loss for e in plain.epochs]
+    assert [e.val_loss for e in result.epochs] != [e.val_loss for e in plain.epochs]
+    assert not np.array_equal(weights[0], last[0])
+    shown = features[0, tiles.val_rows] @ weights[0] + weights[1]
+    from sklearn.metrics import roc_auc_score
+
+    assert roc_auc_score(tiles.labels[tiles.val_rows], shown) == pytest.approx(
+        result.best.val_roc_auc
+    )
+
+
+def test_an_average_is_that_of_every_step(make_classifier, features, tiles):
+    config = replace(CONFIG, epochs=1, schedule="constant", batch=50)
+    classifier = make_classifier()
+    steps = [classifier.get_layer("logits").get_weights()[0]]
+    from eosin.training import loop
+
+    class Recording(loop.WeightAverage):
+        def follow(self):
+            super().follow()
+            steps.append(classifier.get_layer("logits").get_weights()[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "WeightAverage", Recording)
+        _, weights = _run(classifier, features, tiles, replace(config, ema_decay=0.9))
+    assert len(steps) == 1 + 3
+    expected = steps[0]
+    for n, step in enumerate(steps[1:], start=1):
+        kept = n / (n + 9)
+        expected = kept * expected + (1 - kept) * step
+    np.testing.assert_allclose(weights[0], expected, atol=1e-6)
+
+
+def _run_slowed(classifier, features, tiles, factors, config=CONFIG):
+    _, head = split_model(classifier, "head")
+    run_epochs(
+        head,
+        CachedViews(features),
+        tiles,
+        config,
+        stage="head",
+        listeners=Listeners(),
+        learning_rate_factors=factors,
+    )
+    return classifier.get_layer("logits").get_weights()
+
+
+def test_factors_of_the_learning_rate_are_those_learning_rates(
+    make_classifier, features, tiles
+):
+    for optimiser in ("adam", "adamw"):
+        config = replace(CONFIG, optimiser=optimiser)
+        slowed = _run_slowed(
+            make_classifier(),
+            features,
+            tiles,
+            (0.25, 0.25),
+            replace(config, learning_rate=0.04),
+        )
+        _, expected = _run(make_classifier(), features, tiles, config)
+        for a, b in zip(slowed, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_factor_of_one_changes_nothing(make_classifier, features, tiles):
+    _, expected = _run(make_classifier(), features, tiles)
+    for a, b in zip(
+        _run_slowed(make_classifier(), features, tiles, (1.0, 1.0)),
+        expected,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)

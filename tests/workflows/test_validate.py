@@ -72,7 +72,7 @@ def test_a_slide_table_and_its_mpp_are_used(cohort):
         ("tcga-cr-7395-01a-01-ts1.svs", "warning", "no mpp"),
         ("unreadable.svs", "error", "cannot be decoded"),
         ("unopenable.tiff", "error", "Unsupported TIFF compression"),
-        ("small_dicom.dcm", "error", "Couldn't get image flavor"),
+        ("small_dicom.dcm", "error", "ImageType (0008,0008) must say"),
     ],
 )
 def test_real_files_get_the_right_message(data_folder, name, status, message):

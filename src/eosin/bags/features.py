@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from eosin.core import ManifestError, atomic_path
 
-_CHUNK_ROWS = 256
+# Features are gone through in blocks of so many numbers (16 MiB as float32).
+_BLOCK_NUMBERS = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class FeatureInfo:
         overlap_px: Pixels that neighbours share, in the tile's own pixels.
         slide_size_px0: (width, height) of level 0; None where it is not known.
         slide_mpp: Micrometres per level-0 pixel; None where it is not known.
+        licence: Terms of the encoder's weights; empty where they are not known.
         key: Hash of all that the features depend on.
     """
 
@@ -44,6 +46,7 @@ class FeatureInfo:
     overlap_px: int = 0
     slide_size_px0: tuple[int, int] | None = None
     slide_mpp: float | None = None
+    licence: str = ""
     key: str = ""
 
 
@@ -57,6 +60,10 @@ def write_features(
 ) -> None:
     """Write a slide's features, whole or not at all.
 
+    They go through memory a block at a time, so that `features` may be a memory map
+    of any length, and lie in the file in one piece, so that any of their rows can be
+    read without the others.
+
     Args:
         path: The file, `<slide_id>.h5`.
         features: `(tiles, dimension)`, kept as float32 (float16 stays).
@@ -68,34 +75,37 @@ def write_features(
         ManifestError: Lengths differ, or a value is not finite.
         RunError: The file cannot be written.
     """
+    path = Path(path)
     if features.ndim != 2 or coords.shape != (len(features), 2):
         raise ManifestError(
             f"{path.name}: features (tiles, dimension) and coords (tiles, 2) of as many"
             f" tiles are needed, got {features.shape} and {coords.shape}"
         )
-    if not np.isfinite(features).all():
-        row, column = np.argwhere(~np.isfinite(features))[0]
+    if tile_ids is not None and len(tile_ids) != len(features):
         raise ManifestError(
-            f"{path.name}: features must be finite; tile {row} has "
-            f"{features[row, column]} at {column}"
+            f"{path.name}: as many tile ids as features are needed, got "
+            f"{len(tile_ids)} and {len(features)}"
         )
-    kept = features if features.dtype == np.float16 else features.astype(np.float32)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        chunk = (min(len(kept), _CHUNK_ROWS), kept.shape[1]) if len(kept) else None
-        data = file.create_dataset("features", data=kept, chunks=chunk)
+        _copy_features(file, features, path.name)
         places = file.create_dataset("coords", data=coords.astype(np.int64))
-        name, folder = info.slide_id, str(path.parent)
-        data.attrs.update({"name": name, "savetodir": folder, "encoder": info.encoder})
-        places.attrs.update(_describe_places(info, folder))
+        file["features"].attrs.update(
+            {
+                "name": info.slide_id,
+                "savetodir": str(path.parent),
+                "encoder": info.encoder,
+            }
+        )
+        places.attrs.update(_describe_places(info, str(path.parent)))
         if tile_ids is not None:
-            file.create_dataset(
-                "tile_id", data=list(tile_ids), dtype=h5py.string_dtype()
-            )
+            text = h5py.string_dtype()
+            file.create_dataset("tile_id", data=list(tile_ids), dtype=text)
         file.attrs.update(
             {
                 "format": "eosin 1",
-                "slide_id": name,
+                "slide_id": info.slide_id,
                 "encoder": info.encoder,
+                "licence": info.licence,
                 "tile_px": info.tile_px,
                 "mpp": np.nan if info.mpp is None else info.mpp,
                 "size_px0": info.size_px0,
@@ -104,36 +114,62 @@ def write_features(
         )
 
 
+def _copy_features(
+    file: Any, features: npt.NDArray[np.floating[Any]], name: str
+) -> None:
+    """Copy features into a file, blocks of bounded size, finite values only."""
+    kept = np.float16 if features.dtype == np.float16 else np.float32
+    data = file.create_dataset("features", features.shape, kept)
+    step = max(1, _BLOCK_NUMBERS // max(1, features.shape[1]))
+    for start in range(0, len(features), step):
+        # What float32 cannot hold becomes infinite, and is refused below.
+        with np.errstate(over="ignore"):
+            block = np.asarray(features[start : start + step]).astype(kept, copy=False)
+        is_finite = np.isfinite(block)
+        if not is_finite.all():
+            row, column = np.argwhere(~is_finite)[0]
+            raise ManifestError(
+                f"{name}: features must be finite; tile {start + row} has "
+                f"{block[row, column]} at {column}"
+            )
+        data[start : start + step] = block
+
+
 def _describe_places(info: FeatureInfo, folder: str) -> dict[str, Any]:
-    """Give the attributes that CLAM's and TRIDENT's readers look for."""
-    width, height = info.slide_size_px0 or (0, 0)
-    own = info.slide_mpp or 0.0
-    target = 10 / info.mpp if info.mpp else 0.0
-    return {
-        # CLAM: patches are cut from level 0, `patch_size` in its pixels.
+    """Give the attributes that CLAM's and TRIDENT's readers look for.
+
+    Both call something `patch_size`: CLAM the side at `patch_level`, TRIDENT that at
+    `target_magnification`. Stated at level 0, it is the tile's true footprint to both;
+    how finely the encoder saw it stands in the file's own attributes.
+    """
+    attributes = {
+        "name": info.slide_id,
         "patch_size": info.size_px0,
+        "patch_size_level0": info.size_px0,
         "patch_level": 0,
         "downsample": np.ones(2),
-        "downsampled_level_dim": np.array([width, height]),
-        "level_dim": np.array([width, height]),
+        "overlap": round(info.overlap_px * info.size_px0 / info.tile_px),
         "save_path": folder,
-        "name": info.slide_id,
-        # TRIDENT.
-        "patch_size_level0": info.size_px0,
-        "level0_magnification": round(10 / own) if own else 0,
-        "target_magnification": round(target),
-        "overlap": info.overlap_px,
         "savetodir": folder,
-        "level0_width": width,
-        "level0_height": height,
     }
+    if info.slide_size_px0 is not None:
+        width, height = info.slide_size_px0
+        size = np.array([width, height])
+        attributes |= {"level_dim": size, "downsampled_level_dim": size}
+        attributes |= {"level0_width": width, "level0_height": height}
+    if info.slide_mpp:
+        # An objective of power P means about 10 / P micrometres per pixel.
+        power = round(10 / info.slide_mpp)
+        attributes |= {"level0_magnification": power, "target_magnification": power}
+    return attributes
 
 
 class FeatureFile:
     """A slide's features, read where they lie.
 
     Only the rows that are asked for are read, so that the largest slide costs no
-    memory until it is used. It stands for an array of shape `shape`.
+    memory until it is used, and no file stays open, so that there may be thousands.
+    It stands for an array of shape `shape`.
 
     Args:
         path: The file.
@@ -144,26 +180,20 @@ class FeatureFile:
     """
 
     def __init__(self, path: Path, dataset: str = "features") -> None:
-        self.path = Path(path)
-        try:
-            self._file: Any = h5py.File(path, "r")
-        except OSError as error:
-            raise ManifestError(
-                f"{path}: not an HDF5 file of features, or cut short ({error}); embed "
-                "the slide again"
-            ) from error
-        found = self._file.get(dataset)
-        if not isinstance(found, h5py.Dataset):
-            names = ", ".join(self._file) or "nothing"
-            self._file.close()
-            raise ManifestError(f"{path}: holds no '{dataset}', but {names}")
-        self._features = found
-        # TRIDENT and others keep (1, tiles, dimension).
-        self._is_nested = found.ndim == 3 and found.shape[0] == 1
-        self.shape: tuple[int, ...] = tuple(found.shape[self._is_nested :])
-        self.dtype = found.dtype
+        self.path, self._name = Path(path), dataset
+        self._map: npt.NDArray[Any] | None = None
+        with open_feature_file(self.path) as file:
+            found = file.get(dataset)
+            if not isinstance(found, h5py.Dataset):
+                names = ", ".join(file) or "nothing"
+                raise ManifestError(f"{path}: holds no '{dataset}', but {names}")
+            # TRIDENT's older versions and others keep (1, tiles, dimension).
+            self._is_nested = found.ndim == 3 and found.shape[0] == 1
+            self.shape: tuple[int, ...] = tuple(found.shape[self._is_nested :])
+            self.dtype = found.dtype
+            # Where they lie in one piece; None where they lie in chunks.
+            self._offset = found.id.get_offset() if found.size else None
         if len(self.shape) != 2:
-            self._file.close()
             raise ManifestError(
                 f"{path}: features must be (tiles, dimension), got {self.shape}"
             )
@@ -171,36 +201,64 @@ class FeatureFile:
     @property
     def attributes(self) -> dict[str, Any]:
         """Attributes of the file, the features and the coordinates, in this order."""
-        found = dict(self._file.attrs)
-        for name in ("features", "feats", "coords"):
-            if name in self._file:
-                found |= dict(self._file[name].attrs)
+        with open_feature_file(self.path) as file:
+            found = dict(file.attrs)
+            for name in (self._name, "coords"):
+                if name in file:
+                    found |= dict(file[name].attrs)
         return found
 
     def read_dataset(self, name: str) -> npt.NDArray[Any] | None:
         """Read another data set whole; None where there is none."""
-        found = self._file.get(name)
-        return np.asarray(found[()]) if isinstance(found, h5py.Dataset) else None
+        with open_feature_file(self.path) as file:
+            found = file.get(name)
+            return np.asarray(found[()]) if isinstance(found, h5py.Dataset) else None
 
     def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
-        try:
-            part = self._features[0, rows] if self._is_nested else self._features[rows]
-        except OSError as error:
-            raise ManifestError(
-                f"{self.path}: its features cannot be read ({error}); the file is "
-                "damaged or cut short; embed the slide again"
-            ) from error
-        return np.asarray(part)
+        if self._offset is not None:
+            # Forty times as fast for scattered rows as asking HDF5 for them.
+            return np.asarray(self._find_map()[rows])
+        with open_feature_file(self.path) as file:
+            data = file[self._name]
+            try:
+                return np.asarray(data[0, rows] if self._is_nested else data[rows])
+            except OSError as error:
+                raise ManifestError(
+                    f"{self.path}: its features cannot be read ({error}); the file is "
+                    "damaged or cut short; embed the slide again"
+                ) from error
+
+    def _find_map(self) -> npt.NDArray[Any]:
+        if self._map is None:
+            self._map = np.memmap(
+                self.path, self.dtype, "r", self._offset, self.shape, "C"
+            )
+        return self._map
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Let go of the file; it may be replaced then, and read again later."""
+        self._map = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def open_feature_file(path: Path) -> Any:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        ManifestError: It is missing, no HDF5 file, or cut short.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: not an HDF5 file of features, or cut short ({error}); embed "
+            "the slide again"
+        ) from error
 
 
 def read_key(path: Path) -> str | None:

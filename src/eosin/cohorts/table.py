@@ -70,7 +70,9 @@ class Cohort:
     path: Path
 
 
-def read_cohort(path: Path, *, class_names: Sequence[str] = ()) -> Cohort:
+def read_cohort(
+    path: Path, *, class_names: Sequence[str] = (), needs_files: bool = True
+) -> Cohort:
     """Read a slide table.
 
     Commas, semicolons or tabs; with or without a byte-order mark; any line end.
@@ -81,16 +83,18 @@ def read_cohort(path: Path, *, class_names: Sequence[str] = ()) -> Cohort:
         path: The CSV file. Paths in it are relative to its folder.
         class_names: Labels that are allowed, whatever their case. None given
             allows all.
+        needs_files: Whether slides and annotations must be there; False where only
+            labels are wanted, and then a column `slide_id` will do.
 
     Raises:
         CohortError: Something is wrong; the message lists everything that is.
     """
     path = Path(path)
-    raw = _rename(path, _read_csv(path))
+    raw = _rename(path, _read_csv(path), needs_files=needs_files)
     table = _fill(raw, path.parent)
     problems = [
         *_find_duplicates(table),
-        *_find_missing_files(table),
+        *(_find_missing_files(table) if needs_files else ()),
         *_find_bad_values(table, raw),
         *_find_bad_labels(table, class_names),
         *_find_divided_patients(table),
@@ -152,7 +156,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return pd.DataFrame(padded, columns=names, dtype="object")
 
 
-def _rename(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
+def _rename(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.DataFrame:
     """Give known columns their names; keep the others as they are."""
     found: dict[str, str] = {}
     for name, aliases in _ALIASES.items():
@@ -167,6 +171,8 @@ def _rename(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
         files = [file for file in found_files if file is not None]
         if len(files) == len(raw):
             raw = raw.assign(path=files, slide_id=[Path(file).stem for file in files])
+    if "path" not in raw.columns and not needs_files and "slide_id" in raw.columns:
+        return raw.assign(path=raw["slide_id"])
     if "path" not in raw.columns:
         guess = difflib.get_close_matches("path", map(str.lower, raw.columns), n=1)
         hint = f"; is '{guess[0]}' meant?" if guess else ""

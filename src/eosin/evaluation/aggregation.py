@@ -219,6 +219,33 @@ def aggregate_predictions(
     )
 
 
+def aggregate_slides(
+    slides: pd.DataFrame,
+    *,
+    class_names: Sequence[str],
+    patient: Literal["max", "mean"] = "max",
+) -> pd.DataFrame:
+    """Add a row for each patient to slide rows that a model scored as they are.
+
+    Args:
+        slides: Slide rows of a prediction table.
+        class_names: Class names in the order of their labels.
+        patient: As for `SlideAggregation`.
+
+    Returns:
+        The slide rows, then patient rows.
+
+    Raises:
+        ManifestError: The rows break the schema.
+    """
+    slides = check_predictions(slides, class_names)
+    aggregation = SlideAggregation(share=1.0, patient=patient)
+    patients = _group(slides, "patient_id", aggregation.score_patient, class_names)
+    return check_predictions(
+        pd.concat([slides, patients.assign(level="patient")]), class_names
+    )
+
+
 def _group(
     parts: pd.DataFrame,
     key: str,

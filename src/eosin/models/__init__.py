@@ -1,7 +1,16 @@
 """Encoders, tile classifiers and their export; Keras is imported here."""
 
+from eosin.models.aggregators import AGGREGATORS, AggregatorSpec, find_aggregator
 from eosin.models.encoders import build_encoder
+from eosin.models.grad_cam import grad_cam
 from eosin.models.keras_backend import has_gpu
+from eosin.models.mil_models import (
+    MILModel,
+    build_mil_model,
+    load_mil_model,
+    save_mil_model,
+)
+from eosin.models.mil_prediction import BagPrediction, predict_bags
 from eosin.models.onnx_export import ExportedModel, export_onnx
 from eosin.models.preprocessing import Preprocessing
 from eosin.models.registry import ENCODERS, EncoderSpec, find_encoder
@@ -13,19 +22,29 @@ from eosin.models.tile_classifiers import (
 )
 
 __all__ = [
+    "AGGREGATORS",
     "ENCODERS",
+    "AggregatorSpec",
+    "BagPrediction",
     "Depth",
     "EncoderSpec",
     "ExportedModel",
+    "MILModel",
     "Preprocessing",
     "build_classifier",
     "build_encoder",
+    "build_mil_model",
     "build_stem",
     "export_onnx",
+    "find_aggregator",
     "find_encoder",
+    "grad_cam",
     "has_gpu",
     "hash_weights",
     "load_classifier",
+    "load_mil_model",
+    "predict_bags",
     "save_classifier",
+    "save_mil_model",
     "split_model",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from eosin.core import ConfigError, ModelError
 from eosin.models.keras_backend import keras
+from eosin.models.p4m_densenet import run_p4m_densenet
 from eosin.models.preprocessing import (
     CENTRED_BGR,
     IMAGENET_STATISTICS,
@@ -185,6 +186,17 @@ def _list_encoders() -> list[EncoderSpec]:
             tile_px=128,
             min_tile_px=16,
             last_block="block4_conv",
+            imagenet_licence=None,
+        ),
+        EncoderSpec(
+            build=functools.partial(_run_untrained, run_p4m_densenet),
+            name="p4m_densenet",
+            preprocessing=SIGNED_UNIT,
+            dimension=53,
+            n_parameters=118_684,
+            tile_px=96,
+            min_tile_px=80,
+            last_block="block5_norm",
             imagenet_licence=None,
         ),
     ]

@@ -6,6 +6,7 @@ import openslide
 
 from eosin.core import SlideError, fingerprint_file, hash_object
 from eosin.slides.byte_sources import RemoteFile, is_remote
+from eosin.slides.dicom_reader import DICOMSlide
 from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.pack_reader import PackedSlide, split_packed
@@ -21,7 +22,7 @@ _PLAIN_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
     """Open a whole-slide file or a plain image.
 
-    Tiled TIFF slides (Aperio, generic, OME) are read natively; what else OpenSlide
+    Tiled TIFF slides (Aperio, generic, OME) and DICOM are read natively; what else OpenSlide
     knows through it; other images (PNG, JPEG, plain TIFF) are decoded into memory.
     `Slide.reader` says which it was.
 
@@ -52,6 +53,8 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
         vendor = openslide.OpenSlide.detect_format(path)
     except (openslide.OpenSlideError, OSError) as error:
         raise SlideError(f"{path.name}: cannot be read ({error})") from error
+    if vendor == "dicom" or _is_dicom(path):
+        return DICOMSlide(path, mpp=mpp)
     if vendor in _NATIVE_VENDORS or (vendor is None and is_tiff(path)):
         try:
             return TIFFSlide(path, mpp=mpp)
@@ -68,6 +71,14 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
             "another kind"
         )
     return ImageSlide(path, mpp=mpp)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell whether a file starts like DICOM: 128 bytes of anything, then its name."""
+    if path.is_dir():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def fingerprint_slide(path: str | Path) -> str:

@@ -134,7 +134,11 @@ def read_image(path: str | Path) -> Patch:
         raise SlideError(f"cannot be read ({error.strerror or error})") from error
     if len(data) == 0:
         raise SlideError("the file is empty (0 bytes)")
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        # Such as a header that claims more pixels than OpenCV allows.
+        raise SlideError(f"no image that can be read ({error})") from error
     # Some decoders fill up a JPEG that is cut short with grey.
     is_cut = data[:3].tobytes() == _JPEG_START and _JPEG_END not in data.tobytes()
     if image is None or is_cut:

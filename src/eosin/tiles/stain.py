@@ -1,4 +1,4 @@
-"""Random changes of stain, so that a model does not rest on one laboratory's."""
+"""Stain: how much of it tiles hold, and random changes for training."""
 
 from dataclasses import dataclass
 
@@ -92,3 +92,36 @@ class StainJitter:
         matrices[:, :, :3] = -mixed.transpose(0, 2, 1)
         matrices[:, :, 3] = draws[:, 3:] / 4
         return matrices
+
+
+def measure_density(
+    tile: npt.NDArray[np.uint8], tissue: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Measure the mean optical density of a tile's tissue, channel by channel.
+
+    Args:
+        tile: `(height, width, 3)`, RGB.
+        tissue: True on tissue, `(height, width)`; nowhere means everywhere.
+
+    Returns:
+        Red, green and blue, `(3,)`, natural logarithm: 0 is white, 5.5 black.
+    """
+    density = cv2.LUT(np.ascontiguousarray(tile), _DENSITY)
+    mask = tissue.astype(np.uint8) if tissue.any() else None
+    return np.array(cv2.mean(density, mask=mask)[:3], np.float32)
+
+
+def unmix_density(density: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Split optical density into haematoxylin and eosin, by Beer-Lambert's law.
+
+    The stains' colours are Ruifrok and Johnston's, not estimated from the tiles. A
+    mean density gives mean amounts, because the law is linear.
+
+    Args:
+        density: Red, green and blue, `(tiles, 3)`, as `measure_density` gives it.
+
+    Returns:
+        Haematoxylin and eosin, `(tiles, 2)`; below 0 where a colour lies outside
+        what the two can mix.
+    """
+    return np.asarray((density @ _UNMIX)[:, :2], np.float32)

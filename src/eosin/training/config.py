@@ -93,7 +93,32 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadConfig(TrainingConfig):
+class TileTrainingConfig(TrainingConfig):
+    """What both stages of a tile classifier may do besides.
+
+    Attributes:
+        mixup: How much pairs of tiles and their labels are blended: the alpha of
+            `mix_batch`, 0 or more; 0.2 to 0.4 is usual, 0 is none.
+        ema_decay: How slowly the average of the weights follows them, [0, 1). The
+            average is what validates and what is kept; 0.99 to 0.9999 is usual, 0
+            is none.
+    """
+
+    mixup: float = 0.0
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.mixup >= 0 and math.isfinite(self.mixup),
+            "mixup must be 0 or more",
+            self.mixup,
+        )
+        _require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", self.ema_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig(TileTrainingConfig):
     """Stage 1: the head, on features that were encoded once.
 
     Attributes:
@@ -112,11 +137,14 @@ class HeadConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneConfig(TrainingConfig):
+class FineTuneConfig(TileTrainingConfig):
     """Stage 2: the encoder's last block, or all of it.
 
     Attributes:
         depth: What is trained beside the head.
+        layer_decay: Factor of the learning rate for each step away from the head,
+            (0, 1]: the last block has it once, all before it twice. 1 trains all
+            alike; 0.3 keeps what a pretrained encoder knows.
         batch_norm: `frozen` keeps the statistics and the scale of batch
             normalisation as they were learnt, which is what a pretrained encoder
             needs; `trained` is for encoders that start from random weights.
@@ -129,8 +157,15 @@ class FineTuneConfig(TrainingConfig):
     learning_rate: float = 1e-4
     patience: int | None = 3
     depth: Literal["last", "all"] = "last"
+    layer_decay: float = 1.0
     batch_norm: Literal["frozen", "trained"] = "frozen"
     precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            0 < self.layer_decay <= 1, "layer_decay must be in (0, 1]", self.layer_decay
+        )
 
 
 def _require(condition: bool, rule: str, value: object) -> None:  # noqa: FBT001 - reads as an assertion

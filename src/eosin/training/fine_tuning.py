@@ -9,7 +9,12 @@ from eosin.core import ConfigError, Progress
 from eosin.models import split_model
 from eosin.training.checkpoints import put_arrays, take_arrays
 from eosin.training.config import FineTuneConfig
-from eosin.training.freezing import computing_in, find_batch_norms, frozen
+from eosin.training.freezing import (
+    computing_in,
+    find_batch_norms,
+    find_learning_rate_factors,
+    frozen,
+)
 from eosin.training.history import EpochMetrics, FitResult
 from eosin.training.loop import Listeners, OnEpoch, run_epochs
 from eosin.training.sources import CachedViews, PixelTiles
@@ -65,6 +70,8 @@ def fine_tune(
         if config.batch_norm == "frozen":
             stack.enter_context(frozen(find_batch_norms(model)))
         stack.enter_context(computing_in(model, config.precision))
+        # Behind the freezing: there is one for each variable that is trained.
+        factors = find_learning_rate_factors(model, trunk, decay=config.layer_decay)
         start = _Start(model, source, tiles, config)
         result = run_epochs(
             model,
@@ -73,6 +80,7 @@ def fine_tune(
             config,
             stage=_STAGE,
             listeners=Listeners(checkpoint, progress, on_epoch),
+            learning_rate_factors=None if config.layer_decay == 1 else factors,
         )
         return start.keep_if_best(model, result)
 

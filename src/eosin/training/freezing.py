@@ -1,11 +1,13 @@
-"""Layers that stand still, and layers that compute in half precision, for a while."""
+"""Layers that stand still, move less, or compute in half precision, for a while."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from eosin.models.keras_backend import has_gpu, keras
+from eosin.models.tile_classifiers import LOGITS_LAYER
 from eosin.training.config import Precision
+from eosin.training.weight_averaging import copy_value
 
 
 def find_batch_norms(model: Any) -> list[Any]:
@@ -33,6 +35,52 @@ def frozen(layers: Iterable[Any]) -> Iterator[None]:
     finally:
         for layer, is_trainable in before:
             layer.trainable = is_trainable
+
+
+def find_learning_rate_factors(
+    model: Any, trunk: Any, *, decay: float
+) -> tuple[float, ...]:
+    """Give early layers smaller learning rates than late ones.
+
+    What an encoder knows of edges and colours is general, and is lost when it moves
+    as fast as a head that has to learn from nothing.
+
+    Args:
+        model: A classifier, or its tail.
+        trunk: All before the encoder's last block, from `split_model`.
+        decay: Factor of each step away from the head, (0, 1].
+
+    Returns:
+        One factor for each of the model's trainable variables, in their order: 1 for
+        the head, `decay` for the last block, and its square for the trunk.
+    """
+    head = {id(v) for v in model.get_layer(LOGITS_LAYER).variables}
+    early = {id(v) for v in trunk.variables}
+    return tuple(
+        1.0 if id(v) in head else decay**2 if id(v) in early else decay
+        for v in model.trainable_variables
+    )
+
+
+@contextmanager
+def moving_less(variables: Sequence[Any], factors: Sequence[float]) -> Iterator[None]:
+    """Shorten what one training step in a block does to variables.
+
+    Adam's steps, and those of every optimiser whose state does not depend on the
+    learning rate, are then exactly what that factor of the learning rate gives.
+
+    Args:
+        variables: The model's.
+        factors: One for each; 1 leaves a variable alone.
+    """
+    slowed = [
+        (variable, factor, copy_value(variable))
+        for variable, factor in zip(variables, factors, strict=True)
+        if factor != 1
+    ]
+    yield
+    for variable, factor, start in slowed:
+        variable.assign(start + factor * (copy_value(variable) - start))
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """The loop over epochs that both stages run."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,17 @@ from eosin.training.checkpoints import (
     take_arrays,
     write_checkpoint,
 )
-from eosin.training.config import Monitor, TrainingConfig
+from eosin.training.config import Monitor, TileTrainingConfig, TrainingConfig
+from eosin.training.freezing import moving_less
 from eosin.training.history import EpochMetrics, FitResult, find_best
 from eosin.training.losses import build_loss, encode_labels, find_class_weights
+from eosin.training.mixup import mix_batch
 from eosin.training.sampling import count_epoch, draw_epoch, find_shares
 from eosin.training.schedules import build_optimiser, find_learning_rate
 from eosin.training.sources import TileSource, iter_ahead
 from eosin.training.training_tiles import Rows, TrainingTiles
 from eosin.training.validation import validate
+from eosin.training.weight_averaging import WeightAverage
 
 OnEpoch = Callable[[EpochMetrics], None]
 
@@ -51,10 +56,11 @@ def run_epochs(
     model: Any,
     source: TileSource,
     tiles: TrainingTiles,
-    config: TrainingConfig,
+    config: TileTrainingConfig,
     *,
     stage: str,
     listeners: Listeners,
+    learning_rate_factors: Sequence[float] | None = None,
 ) -> FitResult:
     """Train a model in place and leave the best epoch's weights in it.
 
@@ -69,6 +75,8 @@ def run_epochs(
         config: The settings.
         stage: Name of the stage in the history.
         listeners: Checkpoint file and callbacks.
+        learning_rate_factors: One for each of the model's trainable variables. None
+            trains all of them alike.
 
     Raises:
         ConfigError: The source does not hold the tiles, or the settings do not
@@ -76,13 +84,8 @@ def run_epochs(
         ModelError: The loss became NaN or infinite.
         RunError: The checkpoint belongs to another training.
     """
-    if source.n_tiles != len(tiles.labels):
-        raise ConfigError(
-            f"the cached or readable tiles ({source.n_tiles}) must be as many as the "
-            f"labels ({len(tiles.labels)})"
-        )
     monitor, warnings = _choose_monitor(tiles, config)
-    training = _Training(model, source, tiles, config, stage)
+    training = _Training(model, source, tiles, config, stage, learning_rate_factors)
     epochs, best = training.resume(listeners.checkpoint)
     with (listeners.progress or Progress()).task(
         stage.replace("_", "-"), config.epochs * training.n_steps
@@ -91,7 +94,7 @@ def run_epochs(
         while len(epochs) < config.epochs and not _is_over(epochs, monitor, config):
             epochs = (*epochs, training.run_epoch(len(epochs), task))
             if find_best(epochs, monitor) is epochs[-1]:
-                best = take_arrays(model.weights)
+                best = training.take_weights()
             training.save(listeners.checkpoint, epochs, best)
             if listeners.on_epoch is not None:
                 listeners.on_epoch(epochs[-1])
@@ -105,6 +108,44 @@ def run_epochs(
     )
 
 
+@contextmanager
+def trying_steps(
+    model: Any, source: TileSource, tiles: TrainingTiles, config: TileTrainingConfig
+) -> Iterator[Callable[[float], float]]:
+    """Train a model in a block, step by step, and put its weights back.
+
+    Args:
+        model: From what `source` gives to logits.
+        source: Where the tiles come from.
+        tiles: Which tiles, and their labels.
+        config: The settings, but for the learning rate and its schedule.
+
+    Yields:
+        A function that takes a learning rate, trains one step, and gives the loss
+        from before it, which may not be finite.
+
+    Raises:
+        ConfigError: The source does not hold the tiles, or the settings do not
+            fit them.
+    """
+    training = _Training(model, source, tiles, config, "trial")
+    weights = take_arrays(model.weights)
+    try:
+        with closing(training.iter_batches()) as batches:
+            yield lambda rate: training.train_on(next(batches), rate)
+    finally:
+        put_arrays(model.weights, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What one step trains on: inputs, and their targets and weights."""
+
+    inputs: NDArray[Any]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
 class _Training:
     """A model with its optimiser, and what an epoch needs."""
 
@@ -113,9 +154,15 @@ class _Training:
         model: Any,
         source: TileSource,
         tiles: TrainingTiles,
-        config: TrainingConfig,
+        config: TileTrainingConfig,
         stage: str,
+        learning_rate_factors: Sequence[float] | None = None,
     ) -> None:
+        if source.n_tiles != len(tiles.labels):
+            raise ConfigError(
+                f"the cached or readable tiles ({source.n_tiles}) must be as many as "
+                f"the labels ({len(tiles.labels)})"
+            )
         self._source, self._tiles, self._config = source, tiles, config
         self._stage = stage
         # A second model over the same layers: compiling the caller's would put
@@ -127,6 +174,12 @@ class _Training:
             build_loss(tiles.n_classes, label_smoothing=config.label_smoothing),
         )
         self._optimiser.build(self._model.trainable_variables)
+        self._factors = learning_rate_factors
+        self._average = (
+            WeightAverage(self._model.weights, config.ema_decay)
+            if config.ema_decay
+            else None
+        )
         train_labels = tiles.labels[tiles.train_rows]
         self._class_weights = find_class_weights(
             config.class_weights, train_labels, tiles.n_classes
@@ -147,7 +200,10 @@ class _Training:
         if checkpoint is None:
             return (), []
         put_arrays(self._model.weights, checkpoint.weights)
-        put_arrays(self._optimiser.variables, checkpoint.optimiser)
+        n_variables = len(self._optimiser.variables)
+        put_arrays(self._optimiser.variables, checkpoint.optimiser[:n_variables])
+        if self._average is not None:
+            self._average.put_state(checkpoint.optimiser[n_variables:])
         return checkpoint.epochs, checkpoint.best
 
     def save(
@@ -155,16 +211,23 @@ class _Training:
     ) -> None:
         if path is None:
             return
+        # The average belongs to the steps taken, as the optimiser's own do.
+        averages = [] if self._average is None else self._average.take_state()
         write_checkpoint(
             path,
             Checkpoint(
                 self.fingerprint,
                 epochs,
                 take_arrays(self._model.weights),
-                take_arrays(self._optimiser.variables),
+                take_arrays(self._optimiser.variables) + averages,
                 best,
             ),
         )
+
+    def take_weights(self) -> Arrays:
+        """Copy the weights that validation saw."""
+        with self._showing_average():
+            return take_arrays(self._model.weights)
 
     def run_epoch(self, epoch: int, task: Task) -> EpochMetrics:
         """Train one epoch and validate it."""
@@ -172,20 +235,25 @@ class _Training:
         started = time.perf_counter()
         reset_dropout(self._model, seed=config.seed, epoch=epoch)
         total, n_seen = 0.0, 0
-        for step, (inputs, rows) in enumerate(self._iter_batches(epoch)):
+        for step, batch in enumerate(self._iter_epoch(epoch)):
             learning_rate = find_learning_rate(
                 epoch * self.n_steps + step,
                 config.epochs * self.n_steps,
                 peak=config.learning_rate,
                 schedule=config.schedule,
             )
-            self._optimiser.learning_rate = learning_rate
-            loss = self._train_on(inputs, rows)
+            loss = self.train_on(batch, learning_rate)
             if not np.isfinite(loss):
-                raise self._describe_divergence(inputs, epoch, step, learning_rate)
-            total, n_seen = total + loss * len(rows), n_seen + len(rows)
+                raise self._describe_divergence(
+                    batch.inputs, epoch, step, learning_rate
+                )
+            n = len(batch.inputs)
+            total, n_seen = total + loss * n, n_seen + n
             task.advance(note=f"epoch {epoch + 1} loss {total / n_seen:.4f}")
-        scores = validate(self._model, self._source, self._tiles, batch=config.batch)
+        with self._showing_average():
+            scores = validate(
+                self._model, self._source, self._tiles, batch=config.batch
+            )
         return EpochMetrics(
             self._stage,
             epoch + 1,
@@ -196,28 +264,52 @@ class _Training:
             time.perf_counter() - started,
         )
 
-    def _iter_batches(self, epoch: int) -> Iterator[tuple[NDArray[Any], Rows]]:
+    def iter_batches(self) -> Generator[_Batch, None, None]:
+        """Read the batches of one epoch after the other, without end."""
+        for epoch in count():
+            reset_dropout(self._model, seed=self._config.seed, epoch=epoch)
+            yield from self._iter_epoch(epoch)
+
+    def _iter_epoch(self, epoch: int) -> Iterator[_Batch]:
         """Read an epoch's batches, one ahead."""
         rows = draw_epoch(
             self._tiles.train_rows, self._shares, seed=self._config.seed, epoch=epoch
         )
 
-        def read(item: tuple[int, Rows]) -> tuple[NDArray[Any], Rows]:
+        def read(item: tuple[int, Rows]) -> _Batch:
             step, part = item
             rng = np.random.default_rng((self._config.seed, epoch, step))
-            return self._source.read_training(part, rng), part
+            inputs = self._source.read_training(part, rng)
+            labels = self._tiles.labels[part]
+            targets = encode_labels(labels, self._tiles.n_classes)
+            weights = self._class_weights[labels]
+            if self._config.mixup == 0:
+                return _Batch(inputs, targets, weights)
+            alpha = self._config.mixup
+            return _Batch(*mix_batch(inputs, targets, weights, alpha=alpha, rng=rng))
 
         return iter_ahead(read, enumerate(np.array_split(rows, self.n_steps)))
 
-    def _train_on(self, inputs: NDArray[Any], rows: Rows) -> float:
-        labels = self._tiles.labels[rows]
-        return float(
-            self._model.train_on_batch(
-                inputs,
-                encode_labels(labels, self._tiles.n_classes),
-                sample_weight=self._class_weights[labels],
+    def train_on(self, batch: _Batch, learning_rate: float) -> float:
+        """Train one step; return the loss from before it."""
+        self._optimiser.learning_rate = learning_rate
+        with self._slowing():
+            loss = self._model.train_on_batch(
+                batch.inputs, batch.targets, sample_weight=batch.weights
             )
-        )
+        if self._average is not None:
+            self._average.follow()
+        return float(loss)
+
+    def _slowing(self) -> AbstractContextManager[None]:
+        if self._factors is None:
+            return nullcontext()
+        return moving_less(self._model.trainable_variables, self._factors)
+
+    def _showing_average(self) -> AbstractContextManager[None]:
+        if self._average is None:
+            return nullcontext()
+        return self._average.swapped_in()
 
     def _describe_divergence(
         self, inputs: NDArray[Any], epoch: int, step: int, learning_rate: float

@@ -1,0 +1,188 @@
+"""Feature files as other tools lay them out, told apart by what is in them.
+
+| tool | file | features | coords |
+|---|---|---|---|
+| CLAM | `h5_files/<slide>.h5` | `features` | `(tiles, 2)`, level-0 pixels |
+| CLAM, TRIDENT | `pt_files/<slide>.pt` | a tensor | none |
+| TRIDENT | `features_<encoder>/<slide>.h5` | `features` | `(tiles, 2)`, level-0 pixels |
+| STAMP | `<slide>.h5` | `feats` | `(tiles, 2)`, micrometres |
+| AtlasPatch | `patches/<slide>.h5` | `features/<encoder>` | `(tiles, 5)`, level-0 pixels |
+
+Sources: mahmoodlab/CLAM `extract_features_fp.py`, mahmoodlab/TRIDENT `trident/IO.py`,
+KatherLab/STAMP `stamp/modeling/data.py`, AtlasAnalyticsLab/AtlasPatch `README.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from eosin.bags.bag import FeatureArray
+from eosin.bags.features import FeatureFile, open_feature_file
+from eosin.bags.tensor_files import open_tensor_file
+from eosin.core import ManifestError
+
+_SUFFIXES = ("*.h5", "*.pt")
+# In this order; the last has only places in it where another tool wrote it.
+_SUBFOLDERS = ("h5_files", "features", "pt_files", "patches")
+# STAMP's first versions: tiles of 256 um shown as 224 px, places in such pixels.
+_OLD_STAMP_UM_PER_PX = 256 / 224
+
+
+@dataclass(frozen=True, eq=False)
+class SlideFeatures:
+    """One slide's features, whoever wrote them.
+
+    Attributes:
+        features: `(tiles, dimension)`, left in the file.
+        coords: `(tiles, 2)`, x and y of the top-left corners in level-0 pixels. None
+            where the file has none.
+        tile_ids: Name of each tile in the tile table; None in files of other tools.
+    """
+
+    features: FeatureArray
+    coords: npt.NDArray[np.int64] | None
+    tile_ids: npt.NDArray[np.str_] | None
+
+
+def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str, Path]:
+    """List a folder's feature files by what they are called without the suffix.
+
+    Args:
+        folder: Holds the files, or is the folder above as CLAM, TRIDENT or AtlasPatch
+            make it.
+        encoder: Which of TRIDENT's `features_<encoder>` is meant, where there are
+            several.
+
+    Raises:
+        ManifestError: There is none, or there are those of several encoders.
+    """
+    folder = Path(folder)
+    places = [folder, folder / "h5_files", *_find_encoders(folder, encoder)]
+    places += [folder / name for name in _SUBFOLDERS[1:]]
+    for place in places:
+        for suffix in _SUFFIXES:
+            # Hidden ones are what a killed run left.
+            files = [f for f in sorted(place.glob(suffix)) if f.name[0] != "."]
+            if files and (place.name != "patches" or _has_features(files[0])):
+                return {file.stem: file for file in files}
+    raise ManifestError(
+        f"{folder}: no feature file (<slide_id>.h5 or .pt) in it, nor in "
+        f"{', '.join(_SUBFOLDERS)} or features_*; make them with 'eosin embed'"
+    )
+
+
+def open_features(
+    path: Path, *, slide_mpp: float | None = None, encoder: str | None = None
+) -> SlideFeatures:
+    """Open one slide's features, of any of the known layouts.
+
+    Args:
+        path: The file.
+        slide_mpp: Micrometres per level-0 pixel; needed for coordinates of files
+            that hold micrometres (STAMP).
+        encoder: Which features, where a file has those of several (AtlasPatch).
+
+    Raises:
+        ManifestError: The file is damaged or of another kind, its lengths differ,
+            or its coordinates cannot be turned into pixels.
+    """
+    path = Path(path)
+    if path.suffix == ".pt":
+        return SlideFeatures(open_tensor_file(path), None, None)
+    with open_feature_file(path) as file:
+        dataset = _find_dataset(file, path, encoder)
+    features = FeatureFile(path, dataset)
+    coords = _read_coords(features, slide_mpp, has_micrometres=dataset == "feats")
+    names = features.read_dataset("tile_id")
+    for what, found in (("coords", coords), ("tile ids", names)):
+        if found is not None and len(found) != features.shape[0]:
+            raise ManifestError(
+                f"{path}: as many {what} as features are needed, got {len(found)} and "
+                f"{features.shape[0]}; the file is damaged"
+            )
+    return SlideFeatures(features, coords, None if names is None else names.astype(str))
+
+
+def _find_encoders(folder: Path, encoder: str | None) -> list[Path]:
+    """Find TRIDENT's folder of one encoder; none at all is no error."""
+    places = [p for p in sorted(folder.glob("features_*")) if p.is_dir()]
+    if encoder is not None:
+        places = [p for p in places if p.name == f"features_{encoder}"]
+    if len(places) > 1:
+        names = ", ".join(p.name.removeprefix("features_") for p in places)
+        raise ManifestError(
+            f"{folder}: holds features of {names}; name one of them, or its folder"
+        )
+    return places
+
+
+def _has_features(path: Path) -> bool:
+    """Whether a file of places holds features besides, as AtlasPatch's do."""
+    with open_feature_file(path) as file:
+        return "features" in file or "feats" in file
+
+
+def _find_dataset(
+    file: Mapping[str, Any], path: Path, encoder: str | None
+) -> str:
+    """Find what a file calls its features."""
+    if "feats" in file:
+        return "feats"
+    if not isinstance(file.get("features"), h5py.Group):
+        return "features"
+    # What AtlasPatch had not finished writing has a name of its own.
+    names = [name for name in file["features"] if not name.startswith("__tmp_")]
+    wanted = names[0] if encoder is None and len(names) == 1 else encoder
+    if wanted in names:
+        return f"features/{wanted}"
+    raise ManifestError(
+        f"{path}: holds features of {', '.join(names) or 'no encoder'}; name one of "
+        "them"
+    )
+
+
+def _read_coords(
+    file: FeatureFile, slide_mpp: float | None, *, has_micrometres: bool
+) -> npt.NDArray[np.int64] | None:
+    """Read coordinates as level-0 pixels; None where the file has none."""
+    coords = file.read_dataset("coords")
+    if coords is None:
+        return None
+    if coords.ndim == 3 and coords.shape[0] == 1:
+        coords = coords[0]
+    if coords.ndim != 2 or coords.shape[1] not in (2, 5):
+        raise ManifestError(
+            f"{file.path}: coords must be (tiles, 2), got {coords.shape}"
+        )
+    # AtlasPatch: x, y in level-0 pixels, then width, height and level of reading.
+    places = coords[:, :2].astype(np.float64)
+    if not np.isfinite(places).all():
+        raise ManifestError(f"{file.path}: coords must be finite; the file is damaged")
+    if has_micrometres:
+        places *= _find_scale(file, places)
+        if slide_mpp is None:
+            raise ManifestError(
+                f"{file.path}: its coords are in micrometres, so the slide's mpp is "
+                "needed; give it in the column 'mpp' of the slide table"
+            )
+        places /= slide_mpp
+    return np.rint(places).astype(np.int64)
+
+
+def _find_scale(file: FeatureFile, places: npt.NDArray[np.float64]) -> float:
+    """Return micrometres per unit of STAMP's coordinates."""
+    attributes = file.attributes
+    if attributes.get("unit") == "um" or "tile_size_um" in attributes:
+        return 1.0
+    steps = np.diff(np.unique(places[:, 0]))
+    if len(steps) and round(float(steps.min())) == 224:
+        return _OLD_STAMP_UM_PER_PX
+    raise ManifestError(
+        f"{file.path}: does not say what its coords are measured in; make the file "
+        "again with a newer version of STAMP"
+    )

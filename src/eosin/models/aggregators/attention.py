@@ -1,0 +1,58 @@
+"""Attention, as Ilse et al., 2018."""
+
+from typing import Any
+
+from eosin.models.aggregators.aggregator import Aggregator
+from eosin.models.attention import AttentionPooling
+from eosin.models.keras_backend import keras
+
+
+@keras.saving.register_keras_serializable(package="eosin")
+class AttentionAggregator(Aggregator):
+    """Classify the attention-weighted mean of the instances (Ilse et al., 2018).
+
+    The classifier is linear, so a bag's logit is the attention-weighted mean of
+    its instances' logits; those are the instance scores. A bag of nothing but
+    padding gets the classifier's bias.
+
+    Args:
+        n_outputs: As in `Aggregator`.
+        units: Width of the attention's layer, at least 1.
+        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+
+    Raises:
+        ValueError: `units` is below 1.
+    """
+
+    is_gated = False
+
+    def __init__(self, n_outputs: int, *, units: int = 128, **kwargs: Any) -> None:
+        super().__init__(n_outputs, **kwargs)
+        self.units = units
+        self.pooling = AttentionPooling(
+            units,
+            is_gated=self.is_gated,
+            seed=self.seed,
+            dtype=self.dtype_policy,
+            name="pooling",
+        )
+        self.head = self._make_head(n_outputs)
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layers within."""
+        self.pooling.build(input_shape)
+        self.head.build((input_shape[0], input_shape[-1]))
+        super().build(input_shape)
+
+    def aggregate(self, bags: Any, mask: Any) -> dict[str, Any]:
+        """Aggregate as the class says."""
+        pooled, attention = self.pooling(bags, mask=mask)
+        return {
+            "logits": self.head(pooled),
+            "attention": attention,
+            "instance_logits": self.head(bags),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the arguments that make another."""
+        return {**super().get_config(), "units": self.units}

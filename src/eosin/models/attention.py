@@ -1,0 +1,202 @@
+"""Attention over the instances of a bag, with masks."""
+
+from typing import Any
+
+import numpy as np
+
+from eosin.models.keras_backend import keras
+
+ops = keras.ops
+
+HIDDEN_SCORE = -1e9
+"""What padding scores: finite, so that nothing but padding does not become NaN."""
+
+
+def masked_softmax(scores: Any, mask: Any, *, axis: int) -> Any:
+    """Turn scores into weights that sum to 1 over what the mask shows.
+
+    Computed in float32 whatever comes in, because half precision cannot hold
+    the weights of a large bag.
+
+    Args:
+        scores: Any shape, float.
+        mask: True at what counts; fits `scores` by broadcasting, bool.
+        axis: Over which the weights sum to 1.
+
+    Returns:
+        float32, of the shape of `scores`: exactly 0 where the mask is False,
+        and 0 everywhere where the mask shows nothing.
+    """
+    hidden = ops.where(mask, ops.cast(scores, "float32"), HIDDEN_SCORE)
+    # Not Keras' softmax, which warns of a bag of one instance.
+    highest = ops.stop_gradient(ops.max(hidden, axis=axis, keepdims=True))
+    parts = ops.exp(hidden - highest) * ops.cast(mask, "float32")
+    return parts / ops.maximum(ops.sum(parts, axis=axis, keepdims=True), 1e-30)
+
+
+def seed_dense(seed: int, place: int) -> dict[str, Any]:
+    """Give a dense layer's initialiser by a model's seed and the layer's place.
+
+    Layers of one shape and one seed would start equal; the place tells them apart.
+    """
+    (drawn,) = np.random.SeedSequence((seed, place)).generate_state(1)
+    return {
+        "kernel_initializer": keras.initializers.GlorotUniform(seed=int(drawn >> 1))
+    }
+
+
+@keras.saving.register_keras_serializable(package="eosin")
+class AttentionScores(keras.layers.Layer):
+    """Score every instance by a tanh layer (Ilse et al., 2018, eq. 8).
+
+    Instances are scored one by one, so there is no mask.
+
+    Args:
+        units: Width of the tanh layer, at least 1.
+        branches: Scores per instance, at least 1.
+        seed: Seed of the weights.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Call arguments:
+        bags: Instance features, `(batch, instances, features)`, float.
+
+    Returns:
+        Scores before any softmax, `(batch, instances, branches)`.
+
+    Raises:
+        ValueError: `units` or `branches` is below 1.
+    """
+
+    def __init__(
+        self, units: int, *, branches: int = 1, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if min(units, branches) < 1:
+            raise ValueError(
+                f"units and branches must be 1 or more, got {units} and {branches}"
+            )
+        self.units, self.branches, self.seed = units, branches, seed
+        policy = self.dtype_policy
+        self.content = keras.layers.Dense(
+            units, "tanh", dtype=policy, name="content", **seed_dense(seed, 0)
+        )
+        self.score = keras.layers.Dense(
+            branches, dtype=policy, name="score", **seed_dense(seed, 1)
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layers within."""
+        self.content.build(input_shape)
+        self.score.build((*input_shape[:-1], self.units))
+        super().build(input_shape)
+
+    def call(self, bags: Any) -> Any:
+        """Run as the class says."""
+        return self.score(self.content(bags))
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the arguments that make another."""
+        config = {"units": self.units, "branches": self.branches, "seed": self.seed}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="eosin")
+class GatedAttentionScores(AttentionScores):
+    """Score every instance by a tanh layer that a sigmoid layer gates.
+
+    As Ilse et al., 2018, eq. 9. Arguments and shapes are those of
+    `AttentionScores`; `units` is the width of both layers.
+    """
+
+    def __init__(
+        self, units: int, *, branches: int = 1, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(units, branches=branches, seed=seed, **kwargs)
+        self.gate = keras.layers.Dense(
+            units,
+            "sigmoid",
+            dtype=self.dtype_policy,
+            name="gate",
+            **seed_dense(seed, 2),
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layers within."""
+        self.gate.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, bags: Any) -> Any:
+        """Run as the class says."""
+        return self.score(self.content(bags) * self.gate(bags))
+
+
+@keras.saving.register_keras_serializable(package="eosin")
+class AttentionPooling(keras.layers.Layer):
+    """Pool a bag of instances into one vector by attention.
+
+    A softmax over the real instances turns scores into weights that sum to 1 in
+    each bag (Ilse et al., 2018). Weights and the sum are computed in float32.
+
+    Padded instances get weight exactly 0. A bag with no real instance gets a
+    zero vector and zero weights, never NaN.
+
+    Args:
+        units: Width of the scoring layer, at least 1.
+        is_gated: Whether a sigmoid layer gates the scoring layer.
+        seed: Seed of the weights.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Call arguments:
+        bags: Instance features, `(batch, instances, features)`, float.
+        mask: True at real instances, `(batch, instances)`, bool. None means
+            that the bags hold no padding.
+
+    Returns:
+        `(pooled, attention)`, of shapes `(batch, features)` and
+        `(batch, instances)`, float32.
+
+    Raises:
+        ValueError: `units` is below 1.
+    """
+
+    def __init__(
+        self, units: int, *, is_gated: bool, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units, self.is_gated, self.seed = units, is_gated, seed
+        scores = GatedAttentionScores if is_gated else AttentionScores
+        self.scores = scores(units, seed=seed, dtype=self.dtype_policy, name="scores")
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layers within."""
+        self.scores.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, bags: Any, mask: Any = None) -> tuple[Any, Any]:
+        """Run as the class says."""
+        scores = self.scores(bags)[..., 0]
+        if mask is None:
+            mask = ops.ones_like(scores, dtype="bool")
+        attention = masked_softmax(scores, mask, axis=1)
+        return weigh(attention, bags), attention
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Neither output has instances that are padding."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the arguments that make another."""
+        config = {"units": self.units, "is_gated": self.is_gated, "seed": self.seed}
+        return {**super().get_config(), **config}
+
+
+def weigh(attention: Any, bags: Any) -> Any:
+    """Sum instances by their weights, in float32.
+
+    Args:
+        attention: `(batch, instances)`.
+        bags: `(batch, instances, features)`.
+
+    Returns:
+        `(batch, features)`.
+    """
+    return ops.einsum("bi,bif->bf", attention, ops.cast(bags, "float32"))

@@ -1,0 +1,108 @@
+"""What a MIL model says of bags, all of their instances seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eosin.bags import Bag, plan_batches, read_batch
+from eosin.core import ModelError
+from eosin.models.keras_backend import keras
+from eosin.models.mil_models import MILModel
+
+Floats = NDArray[np.float32]
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class BagPrediction:
+    """What a model says of one bag.
+
+    Attributes:
+        bag_id: The bag.
+        logits: `(outputs,)`.
+        attention: `(instances,)`, sums to 1.
+        instance_logits: `(instances, outputs)`. None where the method scores no
+            instances.
+    """
+
+    bag_id: str
+    logits: Floats
+    attention: Floats
+    instance_logits: Floats | None
+
+
+def predict_bags(
+    model: MILModel, bags: Sequence[Bag], *, max_padded: int = 1 << 16
+) -> list[BagPrediction]:
+    """Score bags, several at a time.
+
+    A bag of more than `max_padded` instances is projected in parts, so that only
+    its projected features are ever held whole beside its own.
+
+    Args:
+        model: From `build_mil_model`.
+        bags: Of any size that the model takes.
+        max_padded: Instances per pass at most, padding included.
+
+    Returns:
+        One prediction for each bag, in their order.
+
+    Raises:
+        ManifestError: A bag is too large for the model, or not finite.
+        ModelError: A bag has other features than the model takes.
+    """
+    predictions: list[BagPrediction | None] = [None] * len(bags)
+    for bag in bags:
+        if bag.n_features != model.dimension:
+            raise ModelError(
+                f"{bag.bag_id}: the model takes {model.dimension} features per "
+                f"instance, got {bag.n_features}; encode the bag with the encoder "
+                "that the model was trained on"
+            )
+    if not bags:
+        return []
+    sizes, scale = [len(bag) for bag in bags], model.scaling.scale
+    for rows in plan_batches(sizes, batch=_BATCH, max_padded=max_padded):
+        if sizes[rows[0]] > max_padded and model.n_instances is None:
+            outputs = _predict_in_parts(model, bags[rows[0]], max_padded)
+        else:
+            padded = read_batch(bags, rows, n_instances=model.n_instances, scale=scale)
+            outputs = model.body.predict_on_batch(
+                {"features": padded.features, "mask": padded.mask}
+            )
+        for place, row in enumerate(rows):
+            predictions[row] = _take(outputs, place, bags[row])
+    return [prediction for prediction in predictions if prediction is not None]
+
+
+def _predict_in_parts(model: MILModel, bag: Bag, size: int) -> dict[str, Any]:
+    """Project a bag part by part, then aggregate it whole."""
+    scale, projection = model.scaling.scale, model.projection
+    projected = np.empty((1, len(bag), projection.output_shape[-1]), np.float32)
+    for start in range(0, len(bag), size):
+        part = slice(start, start + size)
+        features = bag.read(part)
+        scaled = np.empty_like(features)
+        scale.apply(features, scaled)
+        projected[0, part] = projection.predict_on_batch(scaled[None])[0]
+    instances = keras.Input((None, projected.shape[-1]), dtype="float32")
+    tail = keras.Model(instances, model.aggregator(instances))
+    outputs: dict[str, Any] = tail.predict_on_batch(projected)
+    return outputs
+
+
+def _take(outputs: dict[str, Any], place: int, bag: Bag) -> BagPrediction:
+    """Cut one bag out of a batch's outputs."""
+    instance_logits = outputs.get("instance_logits")
+    return BagPrediction(
+        bag.bag_id,
+        np.asarray(outputs["logits"][place]),
+        np.array(outputs["attention"][place, : len(bag)]),
+        None
+        if instance_logits is None
+        else np.array(instance_logits[place, : len(bag)]),
+    )

@@ -1,0 +1,393 @@
+"""Where the frames of one DICOM file lie, in it and on its slide.
+
+The pixels are never read for it: offset tables are believed (and checked when a
+frame is read), and where there is none, only the eight bytes before each item are.
+The positions of frames are read here rather than by pydicom, which takes some 0.3 ms
+a frame; a large slide has 300,000.
+
+Sources: DICOM PS3.5, section A.4 (encapsulated pixels), and PS3.3, C.7.6.3.1.8
+(extended offset table), C.8.12.6.1 (position of a frame).
+"""
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eosin.core import SlideError
+from eosin.slides.byte_sources import ByteSource
+
+_PER_FRAME_GROUPS = 0x52009230
+_OFFSET_TABLE = 0x7FE00001
+_LENGTH_TABLE = 0x7FE00002
+_PIXELS = 0x7FE00010
+
+_ITEM = b"\xfe\xff\x00\xe0"
+_END_OF_ITEM = b"\xfe\xff\x0d\xe0"
+_END_OF_ITEMS = b"\xfe\xff\xdd\xe0"
+_UNDEFINED = 0xFFFFFFFF
+_NUMBER = struct.Struct("<I")
+_LONG_KINDS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+
+# What a frame's first item begins with, and a later one does not.
+_STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51")
+
+# 300,000 frames have some 70 MB of positions.
+_MAX_GROUP_BYTES = 256 << 20
+_CHUNK = 1 << 16
+
+# Column and row follow each other, as elements stand in the order of their tags.
+_POSITION = re.compile(
+    rb"\x48\x00\x1e\x02SL\x04\x00(.{4})\x48\x00\x1f\x02SL\x04\x00(.{4})", re.DOTALL
+)
+_PATH = re.compile(rb"\x48\x00\x06\x01SH([\x00-\x10])\x00", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of a data set, without its value.
+
+    Attributes:
+        start: Place of its value in the file.
+        length: Length of the value; None where its items say where it ends.
+    """
+
+    start: int
+    length: int | None
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Where a file's frames lie in it.
+
+    Attributes:
+        offsets: Place of each frame, `(frames,)`, int64.
+        byte_counts: Its length there, `(frames,)`, int64, above 0.
+        is_wrapped: Whether these bytes are items, which `unwrap` takes off.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    byte_counts: npt.NDArray[np.int64]
+    is_wrapped: bool
+
+
+def find_elements(source: ByteSource, at: int) -> Mapping[int, Element]:
+    """Find the last elements of a file, those of frames and pixels, by their tags.
+
+    Args:
+        source: The file.
+        at: Place of the first of them.
+
+    Raises:
+        SlideError: The file is damaged, or has no pixels.
+    """
+    found: dict[int, Element] = {}
+    try:
+        while _PIXELS not in found:
+            tag, element = _read_element(source.read(at, 12), at)
+            # Their order is the standard's, and sees to it that this ends.
+            if tag <= max(found, default=0):
+                break
+            found[tag] = element
+            at = element.start + (element.length or 0)
+            if element.length is None and tag != _PIXELS:
+                at = _find_sequence_end(source, at)
+    except (struct.error, ValueError) as error:
+        raise _lacks_pixels(source, str(error)) from error
+    if _PIXELS not in found:
+        raise _lacks_pixels(source, f"elements out of order at {at}")
+    return found
+
+
+def find_frames(
+    source: ByteSource,
+    elements: Mapping[int, Element],
+    n_frames: int,
+    frame_bytes: int | None,
+) -> Frames:
+    """Find where each frame lies in the file.
+
+    Frames that a file cut short has lost get a place behind its end.
+
+    Args:
+        source: The file.
+        elements: What `find_elements` found.
+        n_frames: How many frames the header tells of.
+        frame_bytes: Length of a frame without compression, None with.
+
+    Raises:
+        SlideError: The file is damaged.
+    """
+    pixels = elements[_PIXELS]
+    if frame_bytes is not None:
+        return _find_plain(source, pixels, n_frames, frame_bytes)
+    if pixels.length is not None:
+        raise _differs(source, n_frames, "one block without items")
+    try:
+        first, table = _read_table(source, pixels.start, n_frames)
+        extended = _read_extended(source, elements, n_frames)
+        if extended is not None:
+            return Frames(first + extended[0], extended[1], is_wrapped=True)
+        if table is not None:
+            offsets = first + table
+            ends = np.append(offsets[1:], _find_end(source, int(offsets[-1])))
+            return Frames(offsets, ends - offsets, is_wrapped=True)
+        return _scan(source, first, n_frames)
+    except (struct.error, ValueError) as error:
+        raise SlideError(
+            f"{source.name}: its frames cannot be found ({error}); the file is damaged "
+            "or cut short"
+        ) from error
+
+
+def unwrap(data: bytes) -> bytes:
+    """Take the items off a frame.
+
+    Raises:
+        ValueError: These are not the items of one frame, or it is empty.
+    """
+    if data[:4] == _ITEM and int.from_bytes(data[4:8], "little") == len(data) - 8 > 0:
+        return data[8:]
+    parts, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] != _ITEM or at + 8 + length > len(data):
+            raise ValueError("no frame lies where the file says")
+        parts.append(data[at + 8 : at + 8 + length])
+        if at and parts[-1].startswith(_STARTS):
+            raise ValueError("two frames lie where the file says one does")
+        at += 8 + length
+    whole = b"".join(parts)
+    if not whole:
+        raise ValueError("its frame is empty")
+    return whole
+
+
+def read_positions(
+    source: ByteSource, elements: Mapping[int, Element], n_frames: int
+) -> npt.NDArray[np.int64] | None:
+    """Read where each frame lies on the slide.
+
+    Returns:
+        `(frames, 2)`, x and y of its first pixel from 0 on; None where the file does
+        not say.
+
+    Raises:
+        SlideError: The file is damaged.
+    """
+    groups = _read_groups(source, elements)
+    found = _POSITION.findall(groups)
+    if not found:
+        return None
+    if len(found) != n_frames:
+        raise SlideError(
+            f"{source.name}: each of {n_frames} frames must have a position, "
+            f"{len(found)} have; the file is damaged"
+        )
+    numbers = np.frombuffer(b"".join(x + y for x, y in found), "<i4")
+    # They count from 1.
+    return numbers.reshape(-1, 2).astype(np.int64) - 1
+
+
+def read_paths(
+    source: ByteSource, elements: Mapping[int, Element], n_frames: int
+) -> list[str]:
+    """Read the optical path of each frame; empty where not each frame has one.
+
+    Raises:
+        SlideError: The file is damaged.
+    """
+    groups = _read_groups(source, elements)
+    names = [
+        groups[match.end() : match.end() + match[1][0]].decode("utf-8", "replace")
+        for match in _PATH.finditer(groups)
+    ]
+    return [name.strip(" \0") for name in names] if len(names) == n_frames else []
+
+
+def _lacks_pixels(source: ByteSource, reason: str) -> SlideError:
+    return SlideError(
+        f"{source.name}: no pixels can be found ({reason}); the file is damaged or cut "
+        "short"
+    )
+
+
+def _differs(source: ByteSource, n_frames: int, found: str) -> SlideError:
+    return SlideError(
+        f"{source.name}: {n_frames} frames are announced, the file holds {found}; it "
+        "is damaged or cut short"
+    )
+
+
+def _read_element(start: bytes, at: int) -> tuple[int, Element]:
+    """Read the tag, place and length of one element from its first 12 bytes."""
+    group, number = struct.unpack_from("<HH", start)
+    if start[4:6] in _LONG_KINDS:
+        length, size = struct.unpack_from("<I", start, 8)[0], 12
+    elif start[4:6].isalpha():
+        length, size = struct.unpack_from("<H", start, 6)[0], 8
+    else:
+        raise ValueError(f"no element at {at}")
+    place = Element(at + size, None if length == _UNDEFINED else length)
+    return group << 16 | number, place
+
+
+def _find_sequence_end(source: ByteSource, at: int) -> int:
+    """Find where a sequence ends that does not say how long it is."""
+    data, base = b"", at
+    depth, limit = 1, at + _MAX_GROUP_BYTES
+    while depth:
+        here = at - base
+        if here + 12 > len(data):
+            data, base, here = source.read(at, _CHUNK), at, 0
+        mark = data[here : here + 4]
+        if mark in (_END_OF_ITEM, _END_OF_ITEMS):
+            depth -= 1
+            at += 8
+            continue
+        if mark == _ITEM:
+            length: int | None = _NUMBER.unpack_from(data, here + 4)[0]
+            length = None if length == _UNDEFINED else length
+            at += 8
+        else:
+            _, element = _read_element(data[here : here + 12], at)
+            at, length = element.start, element.length
+        if length is None:
+            depth += 1
+        else:
+            at += length
+        if at > limit:
+            raise ValueError(f"a sequence of over {_MAX_GROUP_BYTES >> 20} MB")
+    return at
+
+
+def _read_groups(source: ByteSource, elements: Mapping[int, Element]) -> bytes:
+    """Read the per-frame groups as they stand."""
+    element = elements.get(_PER_FRAME_GROUPS)
+    if element is None:
+        return b""
+    # Where it does not say its length, the next element follows it.
+    length = element.length
+    if length is None:
+        following = [other.start for other in elements.values()]
+        length = min(at for at in following if at > element.start) - element.start
+    if length > _MAX_GROUP_BYTES:
+        raise SlideError(
+            f"{source.name}: positions of frames may take {_MAX_GROUP_BYTES >> 20} MB, "
+            f"these take {length >> 20}; the file is damaged"
+        )
+    return source.read(element.start, length)
+
+
+def _find_plain(
+    source: ByteSource, pixels: Element, n_frames: int, frame_bytes: int
+) -> Frames:
+    needed = n_frames * frame_bytes
+    if pixels.length is None or not needed <= pixels.length <= needed + 1:
+        raise _differs(source, n_frames, f"{pixels.length} bytes for {needed}")
+    offsets = pixels.start + np.arange(n_frames, dtype=np.int64) * frame_bytes
+    return Frames(offsets, np.full(n_frames, frame_bytes, np.int64), is_wrapped=False)
+
+
+def _read_table(
+    source: ByteSource, at: int, n_frames: int
+) -> tuple[int, npt.NDArray[np.int64] | None]:
+    """Read the basic offset table: where frames begin, and their offsets from there.
+
+    A table of another length, or one that does not grow (its 32 bits overflow in
+    large files), is none.
+    """
+    length = _read_item(source, at)
+    if length is None:
+        raise ValueError("they have no offset table, not even an empty one")
+    first = at + 8 + length
+    if length != 4 * n_frames:
+        return first, None
+    table = np.frombuffer(source.read(at + 8, length), "<u4").astype(np.int64)
+    grows = len(table) == n_frames and table[0] == 0 and (np.diff(table) >= 8).all()
+    return first, table if grows else None
+
+
+def _read_extended(
+    source: ByteSource, elements: Mapping[int, Element], n_frames: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Read the extended offset table: offsets, and lengths of whole items."""
+    tables = [elements.get(tag) for tag in (_OFFSET_TABLE, _LENGTH_TABLE)]
+    if any(table is None or table.length != 8 * n_frames for table in tables):
+        return None
+    offsets, lengths = (
+        np.frombuffer(source.read(table.start, 8 * n_frames), "<i8")
+        for table in tables
+        if table
+    )
+    if offsets.min() < 0 or lengths.min() < 1 or offsets.max() > source.size:
+        return None
+    # Items have an even length; the table leaves the byte that fills them out.
+    return offsets, 8 + (lengths + lengths % 2)
+
+
+def _scan(source: ByteSource, first: int, n_frames: int) -> Frames:
+    """Find frames by walking from item to item."""
+    items = list(_iter_items(source, first))
+    end = sum(items[-1]) if items else first
+    is_whole = end < source.size and source.read(end, 4) == _END_OF_ITEMS
+    if not is_whole and end + 8 <= source.size:
+        # Something else follows: whether the last one ends here nobody knows.
+        items, end = items[:-1], items[-1][0] if items else first
+    if not items:
+        raise ValueError("there is none")
+    places = np.array(items, np.int64)
+    if not is_whole or len(places) != n_frames:
+        # A frame may lie in several items: its first begins where an image does.
+        places = places[_find_starts(source, places, n_frames)]
+        if len(places) > n_frames or (is_whole and len(places) < n_frames):
+            raise _differs(source, n_frames, str(len(places)))
+    # What was lost with the file's end lies behind it.
+    offsets = np.full(n_frames, source.size, np.int64)
+    byte_counts = np.full(n_frames, 8, np.int64)
+    offsets[: len(places)] = places[:, 0]
+    ends = np.append(places[1:, 0], end)
+    byte_counts[: len(places)] = ends - places[:, 0]
+    return Frames(offsets, byte_counts, is_wrapped=True)
+
+
+def _find_starts(
+    source: ByteSource, places: npt.NDArray[np.int64], n_frames: int
+) -> npt.NDArray[np.int64]:
+    """Find the items that begin a frame."""
+    if n_frames == 1:
+        return np.zeros(1, np.int64)
+    starts = [
+        index
+        for index, offset in enumerate(places[:, 0].tolist())
+        if source.read(offset + 8, 4).startswith(_STARTS)
+    ]
+    if not starts or starts[0] != 0:
+        raise ValueError("the first does not begin like an image")
+    return np.array(starts, np.int64)
+
+
+def _iter_items(source: ByteSource, at: int) -> Iterator[tuple[int, int]]:
+    """Walk over items: place and length, both with what stands before the bytes."""
+    while (length := _read_item(source, at)) is not None:
+        yield at, 8 + length
+        at += 8 + length
+
+
+def _find_end(source: ByteSource, at: int) -> int:
+    """Find where the items end that begin here."""
+    end = at + 8
+    for offset, length in _iter_items(source, at):
+        end = offset + length
+    return end
+
+
+def _read_item(source: ByteSource, at: int) -> int | None:
+    """Read an item's length; None where no item is."""
+    start = source.read(at, 8) if at < source.size else b""
+    if len(start) < 8 or start[:4] != _ITEM:
+        return None
+    return int.from_bytes(start[4:], "little")

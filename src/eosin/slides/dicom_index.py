@@ -1,0 +1,360 @@
+"""From the DICOM files of one slide to the tile grids of its levels.
+
+A slide is all files of one series: each level is an image of its own, and a large
+one may be spread over several files (a concatenation). Of several focal planes or
+optical paths the first is taken, which the properties say.
+
+Source: DICOM PS3.3, sections A.32.8, C.7.6.16.1 and C.7.6.17.3.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eosin.core import SlideError
+from eosin.slides.byte_sources import ByteSource, LocalFile
+from eosin.slides.dicom_codecs import find_codec
+from eosin.slides.dicom_frames import (
+    Element,
+    find_elements,
+    find_frames,
+    read_paths,
+    read_positions,
+)
+from eosin.slides.dicom_header import (
+    MAX_FRAMES,
+    PLAIN_SYNTAX,
+    DICOMHeader,
+    find_series,
+    read_header,
+)
+from eosin.slides.resolution import Resolution, resolve_mpp
+from eosin.slides.tiled_reader import TileGrid, check_grid
+
+# What OpenSlide calls the images beside the pyramid.
+_ASSOCIATED = {"LABEL": "label", "OVERVIEW": "macro", "THUMBNAIL": "thumbnail"}
+
+# Sides of a level may differ by this from level 0's: rounding, and padding.
+_SAME_SHAPE = 0.02
+
+# Tissue fills more than a thousandth of a slide; a damaged size is refused rather
+# than read as a vast white.
+_LEAST_CELLS = 10_000
+_MOST_HOLES = 1000
+
+Parts = tuple[DICOMHeader, ...]
+
+
+@dataclass(frozen=True)
+class DICOMImage:
+    """One image, a level or one beside the pyramid.
+
+    Attributes:
+        grid: Where its tiles lie.
+        sources: Its files.
+        is_wrapped: Whether tiles lie in items, which `unwrap` takes off.
+        n_planes: How many frames the file has for one place, of which the first is
+            taken: focal planes, optical paths.
+    """
+
+    grid: TileGrid
+    sources: tuple[ByteSource, ...]
+    is_wrapped: bool
+    n_planes: int
+
+
+@dataclass(frozen=True)
+class DICOMIndex:
+    """What the files of a DICOM slide hold.
+
+    Attributes:
+        levels: The pyramid, finest first.
+        resolution: Micrometres per level-0 pixel.
+        properties: What level 0's header says, as text.
+        associated: Files of each image beside the pyramid, by name.
+    """
+
+    levels: tuple[DICOMImage, ...]
+    resolution: Resolution
+    properties: Mapping[str, str]
+    associated: Mapping[str, Parts]
+
+
+def read_dicom_index(path: Path, mpp: float | None) -> DICOMIndex:
+    """Read the headers of a DICOM slide, and no pixels.
+
+    Args:
+        path: One of its files, whose folder is searched for the others, or a folder
+            that holds the files of one slide.
+        mpp: Micrometres per level-0 pixel, before what the file says.
+
+    Raises:
+        SlideError: It is no DICOM slide, is damaged or incomplete, or is packed in a
+            way that is not read here.
+        ValueError: `mpp` is not a plausible resolution.
+    """
+    headers = _drop_copies(_read_series(path))
+    volumes = _group(header for header in headers if header.flavour == "VOLUME")
+    if not volumes:
+        flavours = sorted({header.flavour for header in headers})
+        raise SlideError(
+            f"{path.name}: a slide needs a file whose ImageType says VOLUME, its "
+            f"series has only {', '.join(flavours)}; put the others beside it"
+        )
+    pyramid, chosen = _choose_pyramid(
+        path.name, volumes, "" if path.is_dir() else headers[0].pyramid_uid
+    )
+    levels: list[DICOMImage] = []
+    for parts in pyramid:
+        n_before = sum(len(level.sources) for level in levels)
+        levels.append(read_image(parts, n_before))
+    first = pyramid[0][0]
+    properties = {**first.properties, **chosen}
+    if levels[0].n_planes > 1:
+        properties["eosin.plane"] = f"1 of {levels[0].n_planes}"
+    associated: dict[str, Parts] = {}
+    for parts in _group(header for header in headers if header.flavour in _ASSOCIATED):
+        associated.setdefault(_ASSOCIATED[parts[0].flavour], parts)
+    return DICOMIndex(
+        levels=tuple(levels),
+        resolution=resolve_mpp(
+            given=mpp, vendor=first.mpp, objective_power=first.objective_power
+        ),
+        properties=properties,
+        associated=associated,
+    )
+
+
+def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
+    """Find the tiles of one image.
+
+    Args:
+        parts: Headers of its files, in their order.
+        n_before: From which number on the grid counts the files.
+
+    Raises:
+        SlideError: One of the files is damaged, or is packed in a way that is not
+            read here.
+    """
+    first = parts[0]
+    rows, columns = _count_cells(parts)
+    sources = tuple(LocalFile(part.path) for part in parts)
+    elements = [
+        find_elements(source, part.end)
+        for source, part in zip(sources, parts, strict=True)
+    ]
+    frames = [
+        find_frames(source, each, part.n_frames, _count_plain_bytes(part))
+        for source, each, part in zip(sources, elements, parts, strict=True)
+    ]
+    cells = _place(parts, sources, elements, (rows, columns))
+    places, chosen = np.unique(cells, return_index=True)
+    # Frames of another optical path have no place.
+    chosen, places = chosen[places >= 0], places[places >= 0]
+    offsets, byte_counts, numbers = np.zeros((3, rows * columns), np.int64)
+    offsets[places] = np.concatenate([each.offsets for each in frames])[chosen]
+    byte_counts[places] = np.concatenate([each.byte_counts for each in frames])[chosen]
+    files = np.repeat(np.arange(len(parts)), [part.n_frames for part in parts])
+    numbers[places] = files[chosen] + n_before
+    grid = TileGrid(
+        width_px=first.width_px,
+        height_px=first.height_px,
+        tile_width_px=first.tile_width_px,
+        tile_height_px=first.tile_height_px,
+        offsets=offsets.reshape(rows, columns),
+        byte_counts=byte_counts.reshape(rows, columns),
+        codec=find_codec(first, sources[0], frames[0]),
+        sources=numbers.reshape(rows, columns),
+    )
+    check_grid(first.path.name, grid)
+    return DICOMImage(
+        grid=grid,
+        sources=sources,
+        is_wrapped=frames[0].is_wrapped,
+        n_planes=int(np.bincount(cells[cells >= 0]).max(initial=1)),
+    )
+
+
+def _read_series(path: Path) -> list[DICOMHeader]:
+    """Read the headers of all files of a slide, first the one that was named."""
+    if not path.is_dir():
+        first = read_header(path)
+        found = [
+            beside
+            for beside in sorted(path.parent.iterdir())
+            if beside.name != path.name and find_series(beside) == first.series_uid
+        ]
+        return [first, *map(read_header, found)]
+    series = {beside: find_series(beside) for beside in sorted(path.iterdir())}
+    names = {name for name in series.values() if name}
+    if len(names) != 1:
+        raise SlideError(
+            f"{path.name}: a folder must hold the DICOM files of one slide, this one "
+            f"holds those of {len(names)}; name one file of the slide instead"
+        )
+    return [read_header(beside) for beside, name in series.items() if name]
+
+
+def _drop_copies(headers: list[DICOMHeader]) -> list[DICOMHeader]:
+    found: dict[str, DICOMHeader] = {}
+    for header in headers:
+        found.setdefault(header.instance_uid, header)
+    return list(found.values())
+
+
+def _group(headers: Iterable[DICOMHeader]) -> list[Parts]:
+    """Bring together the files of each image, in their order."""
+    images: dict[str, list[DICOMHeader]] = {}
+    for header in headers:
+        whole = header.concatenation
+        images.setdefault(whole.uid if whole else header.instance_uid, []).append(
+            header
+        )
+    return [_order_parts(parts) for parts in images.values()]
+
+
+def _order_parts(parts: list[DICOMHeader]) -> Parts:
+    """Order the files of an image, and check that all are there and alike."""
+    stands = {part.concatenation.number: part for part in parts if part.concatenation}
+    if not stands:
+        return tuple(parts)
+    ordered = tuple(stands[number] for number in sorted(stands))
+    first = ordered[0]
+    known = [part.concatenation.n_files for part in ordered if part.concatenation]
+    needed = max((number for number in known if number), default=max(stands))
+    missing = [str(i) for i in range(1, min(needed, 1000) + 1) if i not in stands]
+    if missing or len(ordered) != len(parts) or needed != len(ordered):
+        raise SlideError(
+            f"{first.path.name}: its image is spread over {needed} files, and "
+            f"{len(parts)} are there (missing: {', '.join(missing[:5]) or 'none'}); "
+            "put all of them, once, into the same folder"
+        )
+    at = 0
+    for part in ordered:
+        start = part.concatenation.first_frame if part.concatenation else None
+        if _list_common(part) != _list_common(first) or start not in (None, at):
+            raise SlideError(
+                f"{part.path.name}: must go on where the file before it in its "
+                f"concatenation ends (frame {at}), and it differs; it is damaged"
+            )
+        at += part.n_frames
+    return ordered
+
+
+def _list_common(part: DICOMHeader) -> tuple[object, ...]:
+    return (
+        *(part.width_px, part.height_px, part.tile_width_px, part.tile_height_px),
+        *(part.syntax, part.photometric, part.n_samples, part.is_full),
+    )
+
+
+def _choose_pyramid(
+    name: str, volumes: list[Parts], pyramid_uid: str
+) -> tuple[list[Parts], Mapping[str, str]]:
+    """Choose the levels of one pyramid, finest first, and say what was chosen."""
+    chosen = {}
+    if _has_twins(volumes) and any(v[0].pyramid_uid == pyramid_uid for v in volumes):
+        volumes = [v for v in volumes if v[0].pyramid_uid == pyramid_uid]
+    paths = sorted({volume[0].optical_path for volume in volumes})
+    if _has_twins(volumes) and len(paths) > 1:
+        volumes = [v for v in volumes if v[0].optical_path == paths[0]]
+        chosen["eosin.optical-path"] = f"{paths[0]} of {', '.join(paths)}"
+    if _has_twins(volumes):
+        raise SlideError(
+            f"{name}: levels of a slide must differ in size, its series has "
+            "several images of one; put the files of one image into a folder of their "
+            "own"
+        )
+    volumes = sorted(volumes, key=lambda volume: -volume[0].width_px)
+    finest = volumes[0][0]
+    for volume in volumes:
+        level = volume[0]
+        downsample = finest.width_px / level.width_px
+        height_px = finest.height_px / downsample
+        if abs(level.height_px - height_px) > 2 + _SAME_SHAPE * height_px:
+            raise SlideError(
+                f"{level.path.name}: levels of a slide must have one shape, this is "
+                f"{level.width_px} x {level.height_px} px, the finest is "
+                f"{finest.width_px} x {finest.height_px}; put the files of one image "
+                "into a folder of their own"
+            )
+    return volumes, chosen
+
+
+def _has_twins(volumes: list[Parts]) -> bool:
+    sizes = {(volume[0].width_px, volume[0].height_px) for volume in volumes}
+    return len(sizes) < len(volumes)
+
+
+def _count_cells(parts: Parts) -> tuple[int, int]:
+    """Count rows and columns of tiles."""
+    header, n_frames = parts[0], sum(part.n_frames for part in parts)
+    rows = -(-header.height_px // header.tile_height_px)
+    columns = -(-header.width_px // header.tile_width_px)
+    most = min(MAX_FRAMES, _LEAST_CELLS + _MOST_HOLES * n_frames)
+    if rows * columns > most:
+        raise SlideError(
+            f"{header.path.name}: an image of {n_frames} frames may have {most} tiles, "
+            f"this one of {header.width_px} x {header.height_px} px would have "
+            f"{rows * columns}; it is damaged"
+        )
+    return rows, columns
+
+
+def _count_plain_bytes(header: DICOMHeader) -> int | None:
+    """Count the bytes of a frame without compression; None with."""
+    if header.syntax != PLAIN_SYNTAX:
+        return None
+    return header.tile_width_px * header.tile_height_px * header.n_samples
+
+
+def _place(
+    parts: Parts,
+    sources: tuple[LocalFile, ...],
+    elements: list[Mapping[int, Element]],
+    shape: tuple[int, int],
+) -> npt.NDArray[np.int64]:
+    """Find the cell of each frame, counted row by row; -1 where it is left out."""
+    name, n_frames = parts[0].path.name, sum(part.n_frames for part in parts)
+    n_cells = shape[0] * shape[1]
+    if parts[0].is_full or n_frames == n_cells == 1:
+        if n_frames % n_cells:
+            raise SlideError(
+                f"{name}: {shape[0]} x {shape[1]} tiles are needed, once for each "
+                f"focal plane and optical path; there are {n_frames} frames"
+            )
+        return np.arange(n_frames, dtype=np.int64) % n_cells
+    found, path = [], ""
+    for part, source, each in zip(parts, sources, elements, strict=True):
+        cells = _find_cells(part, read_positions(source, each, part.n_frames), shape)
+        if part.n_paths > 1 and (paths := read_paths(source, each, part.n_frames)):
+            path = path or paths[0]
+            cells[[name != path for name in paths]] = -1
+        found.append(cells)
+    return np.concatenate(found)
+
+
+def _find_cells(
+    part: DICOMHeader,
+    positions: npt.NDArray[np.int64] | None,
+    shape: tuple[int, int],
+) -> npt.NDArray[np.int64]:
+    """Find the cell of each frame by the place of its first pixel."""
+    if positions is None:
+        raise SlideError(
+            f"{part.path.name}: where its {part.n_frames} frames lie must be said, by "
+            "DimensionOrganizationType TILED_FULL or by positions of the frames, and "
+            "neither is there; convert the slide again with software that writes it"
+        )
+    columns, rest_x = np.divmod(positions[:, 0], part.tile_width_px)
+    rows, rest_y = np.divmod(positions[:, 1], part.tile_height_px)
+    inside = (rows >= 0) & (columns >= 0) & (rows < shape[0]) & (columns < shape[1])
+    if rest_x.any() or rest_y.any() or not inside.all():
+        raise SlideError(
+            f"{part.path.name}: frames must lie side by side, {part.tile_width_px} x "
+            f"{part.tile_height_px} px each, inside the image; some of these do not"
+        )
+    return np.asarray(rows * shape[1] + columns, np.int64)

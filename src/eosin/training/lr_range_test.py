@@ -1,0 +1,208 @@
+"""The learning-rate range test: a short training over rising learning rates.
+
+After Smith, "Cyclical learning rates for training neural networks" (WACV 2017):
+far too small a rate teaches nothing, too large a one makes the loss explode, and
+a good peak lies where the loss falls fastest in between.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eosin.core import ConfigError, ModelError, Progress
+from eosin.training.config import TileTrainingConfig
+from eosin.training.loop import trying_steps
+from eosin.training.sources import TileSource
+from eosin.training.training_tiles import TrainingTiles
+
+Step = Callable[[float], float]
+Values = NDArray[np.float64]
+
+_FEWEST = 5
+_FOLLOWING = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRateSweep:
+    """Which learning rates are tried.
+
+    Attributes:
+        lowest: Learning rate of the first step, above 0.
+        highest: Learning rate of the last step; between them each step's is the
+            same multiple of the one before.
+        n_steps: Training steps at most, 10 or more.
+        smoothing: Share of the steps over which the loss is averaged, centred, [0,
+            0.5].
+        stop_factor: The test ends where the running loss exceeds so many times its
+            lowest, above 1.
+    """
+
+    lowest: float = 1e-6
+    highest: float = 1.0
+    n_steps: int = 100
+    smoothing: float = 0.1
+    stop_factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lowest < self.highest < math.inf:
+            raise ConfigError(
+                "lowest and highest must be learning rates above 0, in this order, "
+                f"got {self.lowest:g} and {self.highest:g}"
+            )
+        if self.n_steps < 2 * _FEWEST:
+            raise ConfigError(
+                f"n_steps must be {2 * _FEWEST} or more, got {self.n_steps}"
+            )
+        if not 0 <= self.smoothing <= 0.5:
+            raise ConfigError(f"smoothing must be in [0, 0.5], got {self.smoothing:g}")
+        if not self.stop_factor > 1:
+            raise ConfigError(f"stop_factor must be above 1, got {self.stop_factor:g}")
+
+    @property
+    def learning_rates(self) -> Values:
+        """The learning rate of every step."""
+        return np.geomspace(self.lowest, self.highest, self.n_steps)
+
+
+@dataclass(frozen=True, eq=False)
+class LearningRateCurve:
+    """What came of a test, of the steps that ran.
+
+    Attributes:
+        learning_rates: `(steps,)`, rising.
+        losses: Training loss of each step, before its update.
+        smoothed: The losses averaged over neighbouring steps.
+        steepest: Where the smoothed loss falls fastest per factor. None where it
+            never falls.
+        minimum: Where it is lowest.
+    """
+
+    learning_rates: Values
+    losses: Values
+    smoothed: Values
+    steepest: float | None
+    minimum: float
+
+    @property
+    def suggested(self) -> float | None:
+        """A peak for one cycle: the steepest, but at most a tenth of the minimum.
+
+        None where the loss never falls: then no rate that was tried teaches this
+        model anything.
+        """
+        return None if self.steepest is None else min(self.steepest, self.minimum / 10)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The curve with the columns `learning_rate`, `loss` and `smoothed`."""
+        return pd.DataFrame(
+            {
+                "learning_rate": self.learning_rates,
+                "loss": self.losses,
+                "smoothed": self.smoothed,
+            }
+        )
+
+
+def find_learning_rate_curve(
+    model: Any,
+    source: TileSource,
+    tiles: TrainingTiles,
+    config: TileTrainingConfig,
+    sweep: LearningRateSweep | None = None,
+    *,
+    progress: Progress | None = None,
+) -> LearningRateCurve:
+    """Test which learning rates a model takes; its weights are put back.
+
+    Args:
+        model: From what `source` gives to logits: the head or the tail that
+            `split_model` gives, or a classifier.
+        source: Where the tiles come from.
+        tiles: Which tiles, and their labels.
+        config: The settings of the training to come, but for its learning rate.
+        sweep: The learning rates. None takes the usual ones.
+        progress: Hears of every step.
+
+    Raises:
+        ConfigError: The source does not hold the tiles, or the settings do not
+            fit them.
+        ModelError: The loss is not finite from the start.
+    """
+    sweep = sweep or LearningRateSweep()
+    with (
+        trying_steps(model, source, tiles, config) as step,
+        (progress or Progress()).task("lr-find", sweep.n_steps) as task,
+    ):
+
+        def step_and_tell(learning_rate: float) -> float:
+            loss = step(learning_rate)
+            task.advance(note=f"learning rate {learning_rate:.2g} loss {loss:.4f}")
+            return loss
+
+        return run_range_test(step_and_tell, sweep)
+
+
+def run_range_test(step: Step, sweep: LearningRateSweep) -> LearningRateCurve:
+    """Run steps at rising learning rates until the loss explodes.
+
+    Args:
+        step: Takes a learning rate, trains one step, and gives the loss from
+            before it.
+        sweep: The learning rates.
+
+    Raises:
+        ModelError: Too few steps had a finite loss.
+    """
+    rates = sweep.learning_rates
+    losses: list[float] = []
+    running, lowest = 0.0, math.inf
+    for i, rate in enumerate(rates):
+        loss = step(float(rate))
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        running += (1 - _FOLLOWING) * (loss - running)
+        # What began at 0 is too small at first, by a factor that is known.
+        current = running / (1 - _FOLLOWING ** (i + 1))
+        lowest = min(lowest, current)
+        if i >= _FEWEST and current > sweep.stop_factor * lowest:
+            break
+    if len(losses) < _FEWEST:
+        raise ModelError(
+            f"the training loss is not finite at a learning rate of "
+            f"{rates[len(losses)]:.2g}, in step {len(losses) + 1} of a range test; "
+            f"lower --set lowest (now {sweep.lowest:g}), or look at the features"
+        )
+    return _describe(rates[: len(losses)], np.array(losses), sweep)
+
+
+def _describe(
+    rates: Values, losses: Values, sweep: LearningRateSweep
+) -> LearningRateCurve:
+    smoothed = _smooth(losses, round(sweep.smoothing * sweep.n_steps))
+    lowest = int(smoothed.argmin())
+    slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
+    steepest = int(slopes.argmin())
+    return LearningRateCurve(
+        rates,
+        losses,
+        smoothed,
+        float(rates[steepest]) if slopes[steepest] < 0 else None,
+        float(rates[lowest]),
+    )
+
+
+def _smooth(losses: Values, width: int) -> Values:
+    """Average over neighbours, as many on either side; fewer at the ends."""
+    reach = np.minimum(width // 2, np.arange(len(losses)))
+    reach = np.minimum(reach, reach[::-1])
+    sums = np.concatenate([[0.0], np.cumsum(losses)])
+    places = np.arange(len(losses))
+    totals = sums[places + reach + 1] - sums[places - reach]
+    return np.asarray(totals / (2 * reach + 1))

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from eosin.bags import Bag, read_batch
+from eosin.core import ConfigError, ModelError
+from eosin.models import build_mil_model, load_mil_model, save_mil_model
+from eosin.models.keras_backend import keras
+
+
+def _run(model, features):
+    mask = np.ones(features.shape[:2], bool)
+    return model.predict_on_batch({"features": features, "mask": mask})
+
+
+def test_layers_come_in_the_order_scaling_dense_aggregator():
+    model = build_mil_model("mean", dimension=5, widths=(7, 3), n_classes=4)
+    shapes = [tuple(v.shape) for v in model.trainable_variables]
+    assert shapes == [(5, 7), (7,), (7, 3), (3,), (3, 4), (4,)]
+    assert (model.method, model.dimension, model.n_classes) == ("mean", 5, 4)
+    assert model.n_instances is None
+    assert model.name == "mil_mean"
+
+
+def test_features_are_scaled_as_the_training_data_were():
+    model = build_mil_model("linear_probe", dimension=3)
+    kernel = np.array([[1.0], [10.0], [100.0]])
+    model.aggregator.head.set_weights([kernel, np.zeros(1)])
+    model.scaling.set_statistics(np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0, 4.0]))
+    logits = _run(model, np.array([[[5.0, 2.5, 7.0]]], np.float32))["logits"]
+    # (5 - 1) / 2, and 2.5 - 2 of the constant one, and (7 - 3) / 4.
+    np.testing.assert_allclose(logits, [[2 + 5 + 100]])
+
+
+def test_the_body_takes_features_that_were_scaled_before():
+    model = build_mil_model("gated_attention", dimension=3)
+    model.scaling.set_statistics(
+        np.array([1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0]), clip=0.5
+    )
+    bag = Bag(bag_id="S", features=np.random.default_rng(0).normal(size=(5, 3)))
+    batch = read_batch([bag], np.array([0]), scale=model.scaling.scale, n_instances=7)
+    found = model.body.predict_on_batch(
+        {"features": batch.features, "mask": batch.mask}
+    )
+    expected = _run(model, bag.features[None])
+    np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-6)
+
+
+def test_what_lies_far_out_is_moved_to_the_limit(tmp_path):
+    model = build_mil_model("linear_probe", dimension=2)
+    model.aggregator.head.set_weights([np.array([[1.0], [10.0]]), np.zeros(1)])
+    model.scaling.set_statistics(np.array([1.0, 0.0]), np.array([2.0, 1.0]), clip=3)
+    features = np.array([[[9.0, 0.5]], [[-99.0, 2.0]]], np.float32)
+    save_mil_model(model, tmp_path / "model.keras")
+    for each in (model, load_mil_model(tmp_path / "model.keras")):
+        # (9 - 1) / 2 is 4, moved to 3; -50 is moved to -3.
+        np.testing.assert_allclose(_run(each, features)["logits"], [[8], [17]])
+
+
+def test_rounding_noise_counts_as_constant():
+    model = build_mil_model("linear_probe", dimension=2)
+    model.scaling.set_statistics(np.array([1e4, 0.0]), np.array([1e-4, 1e-4]))
+    np.testing.assert_allclose(model.scaling.deviation, [1, 1e-4])
+
+
+def test_dropout_is_for_training_only():
+    model = build_mil_model("mean", dimension=4, dropout=0.5)
+    features = np.ones((1, 3, 4), np.float32)
+    np.testing.assert_array_equal(
+        _run(model, features)["logits"], _run(model, features)["logits"]
+    )
+    without = build_mil_model("mean", dimension=4, dropout=0.0)
+    names = [layer.name for layer in without.projection.layers]
+    assert names == ["instances", "dense_0"]
+
+
+def test_options_reach_the_method():
+    model = build_mil_model("top_k_mean", dimension=4, options={"k": 2})
+    assert model.aggregator.k == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"aggregator": "nothing"}, "aggregator must be one of linear_probe"),
+        ({"n_classes": 1}, "needs 2 classes or more, got 1"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"dimension": 0}, "dimension and widths must be 1 or more, got 0"),
+        ({"widths": (4, 0)}, "dimension and widths must be 1 or more"),
+        ({"options": {"k": 3, "kk": 3}}, "top_k_mean has no option kk; it has k$"),
+        ({"options": {"k": 0}}, "top_k_mean: k must be 1 or more, got 0"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        build_mil_model(**{"aggregator": "top_k_mean", "dimension": 4, **arguments})
+
+
+def test_a_model_of_several_widths_comes_back_from_its_file(tmp_path):
+    model = build_mil_model(
+        "clam_mb", dimension=4, n_classes=3, widths=(5, 6), options={"k": 2}, seed=9
+    )
+    save_mil_model(model, tmp_path / "model.keras")
+    loaded = load_mil_model(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    for a, b in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_files_that_are_no_mil_model_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="no such model"):
+        load_mil_model(tmp_path / "missing.keras")
+    (tmp_path / "text.keras").write_text("hello")
+    with pytest.raises(ModelError, match="not a Keras model that this version reads"):
+        load_mil_model(tmp_path / "text.keras")
+    inputs = keras.Input((3,))
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "other.keras")
+    with pytest.raises(ModelError, match="but not a MIL model of eosin"):
+        load_mil_model(tmp_path / "other.keras")

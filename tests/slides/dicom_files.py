@@ -1,0 +1,234 @@
+"""DICOM slides of every kind, written by pydicom."""
+
+import io
+
+import cv2
+import imagecodecs
+import numpy as np
+import simplejpeg
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.sequence import Sequence
+
+JPEG = "1.2.840.10008.1.2.4.50"
+LOSSLESS = "1.2.840.10008.1.2.4.90"
+JPEG_2000 = "1.2.840.10008.1.2.4.91"
+PLAIN = "1.2.840.10008.1.2.1"
+
+
+def paint(height, width, seed=0):
+    """Smooth colours with detail, so that every codec has something to do."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    noise = rng.integers(-8, 9, image.shape)
+    return np.clip(image.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def cut_frames(image, side):
+    """Cut an image into frames, row by row; what lies beyond its edge is grey."""
+    frames = []
+    for y in range(0, image.shape[0], side):
+        for x in range(0, image.shape[1], side):
+            frame = np.full((side, side, 3), 128, np.uint8)
+            part = image[y : y + side, x : x + side]
+            frame[: part.shape[0], : part.shape[1]] = part
+            frames.append(frame)
+    return frames
+
+
+def drop_marker(data, mark):
+    start = data.find(mark)
+    length = int.from_bytes(data[start + 2 : start + 4], "big")
+    return data[:start] + data[start + 2 + length :]
+
+
+def encode_jpeg(frame):
+    return simplejpeg.encode_jpeg(frame, 90, "RGB", "420")
+
+
+def encode_rgb_jpeg(frame):
+    """Encode RGB components as they are, without the marker that says so."""
+    data = imagecodecs.jpeg8_encode(
+        frame, level=90, colorspace="RGB", outcolorspace="RGB"
+    )
+    return drop_marker(data, b"\xff\xee")
+
+
+def encode_grey_jpeg(frame):
+    return simplejpeg.encode_jpeg(frame[..., 1:2].copy(), 90, "GRAY", "Gray")
+
+
+def encode_j2k(frame, *, mct, reversible):
+    return imagecodecs.jpeg2k_encode(
+        frame, level=60, codecformat="j2k", mct=mct, reversible=reversible
+    )
+
+
+def swap_ycbcr(frame):
+    swapped = cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    return np.ascontiguousarray(swapped)
+
+
+# Transfer syntax, photometric interpretation, samples, encoder.
+KINDS = {
+    "jpeg": (JPEG, "YBR_FULL_422", 3, encode_jpeg),
+    "jpeg-rgb": (JPEG, "RGB", 3, encode_rgb_jpeg),
+    # A YCbCr JPEG with JFIF's marker, called RGB.
+    "jpeg-miscalled": (JPEG, "RGB", 3, encode_jpeg),
+    "jpeg-grey": (JPEG, "MONOCHROME2", 1, encode_grey_jpeg),
+    "j2k-ict": (
+        JPEG_2000,
+        "YBR_ICT",
+        3,
+        lambda frame: encode_j2k(frame, mct=True, reversible=False),
+    ),
+    "j2k-rct": (
+        LOSSLESS,
+        "YBR_RCT",
+        3,
+        lambda frame: encode_j2k(frame, mct=True, reversible=True),
+    ),
+    "j2k-rgb": (
+        LOSSLESS,
+        "RGB",
+        3,
+        lambda frame: encode_j2k(frame, mct=False, reversible=True),
+    ),
+    # Aperio's YCbCr codestream without a transform, called YBR_ICT.
+    "j2k-aperio": (
+        JPEG_2000,
+        "YBR_ICT",
+        3,
+        lambda frame: encode_j2k(swap_ycbcr(frame), mct=False, reversible=True),
+    ),
+    "plain": (PLAIN, "RGB", 3, lambda frame: frame.tobytes()),
+    "plain-grey": (PLAIN, "MONOCHROME2", 1, lambda frame: frame[..., 1].tobytes()),
+}
+
+
+def make_dataset(size, side, kind, *, flavour="VOLUME", series="1.2.3", uid="1.2.3.1"):
+    """Make the header of an image of (width, height) px, TILED_FULL."""
+    syntax, photometric, samples, _ = KINDS[kind]
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = syntax
+    made.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    made.file_meta.MediaStorageSOPInstanceUID = uid
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID
+    made.SOPInstanceUID = uid
+    made.SeriesInstanceUID = series
+    made.Modality = "SM"
+    made.Manufacturer = "Nobody"
+    made.PatientName = "Somebody"
+    made.ImageType = ["ORIGINAL", "PRIMARY", flavour, "NONE"]
+    made.TotalPixelMatrixColumns, made.TotalPixelMatrixRows = size
+    made.Columns = made.Rows = side
+    made.NumberOfFrames = -(-size[0] // side) * -(-size[1] // side)
+    made.DimensionOrganizationType = "TILED_FULL"
+    made.SamplesPerPixel = samples
+    made.PhotometricInterpretation = photometric
+    if samples == 3:
+        made.PlanarConfiguration = 0
+    made.BitsAllocated = made.BitsStored = 8
+    made.HighBit, made.PixelRepresentation = 7, 0
+    measures = Dataset()
+    measures.PixelSpacing = [0.0005, 0.0005]
+    groups = Dataset()
+    groups.PixelMeasuresSequence = Sequence([measures])
+    made.SharedFunctionalGroupsSequence = Sequence([groups])
+    path = Dataset()
+    path.OpticalPathIdentifier = "1"
+    path.ObjectiveLensPower = 20
+    made.OpticalPathSequence = Sequence([path])
+    return made
+
+
+def add_positions(made, places, paths=None, *, undefined=False):
+    """Say where each frame lies, (x, y) from 0 on, and in which optical path."""
+    del made.DimensionOrganizationType
+    items = []
+    for index, (x, y) in enumerate(places):
+        position = Dataset()
+        position.XOffsetInSlideCoordinateSystem = 1.5
+        position.ZOffsetInSlideCoordinateSystem = 0
+        position.ColumnPositionInTotalImagePixelMatrix = x + 1
+        position.RowPositionInTotalImagePixelMatrix = y + 1
+        item = Dataset()
+        item.PlanePositionSlideSequence = Sequence([position])
+        parts = [position]
+        if paths:
+            path = Dataset()
+            path.OpticalPathIdentifier = paths[index]
+            item.OpticalPathIdentificationSequence = Sequence([path])
+            parts.append(path)
+        if undefined:
+            for element in item:
+                element.is_undefined_length = True
+            for each in (item, *parts):
+                each.is_undefined_length_sequence_item = True
+        items.append(item)
+    made.PerFrameFunctionalGroupsSequence = Sequence(items)
+    if undefined:
+        made["PerFrameFunctionalGroupsSequence"].is_undefined_length = True
+
+
+def add_frames(made, frames, *, table="basic", fragments=1):
+    """Pack encoded frames into the pixel data."""
+    made.NumberOfFrames = len(frames)
+    if made.file_meta.TransferSyntaxUID == PLAIN:
+        data = b"".join(frames)
+        made.PixelData = data + b"\0" * (len(data) % 2)
+        made["PixelData"].VR = "OB"
+        return
+    if table == "extended":
+        extended = encapsulate_extended(frames)
+        made.PixelData = extended[0]
+        made.ExtendedOffsetTable, made.ExtendedOffsetTableLengths = extended[1:]
+    else:
+        made.PixelData = encapsulate(
+            frames, fragments_per_frame=fragments, has_bot=table == "basic"
+        )
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+
+
+def encode(image, side, kind):
+    return [KINDS[kind][3](frame) for frame in cut_frames(image, side)]
+
+
+def save(made, path):
+    stream = io.BytesIO()
+    made.save_as(stream, enforce_file_format=True)
+    path.write_bytes(stream.getvalue())
+    return path
+
+
+def write_image(path, image, side, kind, *, change=None, table="basic", **header):
+    """Write one image into one file; `change` edits its header."""
+    made = make_dataset(image.shape[1::-1], side, kind, **header)
+    add_frames(made, encode(image, side, kind), table=table)
+    if change:
+        change(made)
+    return save(made, path)
+
+
+def write_slide(folder, kind, *, size=(700, 900), side=256, **options):
+    """Write a slide of two levels (factor 4), a label and an overview."""
+    folder.mkdir(exist_ok=True)
+    image = paint(*size)
+    small = cv2.resize(
+        image, (size[1] // 4, size[0] // 4), interpolation=cv2.INTER_AREA
+    )
+    path = write_image(folder / "0.dcm", image, side, kind, uid="1.2.3.1", **options)
+    write_image(folder / "1.dcm", small, side, kind, uid="1.2.3.2", **options)
+    for number, flavour in ((3, "LABEL"), (4, "OVERVIEW")):
+        write_image(
+            folder / f"{number}.dcm",
+            paint(120, 120, seed=number),
+            120,
+            "plain",
+            uid=f"1.2.3.{number}",
+            flavour=flavour,
+        )
+    return path
