@@ -35,7 +35,7 @@ def import_patches(
     ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,
-    seed: int = options.SEED,
+    seed: int | None = options.CONFIG_SEED,
     workers: int = options.WORKERS,
     overwrite: bool = options.OVERWRITE,
 ) -> None:

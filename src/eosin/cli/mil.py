@@ -56,7 +56,7 @@ def train(
     folds: int | None = typer.Option(None, help="Folds by patient. [5]"),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,
-    seed: int = options.SEED,
+    seed: int | None = options.CONFIG_SEED,
     overwrite: bool = options.OVERWRITE,
 ) -> None:
     """Train a MIL model from slide labels and score it on held-out patients.

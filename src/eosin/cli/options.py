@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OUT: Any = typer.Option(..., "-o", "--out", help="Folder to write to.")
 SEED: Any = typer.Option(0, "--seed", help="Seed of everything random.")
+# For commands whose seed may stand in --config as well.
+CONFIG_SEED: Any = typer.Option(None, "--seed", help="Seed of everything random. [0]")
 OVERWRITE: Any = typer.Option(
     False, "--overwrite", help="Replace a result of other settings."
 )

@@ -23,7 +23,7 @@ def train(
     ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,
-    seed: int = options.SEED,
+    seed: int | None = options.CONFIG_SEED,
     overwrite: bool = options.OVERWRITE,
 ) -> None:
     """Train a tile classifier, split by patient, and choose its thresholds.
@@ -50,7 +50,10 @@ def train(
     console = Console(highlight=False)
     for caution in result.card.cautions:
         console.print(f"Caution: {caution}", markup=False)
-    aucs = ", ".join(f"{auc:.3f}" for auc in result.validation_aucs)
+    aucs = ", ".join(
+        "undefined (a class is absent)" if auc is None else f"{auc:.3f}"
+        for auc in result.validation_aucs
+    )
     console.print(f"Tile ROC AUC on validation patients: {aucs}")
     console.print(
         f"Model  {out / 'model.onnx' if len(result.card.models) == 1 else out}"

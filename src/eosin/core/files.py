@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from eosin.core.errors import RunError
 
+# Two threads that each set it and put it back would leave the wrong one.
+_UMASK_LOCK = threading.Lock()
 _BLOCK_BYTES = 1 << 20
 
 
@@ -142,8 +145,9 @@ def to_file_name(name: str) -> str:
 
 def _umask() -> int:
     """Read the process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
+    with _UMASK_LOCK:
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask
 
 

@@ -24,7 +24,7 @@ from eosin.evaluation.calibration import (
 )
 from eosin.evaluation.choices import ValidationChoices, choose_on_validation
 from eosin.evaluation.curves import Curve, find_precision_curve, find_roc_curve
-from eosin.evaluation.evaluate import evaluate_predictions
+from eosin.evaluation.evaluate import GroupThresholds, evaluate_predictions
 from eosin.evaluation.intervals import (
     CURVE_GRID,
     Band,
@@ -104,6 +104,7 @@ __all__ = [
     "CopyKind",
     "Curve",
     "EvaluationResult",
+    "GroupThresholds",
     "Interval",
     "Level",
     "LevelResult",

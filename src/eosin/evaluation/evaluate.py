@@ -1,6 +1,6 @@
 """Scoring a prediction table at every level."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from eosin.evaluation.curves import Curve, find_precision_curve, find_roc_curve
 from eosin.evaluation.intervals import Bootstrap, bootstrap_metrics
 from eosin.evaluation.metrics import (
     METRIC_NAMES,
+    Threshold,
     call_classes,
     compute_metrics,
     count_confusion,
@@ -28,6 +29,9 @@ from eosin.evaluation.predictions import (
 )
 from eosin.evaluation.results import EvaluationResult, LevelResult, MetricResult
 
+# Of slides and patients, then of tiles: threshold by patient.
+GroupThresholds = tuple[Mapping[str, float], Mapping[str, float]]
+
 
 def evaluate_predictions(
     predictions: pd.DataFrame,
@@ -38,6 +42,7 @@ def evaluate_predictions(
     split: str = "test",
     n_bootstrap: int = 1000,
     seed: int = 0,
+    group_thresholds: GroupThresholds | None = None,
 ) -> EvaluationResult:
     """Score one split of a prediction table at every level that it holds.
 
@@ -52,6 +57,9 @@ def evaluate_predictions(
         split: The split to score.
         n_bootstrap: Resamples of patients for the intervals; 0 for none.
         seed: Decides which resamples are drawn.
+        group_thresholds: Of a cross-validation, thresholds of tiles and of slides by
+            patient, each by the fold that held the patient out; they go before
+            `threshold` and `slide_threshold`, which are shown in figures.
 
     Raises:
         ManifestError: The table breaks the schema, or the split has no labelled row.
@@ -68,6 +76,9 @@ def evaluate_predictions(
                 level,
                 class_names=names,
                 threshold=threshold if level == "tile" else slide_threshold,
+                by_patient=group_thresholds[level == "tile"]
+                if group_thresholds
+                else None,
                 n_bootstrap=n_bootstrap,
                 seed=seed,
             )
@@ -85,7 +96,10 @@ def evaluate_predictions(
         seed=seed,
         levels=levels,
         slides=_rank_slides(
-            select_level(table, "slide", split=split), names, slide_threshold
+            select_level(table, "slide", split=split),
+            names,
+            slide_threshold,
+            group_thresholds[0] if group_thresholds else None,
         ),
         cautions=find_cautions(levels, names),
     )
@@ -97,6 +111,7 @@ def _evaluate_level(
     *,
     class_names: tuple[str, ...],
     threshold: float | None,
+    by_patient: Mapping[str, float] | None,
     n_bootstrap: int,
     seed: int,
 ) -> LevelResult:
@@ -105,15 +120,16 @@ def _evaluate_level(
     probabilities = probabilities_of(labelled, class_names)
     n_classes = len(class_names)
     if n_classes > 2:
-        threshold = None
+        threshold = by_patient = None
+    applied = _find_thresholds(labelled, threshold, by_patient)
     values = compute_metrics(
-        labels, probabilities, threshold=threshold, class_names=class_names
+        labels, probabilities, threshold=applied, class_names=class_names
     )
     bootstrap = bootstrap_metrics(
         labels,
         probabilities,
         labelled["patient_id"].to_numpy(),
-        threshold=threshold,
+        threshold=applied,
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
@@ -129,7 +145,7 @@ def _evaluate_level(
             n_defined=interval.n_defined,
             reason=value.reason or interval.reason,
         )
-    called = call_classes(probabilities, threshold)
+    called = call_classes(probabilities, applied)
     roc_curves, precision_curves = _find_curves(
         labels, probabilities, class_names, bootstrap
     )
@@ -148,6 +164,17 @@ def _evaluate_level(
         reliability=compute_reliability(labels, probabilities),
         scores_by_class=tuple(shown[labels == i] for i in range(n_classes)),
     )
+
+
+def _find_thresholds(
+    rows: pd.DataFrame,
+    threshold: float | None,
+    by_patient: Mapping[str, float] | None,
+) -> Threshold:
+    """Give every row the threshold of its patient's fold, or all rows one."""
+    if by_patient is None:
+        return threshold
+    return np.array([by_patient[str(p)] for p in rows["patient_id"]], np.float64)
 
 
 def _find_curves(
@@ -182,16 +209,22 @@ def _find_curves(
 
 
 def _rank_slides(
-    slides: pd.DataFrame, class_names: tuple[str, ...], threshold: float | None
+    slides: pd.DataFrame,
+    class_names: tuple[str, ...],
+    threshold: float | None,
+    by_patient: Mapping[str, float] | None,
 ) -> pd.DataFrame:
     """List slides, those called wrongly first, the clearest mistakes at the top."""
     probabilities = probabilities_of(slides, class_names)
     labels = labels_of(slides)
+    applied = _find_thresholds(
+        slides, threshold, by_patient if len(class_names) == 2 else None
+    )
     called = np.zeros(0, dtype=np.int64)
     if len(slides):
-        called = call_classes(probabilities, threshold)
+        called = call_classes(probabilities, applied)
     is_labelled = labels >= 0
-    margin = _find_wrong_margin(labels, probabilities, threshold)
+    margin = _find_wrong_margin(labels, probabilities, applied)
     table = slides[
         ["slide_id", "patient_id", "label", *probability_columns(class_names)]
     ].assign(
@@ -207,7 +240,7 @@ def _rank_slides(
 def _find_wrong_margin(
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float64],
-    threshold: float | None,
+    threshold: Threshold,
 ) -> npt.NDArray[np.float64]:
     """Measure how far each probability lies beyond what a right call needs."""
     if probabilities.shape[1] == 2 and threshold is not None:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from eosin.evaluation.calibration import expected_calibration_error
-from eosin.evaluation.metrics import METRIC_NAMES, check_scores
+from eosin.evaluation.metrics import METRIC_NAMES, Threshold, check_scores
 from eosin.evaluation.resampling import Floats, iter_resamples, resample_study
 
 CONFIDENCE = 0.95
@@ -87,7 +87,7 @@ def bootstrap_metrics(
     probabilities: Floats,
     patients: Sequence[str] | npt.NDArray[np.object_],
     *,
-    threshold: float | None,
+    threshold: Threshold,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Bootstrap:

@@ -16,6 +16,9 @@ from sklearn import metrics as sk
 
 from eosin.evaluation.calibration import expected_calibration_error
 
+# One for all rows, or one for each; None with more than two classes.
+Threshold = float | npt.NDArray[np.float64] | None
+
 METRIC_NAMES = (
     "roc_auc",
     "average_precision",
@@ -48,7 +51,7 @@ class Metric:
 def check_scores(
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float64],
-    threshold: float | None,
+    threshold: Threshold,
 ) -> None:
     """Hold labels, probabilities and threshold to what every metric needs.
 
@@ -79,7 +82,7 @@ def check_scores(
 
 
 def call_classes(
-    probabilities: npt.NDArray[np.float64], threshold: float | None
+    probabilities: npt.NDArray[np.float64], threshold: Threshold
 ) -> npt.NDArray[np.int64]:
     """Turn probabilities into called classes, `(rows,)`.
 
@@ -100,7 +103,7 @@ def compute_metrics(
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float64],
     *,
-    threshold: float | None,
+    threshold: Threshold,
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Metric]:
     """Compute every metric of `METRIC_NAMES`.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eosin.evaluation.calibration import N_BINS, assign_bins, split_outcome
-from eosin.evaluation.metrics import call_classes
+from eosin.evaluation.metrics import Threshold, call_classes
 
 Floats = npt.NDArray[np.float64]
 
@@ -66,7 +66,7 @@ def resample_study(
     patients: npt.NDArray[np.int64],
     resamples: Iterable[Floats],
     *,
-    threshold: float | None,
+    threshold: Threshold,
     grid: Floats,
 ) -> tuple[dict[str, Floats], list[ResampledRanking]]:
     """Compute every metric, and the ranking of every class, in each resample.
@@ -114,7 +114,7 @@ def resample_metrics(
     patients: npt.NDArray[np.int64],
     counts: Floats,
     *,
-    threshold: float | None,
+    threshold: Threshold,
 ) -> dict[str, Floats]:
     """Compute the metrics that need no ranking, in each resample.
 

@@ -1,6 +1,12 @@
 """Finished models: run by ONNX Runtime, without Keras."""
 
-from eosin.inference.encoding import VIEW_SETS, AugmentTiles, encode_tiles, find_views
+from eosin.inference.encoding import (
+    VIEW_SETS,
+    AugmentTiles,
+    TileModel,
+    encode_tiles,
+    find_views,
+)
 from eosin.inference.model_card import CARD_FILE, ModelCard, read_card
 from eosin.inference.read_ahead import ReadTiles, iter_read_ahead
 from eosin.inference.sessions import Device, Session, open_session
@@ -14,6 +20,7 @@ __all__ = [
     "ModelCard",
     "ReadTiles",
     "Session",
+    "TileModel",
     "TileScores",
     "encode_tiles",
     "find_views",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from eosin.inference.read_ahead import (
     iter_read_ahead,
     require_every_tile,
 )
-from eosin.inference.sessions import Session
+from eosin.inference.sessions import DEFAULT_BATCH
 from eosin.tiles import apply_view
 
 AugmentTiles = Callable[[Tiles, Rows, int], Tiles]
@@ -38,14 +38,30 @@ _SAVE_EVERY_S = 5.0
 _PROGRESS_FILE = "progress.json"
 
 
+class TileModel(Protocol):
+    """What runs over tiles: an ONNX `Session`, or whatever has its face."""
+
+    @property
+    def outputs(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each output without the batch, by name."""
+        ...
+
+    def run(
+        self, tiles: npt.NDArray[np.uint8], *, batch: int = DEFAULT_BATCH
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Run over `(tiles, px, px, 3)`, raw RGB, `batch` tiles at once."""
+        ...
+
+
 def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
     read: ReadTiles,
     n_tiles: int,
-    session: Session,
+    session: TileModel,
     folder: Path,
     *,
     key: str,
     views: int = 1,
+    batch: int = DEFAULT_BATCH,
     outputs: Sequence[str] = ("features",),
     augment: AugmentTiles | None = None,
     progress: Progress | None = None,
@@ -63,6 +79,7 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
         folder: Where the arrays lie; nobody else may write there meanwhile.
         key: Hash of all that the arrays depend on.
         views: 1, 2, 4 or 8 turns and flips.
+        batch: Tiles in one call of the model.
         outputs: Which of the model's outputs are kept.
         augment: Changes the tiles of one view, from (tiles, rows, view number);
             what it does must depend on these alone.
@@ -94,7 +111,7 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
     read_all = require_every_tile(read)
     with (
         (progress or Progress()).task("Encoding tiles", n_tiles) as task,
-        closing(iter_read_ahead(read_all, remaining, _CHUNK)) as chunks,
+        closing(iter_read_ahead(read_all, remaining, max(_CHUNK, batch))) as chunks,
     ):
         task.advance(remaining.start)
         saved = time.monotonic()
@@ -103,7 +120,7 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
                 turned = apply_view(tiles, view)
                 if augment is not None:
                     turned = augment(turned, rows, view)
-                found = session.run(turned)
+                found = session.run(turned, batch=batch)
                 for name, array in arrays.items():
                     array[index, rows[0] : rows[-1] + 1] = _fit(found[name], array)
             task.advance(len(rows))
@@ -126,7 +143,7 @@ def find_views(views: int) -> tuple[int, ...]:
 
 
 def _find_shapes(
-    session: Session, outputs: Sequence[str], lead: tuple[int, int]
+    session: TileModel, outputs: Sequence[str], lead: tuple[int, int]
 ) -> dict[str, tuple[int, ...]]:
     """Return the whole array's shape of each output."""
     shapes = {}

@@ -38,6 +38,10 @@ class ModelCard:
         aggregation_share: Share of a slide's highest tile probabilities whose mean
             is the slide's score.
         threshold_rule: How both thresholds were chosen, on validation patients.
+        fold_choices: Of a cross-validation, what each fold chose on its own
+            validation patients: `temperature`, `tile_threshold`, `slide_threshold` and
+            `aggregation_share`. The fold's held-out patients are scored by these, since
+            they validate in other folds. Empty without folds.
         cautions: Why a choice made on validation deserves doubt.
         training_data: Hashes and counts of what it was trained on.
         is_made_data: Whether that data were made slides.
@@ -60,6 +64,7 @@ class ModelCard:
     slide_threshold: float | None
     aggregation_share: float
     threshold_rule: str
+    fold_choices: tuple[Mapping[str, Any], ...] = ()
     cautions: tuple[str, ...] = ()
     training_data: Mapping[str, Any] = field(default_factory=dict)
     is_made_data: bool = False
@@ -105,7 +110,7 @@ def read_card(folder: Path) -> ModelCard:
             f"{path}: was written by another version of eosin (card format {found}, "
             f"this version reads {CARD_FORMAT}); train again with this version"
         )
-    for name in ("class_names", "models", "cautions"):
+    for name in ("class_names", "models", "cautions", "fold_choices"):
         content[name] = tuple(content[name])
     card = ModelCard(**content)
     missing = [name for name in card.models if not (Path(folder) / name).exists()]

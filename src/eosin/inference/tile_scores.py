@@ -31,8 +31,8 @@ class TileScores:
         logits: Mean over views and models, `(tiles, 1)` or `(tiles, classes)`; NaN
             where a tile could not be read.
         probabilities: `(tiles, classes)`; NaN where a tile could not be read.
-            With one view and one model they follow from the logits; otherwise they
-            are the mean of each view's and model's own.
+            With one model they follow from the logits; with several they are the
+            mean of each model's own.
         n_unreadable: Tiles that could not be read.
     """
 
@@ -86,9 +86,16 @@ def score_tiles(
     with closing(batches):
         for rows, (tiles, is_read) in batches:
             if len(tiles):
+                # Of one model the mean logit over its views, as on validation, where
+                # thresholds were chosen; of several models the mean probability.
                 found = [
-                    session.run(apply_view(tiles, view), batch=batch)["logits"]
-                    for view in numbers
+                    np.mean(
+                        [
+                            session.run(apply_view(tiles, view), batch=batch)["logits"]
+                            for view in numbers
+                        ],
+                        axis=0,
+                    )
                     for session in sessions
                 ]
                 logits[rows[is_read]] = np.mean(found, axis=0)

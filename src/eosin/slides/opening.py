@@ -22,9 +22,9 @@ _PLAIN_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
     """Open a whole-slide file or a plain image.
 
-    Tiled TIFF slides (Aperio, generic, OME) and DICOM are read natively; what else OpenSlide
-    knows through it; other images (PNG, JPEG, plain TIFF) are decoded into memory.
-    `Slide.reader` says which it was.
+    Tiled TIFF slides (Aperio, generic, OME) and DICOM are read natively; what else
+    OpenSlide knows through it; other images (PNG, JPEG, plain TIFF) are decoded into
+    memory. `Slide.reader` says which it was.
 
     Args:
         path: The file, the URL of a tiled TIFF slide (`https://`, `s3://`), or a

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Beyond this an entry is a mistake of the file: no scanner makes 0.01 mpp, and
-# above 100 mpp no cell can be seen.
-_PLAUSIBLE_MPP = (0.02, 100.0)
+# Beyond this an entry is a mistake of the file: no scanner makes 0.01 mpp, and the
+# coarsest pictures of slides have some 30 mpp; 300 dpi, which programs write without
+# being asked, would be 85.
+_PLAUSIBLE_MPP = (0.02, 50.0)
 _DISAGREEMENT = 0.10
 
 

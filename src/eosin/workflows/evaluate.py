@@ -1,7 +1,7 @@
 """From a run and held-out or external tiles to numbers that can be believed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from eosin.core import (
 )
 from eosin.evaluation import (
     EvaluationResult,
+    GroupThresholds,
     SlideAggregation,
-    ValidationChoices,
     aggregate_predictions,
     build_tile_predictions,
     choose_on_validation,
@@ -30,7 +30,7 @@ from eosin.evaluation import (
     read_predictions,
     write_predictions,
 )
-from eosin.inference import ModelCard, open_session, read_card
+from eosin.inference import CARD_FILE, ModelCard, open_session, read_card
 from eosin.workflows.evaluation_report import EvaluatedStudy, report_study
 from eosin.workflows.scoring import score_rows
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
@@ -104,6 +104,8 @@ def evaluate_run(
     out = Path(out) if out is not None else run / "evaluation"
     trained_on = _open_training_folder(run)
     folder = open_tile_folder(on) if on is not None else trained_on
+    if on is None and trained_on is not None:
+        _require_unchanged(run, card, trained_on)
     if folder is None:
         raise ManifestError(
             f"{run}: the tile folder that it was trained on is gone; give tiles by --on"
@@ -146,7 +148,11 @@ class _Study:
         self._run, self._card = run, card
         self._folder, self._trained_on = folder, trained_on
         self._split = "external" if is_external else "test"
-        self._splits = pd.read_csv(run / "splits.csv", dtype={"slide_id": str})
+        self._splits = pd.read_csv(
+            run / "splits.csv",
+            dtype={"slide_id": str, "patient_id": str},
+            keep_default_na=False,
+        )
         _require_same_tiles(card, folder)
         if is_external:
             _require_unseen(self._splits, folder)
@@ -156,7 +162,7 @@ class _Study:
     ) -> dict[str, Any]:
         """Score, write predictions, figures and report; return the numbers."""
         names = self._card.class_names
-        tiles, n_unreadable = self._score(progress)
+        parts, n_unreadable = self._score(progress)
         validation, _ = read_predictions(self._run / "validation.parquet")
         choices = choose_on_validation(
             validation,
@@ -164,7 +170,7 @@ class _Study:
             slide_labels=self._trained_on.slide_labels if self._trained_on else None,
             rule=self._card.threshold_rule,
         )
-        table = self._aggregate(tiles, choices.aggregation.aggregation)
+        table = self._aggregate_parts(parts, choices.aggregation.aggregation)
         write_predictions(out / "predictions.parquet", table, names)
         options: dict[str, Any] = {
             "class_names": names,
@@ -176,9 +182,10 @@ class _Study:
             table,
             threshold=self._card.tile_threshold,
             slide_threshold=self._card.slide_threshold,
+            group_thresholds=self._find_group_thresholds(),
             **options,
         )
-        baseline = self._evaluate_baseline(choices, options)
+        baseline = self._evaluate_baseline(options)
         known = (*self._card.cautions, *self._folder.info.cautions)
         cautions = list(dict.fromkeys((*result.cautions, *known)))
         if n_unreadable:
@@ -202,7 +209,41 @@ class _Study:
             "cautions": cautions,
         }
 
-    def _score(self, progress: Progress) -> tuple[pd.DataFrame, int]:
+    @property
+    def _has_folds(self) -> bool:
+        """Whether each patient is scored by the fold that held the patient out."""
+        return self._split == "test" and bool(self._card.fold_choices)
+
+    def _find_group_thresholds(self) -> GroupThresholds | None:
+        """Find each patient's thresholds: those of the fold that held them out."""
+        if not self._has_folds or len(self._card.class_names) > 2:
+            return None
+        test = self._splits[self._splits["split"] == "test"]
+        fold_of = dict(zip(test["patient_id"], test["fold"], strict=True))
+        slides, tiles = (
+            {p: float(self._card.fold_choices[k][name]) for p, k in fold_of.items()}
+            for name in ("slide_threshold", "tile_threshold")
+        )
+        return slides, tiles
+
+    def _aggregate_parts(
+        self, parts: Sequence[pd.DataFrame], aggregation: SlideAggregation
+    ) -> pd.DataFrame:
+        """Score slides and patients; with folds each by its own fold's share."""
+        if not self._has_folds:
+            return self._aggregate(pd.concat(parts, ignore_index=True), aggregation)
+        return pd.concat(
+            [
+                self._aggregate(
+                    part,
+                    replace(aggregation, share=float(chosen["aggregation_share"])),
+                )
+                for part, chosen in zip(parts, self._card.fold_choices, strict=True)
+            ],
+            ignore_index=True,
+        )
+
+    def _score(self, progress: Progress) -> tuple[list[pd.DataFrame], int]:
         """Score held-out tiles, each by the fold that did not train on it."""
         card = self._card
         sessions = [open_session(self._run / name) for name in card.models]
@@ -213,14 +254,19 @@ class _Study:
                 (self._folder.tiles[self._folder.tiles["slide_id"].isin(ids)], [own])
                 for own, ids in zip(sessions, self._find_test_slides(), strict=True)
             ]
+        temperatures = (
+            [float(chosen["temperature"]) for chosen in card.fold_choices]
+            if self._has_folds
+            else [card.temperature] * len(jobs)
+        )
         parts, n_unreadable = [], 0
-        for tiles, models in jobs:
+        for (tiles, models), temperature in zip(jobs, temperatures, strict=True):
             scored = score_rows(
                 self._folder,
                 tiles,
                 models,
                 views=card.views,
-                temperature=card.temperature,
+                temperature=temperature,
                 progress=progress,
             )
             n_unreadable += scored.n_unreadable
@@ -231,7 +277,7 @@ class _Study:
                     card.class_names,
                 )
             )
-        return pd.concat(parts, ignore_index=True), n_unreadable
+        return parts, n_unreadable
 
     def _find_test_slides(self) -> list[set[str]]:
         test = self._splits[self._splits["split"] == "test"]
@@ -250,9 +296,7 @@ class _Study:
             slide_labels=self._folder.slide_labels,
         )
 
-    def _evaluate_baseline(
-        self, choices: ValidationChoices, options: Mapping[str, Any]
-    ) -> EvaluationResult | None:
+    def _evaluate_baseline(self, options: Mapping[str, Any]) -> EvaluationResult | None:
         """Fit and score the colour baseline on the very same patients."""
         if self._trained_on is None:
             return None
@@ -282,8 +326,7 @@ class _Study:
             rule=self._card.threshold_rule,
         )
         table = self._aggregate(
-            _average([part[1] for part in parts]),
-            choices.aggregation.aggregation,
+            _average([part[1] for part in parts]), own.aggregation.aggregation
         )
         return evaluate_predictions(
             table,
@@ -299,8 +342,18 @@ def _open_training_folder(run: Path) -> TileFolder | None:
     return open_tile_folder(path) if path.exists() else None
 
 
+def _require_unchanged(run: Path, card: ModelCard, folder: TileFolder) -> None:
+    """Stop where the tiles were cut anew since: labels and places may be others."""
+    if card.training_data.get("tiles_sha256") not in (None, folder.sha256):
+        raise ManifestError(
+            f"{folder.path}: its tiles are no longer those that {run} was trained on; "
+            "train again, or give other tiles by --on"
+        )
+
+
 def _hash_models(run: Path, card: ModelCard) -> str:
-    return hash_object([hash_file(run / name) for name in card.models])
+    files = (CARD_FILE, *card.models)
+    return hash_object([hash_file(run / name) for name in files])
 
 
 def _average(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

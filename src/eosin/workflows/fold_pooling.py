@@ -7,6 +7,7 @@ import pandas as pd
 
 from eosin.evaluation import (
     build_tile_predictions,
+    choose_on_validation,
     compute_probabilities,
     compute_roc_auc,
     fit_temperature,
@@ -40,6 +41,40 @@ def pool_validation(
     table = build_tile_predictions(tiles, mean.loc[tiles["tile_id"]].to_numpy(), names)
     cautions = (f"Temperature: {fit.caution}.",) if fit.caution else ()
     return table, fit.temperature, cautions
+
+
+def choose_by_fold(
+    folder: TileFolder, results: Sequence[FoldResult], rule: str
+) -> tuple[dict[str, float | None], ...]:
+    """Choose for each of several folds on its own validation patients alone.
+
+    A fold's held-out patients validate in other folds, so that what all folds choose
+    together has seen them.
+
+    Returns:
+        For each fold `temperature`, `tile_threshold`, `slide_threshold` and
+        `aggregation_share`; nothing for a single fold.
+    """
+    if len(results) == 1:
+        return ()
+    chosen = []
+    for result in results:
+        validation, temperature, _ = pool_validation(folder, [result])
+        choices = choose_on_validation(
+            validation,
+            class_names=folder.info.class_names,
+            slide_labels=folder.slide_labels,
+            rule=rule,
+        )
+        chosen.append(
+            {
+                "temperature": temperature,
+                "tile_threshold": choices.threshold,
+                "slide_threshold": choices.slide_threshold,
+                "aggregation_share": choices.aggregation.aggregation.share,
+            }
+        )
+    return tuple(chosen)
 
 
 def find_validation_auc(result: FoldResult, class_names: Sequence[str]) -> float | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from filelock import FileLock
 
 from eosin.core import (
     ModelError,
@@ -221,6 +222,7 @@ class FoldTrainer:
             }
         )
         cache = self._folder.path / "cache" / f"{config.encoder}-{key[:16]}"
+        cache.parent.mkdir(parents=True, exist_ok=True)
         stem = cache / "stem.onnx"
         exported = export_onnx(build_stem(classifier, depth), stem)
         jitter = StainJitter(config.stain_jitter)
@@ -234,7 +236,8 @@ class FoldTrainer:
             rng = np.random.default_rng((config.seed, view, int(rows[0])))
             return jitter.apply(tiles, rng)
 
-        with self._folder.open_reader(self._tiles) as reader:
+        # A second training of the same tiles waits here, and finds them encoded.
+        with FileLock(f"{cache}.lock"), self._folder.open_reader(self._tiles) as reader:
             return encode_tiles(
                 reader.read,
                 len(self._tiles),

@@ -19,7 +19,7 @@ from eosin.core import (
     open_run,
     read_json,
 )
-from eosin.inference import open_session, read_card
+from eosin.inference import CARD_FILE, open_session, read_card
 from eosin.slides import fingerprint_slide
 from eosin.workflows.slide_listing import list_slides
 from eosin.workflows.slide_pool import map_slides
@@ -129,7 +129,9 @@ def predict_slides(
     run = Path(run)
     card = read_card(run)
     table = list_slides(slides)
-    model_hash = hash_object([hash_file(run / name) for name in card.models])
+    # The card holds thresholds, temperature and views.
+    files = (CARD_FILE, *card.models)
+    model_hash = hash_object([hash_file(run / name) for name in files])
     with open_run(
         out,
         "predict",

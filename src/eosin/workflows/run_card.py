@@ -1,7 +1,8 @@
 """The card of a finished training."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ def make_card(
     choices: ValidationChoices,
     temperature: float,
     cautions: tuple[str, ...],
+    fold_choices: tuple[Mapping[str, Any], ...] = (),
 ) -> ModelCard:
     """Describe a trained model.
 
@@ -31,6 +33,7 @@ def make_card(
         choices: What was chosen on validation.
         temperature: What its logits are divided by.
         cautions: Why a choice deserves doubt.
+        fold_choices: What each of several folds chose on its own.
     """
     spec = find_encoder(config.encoder)
     is_imagenet = config.weights == "imagenet"
@@ -61,11 +64,18 @@ def make_card(
         aggregation_share=choices.aggregation.aggregation.share,
         threshold_rule=config.threshold_rule,
         cautions=cautions,
+        fold_choices=fold_choices,
         training_data={
             "tiles_sha256": folder.sha256,
             "n_patients": int(in_train["patient_id"].nunique()),
             "n_slides": int(in_train["slide_id"].nunique()),
-            "n_tiles": int(folder.tiles["label"].notna().sum()),
+            "n_tiles": int(
+                folder.tiles.loc[
+                    folder.tiles["slide_id"].isin(set(in_train["slide_id"])), "label"
+                ]
+                .notna()
+                .sum()
+            ),
         },
         is_made_data=folder.is_made,
     )

@@ -156,8 +156,12 @@ def tile_cohort(
     ) as record:
         record.notes["cohort"] = str(Path(cohort).resolve())
         jobs = _find_jobs(table, config, out)
-        if jobs or not (out / "tiles.parquet").exists():
+        slide_ids = [str(name) for name in table.table["slide_id"]]
+        # A slide that was taken out of the table must go from the tiles as well.
+        is_other = record.notes.get("slides") != slide_ids
+        if jobs or is_other or not (out / "tiles.parquet").exists():
             record.reopen()
+        record.notes["slides"] = slide_ids
         with progress.task("Tiling slides", len(jobs)) as task:
             work = functools.partial(_tile_slide, config=config, class_map=class_map)
             for _ in map_slides(work, jobs, record=record, task=task, workers=workers):

@@ -106,7 +106,9 @@ def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
         )
     tiles, info = read_manifest(manifest)
     text_columns = {"slide_id": str, "patient_id": str, "label": str}
-    slides = pd.read_csv(slides_path, dtype=text_columns)
+    slides = pd.read_csv(
+        slides_path, dtype=text_columns, keep_default_na=False, na_values=[""]
+    )
     sha256 = hash_file(manifest)
     if use_pack:
         slides["path"] = _find_packed(path / PACK_NAME, sha256, slides)

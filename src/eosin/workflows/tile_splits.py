@@ -1,19 +1,41 @@
 """Which patients of a tile folder train, validate and test."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pandas as pd
 
 from eosin.cohorts import fold_patients, split_patients
+from eosin.core import CohortError
 from eosin.workflows.tile_folder import TileFolder
-
-if TYPE_CHECKING:
-    from eosin.workflows.train_tiles import TrainConfig
 
 SPLIT_COLUMNS = ("fold", "slide_id", "patient_id", "label", "split")
 
 
-def assign_splits(folder: TileFolder, config: "TrainConfig") -> pd.DataFrame:
+class SplitSettings(Protocol):
+    """The part of a config that decides on splits; see `TrainConfig`."""
+
+    @property
+    def folds(self) -> int:
+        """Folds; 1 is one split into train, val and test."""
+        ...
+
+    @property
+    def val_fraction(self) -> float:
+        """Share of the patients that validate."""
+        ...
+
+    @property
+    def test_fraction(self) -> float:
+        """Share of the patients that test, without folds."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Decides who goes where."""
+        ...
+
+
+def assign_splits(folder: TileFolder, config: SplitSettings) -> pd.DataFrame:
     """Give every slide its split in every fold, one row each.
 
     A slide without a label of its own has that of its tiles: the commonest positive
@@ -41,6 +63,11 @@ def assign_splits(folder: TileFolder, config: "TrainConfig") -> pd.DataFrame:
             )
         ]
     else:
+        if slides["split"].notna().any():
+            raise CohortError(
+                "a cross-validation holds every patient out once, but the slide table "
+                "gives splits; train without --folds, or leave the column 'split' out"
+            )
         parts = fold_patients(
             slides,
             n_folds=config.folds,

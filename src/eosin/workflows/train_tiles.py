@@ -20,7 +20,11 @@ from eosin.inference import ModelCard, read_card
 from eosin.models import find_encoder
 from eosin.reports import draw_history, render_png
 from eosin.training import FineTuneConfig, HeadConfig
-from eosin.workflows.fold_pooling import find_validation_auc, pool_validation
+from eosin.workflows.fold_pooling import (
+    choose_by_fold,
+    find_validation_auc,
+    pool_validation,
+)
 from eosin.workflows.fold_training import FoldResult, FoldTrainer
 from eosin.workflows.run_card import make_card
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
@@ -281,4 +285,13 @@ def _finish(
     cautions = (*folder.info.cautions, *cautions, *choices.cautions)
     record.notes["warnings"] = [*warnings, *cautions]
     record.notes["validation_aucs"] = [find_validation_auc(r, names) for r in results]
-    make_card(folder, splits, config, choices, temperature, cautions).write(out)
+    card = make_card(
+        folder,
+        splits,
+        config,
+        choices,
+        temperature,
+        cautions,
+        choose_by_fold(folder, results, config.threshold_rule),
+    )
+    card.write(out)
