@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,15 @@ def test_ordinary_ids_stay_as_they_are():
     assert to_file_name("a/b") == "a%2Fb"
     assert to_file_name("../x.") == "%2E.%2Fx%2E"
     assert to_file_name(".") == "%2E"
+
+
+def test_many_threads_leave_the_umask_as_it_was(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda i: write_text(tmp_path / f"{i}", "x"), range(400)))
+        after = os.umask(0o027)
+        assert after == 0o027
+        assert (tmp_path / "7").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)

@@ -167,3 +167,40 @@ def test_a_split_without_labels_is_refused(predictions):
 def test_two_classes_need_a_threshold(predictions):
     with pytest.raises(ValueError, match="need a threshold"):
         evaluate(predictions, threshold=None)
+
+
+def test_each_patient_may_have_thresholds_of_their_own_fold():
+    # Two folds whose scores lie at different heights: 0.3 and 0.7 part them.
+    scores = [0.1, 0.2, 0.4, 0.5, 0.6, 0.65, 0.8, 0.9]
+    labels = [0, 0, 1, 1, 0, 0, 1, 1]
+    table = pd.DataFrame(
+        {
+            "level": "slide",
+            "id": [f"S{i}" for i in range(8)],
+            "slide_id": [f"S{i}" for i in range(8)],
+            "patient_id": [f"P{i}" for i in range(8)],
+            "split": "test",
+            "label": pd.array(labels, "Int64"),
+            "probability_normal": 1 - np.array(scores),
+            "probability_tumor": scores,
+        }
+    )
+    by_patient = {f"P{i}": 0.3 if i < 4 else 0.7 for i in range(8)}
+    options = {
+        "class_names": ("normal", "tumor"),
+        "threshold": 0.5,
+        "slide_threshold": 0.5,
+        "n_bootstrap": 20,
+    }
+    one = evaluate_predictions(table, **options)
+    own = evaluate_predictions(
+        table, group_thresholds=(by_patient, by_patient), **options
+    )
+    # By hand: at 0.5 the calls are 0 0 0 1 1 1 1 1; by fold all are right.
+    assert one.metrics["slide"]["specificity"]["value"] == 0.5
+    assert one.metrics["slide"]["sensitivity"]["value"] == 0.75
+    for name in ("sensitivity", "specificity"):
+        assert own.metrics["slide"][name]["value"] == 1.0
+        assert own.metrics["slide"][name]["low"] == 1.0
+    assert own.slides["is_right"].all()
+    assert own.metrics["slide"]["roc_auc"] == one.metrics["slide"]["roc_auc"]

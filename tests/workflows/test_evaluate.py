@@ -143,3 +143,42 @@ def test_a_finished_evaluation_is_reused(run_folder, evaluation_folder, monkeypa
     result = evaluate_run(run_folder, n_bootstrap=50)
     written = json.loads((evaluation_folder / "metrics.json").read_text())
     assert result.metrics == written
+
+
+def test_a_run_whose_tiles_were_cut_anew_is_not_scored_on_them(
+    run_folder, tile_folder, tmp_path
+):
+    shutil.copytree(run_folder, tmp_path / "run")
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    card["training_data"]["tiles_sha256"] = "0" * 64
+    (tmp_path / "run" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ManifestError, match="no longer those that"):
+        evaluate_run(tmp_path / "run", n_bootstrap=0)
+
+
+def test_a_changed_card_is_evaluated_anew(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "evaluation", ignore_errors=True)
+    evaluate_run(tmp_path / "run", n_bootstrap=0)
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    card["tile_threshold"] = 0.999
+    (tmp_path / "run" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(RunError, match="input model changed"):
+        evaluate_run(tmp_path / "run", n_bootstrap=0)
+
+
+def test_a_patients_id_keeps_its_zeros(run_folder, tile_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    splits = pd.read_csv(run_folder / "splits.csv", dtype=str)
+    first = splits["patient_id"][0]
+    splits["patient_id"] = splits["patient_id"].replace(first, "007")
+    splits.to_csv(tmp_path / "run" / "splits.csv", index=False)
+    shutil.copytree(tile_folder, tmp_path / "other")
+    slides = pd.read_csv(tmp_path / "other" / "slides.csv", dtype=str)
+    slides["slide_id"] = "new-" + slides["slide_id"]
+    slides["patient_id"] = [f"q{i}" for i in range(len(slides) - 1)] + ["007"]
+    slides.to_csv(tmp_path / "other" / "slides.csv", index=False)
+    with pytest.raises(ManifestError, match=r"patient_id\(s\) were in the training"):
+        evaluate_run(
+            tmp_path / "run", on=tmp_path / "other", out=tmp_path / "e", n_bootstrap=0
+        )

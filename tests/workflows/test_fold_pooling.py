@@ -4,7 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.workflows.fold_pooling import find_validation_auc, pool_validation
+from eosin.workflows.fold_pooling import (
+    choose_by_fold,
+    find_validation_auc,
+    pool_validation,
+)
 from eosin.workflows.fold_training import FoldResult
 from eosin.workflows.tile_folder import open_tile_folder
 
@@ -40,3 +44,19 @@ def test_the_auc_is_that_of_labelled_tiles(tiles):
 def test_there_is_no_auc_where_a_class_is_absent(tiles):
     result = make_result(tiles.tail(2), [0.0, 1.0])
     assert find_validation_auc(result, ("normal", "tumor")) is None
+
+
+def test_a_single_fold_needs_no_choices_of_its_own(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    assert choose_by_fold(folder, [None], "youden") == ()
+
+
+def test_each_fold_chooses_on_its_own_patients_alone(tile_folder, tiles):
+    folder = dataclasses.replace(open_tile_folder(tile_folder), tiles=tiles)
+    low = make_result(tiles, [-3.0, -1.0, 0.0, -1.5])
+    high = make_result(tiles, [1.0, 3.0, 0.0, 2.5])
+    own = choose_by_fold(folder, [low, high], "youden")
+    alone = choose_by_fold(folder, [low, low], "youden")
+    # What the other fold says changes nothing.
+    assert own[0] == alone[0] == alone[1]
+    assert own[1]["tile_threshold"] > own[0]["tile_threshold"]

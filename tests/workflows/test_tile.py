@@ -264,3 +264,16 @@ def test_the_filter_is_written_down(tile_folder):
     slides = pd.read_csv(tile_folder / "slides.csv")
     assert set(slides["resampling"]) == {"dct 1/2"}
     assert set(slides["reader"]) == {"native"}
+
+
+def test_a_slide_taken_out_of_the_table_leaves_the_tiles(cohort, tmp_path):
+    table = copy_cohort(cohort, tmp_path / "cohort")
+    tile_cohort(table, TILING, tmp_path / "tiles")
+    rows = pd.read_csv(table)
+    rows.iloc[1:].to_csv(table, index=False)
+    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    tiles, _ = read_manifest(tmp_path / "tiles" / "tiles.parquet")
+    assert rows["slide_id"][0] not in set(tiles["slide_id"])
+    assert result.n_tiles == len(tiles)
+    slides = pd.read_csv(tmp_path / "tiles" / "slides.csv")
+    assert slides["slide_id"].tolist() == rows["slide_id"].tolist()[1:]
