@@ -7,7 +7,7 @@ and as an L in the other, among single ones, so that neither colour, nor how man
 are, nor any single one's direction tells the classes apart. Every slide has a stain of
 its own, and no slide is on two sides. Both networks are trained by eosin's own loop,
 with random turns and reflections, for as many steps, and scored on the tile as it is
-and as the mean over all 8 views of it. P4M takes about four times as long per step, so
+and as the mean over all 8 views of it. P4M takes about five times as long per step, so
 `--networks plain --epochs 64` is the comparison by time instead. This says how the two
 compare on few tiles of a task in which direction must not count; it says nothing of
 accuracy on tissue.

@@ -153,7 +153,7 @@ def time_prediction(folder: Path, options: argparse.Namespace) -> dict[str, obje
     batches = [np.arange(s, min(s + 32, len(boxes))) for s in range(0, len(boxes), 32)]
     pixels = None
     for turn in range(options.repeats + 1):
-        for name in times:
+        for name, found in times.items():
             with open_slide(folder / "slide.tif") as slide:
                 started = time.perf_counter()
                 if name == "reader":
@@ -164,9 +164,9 @@ def time_prediction(folder: Path, options: argparse.Namespace) -> dict[str, obje
                 else:
                     score_tiles(read, len(boxes), [session], batch=32)
                 if turn:
-                    times[name].append(time.perf_counter() - started)
+                    found.append(time.perf_counter() - started)
     rates = {
-        name: len(boxes) / statistics.median(found) for name, found in times.items()
+        name: len(boxes) / statistics.median(values) for name, values in times.items()
     }
     return {
         "tiles/s": {name: round(rate, 1) for name, rate in rates.items()},

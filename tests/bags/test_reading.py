@@ -4,133 +4,36 @@ import pandas as pd
 import pytest
 
 from eosin.bags import (
+    BagDraw,
     FeatureInfo,
-    find_feature_files,
+    JoinedFeatures,
+    draw_bags,
     join_patients,
     read_bags,
+    read_drawn_bags,
     read_slide_bag,
     write_features,
 )
-from eosin.core import ManifestError
+from eosin.core import ManifestError, to_file_name
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(7, 5)).astype(np.float32)
-COORDS = RNG.integers(0, 9000, (7, 2))
+COORDS = np.stack([np.arange(7) * 256, np.full(7, 512)], axis=1)
 NAMES = ("normal", "tumor")
 
 
-def write_own(folder, slide_id, features=FEATURES, coords=COORDS):
+def write_own(folder, slide_id, features=FEATURES, *, has_ids=True):
     info = FeatureInfo(
         slide_id=slide_id, encoder="e", tile_px=256, mpp=0.5, size_px0=512
     )
-    write_features(folder / f"{slide_id}.h5", features, coords, info)
-
-
-def write_clam(path):
-    """As CLAM's `save_hdf5` lays it out: growing data sets, attributes on coords."""
-    with h5py.File(path, "w") as file:
-        for name, value in (("features", FEATURES), ("coords", COORDS)):
-            data = file.create_dataset(
-                name, value.shape, value.dtype, maxshape=(None, *value.shape[1:])
-            )
-            data[:] = value
-        file["coords"].attrs.update({"patch_size": 512, "patch_level": 0})
-
-
-def write_trident(path):
-    """As TRIDENT does: attributes of both, and the name of the encoder."""
-    with h5py.File(path, "w") as file:
-        file["features"] = FEATURES
-        file["coords"] = COORDS
-        file["features"].attrs.update({"encoder": "uni_v1", "name": path.stem})
-        file["coords"].attrs.update({"patch_size_level0": 512, "overlap": 0})
-
-
-def write_stamp(path):
-    with h5py.File(path, "w") as file:
-        file["feats"] = FEATURES.astype(np.float16)
-        file["coords"] = COORDS * 0.25
-        file.attrs.update({"unit": "um", "tile_size_um": 128.0, "tile_size_px": 224})
-
-
-def write_atlaspatch(path):
-    with h5py.File(path, "w") as file:
-        sizes = np.tile([512, 512, 0], (7, 1))
-        file["coords"] = np.concatenate([COORDS, sizes], axis=1)
-        file["features/uni"] = FEATURES
-
-
-@pytest.mark.parametrize(
-    ("write", "tolerance"),
-    [(write_clam, 0), (write_trident, 0), (write_stamp, 2e-3), (write_atlaspatch, 0)],
-)
-def test_every_layout_gives_the_same_bag(tmp_path, write, tolerance):
-    write_own(tmp_path, "own")
-    write(tmp_path / "S1.h5")
-    own, other = (
-        read_slide_bag(tmp_path / f"{name}.h5", slide_mpp=0.25)
-        for name in ("own", "S1")
+    ids = [f"{slide_id}-{i}" for i in range(len(features))]
+    write_features(
+        folder / f"{to_file_name(slide_id)}.h5",
+        features,
+        COORDS[: len(features)],
+        info,
+        tile_ids=ids if has_ids else None,
     )
-    np.testing.assert_allclose(other.read(), own.read(), atol=tolerance)
-    assert np.array_equal(other.coords, own.coords)
-    assert other.slide_ids == ("S1",)
-
-
-@pytest.mark.parametrize("place", ["", "h5_files", "features_uni_v1"])
-def test_files_are_found_where_each_tool_puts_them(tmp_path, place):
-    (tmp_path / place).mkdir(exist_ok=True)
-    write_clam(tmp_path / place / "S1.h5")
-    assert find_feature_files(tmp_path) == {"S1": tmp_path / place / "S1.h5"}
-
-
-def test_a_folder_without_features_says_so(tmp_path):
-    with pytest.raises(ManifestError, match="no feature file"):
-        find_feature_files(tmp_path)
-
-
-def test_micrometres_need_the_slides_mpp(tmp_path):
-    write_stamp(tmp_path / "S1.h5")
-    with pytest.raises(ManifestError, match="its coords are in micrometres"):
-        read_slide_bag(tmp_path / "S1.h5")
-
-
-def test_one_of_several_encoders_must_be_named(tmp_path):
-    write_atlaspatch(tmp_path / "S1.h5")
-    with h5py.File(tmp_path / "S1.h5", "a") as file:
-        file["features/other"] = FEATURES[:, :2]
-    with pytest.raises(ManifestError, match="features of other, uni; name one"):
-        read_slide_bag(tmp_path / "S1.h5")
-    assert read_slide_bag(tmp_path / "S1.h5", encoder="other").n_features == 2
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"coords": COORDS[:3]}, "as many coords as features"),
-        ({"coords": COORDS[:, 0]}, "coords must be"),
-        ({"coords": COORDS[None]}, None),
-        ({"coords": None}, None),
-    ],
-)
-def test_coords_must_fit_or_be_absent(tmp_path, change, message):
-    write_clam(tmp_path / "S1.h5")
-    with h5py.File(tmp_path / "S1.h5", "a") as file:
-        del file["coords"]
-        if change["coords"] is not None:
-            file["coords"] = change["coords"]
-    if message:
-        with pytest.raises(ManifestError, match=message):
-            read_slide_bag(tmp_path / "S1.h5")
-    else:
-        bag = read_slide_bag(tmp_path / "S1.h5")
-        assert (bag.coords is None) == (change["coords"] is None)
-
-
-def test_a_file_cut_short_says_so(tmp_path):
-    write_clam(tmp_path / "S1.h5")
-    (tmp_path / "S1.h5").write_bytes((tmp_path / "S1.h5").read_bytes()[:300])
-    with pytest.raises(ManifestError, match="cut short"):
-        read_slide_bag(tmp_path / "S1.h5")
 
 
 def make_cohort(**columns):
@@ -143,44 +46,216 @@ def make_cohort(**columns):
     return pd.DataFrame(table | columns)
 
 
+def test_a_slide_is_a_bag(tmp_path):
+    write_own(tmp_path, "S1")
+    bag = read_slide_bag(tmp_path / "S1.h5")
+    assert (bag.bag_id, bag.label, bag.slide_ids) == ("S1", None, ("S1",))
+    assert np.array_equal(bag.read(), FEATURES)
+    assert np.array_equal(bag.coords, COORDS)
+
+
 def test_slides_and_patients_become_bags(tmp_path):
     for name in ("S1", "S2", "S3"):
         write_own(tmp_path, name)
-    bags = read_bags(tmp_path, make_cohort(), NAMES)
+    bags = read_bags(tmp_path, make_cohort(), NAMES, needs_coords=True)
     assert [(bag.bag_id, bag.label, bag.patient_id) for bag in bags] == [
         ("S1", 1, "P1"),
         ("S2", 1, "P1"),
         ("S3", 0, "P2"),
     ]
     patients = read_bags(tmp_path, make_cohort(), NAMES, per="patient")
-    assert [(bag.label, len(bag), bag.slide_ids) for bag in patients] == [
-        (1, 14, ("S1", "S2")),
-        (0, 7, ("S3",)),
+    assert [(b.bag_id, b.label, len(b), b.slide_ids) for b in patients] == [
+        ("P1", 1, 14, ("S1", "S2")),
+        ("P2", 0, 7, ("S3",)),
     ]
     assert np.array_equal(patients[0].read(), np.concatenate([FEATURES, FEATURES]))
-    assert join_patients(bags)[1].coords is not None
+    # Places are of one slide; of several there are none.
+    assert patients[0].coords is None
+    assert np.array_equal(patients[1].coords, COORDS)
+    assert join_patients(bags)[0].patient_id == "P1"
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_joined_features_read_any_rows(tmp_path, is_chunked):
+    parts = []
+    for i in range(3):
+        with h5py.File(tmp_path / f"{i}.h5", "w") as file:
+            file.create_dataset(
+                "features", data=FEATURES + i, chunks=(2, 5) if is_chunked else None
+            )
+        parts.append(read_slide_bag(tmp_path / f"{i}.h5").features)
+    parts.append(FEATURES.astype(np.float16))
+    whole = np.concatenate([FEATURES, FEATURES + 1, FEATURES + 2, parts[3]])
+    joined = JoinedFeatures(parts)
+    assert joined.shape == (28, 5)
+    assert joined.dtype == np.float32
+    for rows in (
+        slice(None),
+        slice(3, 16),
+        slice(20, 3, -4),
+        np.array([0, 6, 7, 27]),
+        np.array([26, 1, 8, 8, 1]),
+        np.array([], np.int64),
+        whole[:, 0] > 0,
+    ):
+        assert np.array_equal(joined[rows], whole[rows])
+
+
+def test_names_that_no_file_may_have_are_found(tmp_path):
+    write_own(tmp_path, "a/b:1")
+    cohort = pd.DataFrame(
+        {"slide_id": ["a/b:1"], "patient_id": ["P"], "label": ["tumor"]}
+    )
+    (bag,) = read_bags(tmp_path, cohort, NAMES)
+    assert (bag.bag_id, bag.slide_ids) == ("a/b:1", ("a/b:1",))
 
 
 def test_all_that_does_not_fit_is_named_at_once(tmp_path):
-    for name in ("S1", "S3", "S9"):
+    for name in ("S1", "S3", "S4", "S9"):
         write_own(tmp_path, name)
-    cohort = make_cohort(label=["tumor", "normal", "what"])
+    (tmp_path / "S4.h5").write_bytes((tmp_path / "S4.h5").read_bytes()[:300])
+    cohort = pd.DataFrame(
+        {
+            "slide_id": ["S1", "S2", "S3", "S4"],
+            "patient_id": ["P1", "P1", "P2", "P1"],
+            "label": ["tumor", "normal", "what", "tumor"],
+        }
+    )
     with pytest.raises(ManifestError) as caught:
         read_bags(tmp_path, cohort, NAMES, per="patient")
     message = str(caught.value)
     for part in (
-        "4 problem(s)",
+        "5 problem(s)",
         "slide S2 has no features",
         "S9.h5 belong to no slide",
         "slide S3: label must be one of normal, tumor, got 'what'",
         "patient P1 has slides of normal and tumor",
+        "S4.h5: not an HDF5 file of features, or cut short",
     ):
         assert part in message
 
 
-def test_files_of_two_encoders_do_not_go_together(tmp_path):
+def test_slides_of_a_patient_may_differ_where_slides_are_bags(tmp_path):
+    for name in ("S1", "S2", "S3"):
+        write_own(tmp_path, name)
+    cohort = make_cohort(label=["tumor", "normal", "normal"])
+    assert [bag.label for bag in read_bags(tmp_path, cohort, NAMES)] == [1, 0, 0]
+    with pytest.raises(ManifestError, match="P1 has slides of normal and tumor"):
+        read_bags(tmp_path, cohort, NAMES, per="patient")
+
+
+def test_files_of_several_encoders_do_not_go_together(tmp_path):
     write_own(tmp_path, "S1")
     write_own(tmp_path, "S2", FEATURES[:, :3])
     write_own(tmp_path, "S3")
-    with pytest.raises(ManifestError, match="as many features"):
+    with pytest.raises(ManifestError, match=r"2 have 5, and others do not: S2 \(3\)"):
         read_bags(tmp_path, make_cohort(), NAMES)
+
+
+def test_bad_numbers_and_empty_slides_are_named(tmp_path):
+    write_own(tmp_path, "S1")
+    write_own(tmp_path, "S2", FEATURES[:0])
+    write_own(tmp_path, "S3")
+    with h5py.File(tmp_path / "S3.h5", "a") as file:
+        file["features"][4, 2] = np.nan
+    with pytest.raises(ManifestError, match="S2: a bag needs one instance or more"):
+        read_bags(tmp_path, make_cohort(), NAMES)
+    write_own(tmp_path, "S2")
+    bags = read_bags(tmp_path, make_cohort(), NAMES)
+    with pytest.raises(ManifestError, match=r"S3: .*nan at instance 4, feature 2"):
+        bags[2].read()
+
+
+def test_coordinates_are_asked_for_where_they_are_needed(tmp_path):
+    for name in ("S1", "S2", "S3"):
+        write_own(tmp_path, name)
+    for name in ("S1", "S3"):
+        with h5py.File(tmp_path / f"{name}.h5", "a") as file:
+            del file["coords"]
+    assert read_bags(tmp_path, make_cohort(), NAMES)[0].coords is None
+    with pytest.raises(ManifestError, match="2 problem") as caught:
+        read_bags(tmp_path, make_cohort(), NAMES, needs_coords=True)
+    assert "S1.h5: does not say where its tiles lie" in str(caught.value)
+
+
+def make_tiles(*slides):
+    return pd.DataFrame(
+        [
+            {
+                "tile_id": f"{slide}-{i}",
+                "slide_id": slide,
+                "patient_id": slide,
+                "x_px0": i * 256,
+                "y_px0": 512,
+            }
+            for slide in slides
+            for i in range(7)
+        ]
+    )
+
+
+def draw(tiles, **options):
+    is_witness = np.arange(len(tiles)) % 7 == 6
+    how = BagDraw(n_bags=20, size=5, witnesses=(2,))
+    return draw_bags(tiles, is_witness, how, split="train", seed=0, **options)
+
+
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_drawn_bags_get_the_features_of_their_tiles(tmp_path, has_ids):
+    tiles = make_tiles("S1", "S2")
+    for i, name in enumerate(("S1", "S2")):
+        write_own(tmp_path, name, FEATURES + 10 * i, has_ids=has_ids)
+    table = draw(tiles)
+    whole = np.concatenate([FEATURES, FEATURES + 10])
+    bags = read_drawn_bags(table, tmp_path)
+    assert len(bags) == 20
+    for number, bag in enumerate(bags):
+        own = table[table["bag_id"] == f"train-{number:05d}"]
+        rows = [
+            7 * (slide == "S2") + int(tile[-1])
+            for slide, tile in zip(own["slide_id"], own["tile_id"], strict=True)
+        ]
+        assert bag.bag_id == f"train-{number:05d}"
+        assert bag.label == number % 2
+        assert np.array_equal(bag.read(), whole[rows])
+        assert np.array_equal(bag.read(np.array([1, 3])), whole[rows][[1, 3]])
+        assert bag.coords[:, 0].tolist() == [256 * (row % 7) for row in rows]
+        assert bag.instance_labels.tolist() == own["is_witness"].astype(int).tolist()
+        assert set(bag.slide_ids) == set(own["slide_id"])
+
+
+def test_patches_are_found_by_their_names(tmp_path):
+    """They lie at (0, 0), all of them, and in one file."""
+    tiles = make_tiles("group-1", "group-2").assign(x_px0=0, y_px0=0)
+    info = FeatureInfo(slide_id="p", encoder="e", tile_px=96, mpp=None, size_px0=96)
+    whole = RNG.normal(size=(14, 4)).astype(np.float32)
+    write_features(
+        tmp_path / "patches.h5",
+        whole,
+        np.zeros((14, 2), np.int64),
+        info,
+        tile_ids=tiles["tile_id"].tolist(),
+    )
+    table = draw(tiles)
+    bag = read_drawn_bags(table, tmp_path)[0]
+    rows = [tiles["tile_id"].tolist().index(name) for name in table["tile_id"][:5]]
+    assert np.array_equal(bag.read(), whole[rows])
+
+
+def test_drawn_tiles_without_features_are_named(tmp_path):
+    tiles = make_tiles("S1", "S2")
+    table = draw(tiles)
+    write_own(tmp_path, "S1")
+    with pytest.raises(ManifestError, match=r"7 of 14 drawn tiles .* such as S2-"):
+        read_drawn_bags(table, tmp_path)
+    write_own(tmp_path, "S2", FEATURES[:5])
+    with pytest.raises(ManifestError, match="2 of 14 drawn tiles"):
+        read_drawn_bags(table, tmp_path)
+    write_own(tmp_path, "S2", FEATURES[:, :3])
+    with pytest.raises(ManifestError, match="features per tile, others of its folder"):
+        read_drawn_bags(table, tmp_path)
+    write_own(tmp_path, "S2", has_ids=False)
+    with h5py.File(tmp_path / "S2.h5", "a") as file:
+        del file["coords"]
+    with pytest.raises(ManifestError, match="names neither its tiles nor their places"):
+        read_drawn_bags(table, tmp_path)

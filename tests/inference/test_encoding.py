@@ -194,12 +194,25 @@ def test_values_beyond_float16_stay_finite(write_model, tmp_path, tiles, monkeyp
     session = open_session(write_model(tmp_path / "m.onnx"))
     huge = np.full((22, 6, 6, 3), 1e6, np.float32)
     huge[:, 0] *= -1
-    monkeypatch.setattr(session, "run", lambda _: {"activations": huge})
+    monkeypatch.setattr(session, "run", lambda _, **__: {"activations": huge})
     found = encode_tiles(
         make_reader(tiles), 22, session, tmp_path, key="a", outputs=("activations",)
     )["activations"]
     assert found.max() == 65504
     assert found.min() == -65504
+
+
+def test_a_batch_is_as_large_as_was_asked_for(session, tiles, tmp_path, monkeypatch):
+    asked = []
+    run = session.run
+
+    def count(part, *, batch):
+        asked.append((len(part), batch))
+        return run(part, batch=batch)
+
+    monkeypatch.setattr(session, "run", count)
+    encode_tiles(make_reader(tiles), N, session, tmp_path, key="a", batch=100)
+    assert asked == [(100, 100), (50, 100)]
 
 
 def test_no_tiles_give_empty_arrays(session, tiles, tmp_path):

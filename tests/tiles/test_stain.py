@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eosin.core import ConfigError
-from eosin.tiles import StainJitter
+from eosin.tiles import StainJitter, measure_density, unmix_density
 
 
 def make_tiles(n: int = 4) -> np.ndarray:
@@ -72,3 +72,25 @@ def test_a_strength_out_of_range_is_refused(strength: float) -> None:
 def test_other_arrays_are_refused(tiles: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8 tiles"):
         StainJitter().apply(tiles, np.random.default_rng(0))
+
+
+def test_density_is_the_logarithm_of_what_is_left_of_the_light() -> None:
+    tile = np.full((4, 4, 3), 255, np.uint8)
+    tile[:, :2] = (128, 64, 32)
+    is_left = np.zeros((4, 4), bool)
+    is_left[:, :2] = True
+    expected = np.log(255 / np.array([128, 64, 32]))
+    np.testing.assert_allclose(measure_density(tile, is_left), expected, rtol=1e-5)
+    # No tissue means the whole tile, half of which is white.
+    nowhere = np.zeros((4, 4), bool)
+    np.testing.assert_allclose(measure_density(tile, nowhere), expected / 2, rtol=1e-5)
+
+
+def test_a_mixture_of_stains_is_taken_apart() -> None:
+    haematoxylin = np.array([0.65, 0.70, 0.29])
+    eosin = np.array([0.07, 0.99, 0.11])
+    haematoxylin /= np.linalg.norm(haematoxylin)
+    eosin /= np.linalg.norm(eosin)
+    density = np.stack([0.8 * haematoxylin + 0.3 * eosin, 0 * eosin]).astype(np.float32)
+    amounts = unmix_density(density)
+    np.testing.assert_allclose(amounts, [[0.8, 0.3], [0, 0]], atol=1e-5)

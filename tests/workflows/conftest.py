@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from eosin.annotations import Feature, write_geojson
 from eosin.slides import write_pyramid
 from eosin.workflows.demo import PhantomCohort, make_phantom_cohort
 from eosin.workflows.evaluate import evaluate_run
+from eosin.workflows.import_patches import ImportConfig, import_patches
 from eosin.workflows.predict import PredictConfig, predict_slides
 from eosin.workflows.tile import TileConfig, tile_cohort
 from eosin.workflows.train_tiles import TrainConfig, train_classifier
@@ -115,3 +117,41 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "out",
     )
     return folder
+
+
+def paint_patch(seed: int, darkness: float = 0.5) -> np.ndarray:
+    """Paint a patch of purple blots on pink, `(48, 48, 3)`, RGB."""
+    noise = np.random.default_rng(seed).normal(size=(48, 48))
+    blots = cv2.GaussianBlur(noise, (0, 0), 2) * 3 + darkness
+    share = np.clip(blots, 0, 1)[..., None]
+    colour = (1 - share) * (225, 150, 195) + share * (95, 50, 140)
+    grain = np.random.default_rng(seed + 1000).normal(0, 5, colour.shape)
+    return np.clip(colour + grain, 1, 254).astype(np.uint8)
+
+
+ODD_PATCHES = {
+    "normal/blank": np.full((48, 48, 3), 250, np.uint8),
+    "normal/black": np.full((48, 48, 3), 3, np.uint8),
+    "normal/copy": paint_patch(0),
+    "normal/turned": np.rot90(paint_patch(2)),
+    "tumor/conflict": paint_patch(1),
+    "tumor/blurred": cv2.GaussianBlur(paint_patch(40), (0, 0), 6),
+    "tumor/saturated": np.where(paint_patch(41) > 140, 255, 0).astype(np.uint8),
+}
+
+
+@pytest.fixture(scope="session")
+def odd_patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiles of 8 plain patches of two classes, and of `ODD_PATCHES`.
+
+    Patch 0 has a copy, 1 one with another label, 2 one that is turned.
+    """
+    root = tmp_path_factory.mktemp("odd patches")
+    plain = {f"normal/{i}": paint_patch(i) for i in range(4)}
+    plain |= {f"tumor/{i}": paint_patch(i, 0.7) for i in range(10, 14)}
+    for name, pixels in (plain | ODD_PATCHES).items():
+        path = root / "set" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), cv2.cvtColor(np.array(pixels), cv2.COLOR_RGB2BGR))
+    import_patches(root / "set", ImportConfig(layout="folder"), root / "tiles")
+    return root / "tiles"

@@ -1,14 +1,17 @@
 import shutil
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from eosin.bags import FeatureFile
-from eosin.core import ConfigError, ModelError, RunError
-from eosin.inference import open_session
-from eosin.tiles import apply_view
-from eosin.workflows import embed as module
+from eosin.core import ConfigError, RunError, read_json
+from eosin.inference import encoding, open_session
+from eosin.models import TorchEncoder, TorchEncoderSpec
+from eosin.tiles import TileReader, apply_view, read_manifest, write_manifest
 from eosin.workflows.embed import EmbedConfig, embed_tiles
+from eosin.workflows.import_patches import ImportConfig, import_patches
 from eosin.workflows.tile import TileConfig, tile_cohort
 from eosin.workflows.tile_folder import open_tile_folder
 
@@ -36,7 +39,7 @@ def test_a_runs_encoder_gives_its_features(run_folder, tile_folder, tmp_path, vi
         np.testing.assert_allclose(file[:], expected, rtol=1e-4, atol=1e-5)
         coords = file.read_dataset("coords")
         assert np.array_equal(coords, own[["x_px0", "y_px0"]].to_numpy())
-        names = file.read_dataset("tile_id").astype(str).tolist()
+        names = file.read_dataset("tile_id").tolist()
         assert names == own["tile_id"].tolist()
         assert file.attributes["level0_width"] == 1024
 
@@ -83,28 +86,122 @@ def test_a_bad_slide_stops_nothing(run_folder, cohort, tmp_path):
     assert not (tmp_path / "features" / "slide-02.h5").exists()
 
 
-def test_tiles_of_another_kind_are_refused(run_folder, cohort, tmp_path):
-    tiling = TileConfig(mpp=2.0, tile_px=32, context=2)
-    tile_cohort(cohort.table, tiling, tmp_path / "tiles")
-    with pytest.raises(ModelError, match="64 px, the tiles have 32; 1 mpp, the tiles"):
-        embed_tiles(
-            tmp_path / "tiles", EmbedConfig(encoder=str(run_folder)), tmp_path / "f"
-        )
+def test_tiles_that_are_known_to_be_damaged_are_left_out(
+    run_folder, tile_folder, tmp_path
+):
+    shutil.copytree(tile_folder, tmp_path / "tiles")
+    tiles, info = read_manifest(tmp_path / "tiles" / "tiles.parquet")
+    tiles.loc[tiles.index[:3], "flags"] = ["damaged", "pen;damaged", "pen"]
+    tiles.loc[tiles["slide_id"] == "slide-02", "flags"] = "damaged"
+    write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles, info)
+    config = EmbedConfig(encoder=str(run_folder))
+    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+    own = tiles.loc[tiles["slide_id"] == "slide-01", "tile_id"].tolist()
+    names = FeatureFile(tmp_path / "features" / "slide-01.h5").read_dataset("tile_id")
+    assert names.tolist() == own[2:]
+    assert result.n_slides == 9
+    notes = read_json(tmp_path / "features" / "run.json")["notes"]
+    assert notes["n_damaged_tiles"] == 2 + (tiles["slide_id"] == "slide-02").sum()
+    assert notes["slides_without_tiles"] == ["slide-02"]
 
 
-def test_an_ensemble_has_no_features_of_its_own(run_folder, tile_folder, tmp_path):
-    shutil.copytree(run_folder, tmp_path / "run")
-    card = (tmp_path / "run" / "card.json").read_text()
-    (tmp_path / "run" / "card.json").write_text(
-        card.replace('"model.onnx"', '"model.onnx", "model.onnx"')
+class KilledError(BaseException):
+    """Stands for whatever ends the process."""
+
+
+def test_a_killed_run_goes_on_within_the_slide(
+    run_folder, tile_folder, tmp_path, monkeypatch
+):
+    config = EmbedConfig(encoder=str(run_folder), batch=8)
+    whole = tmp_path / "whole"
+    embed_tiles(tile_folder, config, whole)
+    monkeypatch.setattr(encoding, "_SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(encoding, "_CHUNK", 8)
+    asked = []
+    read = TileReader.read
+
+    def read_until_killed(reader, rows):
+        asked.extend(rows.tolist())
+        if is_killed and 20 in rows:
+            raise KilledError
+        return read(reader, rows)
+
+    monkeypatch.setattr(TileReader, "read", read_until_killed)
+    is_killed = True
+    with pytest.raises(KilledError):
+        embed_tiles(tile_folder, config, tmp_path / "features")
+    assert not list((tmp_path / "features").glob("*.h5"))
+    is_killed = False
+    asked.clear()
+    embed_tiles(tile_folder, config, tmp_path / "features")
+    # The first 16 tiles of the first slide had been encoded and kept.
+    assert asked[0] == 16
+    for path in whole.glob("*.h5"):
+        other = FeatureFile(tmp_path / "features" / path.name)
+        assert other[:].tobytes() == FeatureFile(path)[:].tobytes()
+    assert not (tmp_path / "features" / "state").exists()
+
+
+class Colours(torch.nn.Module):
+    def forward(self, pixels):
+        return pixels.mean((2, 3))
+
+
+def test_a_pytorch_module_of_ones_own_encodes_tiles(tile_folder, tmp_path):
+    spec = TorchEncoderSpec(
+        name="colours",
+        source="",
+        tile_px=64,
+        mpp=1.0,
+        dimension=3,
+        licence="CC0-1.0",
+        mean=(0.0, 0.0, 0.0),
+        deviation=(1.0, 1.0, 1.0),
     )
-    with pytest.raises(ModelError, match="an ensemble of 2 folds"):
-        embed_tiles(
-            tile_folder, EmbedConfig(encoder=str(tmp_path / "run")), tmp_path / "f"
-        )
+    encoder = TorchEncoder(Colours(), spec)
+    result = embed_tiles(
+        tile_folder, EmbedConfig(views=2), tmp_path / "f", encoder=encoder
+    )
+    assert result.dimension == 3
+    folder = open_tile_folder(tile_folder)
+    own = folder.tiles[folder.tiles["slide_id"] == "slide-04"]
+    file = FeatureFile(tmp_path / "f" / "slide-04.h5")
+    colours = own[["mean_red", "mean_green", "mean_blue"]].to_numpy() / 255
+    np.testing.assert_allclose(file[:], colours, atol=1e-4)
+    assert file.attributes["licence"] == "CC0-1.0"
+    settings = read_json(tmp_path / "f" / "run.json")["settings"]
+    assert (settings["encoder"], settings["weights"]) == ("colours", "given")
+
+
+def test_what_is_stated_of_a_slide_is_written(run_folder, tile_folder, tmp_path):
+    embed_tiles(
+        tile_folder, EmbedConfig(encoder=str(run_folder)), tmp_path / "features"
+    )
+    found = FeatureFile(tmp_path / "features" / "slide-03.h5").attributes
+    assert (found["tile_px"], found["mpp"]) == (64, 1.0)
+    assert found["encoder"] == "smallcnn of run"
+    own = open_tile_folder(tile_folder).slides.set_index("slide_id").loc["slide-03"]
+    assert found["level0_width"] == own["width_px0"]
+    assert found["level0_magnification"] == round(10 / own["mpp_used"])
+
+
+def test_patches_go_into_one_file_without_a_slides_size(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / "set" / name / f"{i}.png"), pixels)
+    layout = ImportConfig(layout="folder")
+    import_patches(tmp_path / "set", layout, tmp_path / "tiles")
+    config = EmbedConfig(encoder="smallcnn", weights="none")
+    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+    assert (result.n_slides, result.n_tiles) == (1, 6)
+    file = FeatureFile(tmp_path / "features" / "patches.h5")
+    assert file.shape == (6, 192)
+    assert "level0_width" not in file.attributes
 
 
 def test_a_batch_must_be_positive():
     with pytest.raises(ConfigError, match="batch must be 1 or more"):
         EmbedConfig(batch=0)
-    assert module._find_size({}) is None

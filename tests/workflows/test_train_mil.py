@@ -163,7 +163,7 @@ def test_patients_may_be_bags_and_seeds_be_averaged(study, tmp_path):
     }
 
 
-def test_what_does_not_fit_is_named(study, tmp_path):
+def test_what_does_not_fit_is_named(study, trained, tmp_path):
     table = pd.read_csv(study / "slides.csv")
     table.iloc[:-1].to_csv(tmp_path / "less.csv", index=False)
     with pytest.raises(ManifestError, match="belong to no slide"):

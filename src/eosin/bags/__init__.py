@@ -8,29 +8,51 @@ from eosin.bags.batching import (
     plan_batches,
     read_batch,
 )
+from eosin.bags.dialects import SlideFeatures, find_feature_files, open_features
 from eosin.bags.features import FeatureFile, FeatureInfo, read_key, write_features
+from eosin.bags.making import (
+    BAG_SCHEMA,
+    BagDraw,
+    BagTableInfo,
+    draw_bags,
+    read_bag_table,
+    write_bag_table,
+)
 from eosin.bags.reading import (
-    find_feature_files,
+    DrawnFeatures,
+    JoinedFeatures,
     join_patients,
     read_bags,
+    read_drawn_bags,
     read_slide_bag,
 )
 
 __all__ = [
+    "BAG_SCHEMA",
     "Bag",
+    "BagDraw",
+    "BagTableInfo",
+    "DrawnFeatures",
     "FeatureArray",
     "FeatureFile",
     "FeatureInfo",
     "FeatureScale",
     "InstanceSampling",
+    "JoinedFeatures",
     "PaddedBatch",
+    "SlideFeatures",
     "check_bags",
+    "draw_bags",
     "find_feature_files",
     "join_patients",
+    "open_features",
     "plan_batches",
+    "read_bag_table",
     "read_bags",
     "read_batch",
+    "read_drawn_bags",
     "read_key",
     "read_slide_bag",
+    "write_bag_table",
     "write_features",
 ]

@@ -2,17 +2,19 @@
 
 | tool | file | features | coords |
 |---|---|---|---|
-| CLAM | `h5_files/<slide>.h5` | `features` | `(tiles, 2)`, level-0 pixels |
+| CLAM | `h5_files/<slide>.h5` | `features` | `(tiles, 2)`, pixels |
 | CLAM, TRIDENT | `pt_files/<slide>.pt` | a tensor | none |
-| TRIDENT | `features_<encoder>/<slide>.h5` | `features` | `(tiles, 2)`, level-0 pixels |
+| TRIDENT | `features_<encoder>/<slide>.h5` | `features` | `(tiles, 2)`, pixels |
 | STAMP | `<slide>.h5` | `feats` | `(tiles, 2)`, micrometres |
-| AtlasPatch | `patches/<slide>.h5` | `features/<encoder>` | `(tiles, 5)`, level-0 pixels |
+| AtlasPatch | `patches/<slide>.h5` | `features/<encoder>` | `(tiles, 5)`, pixels |
+
+All pixels are of level 0.
 
 Sources: mahmoodlab/CLAM `extract_features_fp.py`, mahmoodlab/TRIDENT `trident/IO.py`,
 KatherLab/STAMP `stamp/modeling/data.py`, AtlasAnalyticsLab/AtlasPatch `README.md`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +43,13 @@ class SlideFeatures:
         features: `(tiles, dimension)`, left in the file.
         coords: `(tiles, 2)`, x and y of the top-left corners in level-0 pixels. None
             where the file has none.
-        tile_ids: Name of each tile in the tile table; None in files of other tools.
+        tile_ids: Name of each tile in the tile table, as text; None in files of other
+            tools.
     """
 
     features: FeatureArray
     coords: npt.NDArray[np.int64] | None
-    tile_ids: npt.NDArray[np.str_] | None
+    tile_ids: npt.NDArray[Any] | None
 
 
 def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str, Path]:
@@ -62,9 +65,7 @@ def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str,
         ManifestError: There is none, or there are those of several encoders.
     """
     folder = Path(folder)
-    places = [folder, folder / "h5_files", *_find_encoders(folder, encoder)]
-    places += [folder / name for name in _SUBFOLDERS[1:]]
-    for place in places:
+    for place in _iter_places(folder, encoder):
         for suffix in _SUFFIXES:
             # Hidden ones are what a killed run left.
             files = [f for f in sorted(place.glob(suffix)) if f.name[0] != "."]
@@ -105,7 +106,16 @@ def open_features(
                 f"{path}: as many {what} as features are needed, got {len(found)} and "
                 f"{features.shape[0]}; the file is damaged"
             )
-    return SlideFeatures(features, coords, None if names is None else names.astype(str))
+    return SlideFeatures(features, coords, names)
+
+
+def _iter_places(folder: Path, encoder: str | None) -> Iterator[Path]:
+    """Name the folders that may hold the files, the likeliest first."""
+    yield folder
+    yield folder / "h5_files"
+    yield from _find_encoders(folder, encoder)
+    for name in _SUBFOLDERS[1:]:
+        yield folder / name
 
 
 def _find_encoders(folder: Path, encoder: str | None) -> list[Path]:
@@ -127,9 +137,7 @@ def _has_features(path: Path) -> bool:
         return "features" in file or "feats" in file
 
 
-def _find_dataset(
-    file: Mapping[str, Any], path: Path, encoder: str | None
-) -> str:
+def _find_dataset(file: Mapping[str, Any], path: Path, encoder: str | None) -> str:
     """Find what a file calls its features."""
     if "feats" in file:
         return "feats"

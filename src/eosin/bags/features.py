@@ -168,8 +168,8 @@ class FeatureFile:
     """A slide's features, read where they lie.
 
     Only the rows that are asked for are read, so that the largest slide costs no
-    memory until it is used, and no file stays open, so that there may be thousands.
-    It stands for an array of shape `shape`.
+    memory until it is used, and no file stays open, so that there may be thousands;
+    in a `with` block it does. It stands for an array of shape `shape`.
 
     Args:
         path: The file.
@@ -181,6 +181,7 @@ class FeatureFile:
 
     def __init__(self, path: Path, dataset: str = "features") -> None:
         self.path, self._name = Path(path), dataset
+        # A map of the file, in a `with` block only: it holds the file open.
         self._map: npt.NDArray[Any] | None = None
         with open_feature_file(self.path) as file:
             found = file.get(dataset)
@@ -212,38 +213,41 @@ class FeatureFile:
         """Read another data set whole; None where there is none."""
         with open_feature_file(self.path) as file:
             found = file.get(name)
-            return np.asarray(found[()]) if isinstance(found, h5py.Dataset) else None
+            if not isinstance(found, h5py.Dataset):
+                return None
+            is_text = h5py.check_string_dtype(found.dtype) is not None
+            return np.asarray(found.asstr()[()] if is_text else found[()])
 
     def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
         if self._offset is not None:
             # Forty times as fast for scattered rows as asking HDF5 for them.
-            return np.asarray(self._find_map()[rows])
+            found = self._open_map() if self._map is None else self._map
+            return np.asarray(found[rows])
         with open_feature_file(self.path) as file:
             data = file[self._name]
             try:
                 return np.asarray(data[0, rows] if self._is_nested else data[rows])
             except OSError as error:
-                raise ManifestError(
-                    f"{self.path}: its features cannot be read ({error}); the file is "
-                    "damaged or cut short; embed the slide again"
-                ) from error
+                raise self._refuse(error) from error
 
-    def _find_map(self) -> npt.NDArray[Any]:
-        if self._map is None:
-            self._map = np.memmap(
-                self.path, self.dtype, "r", self._offset, self.shape, "C"
-            )
-        return self._map
+    def _open_map(self) -> npt.NDArray[Any]:
+        try:
+            return np.memmap(self.path, self.dtype, "r", self._offset or 0, self.shape)
+        except (OSError, ValueError) as error:
+            raise self._refuse(error) from error
 
-    def close(self) -> None:
-        """Let go of the file; it may be replaced then, and read again later."""
-        self._map = None
+    def _refuse(self, error: Exception) -> ManifestError:
+        return ManifestError(
+            f"{self.path}: its features cannot be read ({error}); the file is gone, "
+            "damaged or cut short; embed the slide again"
+        )
 
     def __enter__(self) -> Self:
+        self._map = None if self._offset is None else self._open_map()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._map = None
 
 
 def open_feature_file(path: Path) -> Any:

@@ -12,10 +12,12 @@ def embed(
     tiles: Path = typer.Argument(help="Folder of 'eosin tile' or 'eosin import'."),
     out: Path = options.OUT,
     encoder: str | None = typer.Option(
-        None, help="An encoder, or the folder of a run of 'eosin train'. [densenet121]"
+        None,
+        help="An encoder, the folder of a run of 'eosin train', or a TOML file that "
+        "describes an encoder. [densenet121]",
     ),
     weights: str | None = typer.Option(
-        None, help="imagenet, none, or a weights file. [imagenet]"
+        None, help="imagenet, none, or a weights file. [those published with it]"
     ),
     views: int | None = typer.Option(
         None, help="Turns and flips that are averaged: 1, 2, 4 or 8. [1]"

@@ -13,10 +13,13 @@ import typer
 from rich.console import Console
 
 from eosin import __version__
+from eosin.cli.bags import bags
+from eosin.cli.clean import clean
 from eosin.cli.demo import demo
 from eosin.cli.doctor import doctor
 from eosin.cli.embed import embed
 from eosin.cli.evaluate import evaluate
+from eosin.cli.explore import explore
 from eosin.cli.fetch import fetch
 from eosin.cli.import_patches import import_patches
 from eosin.cli.mil import mil
@@ -60,13 +63,15 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
     return run_command
 
 
-for _command in (doctor, validate, tile, train, evaluate, predict, embed, fetch, demo):
+_COMMANDS = (doctor, validate, tile, explore, clean, train, evaluate, predict, embed)
+for _command in (*_COMMANDS, fetch, demo):
     app.command()(_end_at_once(_command))
 # A name that Python keeps for itself.
 app.command("import")(_end_at_once(import_patches))
-for _step in mil.registered_commands:
-    _step.callback = _end_at_once(_step.callback) if _step.callback else None
-app.add_typer(mil)
+for _group in (bags, mil):
+    for _step in _group.registered_commands:
+        _step.callback = _end_at_once(_step.callback) if _step.callback else None
+    app.add_typer(_group)
 
 
 def _print_version(value: bool) -> None:

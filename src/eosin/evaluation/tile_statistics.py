@@ -131,7 +131,9 @@ def describe_by_class(
                 (measure, name, len(own), *parts, _find_auc(is_own, values[is_used]))
             )
     columns = [f"percentile_{p}" if p != 50 else "median" for p in _PERCENTILES]
-    return pd.DataFrame(rows, columns=["measure", "class_name", "n", *columns, "roc_auc"])
+    return pd.DataFrame(
+        rows, columns=["measure", "class_name", "n", *columns, "roc_auc"]
+    )
 
 
 def correlate_measures(
@@ -226,16 +228,17 @@ def measure_isolation(
 
     Returns:
         Distance to the tenth neighbour in the first 50 principal components, over
-        its median, `(tiles,)`; 1 is usual. Fewer than three tiles are all 1.
+        its median, `(tiles,)`; 1 is usual. Fewer than three tiles, and equal ones,
+        are all 1.
     """
     n = len(features)
-    if n < 3:
-        return np.ones(n)
     values = np.asarray(features, np.float32)
+    if n < 3 or not np.ptp(values, axis=0).any():
+        return np.ones(n)
     n_components = min(_COMPONENTS, values.shape[1], n - 1)
-    points = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(
-        values
-    )
+    points = PCA(
+        n_components, svd_solver="randomized", random_state=seed
+    ).fit_transform(values)
     rows = np.arange(n)
     if n > _MOST_REFERENCES:
         rows = np.random.default_rng(seed).choice(n, _MOST_REFERENCES, replace=False)

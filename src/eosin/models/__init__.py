@@ -20,10 +20,17 @@ from eosin.models.tile_classifiers import (
     load_classifier,
     save_classifier,
 )
+from eosin.models.torch_encoders import (
+    TORCH_ENCODERS,
+    TorchEncoder,
+    TorchEncoderSpec,
+    open_torch_encoder,
+)
 
 __all__ = [
     "AGGREGATORS",
     "ENCODERS",
+    "TORCH_ENCODERS",
     "AggregatorSpec",
     "BagPrediction",
     "Depth",
@@ -31,6 +38,8 @@ __all__ = [
     "ExportedModel",
     "MILModel",
     "Preprocessing",
+    "TorchEncoder",
+    "TorchEncoderSpec",
     "build_classifier",
     "build_encoder",
     "build_mil_model",
@@ -43,6 +52,7 @@ __all__ = [
     "hash_weights",
     "load_classifier",
     "load_mil_model",
+    "open_torch_encoder",
     "predict_bags",
     "save_classifier",
     "save_mil_model",

@@ -1,4 +1,4 @@
-"""What tiles look like, in numbers: light, colour, stain, sharpness, and what is off."""
+"""What tiles look like, in numbers: light, colour, stain and sharpness."""
 
 import hashlib
 
@@ -44,11 +44,12 @@ def measure_appearance(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     Returns:
         `(tiles, measures)`, in the order of `APPEARANCE`: mean grey (`intensity`, 0
         to 255); mean saturation (0 to 1); mean amounts of haematoxylin and eosin
-        where it is not white (see `unmix_density`); variance of the grey Laplacian (`sharpness`); the same
-        over the variance of grey (`detail`), which compares tiles of unlike content;
-        standard deviation of grey (`contrast`, grey levels); share of pixels that
-        are white, black, or coloured and at the end of the scale in a channel (0 to
-        1); mean optical density of red, green and blue where it is not white.
+        where it is not white (see `unmix_density`); variance of the grey Laplacian
+        (`sharpness`); the same over the variance of grey (`detail`), which compares
+        tiles of unlike content; standard deviation of grey (`contrast`, grey
+        levels); share of pixels that are white, black, or coloured and at the end of
+        the scale in a channel (0 to 1); mean optical density of red, green and blue
+        where it is not white.
     """
     if len(tiles) == 0:
         return np.empty((0, len(APPEARANCE)), np.float32)
@@ -76,7 +77,7 @@ def hash_tiles(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 def _hash_pixels(pixels: npt.NDArray[np.uint8]) -> int:
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=8)
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(pixels.tobytes())
     return int.from_bytes(digest.digest(), "big")
 
 

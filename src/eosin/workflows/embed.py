@@ -1,11 +1,11 @@
 """From tiles to features: one HDF5 file per slide."""
 
-import tempfile
-from collections.abc import Mapping
-from contextlib import closing
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,8 @@ from eosin.bags import FeatureInfo, read_key, write_features
 from eosin.core import (
     ConfigError,
     EosinError,
-    ManifestError,
-    ModelError,
     Progress,
+    RunRecord,
     SlideFailure,
     Task,
     hash_file,
@@ -25,18 +24,22 @@ from eosin.core import (
     open_run,
     to_file_name,
 )
-from eosin.inference import (
-    Session,
-    find_views,
-    iter_read_ahead,
-    open_session,
-    read_card,
+from eosin.inference import TileModel, encode_tiles, find_views
+from eosin.tiles import DAMAGED, apply_view
+from eosin.workflows.tile_encoders import (
+    ENCODER_FILE,
+    TileEncoder,
+    open_tile_encoder,
+    wrap_torch_encoder,
 )
-from eosin.tiles import apply_view
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 
-_OUTPUTS = ("*.h5", "encoder.onnx", "run.json")
-_ENCODER_FILE = "encoder.onnx"
+if TYPE_CHECKING:
+    from eosin.models import TorchEncoder
+
+_STATE = "state"
+_OUTPUTS = ("*.h5", ENCODER_FILE, _STATE, "run.json")
+_PATCHES = "patches"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +47,19 @@ class EmbedConfig:
     """How tiles become features.
 
     Attributes:
-        encoder: An encoder's name, or the folder of a run of `eosin train`, whose
-            own encoder is taken, fine-tuned as it is.
-        weights: `imagenet`, `none` or a file; a run has its own.
+        encoder: An encoder's name, the folder of a run of `eosin train`, whose own
+            encoder is taken, fine-tuned as it is, or a TOML file that describes an
+            encoder of timm or transformers (`eosin.models.TorchEncoderSpec`).
+        weights: `auto` takes those that were published with the encoder (ImageNet's,
+            or a pathology encoder's own); `imagenet`, `none` (random) or a file. A
+            run has its own.
         views: Turns and flips whose features are averaged: 1, 2, 4 or 8.
         batch: Tiles per call of the model.
         device: Where the model runs.
     """
 
     encoder: str = "densenet121"
-    weights: str = "imagenet"
+    weights: str = "auto"
     views: Literal[1, 2, 4, 8] = 1
     batch: int = 32
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -87,204 +93,223 @@ def embed_tiles(
     config: EmbedConfig,
     out: Path,
     *,
+    encoder: "TorchEncoder | None" = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> EmbedResult:
     """Encode the tiles of every slide.
 
     Writes `<slide_id>.h5` (see `eosin.bags.write_features`) and `run.json`. Of a
-    patch data set, whose patches belong to no slide, one file `patches.h5`. A second
-    call encodes only slides that are new or were changed.
+    patch data set, whose patches belong to no slide, one file `patches.h5`. Tiles that
+    `eosin tile` found damaged are left out.
+
+    A second call encodes only slides that are new or were changed; a killed one goes
+    on within the slide that it had begun. Memory does not grow with the slide.
 
     Args:
         tiles: A folder of `eosin tile` or `eosin import`.
         config: How to encode.
         out: The folder to write to.
+        encoder: A PyTorch module of one's own, in place of the one that `config`
+            names.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
 
     Raises:
         ManifestError: `tiles` is no such folder.
-        ModelError: The encoder is not known, or takes other tiles.
+        ConfigError: The encoder is not known.
+        ModelError: The encoder takes other tiles, or its weights cannot be had.
+        MissingExtraError: A package that the encoder needs is not installed.
         RunError: `out` holds other work or cannot be written.
     """
     progress = progress or Progress()
     folder = open_tile_folder(tiles)
     out = Path(out)
+    settings = asdict(config)
+    if encoder is not None:
+        settings |= {"encoder": encoder.spec.name, "weights": "given"}
+    weights = Path(config.weights)
     with open_run(
-        out, "embed", settings=asdict(config), overwrite=overwrite, outputs=_OUTPUTS
+        out,
+        "embed",
+        settings=settings,
+        inputs={"weights": hash_file(weights)} if weights.is_file() else {},
+        overwrite=overwrite,
+        outputs=_OUTPUTS,
     ) as record:
-        record.notes["tiles"] = str(folder.path.resolve())
-        model = _export_encoder(folder, config, out)
-        model_hash = hash_file(model)
-        session = open_session(model, device=config.device)
-        groups = _group_tiles(folder)
-        keys = {
-            name: hash_object(
-                {"model": model_hash, "views": config.views, "rows": rows}
+        found = (
+            wrap_torch_encoder(folder, encoder)
+            if encoder is not None
+            else open_tile_encoder(
+                folder,
+                config.encoder,
+                weights=config.weights,
+                device=config.device,
+                place=out,
+                known_sha256=record.notes.get("encoder_sha256"),
             )
-            for name, rows in (
-                (name, _describe_rows(folder, part)) for name, part in groups.items()
-            )
-        }
-        todo = {
-            name: part
-            for name, part in groups.items()
-            if read_key(_find_file(out, name)) != keys[name]
-        }
+        )
+        embedding = _Embedding(folder, config, found, out)
+        return embedding.run(record, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _AveragedViews:
+    """A model whose features are the mean over a tile's turns and flips."""
+
+    model: TileModel
+    views: tuple[int, ...]
+
+    @property
+    def outputs(self) -> Mapping[str, tuple[int, ...]]:
+        return {"features": self.model.outputs["features"]}
+
+    def run(
+        self, tiles: npt.NDArray[np.uint8], *, batch: int = 32
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        total = np.zeros((len(tiles), *self.outputs["features"]), np.float32)
+        for view in self.views:
+            total += self.model.run(apply_view(tiles, view), batch=batch)["features"]
+        return {"features": total / np.float32(len(self.views))}
+
+
+class _Within(Progress):
+    """Counts the tiles of each slide into one task for all."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        del name, total
+        yield self._task
+
+
+class _Embedding:
+    """The features of one tile folder by one encoder."""
+
+    def __init__(
+        self, folder: TileFolder, config: EmbedConfig, encoder: TileEncoder, out: Path
+    ) -> None:
+        self._folder, self._config = folder, config
+        self._encoder, self._out = encoder, out
+        self._model = _AveragedViews(encoder.model, find_views(config.views))
+
+    def run(self, record: RunRecord, progress: Progress) -> EmbedResult:
+        groups = self._group_tiles()
+        keys = {name: self._find_key(part) for name, part in groups.items()}
+        todo = [n for n in groups if read_key(self._find_file(n)) != keys[n]]
         if todo:
             record.reopen()
-        total = sum(len(part) for part in todo.values())
+        record.notes |= self._describe(groups)
+        n_tiles = 0
+        total = sum(len(groups[name]) for name in todo)
         with progress.task("Encoding tiles", total) as task:
-            for name, part in todo.items():
+            for name in todo:
                 try:
-                    encoder = _Encoder(folder, config, session, task)
-                    encoder.write(name, part, _find_file(out, name), keys[name])
+                    self._write(name, groups[name], keys[name], _Within(task))
+                    n_tiles += len(groups[name])
                 except EosinError as error:
                     record.failures.append(SlideFailure(name, "embed", str(error)))
+        if not record.failures:
+            shutil.rmtree(self._out / _STATE, ignore_errors=True)
         return EmbedResult(
-            out,
+            self._out,
             len(groups) - len(record.failures),
-            total,
-            int(session.outputs["features"][0]),
+            n_tiles,
+            self._encoder.dimension,
             tuple(record.failures),
         )
 
+    def _group_tiles(self) -> dict[str, pd.DataFrame]:
+        """Give the readable tiles of each slide; patches have no slide to be of."""
+        tiles = self._folder.tiles
+        tiles = tiles[~tiles["flags"].str.contains(DAMAGED)]
+        if self._folder.has_patches:
+            return {_PATCHES: tiles.reset_index(drop=True)}
+        return {
+            str(name): part.reset_index(drop=True)
+            for name, part in tiles.groupby("slide_id", sort=False)
+        }
 
-def _export_encoder(folder: TileFolder, config: EmbedConfig, out: Path) -> Path:
-    """Find the ONNX file of a run, or make the one of an encoder."""
-    run = Path(config.encoder)
-    if (run / "card.json").exists():
-        card = read_card(run)
-        if len(card.models) > 1:
-            raise ModelError(
-                f"{run}: holds an ensemble of {len(card.models)} folds, each with "
-                "features of its own; name one of them, such as its fold_0, trained "
-                "with --folds 1"
-            )
-        _require_same_tiles(run, folder, card.mpp, card.tile_px, card.context)
-        return run / card.models[0]
-    return _build_encoder(folder, config, out / _ENCODER_FILE)
+    def _describe(self, groups: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+        folder = self._folder
+        slides = folder.slides["slide_id"].astype(str).tolist()
+        return {
+            "tiles": str(folder.path.resolve()),
+            "encoder": self._encoder.name,
+            "encoder_sha256": self._encoder.sha256,
+            "encoder_licence": self._encoder.licence,
+            "dimension": self._encoder.dimension,
+            "n_damaged_tiles": len(folder.tiles) - sum(map(len, groups.values())),
+            "slides_without_tiles": (
+                [] if folder.has_patches else [s for s in slides if s not in groups]
+            ),
+        }
 
-
-def _build_encoder(folder: TileFolder, config: EmbedConfig, path: Path) -> Path:
-    # Here, because Keras takes seconds, and a run's own model needs none of it.
-    from eosin.models import (  # noqa: PLC0415
-        build_classifier,
-        build_encoder,
-        build_stem,
-        export_onnx,
-    )
-
-    encoder = build_encoder(
-        config.encoder, tile_px=folder.info.tile_px, weights=config.weights, seed=0
-    )
-    classifier = build_classifier(encoder, n_classes=2, seed=0)
-    with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        made = Path(place) / path.name
-        export_onnx(build_stem(classifier, "head"), made)
-        # An equal file keeps its hash, and with it what was encoded before.
-        if not path.exists() or hash_file(path) != hash_file(made):
-            made.replace(path)
-    return path
-
-
-def _require_same_tiles(
-    run: Path, folder: TileFolder, mpp: float | None, tile_px: int, context: float
-) -> None:
-    info = folder.info
-    problems = []
-    if info.tile_px != tile_px:
-        problems.append(f"{tile_px} px, the tiles have {info.tile_px}")
-    if mpp and info.mpp and abs(info.mpp / mpp - 1) > 0.1:
-        problems.append(f"{mpp:g} mpp, the tiles have {info.mpp:g}")
-    if info.context != context:
-        problems.append(f"context {context:g}, the tiles have {info.context:g}")
-    if problems:
-        raise ModelError(
-            f"{folder.path}: the encoder of {run} was trained on tiles of "
-            f"{'; '.join(problems)}; tile again as it needs them"
+    def _find_key(self, part: pd.DataFrame) -> str:
+        """Hash all that a slide's features depend on."""
+        info = self._folder.info
+        places = part[["tile_id", "x_px0", "y_px0", "size_px0"]]
+        return hash_object(
+            {
+                "model": self._encoder.sha256,
+                "views": self._config.views,
+                "tiles": hash_object(places.to_numpy().tolist()),
+                "tile": [info.tile_px, info.mpp, info.context],
+            }
         )
 
+    def _find_file(self, name: str) -> Path:
+        return self._out / (to_file_name(name) + ".h5")
 
-def _group_tiles(folder: TileFolder) -> dict[str, pd.DataFrame]:
-    if folder.has_patches:
-        return {"patches": folder.tiles.reset_index(drop=True)}
-    return {
-        str(name): part.reset_index(drop=True)
-        for name, part in folder.tiles.groupby("slide_id", sort=False)
-    }
-
-
-def _describe_rows(folder: TileFolder, part: pd.DataFrame) -> dict[str, object]:
-    """What a slide's features depend on beside the model."""
-    places = part[["tile_id", "x_px0", "y_px0", "size_px0"]]
-    info = folder.info
-    return {
-        "tiles": hash_object(places.to_numpy().tolist()),
-        "tile": [info.tile_px, info.mpp, info.context],
-    }
-
-
-def _find_file(out: Path, name: str) -> Path:
-    return out / (to_file_name(name) + ".h5")
-
-
-class _Encoder:
-    """Encodes one slide's tiles, with reading ahead."""
-
-    def __init__(
-        self, folder: TileFolder, config: EmbedConfig, session: Session, task: Task
+    def _write(
+        self, name: str, part: pd.DataFrame, key: str, progress: Progress
     ) -> None:
-        self._folder, self._config = folder, config
-        self._session, self._task = session, task
-
-    def write(self, name: str, part: pd.DataFrame, path: Path, key: str) -> None:
-        features = self._encode(part)
-        info, slide = self._folder.info, self._find_slide(name)
-        write_features(
-            path,
-            features,
-            part[["x_px0", "y_px0"]].to_numpy(np.int64),
-            FeatureInfo(
-                slide_id=name,
-                encoder=Path(self._config.encoder).name,
-                tile_px=info.tile_px,
-                mpp=info.mpp,
-                size_px0=int(part["size_px0"].iloc[0]),
-                overlap_px=info.overlap_px,
-                slide_size_px0=_find_size(slide),
-                slide_mpp=float(slide["mpp_used"]) if "mpp_used" in slide else None,
+        state = self._out / _STATE / to_file_name(name)
+        with self._folder.open_reader(part) as reader:
+            found = encode_tiles(
+                reader.read,
+                len(part),
+                self._model,
+                state,
                 key=key,
-            ),
+                batch=self._config.batch,
+                progress=progress,
+            )
+        write_features(
+            self._find_file(name),
+            found["features"][0],
+            part[["x_px0", "y_px0"]].to_numpy(np.int64),
+            self._describe_slide(name, part, key),
             tile_ids=part["tile_id"].tolist(),
         )
+        # A map keeps its file in place on some systems.
+        del found
+        shutil.rmtree(state, ignore_errors=True)
 
-    def _find_slide(self, name: str) -> Mapping[Any, Any]:
+    def _describe_slide(self, name: str, part: pd.DataFrame, key: str) -> FeatureInfo:
+        info, slide = self._folder.info, self._find_slide(name)
+        width, height = slide.get("width_px0"), slide.get("height_px0")
+        return FeatureInfo(
+            slide_id=name,
+            encoder=self._encoder.name,
+            tile_px=info.tile_px,
+            # With context, more is shown on as many pixels.
+            mpp=None if info.mpp is None else info.mpp * info.context,
+            size_px0=int(part["size_px0"].iloc[0]),
+            overlap_px=info.overlap_px,
+            slide_size_px0=(int(width), int(height)) if width and height else None,
+            slide_mpp=slide.get("mpp_used"),
+            licence=self._encoder.licence,
+            key=key,
+        )
+
+    def _find_slide(self, name: str) -> Mapping[str, float]:
+        """Give what numbers the slide table has of a slide."""
         slides = self._folder.slides
         own = slides[slides["slide_id"].astype(str) == name]
-        return {} if own.empty else own.iloc[0].to_dict()
-
-    def _encode(self, part: pd.DataFrame) -> npt.NDArray[np.float32]:
-        dimension = int(self._session.outputs["features"][0])
-        features = np.empty((len(part), dimension), np.float32)
-        views = find_views(self._config.views)
-        with self._folder.open_reader(part) as reader:
-            batches = iter_read_ahead(reader.read, range(len(part)), self._config.batch)
-            with closing(batches):
-                for rows, tiles in batches:
-                    if len(tiles) != len(rows):
-                        raise ManifestError("a tile is missing")
-                    found = [
-                        self._session.run(apply_view(tiles, view))["features"]
-                        for view in views
-                    ]
-                    features[rows] = np.mean(found, axis=0)
-                    self._task.advance(len(rows))
-        return features
-
-
-def _find_size(slide: Mapping[Any, Any]) -> tuple[int, int] | None:
-    if "width_px0" not in slide:
-        return None
-    return int(slide["width_px0"]), int(slide["height_px0"])
+        if own.empty:
+            return {}
+        numbers = own.select_dtypes("number").iloc[0].dropna()
+        return {str(key): float(value) for key, value in numbers.items()}

@@ -1,0 +1,116 @@
+"""Tiles beside each other, in a page and as a picture of its own."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+
+_THUMBNAIL_PX = 108
+_GAP_PX = 6
+_COLUMNS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryTile:
+    """One tile in a gallery.
+
+    Attributes:
+        tile_id: Its name in the tile table.
+        caption: A few words below it; may be empty.
+        pixels: `(height, width, 3)`, RGB.
+    """
+
+    tile_id: str
+    caption: str
+    pixels: Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Tiles that are shown together.
+
+    Attributes:
+        name: File name of its picture, without suffix.
+        title: Heading.
+        text: What is shown, and how many there are of it.
+        groups: The tiles; those of one group stand in one frame. Tiles that do not
+            belong together are one group.
+        mark_px: Side of the central square that is marked, in the tile's own pixels;
+            0 marks none.
+    """
+
+    name: str
+    title: str
+    text: str
+    groups: tuple[tuple[GalleryTile, ...], ...]
+    mark_px: int = 0
+
+    @property
+    def tiles(self) -> tuple[GalleryTile, ...]:
+        """All tiles, group by group."""
+        return tuple(tile for group in self.groups for tile in group)
+
+
+def make_thumbnail(pixels: Pixels, mark_px: int = 0) -> Pixels:
+    """Bring a tile to 108 pixels a side, with its centre marked if asked for.
+
+    Args:
+        pixels: `(side, side, 3)`, RGB.
+        mark_px: Side of the central square in the tile's own pixels; 0 marks none.
+    """
+    side = pixels.shape[0]
+    way = cv2.INTER_AREA if side > _THUMBNAIL_PX else cv2.INTER_LINEAR
+    small = cv2.resize(pixels, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=way)
+    if mark_px:
+        half = mark_px * _THUMBNAIL_PX / side / 2
+        low = round(_THUMBNAIL_PX / 2 - half)
+        high = round(_THUMBNAIL_PX / 2 + half) - 1
+        # White on black, so that it is seen on any tissue.
+        for grow, grey in ((1, 0), (0, 255)):
+            corners = (low - grow, low - grow), (high + grow, high + grow)
+            cv2.rectangle(small, *corners, color=(grey, grey, grey), thickness=1)
+    return np.asarray(small, np.uint8)
+
+
+def embed_thumbnail(tile: GalleryTile, mark_px: int = 0) -> str:
+    """Return a tile's thumbnail as a data address."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(make_thumbnail(tile.pixels, mark_px))
+    picture.save(buffer, format="JPEG", quality=85, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def draw_sheet(gallery: Gallery) -> Pixels:
+    """Draw a gallery as one picture, a new line for each group that has no room.
+
+    Returns:
+        `(height, width, 3)`, RGB, on white.
+    """
+    step = _THUMBNAIL_PX + _GAP_PX
+    places: list[tuple[int, int]] = []
+    line, column = 0, 0
+    for group in gallery.groups:
+        if column and column + len(group) > _COLUMNS:
+            line, column = line + 1, 0
+        for _ in group:
+            if column == _COLUMNS:
+                line, column = line + 1, 0
+            places.append((line, column))
+            column += 1
+    n_lines = 1 + max((place[0] for place in places), default=0)
+    n_columns = 1 + max((place[1] for place in places), default=0)
+    sheet = np.full(
+        (n_lines * step + _GAP_PX, n_columns * step + _GAP_PX, 3), 255, "u1"
+    )
+    for (row, column), tile in zip(places, gallery.tiles, strict=True):
+        y, x = _GAP_PX + row * step, _GAP_PX + column * step
+        sheet[y : y + _THUMBNAIL_PX, x : x + _THUMBNAIL_PX] = make_thumbnail(
+            tile.pixels, gallery.mark_px
+        )
+    return sheet

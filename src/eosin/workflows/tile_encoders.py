@@ -1,0 +1,196 @@
+"""The encoder that a name, a run or a description stands for, ready to run."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from eosin.core import ModelError, hash_file, hash_object, load_config
+from eosin.inference import ModelCard, TileModel, open_session, read_card
+from eosin.workflows.tile_folder import TileFolder
+
+if TYPE_CHECKING:
+    from eosin.models import TorchEncoder, TorchEncoderSpec
+
+Device = Literal["auto", "cpu", "cuda"]
+
+ENCODER_FILE = "encoder.onnx"
+# Shares by which resolutions may differ that are called the same.
+_MPP_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class TileEncoder:
+    """An encoder with its weights.
+
+    Attributes:
+        model: Gives `features`, a vector per tile.
+        name: What it is called.
+        licence: Terms of its weights, as far as they are known.
+        sha256: Hash of its weights.
+    """
+
+    model: TileModel
+    name: str
+    licence: str
+    sha256: str
+
+    @property
+    def dimension(self) -> int:
+        """Features per tile."""
+        return int(self.model.outputs["features"][0])
+
+
+def open_tile_encoder(
+    folder: TileFolder,
+    name: str,
+    *,
+    weights: str,
+    device: Device,
+    place: Path,
+    known_sha256: str | None = None,
+) -> TileEncoder:
+    """Find or make the encoder for the tiles of a folder.
+
+    Args:
+        folder: The tiles.
+        name: A run's folder, a TOML file that describes a PyTorch encoder
+            (`TorchEncoderSpec`), or a name of `ENCODERS` or `TORCH_ENCODERS`.
+        weights: `auto` for published ones (of `ENCODERS`: `imagenet`), `none` for
+            random ones, or where they lie. A run has its own.
+        device: Where it runs.
+        place: The folder that `encoder.onnx` is written to, where one is made.
+        known_sha256: Hash of the `encoder.onnx` that was made here before of the same
+            settings; it is taken as it is.
+
+    Raises:
+        ConfigError: There is no such encoder, or the tiles are too small for it.
+        ModelError: Its weights cannot be had, or it was made for other tiles.
+        MissingExtraError: A package that it needs is not installed.
+    """
+    if (Path(name) / "card.json").exists():
+        return _open_run(folder, Path(name), weights, device)
+    path = place / ENCODER_FILE
+    if known_sha256 is None or not path.exists() or hash_file(path) != known_sha256:
+        # Here, because Keras takes seconds, and a run's own model needs none of it.
+        from eosin.models import (  # noqa: PLC0415
+            TORCH_ENCODERS,
+            TorchEncoderSpec,
+            open_torch_encoder,
+        )
+
+        spec = TORCH_ENCODERS.get(name)
+        if Path(name).suffix == ".toml":
+            spec = load_config(TorchEncoderSpec, path=Path(name))
+        if spec is not None:
+            # Before gigabytes are loaded.
+            require_tiles_of(folder, spec)
+            given = "published" if weights == "auto" else weights
+            encoder = open_torch_encoder(spec, weights=given, device=device)
+            return wrap_torch_encoder(folder, encoder)
+        _export(folder, name, weights, path)
+    return TileEncoder(
+        open_session(path, device=device), name, _find_licence(weights), hash_file(path)
+    )
+
+
+def wrap_torch_encoder(folder: TileFolder, encoder: "TorchEncoder") -> TileEncoder:
+    """Take a PyTorch encoder for the tiles of a folder.
+
+    Raises:
+        ModelError: It was made for other tiles.
+    """
+    spec = encoder.spec
+    require_tiles_of(folder, spec)
+    # The normalisation and the pooling count as much as the weights do.
+    sha256 = hash_object([asdict(spec), encoder.hash_weights()])
+    return TileEncoder(encoder, spec.name, spec.licence, sha256)
+
+
+def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
+    """Stop where tiles are not as a PyTorch encoder needs them.
+
+    Raises:
+        ModelError: They have another size or resolution, or nobody stated it.
+    """
+    info = folder.info
+    needs = f"the encoder {spec.name} needs tiles of {spec.tile_px} px at {spec.mpp:g}"
+    cure = f"tile again with --mpp {spec.mpp:g} --tile-px {spec.tile_px}"
+    if info.mpp is None:
+        raise ModelError(
+            f"{folder.path}: {needs} mpp, and nobody stated the mpp of these; import "
+            "them with --mpp"
+        )
+    # With context, a tile is shown on as many pixels as without.
+    mpp = info.mpp * info.context
+    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > _MPP_TOLERANCE:
+        raise ModelError(
+            f"{folder.path}: {needs} mpp, these have {info.tile_px} px at {mpp:g}; "
+            f"{cure}"
+        )
+
+
+def _open_run(
+    folder: TileFolder, run: Path, weights: str, device: Device
+) -> TileEncoder:
+    """Take the encoder of a run, fine-tuned as it is."""
+    card = read_card(run)
+    if weights != "auto":
+        raise ModelError(
+            f"{run}: a run has weights of its own, and {weights} were asked for; leave "
+            "out --weights, or name the encoder alone"
+        )
+    if len(card.models) > 1:
+        raise ModelError(
+            f"{run}: holds an ensemble of {len(card.models)} folds, each with features "
+            "of its own; train one model for all (--folds 1) and name its run"
+        )
+    _require_same_tiles(run, folder, card)
+    path = run / card.models[0]
+    name = f"{card.encoder} of {run.resolve().name}"
+    return TileEncoder(
+        open_session(path, device=device), name, card.encoder_licence, hash_file(path)
+    )
+
+
+def _require_same_tiles(run: Path, folder: TileFolder, card: ModelCard) -> None:
+    info = folder.info
+    problems = []
+    if info.tile_px != card.tile_px:
+        problems.append(f"{card.tile_px} px, the tiles have {info.tile_px}")
+    # Of patches nobody may have stated it, and then nothing can be compared.
+    if card.mpp and info.mpp and abs(info.mpp / card.mpp - 1) > _MPP_TOLERANCE:
+        problems.append(f"{card.mpp:g} mpp, the tiles have {info.mpp:g}")
+    if info.context != card.context:
+        problems.append(f"context {card.context:g}, the tiles have {info.context:g}")
+    if problems:
+        raise ModelError(
+            f"{folder.path}: the encoder of {run} was trained on tiles of "
+            f"{'; '.join(problems)}; tile again as it needs them"
+        )
+
+
+def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
+    """Write an encoder of the registry with its pooling as an ONNX file."""
+    from eosin.models import (  # noqa: PLC0415
+        build_classifier,
+        build_encoder,
+        build_stem,
+        export_onnx,
+    )
+
+    given = "imagenet" if weights == "auto" else weights
+    encoder = build_encoder(name, tile_px=folder.info.tile_px, weights=given, seed=0)
+    classifier = build_classifier(encoder, n_classes=2, seed=0)
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        made = Path(place) / path.name
+        export_onnx(build_stem(classifier, "head"), made)
+        # An equal file keeps its date, and what was encoded by it before.
+        if not path.exists() or hash_file(path) != hash_file(made):
+            made.replace(path)
+
+
+def _find_licence(weights: str) -> str:
+    if weights in ("auto", "imagenet"):
+        return "Keras Applications (Apache-2.0), trained on ImageNet under its terms"
+    return "own" if weights == "none" else "as its file's owner states"

@@ -1,0 +1,267 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from eosin.bags import (
+    FeatureFile,
+    FeatureInfo,
+    find_feature_files,
+    open_features,
+    read_slide_bag,
+    write_features,
+)
+from eosin.core import ManifestError
+
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(size=(7, 5)).astype(np.float32)
+COORDS = RNG.integers(0, 9000, (7, 2))
+
+
+def write_own(path):
+    info = FeatureInfo(
+        slide_id=path.stem, encoder="e", tile_px=256, mpp=0.5, size_px0=512
+    )
+    write_features(path, FEATURES, COORDS, info)
+
+
+def write_clam(path):
+    """As CLAM's `save_hdf5`: batch by batch into growing data sets, no attributes."""
+    with h5py.File(path, "w") as file:
+        for start in range(0, 7, 3):
+            batch = slice(start, start + 3)
+            parts = {
+                "features": FEATURES[batch],
+                "coords": COORDS[batch].astype(np.int32),
+            }
+            for name, value in parts.items():
+                if name not in file:
+                    file.create_dataset(
+                        name,
+                        data=value,
+                        maxshape=(None, *value.shape[1:]),
+                        chunks=(32, *value.shape[1:]),
+                    )
+                else:
+                    file[name].resize(len(file[name]) + len(value), axis=0)
+                    file[name][-len(value) :] = value
+
+
+def write_trident(path):
+    """As TRIDENT's `save_h5`: one row per chunk, attributes on both."""
+    places = {
+        "patch_size": 256,
+        "patch_size_level0": 512,
+        "level0_magnification": 40,
+        "target_magnification": 20,
+        "overlap": 0,
+        "name": path.stem,
+        "savetodir": str(path.parent),
+        "level0_width": 10_000,
+        "level0_height": 10_000,
+    }
+    attributes = {
+        "features": {"name": path.stem, "savetodir": "", "encoder": "uni_v1"},
+        "coords": places,
+    }
+    with h5py.File(path, "w") as file:
+        for name, value in (("features", FEATURES), ("coords", COORDS)):
+            data = file.create_dataset(
+                name,
+                data=value,
+                maxshape=(None, *value.shape[1:]),
+                chunks=(1, *value.shape[1:]),
+            )
+            data.attrs.update(attributes[name])
+
+
+def write_stamp(path, **attributes):
+    given = {"unit": "um", "tile_size_um": 128.0, "tile_size_px": 224}
+    with h5py.File(path, "w") as file:
+        file["coords"] = COORDS * 0.25
+        file["feats"] = FEATURES.astype(np.float16)
+        file.attrs.update(attributes or given)
+
+
+def write_atlaspatch(path):
+    with h5py.File(path, "w") as file:
+        sizes = np.tile([512, 512, 0], (7, 1))
+        file["coords"] = np.concatenate([COORDS, sizes], axis=1).astype(np.int32)
+        file["features/uni"] = FEATURES
+        file["features/__tmp_other"] = FEATURES[:2]
+
+
+def test_clam_and_trident_files_give_the_identical_bag(tmp_path):
+    bags = []
+    for write in (write_own, write_clam, write_trident):
+        folder = tmp_path / write.__name__
+        folder.mkdir()
+        write(folder / "S1.h5")
+        bags.append(read_slide_bag(folder / "S1.h5"))
+    for bag in bags:
+        assert (bag.bag_id, bag.slide_ids) == ("S1", ("S1",))
+        assert bag.read().tobytes() == FEATURES.tobytes()
+        assert bag.read(np.array([1, 4])).tobytes() == FEATURES[[1, 4]].tobytes()
+        assert bag.coords.dtype == np.int64
+        assert bag.coords.tobytes() == COORDS.tobytes()
+
+
+@pytest.mark.parametrize("write", [write_stamp, write_atlaspatch])
+def test_other_layouts_give_the_same_places_and_features(tmp_path, write):
+    write(tmp_path / "S1.h5")
+    found = open_features(tmp_path / "S1.h5", slide_mpp=0.25)
+    # STAMP keeps halves.
+    np.testing.assert_allclose(found.features[:], FEATURES, atol=2e-3)
+    assert np.array_equal(found.coords, COORDS)
+    assert found.tile_ids is None
+
+
+def test_what_pytorch_saved_has_features_without_places(tmp_path):
+    torch.save(torch.from_numpy(FEATURES), tmp_path / "S1.pt")
+    bag = read_slide_bag(tmp_path / "S1.pt")
+    assert bag.read().tobytes() == FEATURES.tobytes()
+    assert bag.coords is None
+
+
+def test_micrometres_need_the_slides_mpp(tmp_path):
+    write_stamp(tmp_path / "S1.h5")
+    with pytest.raises(ManifestError, match="its coords are in micrometres"):
+        open_features(tmp_path / "S1.h5")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scale"),
+    [
+        # Its second version, then its first: 224 px of 256 um, named nowhere.
+        ({"unit": "um", "tile_size": 256.0}, 4.0),
+        ({"extractor": "ctranspath"}, 4.0 * 256 / 224),
+    ],
+)
+def test_older_stamp_files_are_read(tmp_path, attributes, scale):
+    grid = np.stack(np.meshgrid(np.arange(4), np.arange(2)), -1).reshape(-1, 2)[:7]
+    write_stamp(tmp_path / "S1.h5", **attributes)
+    with h5py.File(tmp_path / "S1.h5", "a") as file:
+        file["coords"][:] = grid * 224
+    found = open_features(tmp_path / "S1.h5", slide_mpp=0.25)
+    assert np.array_equal(found.coords, np.rint(grid * 224 * scale))
+
+
+def test_coordinates_of_no_known_unit_are_refused(tmp_path):
+    write_stamp(tmp_path / "S1.h5", extractor="ctranspath")
+    with pytest.raises(ManifestError, match="does not say what its coords"):
+        open_features(tmp_path / "S1.h5", slide_mpp=0.25)
+
+
+def test_one_of_several_encoders_must_be_named(tmp_path):
+    write_atlaspatch(tmp_path / "S1.h5")
+    with h5py.File(tmp_path / "S1.h5", "a") as file:
+        file["features/other"] = FEATURES[:, :2]
+    with pytest.raises(ManifestError, match="features of other, uni; name one"):
+        open_features(tmp_path / "S1.h5")
+    found = open_features(tmp_path / "S1.h5", encoder="other")
+    assert found.features.shape == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("coords", "message"),
+    [
+        (COORDS[:3], "as many coords as features are needed, got 3 and 7"),
+        (COORDS[:, 0], "coords must be"),
+        (np.zeros((7, 3)), "coords must be"),
+        (np.full((7, 2), np.nan), "coords must be finite"),
+        (COORDS[None], None),
+        (None, None),
+    ],
+)
+def test_coords_must_fit_or_be_absent(tmp_path, coords, message):
+    write_trident(tmp_path / "S1.h5")
+    with h5py.File(tmp_path / "S1.h5", "a") as file:
+        del file["coords"]
+        if coords is not None:
+            file["coords"] = coords
+    if message:
+        with pytest.raises(ManifestError, match=message):
+            open_features(tmp_path / "S1.h5")
+    else:
+        found = open_features(tmp_path / "S1.h5")
+        assert (found.coords is None) == (coords is None)
+
+
+def test_a_file_cut_short_says_so(tmp_path):
+    for write in (write_own, write_clam):
+        write(tmp_path / "S1.h5")
+        content = (tmp_path / "S1.h5").read_bytes()
+        (tmp_path / "S1.h5").write_bytes(content[:-40])
+        with pytest.raises(ManifestError, match="cut short"):
+            open_features(tmp_path / "S1.h5")
+
+
+def test_tile_ids_come_with_the_features(tmp_path):
+    info = FeatureInfo(slide_id="a", encoder="e", tile_px=96, mpp=1, size_px0=96)
+    names = [f"tä{i}" for i in range(7)]
+    write_features(tmp_path / "a.h5", FEATURES, COORDS, info, tile_ids=names)
+    assert open_features(tmp_path / "a.h5").tile_ids.tolist() == names
+
+
+@pytest.mark.parametrize("place", ["", "h5_files", "features_uni_v1", "features"])
+def test_files_are_found_where_each_tool_puts_them(tmp_path, place):
+    (tmp_path / place).mkdir(exist_ok=True)
+    # CLAM and TRIDENT keep places without features beside them.
+    (tmp_path / "patches").mkdir()
+    with h5py.File(tmp_path / "patches" / "S1_patches.h5", "w") as file:
+        file["coords"] = COORDS
+    write_clam(tmp_path / place / "S1.h5")
+    # A killed run left this.
+    (tmp_path / place / ".S2-abcdefgh.part.h5").write_bytes(b"")
+    assert find_feature_files(tmp_path) == {"S1": tmp_path / place / "S1.h5"}
+
+
+def test_atlaspatch_files_are_found_among_its_patches(tmp_path):
+    (tmp_path / "patches").mkdir()
+    write_atlaspatch(tmp_path / "patches" / "S1.h5")
+    assert find_feature_files(tmp_path) == {"S1": tmp_path / "patches" / "S1.h5"}
+
+
+def test_tensor_files_serve_where_there_is_nothing_better(tmp_path):
+    (tmp_path / "pt_files").mkdir()
+    torch.save(torch.from_numpy(FEATURES), tmp_path / "pt_files" / "S1.pt")
+    assert find_feature_files(tmp_path) == {"S1": tmp_path / "pt_files" / "S1.pt"}
+    (tmp_path / "h5_files").mkdir()
+    write_clam(tmp_path / "h5_files" / "S1.h5")
+    assert find_feature_files(tmp_path) == {"S1": tmp_path / "h5_files" / "S1.h5"}
+
+
+def test_of_several_encoders_folders_one_must_be_named(tmp_path):
+    for name in ("uni_v1", "conch_v15"):
+        (tmp_path / f"features_{name}").mkdir()
+        write_trident(tmp_path / f"features_{name}" / "S1.h5")
+    with pytest.raises(ManifestError, match="features of conch_v15, uni_v1; name one"):
+        find_feature_files(tmp_path)
+    files = find_feature_files(tmp_path, encoder="uni_v1")
+    assert files == {"S1": tmp_path / "features_uni_v1" / "S1.h5"}
+    # One that holds files itself is taken at its word.
+    write_own(tmp_path / "S1.h5")
+    assert find_feature_files(tmp_path) == {"S1": tmp_path / "S1.h5"}
+
+
+def test_a_folder_without_features_says_so(tmp_path):
+    with pytest.raises(ManifestError, match="no feature file"):
+        find_feature_files(tmp_path)
+
+
+@pytest.mark.realdata
+def test_real_clam_places_are_read(data_folder, tmp_path):
+    source = next((data_folder / "annotations" / "clam_patch_coords").glob("*.h5"))
+    with h5py.File(source) as file, h5py.File(tmp_path / source.name, "w") as new:
+        coords = file["coords"][()]
+        file.copy("coords", new)
+        new["features"] = np.ones((len(coords), 4), np.float32)
+    bag = read_slide_bag(tmp_path / source.name)
+    # 1,481 patches of 512 px on a slide of 39,839 x 45,988 px; a dot in its name.
+    assert bag.bag_id == source.name.removesuffix(".h5")
+    assert len(bag) == 1481
+    assert bag.coords[0].tolist() == [23480, 34386]
+    assert (bag.coords + 512 <= [39839 + 512, 45988 + 512]).all()
+    # Those without features are not taken for feature files.
+    with pytest.raises(ManifestError, match="holds no 'features', but coords"):
+        FeatureFile(source)
