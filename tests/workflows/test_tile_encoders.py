@@ -95,8 +95,10 @@ def test_weights_from_a_file_are_their_owners(folder, run_folder, tmp_path):
 def test_published_weights_of_the_registry_are_imagenets(folder, tmp_path):
     with pytest.raises(ModelError, match="nobody has published ImageNet weights"):
         open_by(folder, "smallcnn", tmp_path)
-    with pytest.raises(ConfigError, match="encoder must be one of"):
+    with pytest.raises(ConfigError, match=r"one of xception, .*, uni, .*'nonsense'"):
         open_by(folder, "nonsense", tmp_path)
+    with pytest.raises(ModelError, match=r"has no card\.json; run"):
+        open_by(folder, tmp_path, tmp_path)
 
 
 def test_a_run_takes_no_other_weights(folder, run_folder, tmp_path):

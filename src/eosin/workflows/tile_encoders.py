@@ -5,7 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from eosin.core import ModelError, hash_file, hash_object, load_config
+from eosin.core import (
+    ConfigError,
+    ModelError,
+    hash_file,
+    hash_object,
+    load_config,
+)
 from eosin.inference import ModelCard, TileModel, open_session, read_card
 from eosin.workflows.tile_folder import TileFolder
 
@@ -173,12 +179,22 @@ def _require_same_tiles(run: Path, folder: TileFolder, card: ModelCard) -> None:
 def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
     """Write an encoder of the registry with its pooling as an ONNX file."""
     from eosin.models import (  # noqa: PLC0415
+        ENCODERS,
+        TORCH_ENCODERS,
         build_classifier,
         build_encoder,
         build_stem,
         export_onnx,
     )
 
+    if name not in ENCODERS:
+        if Path(name).is_dir():
+            # Says what an unfinished run lacks.
+            read_card(Path(name))
+        raise ConfigError(
+            "encoder must be the folder of a run, a TOML file, or one of "
+            f"{', '.join((*ENCODERS, *TORCH_ENCODERS))}; got '{name}'"
+        )
     given = "imagenet" if weights == "auto" else weights
     encoder = build_encoder(name, tile_px=folder.info.tile_px, weights=given, seed=0)
     classifier = build_classifier(encoder, n_classes=2, seed=0)
