@@ -5,8 +5,8 @@
 In the manner of Raff and Holt, 2023 (Reproducibility in multiple instance learning: a
 case for algorithmic unit tests): the training bags offer a rule that is right and a
 short cut that is easier; the test bags keep the rule and turn the short cut round. A
-method passes where it learns (AUC of 0.9 on bags like those it was trained on) and
-keeps 0.9 on the turned bags; below 0.5 it was misled.
+method passes where it learns (a mean AUC of 0.9 on bags like those it was trained on)
+and keeps 0.9 on the turned bags; below 0.5 it was misled.
 
 standard         A bag is positive if it holds a witness. In training, negative bags
                  also hold one instance that no positive bag holds; in the test it is
@@ -135,17 +135,20 @@ def run_test(draw: Draw, name: str, seed: int) -> dict[str, float]:
 
 
 def judge(runs: list[dict[str, float]]) -> dict[str, object]:
-    """Give the mean AUCs and a verdict; every seed must pass."""
-    alike = [run["alike"] for run in runs]
-    turned = [run["turned"] for run in runs]
+    """Give the mean AUCs, the worst, and a verdict on the means."""
+    alike, turned = (
+        np.array([run[key] for run in runs]) for key in ("alike", "turned")
+    )
     verdict = "does not learn it"
-    if min(alike) >= PASS:
-        verdict = "passes" if min(turned) >= PASS else "fails"
-        if np.mean(turned) < 0.5:
+    if alike.mean() >= PASS:
+        verdict = "passes" if turned.mean() >= PASS else "fails"
+        if turned.mean() < 0.5:
             verdict = "misled"
     return {
-        "auc_alike": round(float(np.mean(alike)), 3),
-        "auc_turned": round(float(np.mean(turned)), 3),
+        "auc_alike": round(float(alike.mean()), 3),
+        "auc_turned": round(float(turned.mean()), 3),
+        "worst_alike": round(float(alike.min()), 3),
+        "worst_turned": round(float(turned.min()), 3),
         "verdict": verdict,
     }
 
@@ -164,8 +167,9 @@ def main() -> None:
             started = time.perf_counter()
             for seed in range(len(cell["runs"]), options.seeds):
                 cell["runs"].append(run_test(TESTS[test], name, seed))
-                cell |= judge(cell["runs"])
                 write_json(options.out, results)
+            cell |= judge(cell["runs"])
+            write_json(options.out, results)
             seconds = round(time.perf_counter() - started, 1)
             print(name, test, {k: v for k, v in cell.items() if k != "runs"}, seconds)
 

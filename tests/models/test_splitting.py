@@ -13,9 +13,9 @@ from eosin.models import (
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_trunk_and_tail_together_are_the_whole(name):
-    encoder = build_encoder(name, tile_px=72, weights="none", seed=1)
+    encoder = build_encoder(name, tile_px=80, weights="none", seed=1)
     classifier = build_classifier(encoder, n_classes=2)
-    tiles = np.random.default_rng(0).integers(0, 256, (2, 72, 72, 3), dtype=np.uint8)
+    tiles = np.random.default_rng(0).integers(0, 256, (2, 80, 80, 3), dtype=np.uint8)
     expected = classifier.predict_on_batch(tiles)
     for depth in ("head", "last"):
         trunk, tail = split_model(classifier, depth)
