@@ -125,3 +125,16 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
         load_config(Settings, path=tmp_path / "latin.toml")
     with pytest.raises(ConfigError, match="not readable as TOML"):
         load_config(Settings, path=tmp_path)
+
+
+def test_a_wrong_value_in_a_tuple_of_choices_is_named():
+    @dataclass(frozen=True)
+    class Chosen:
+        rules: tuple[Literal["blank", "black"], ...] = ()
+
+    assert load_config(Chosen, overrides=["rules=black,blank"]).rules == (
+        "black",
+        "blank",
+    )
+    with pytest.raises(ConfigError, match="rules"):
+        load_config(Chosen, overrides=["rules=black,pink"])

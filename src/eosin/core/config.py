@@ -102,7 +102,8 @@ def _options(hint: Any) -> tuple[Any, ...]:
 def _fit(hint: Any, value: Any) -> Any:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
-        return next(o for o in typing.get_args(hint) if str(o) == str(value))
+        options = {str(option): option for option in typing.get_args(hint)}
+        return options[str(value)]
     if origin is tuple:
         parts = _split(value) if isinstance(value, str) else list(value)
         inner = typing.get_args(hint)
