@@ -2,6 +2,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from tests.slides.dicom_files import write_slide
 
 from eosin.core import CohortError
 from eosin.workflows.pack_tiles import pack_tiles
@@ -12,6 +13,16 @@ def test_a_folder_gives_its_slides_by_name_without_hidden_files(tmp_path):
     for name in ("b.svs", "a.TIF", ".hidden.svs", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in list_files(tmp_path)] == ["a.TIF", "b.svs"]
+
+
+def test_the_files_of_a_dicom_series_are_one_slide(tmp_path):
+    write_slide(tmp_path, "jpeg")
+    (tmp_path / "other.dcm").write_bytes(b"of another kind")
+    assert len(list(tmp_path.glob("*.dcm"))) > 2
+    chosen, other = list_files(tmp_path)
+    assert other.name == "other.dcm"
+    sizes = {file: file.stat().st_size for file in tmp_path.glob("*.dcm")}
+    assert sizes[chosen] == max(sizes.values())
 
 
 def test_a_file_stands_for_itself_even_if_it_is_missing(tmp_path):

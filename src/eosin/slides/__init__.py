@@ -1,6 +1,7 @@
 """Slides: one face for every file that can be read like one."""
 
 from eosin.slides.byte_sources import is_remote
+from eosin.slides.dicom_header import find_series
 from eosin.slides.opening import fingerprint_slide, open_slide
 from eosin.slides.pack_reader import (
     PACK_SUFFIX,
@@ -28,6 +29,7 @@ __all__ = [
     "TiledSlide",
     "describe_slide",
     "find_cells",
+    "find_series",
     "fingerprint_slide",
     "is_plausible_mpp",
     "is_remote",

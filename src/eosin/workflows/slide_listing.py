@@ -9,7 +9,13 @@ import pandas as pd
 
 from eosin.cohorts import read_cohort
 from eosin.core import CohortError
-from eosin.slides import PACK_SUFFIX, is_remote, list_packed, name_packed
+from eosin.slides import (
+    PACK_SUFFIX,
+    find_series,
+    is_remote,
+    list_packed,
+    name_packed,
+)
 
 SLIDE_SUFFIXES = (
     ".bif",
@@ -32,6 +38,8 @@ SLIDE_SUFFIXES = (
 def list_files(path: Path) -> list[Path]:
     """List the slides of a folder, by name; a file stands for itself.
 
+    Of the DICOM files of one series, which are one slide, the largest stands for all.
+
     Raises:
         CohortError: The folder holds no slide.
     """
@@ -47,7 +55,18 @@ def list_files(path: Path) -> list[Path]:
         raise CohortError(
             f"{path}: no slide in this folder; slides end in {' '.join(SLIDE_SUFFIXES)}"
         )
-    return files
+    return _merge_series(files)
+
+
+def _merge_series(files: list[Path]) -> list[Path]:
+    """Keep one file of each DICOM series, the one with the finest level's pixels."""
+    chosen: dict[str, Path] = {}
+    for file in files:
+        series = find_series(file) if file.suffix.lower() == ".dcm" else None
+        key = series or file.name
+        if key not in chosen or file.stat().st_size > chosen[key].stat().st_size:
+            chosen[key] = file
+    return sorted(chosen.values())
 
 
 def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
