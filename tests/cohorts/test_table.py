@@ -144,6 +144,28 @@ def test_the_real_cohort_reads(data_folder):
     assert table["annotation"].notna().sum() == 16
 
 
+def test_a_delimiter_at_the_end_of_rows_is_no_field(tmp_path):
+    (tmp_path / "a.svs").write_bytes(b"x")
+    table = tmp_path / "slides.csv"
+    table.write_text("path,label\na.svs,tumor,\n")
+    assert read_cohort(table).table["label"].tolist() == ["tumor"]
+
+
+def test_an_odd_line_end_in_a_note_breaks_no_row(tmp_path):
+    (tmp_path / "a.svs").write_bytes(b"x")
+    table = tmp_path / "slides.csv"
+    table.write_text("path,note\na.svs,one\u2028two\x0bthree\n", encoding="utf-8")
+    assert read_cohort(table).table["note"].tolist() == ["one\u2028two\x0bthree"]
+
+
+def test_a_folder_is_no_slide(tmp_path):
+    (tmp_path / "a.tif").mkdir()
+    table = tmp_path / "slides.csv"
+    table.write_text("path\na.tif\n")
+    with pytest.raises(CohortError, match=r"line 2 .a.: path is a folder"):
+        read_cohort(table)
+
+
 def test_a_slide_may_lie_behind_a_url(tmp_path):
     table = tmp_path / "slides.csv"
     table.write_text("path\ns3://bucket/folder/S01.svs\n")

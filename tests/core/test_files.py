@@ -190,3 +190,11 @@ def test_many_threads_leave_the_umask_as_it_was(tmp_path):
         assert (tmp_path / "7").stat().st_mode & 0o777 == 0o640
     finally:
         os.umask(before)
+
+
+def test_a_very_long_id_is_cut_and_stays_its_own():
+    first, second = "ä" * 200, "ä" * 199 + "b"
+    assert len(to_file_name(first).encode()) <= 180
+    assert to_file_name(first) != to_file_name(second)
+    assert to_file_name(first) == to_file_name(first)
+    assert to_file_name("a" * 180) == "a" * 180

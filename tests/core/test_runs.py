@@ -250,3 +250,25 @@ def test_a_package_that_is_not_installed_has_no_version(tmp_path, monkeypatch):
     run(tmp_path)
     assert "torch" not in read(tmp_path)["versions"]
     assert read(tmp_path)["versions"]["keras"] == "1"
+
+
+def test_two_commands_never_work_in_one_folder(tmp_path):
+    with (
+        open_run(tmp_path, "tile", settings={}),
+        pytest.raises(RunError, match="at work in this folder"),
+        open_run(tmp_path, "tile", settings={}),
+    ):
+        pass
+    with open_run(tmp_path, "tile", settings={}) as record:
+        assert record.is_done
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_disk_without_locks_is_worked_on_all_the_same(tmp_path, monkeypatch):
+    def refuse(self, *args, **options):
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr("eosin.core.runs.FileLock.acquire", refuse)
+    with open_run(tmp_path, "tile", settings={}):
+        pass
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "done"

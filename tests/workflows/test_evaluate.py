@@ -3,7 +3,10 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from pyarrow import parquet
 from sklearn.metrics import roc_auc_score
 
 from eosin.core import ManifestError, ModelError, RunError
@@ -92,6 +95,42 @@ def test_an_external_cohort_is_scored_with_nothing_chosen_on_it(run_folder, tmp_
     assert set(table["split"]) == {"external"}
     assert result.metrics["slide"]["roc_auc"]["n"] == 4
     assert read_card(run_folder) == before
+
+    # Labels turned round change the numbers, and nothing of what was predicted.
+    manifest = tmp_path / "tiles" / "tiles.parquet"
+    tiles = parquet.read_table(manifest)
+    place = tiles.schema.get_field_index("label")
+    turned = pc.subtract(pa.scalar(1, tiles["label"].type), tiles["label"])
+    turned = turned.cast(tiles["label"].type)
+    parquet.write_table(tiles.set_column(place, tiles.field(place), turned), manifest)
+    slides = pd.read_csv(tmp_path / "tiles" / "slides.csv", dtype=str)
+    slides["label"] = slides["label"].map({"tumor": "normal", "normal": "tumor"})
+    slides.to_csv(tmp_path / "tiles" / "slides.csv", index=False)
+    flipped = evaluate_run(
+        run_folder, on=tmp_path / "tiles", out=tmp_path / "flipped", n_bootstrap=0
+    )
+    again, _ = read_predictions(tmp_path / "flipped" / "predictions.parquet")
+    pd.testing.assert_frame_equal(
+        again.drop(columns="label"), table.drop(columns="label")
+    )
+    for level in ("tile", "slide"):
+        first, second = (r.metrics[level]["roc_auc"] for r in (result, flipped))
+        assert second["value"] == pytest.approx(1 - first["value"])
+
+
+def test_labels_that_changed_are_noticed(run_folder, tile_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "evaluation", ignore_errors=True)
+    shutil.copytree(tile_folder, tmp_path / "tiles")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["notes"]["tiles"] = str(tmp_path / "tiles")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    evaluate_run(tmp_path / "run", n_bootstrap=0)
+    slides = pd.read_csv(tmp_path / "tiles" / "slides.csv", dtype=str)
+    slides.loc[0, "label"] = "tumor" if slides["label"][0] == "normal" else "normal"
+    slides.to_csv(tmp_path / "tiles" / "slides.csv", index=False)
+    with pytest.raises(RunError, match=r"input slides.csv changed"):
+        evaluate_run(tmp_path / "run", n_bootstrap=0)
 
 
 def test_a_cohort_that_was_trained_on_is_no_external_one(

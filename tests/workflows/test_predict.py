@@ -119,6 +119,31 @@ def test_a_second_call_scores_only_what_is_missing(
     assert read_all(prediction_folder) == before
 
 
+def test_slides_of_earlier_calls_stay_in_the_table(run_folder, cohort, tmp_path):
+    first, second = cohort.new_slides
+    predict_slides(run_folder, [second], PredictConfig(), tmp_path)
+    predict_slides(run_folder, [first], PredictConfig(), tmp_path)
+    slides = pd.read_csv(tmp_path / "slides.csv")
+    assert list(slides["slide_id"]) == ["new-1", "new-2"]
+    assert set(slides["status"]) == {"done"}
+
+
+def test_what_was_found_before_does_not_stay_beside_a_failure(
+    run_folder, cohort, tmp_path
+):
+    slide = tmp_path / "a.png"
+    shutil.copy(cohort.new_slides[0], slide)
+    table = tmp_path / "slides.csv"
+    table.write_text(f"path,mpp\n{slide},1.0\n")
+    out = tmp_path / "out"
+    predict_slides(run_folder, [table], PredictConfig(), out)
+    assert (out / "a.heatmap.tif").exists()
+    slide.write_bytes(slide.read_bytes()[:2000])
+    result = predict_slides(run_folder, [table], PredictConfig(), out)
+    assert list(result.slides["status"]) == ["failed"]
+    assert not list(out.glob("a.*"))
+
+
 def test_an_interrupted_call_ends_like_an_unbroken_one(
     run_folder, cohort, prediction_folder, tmp_path, monkeypatch
 ):

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -131,13 +132,14 @@ def _read_csv(path: Path) -> pd.DataFrame:
         ) from error
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
-    lines = text.splitlines()
-    if lines and lines[0].lower().startswith("sep="):
+    header, _, rest = text.partition("\n")
+    if header.lower().startswith("sep="):
         # What Excel writes to tell itself the delimiter.
-        lines = lines[1:]
-    header = lines[0] if lines else ""
+        text = rest
+        header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = [row for row in reader if any(row)]
     if len(rows) < 2:
         raise CohortError(f"{path}: needs a header line and one slide or more")
     names = [name.strip() for name in rows[0]]
@@ -146,12 +148,12 @@ def _read_csv(path: Path) -> pd.DataFrame:
             f"{path}: each column needs a name of its own; "
             f"{', '.join(sorted(repeated))} stands twice in the header"
         )
-    if bad := [i for i, row in enumerate(rows[1:], 2) if len(row) > len(names)]:
+    if bad := [i for i, row in enumerate(rows[1:], 2) if any(row[len(names) :])]:
         raise CohortError(
             f"{path}: line {bad[0]} has more fields than the header; quote texts "
             f"that hold a '{delimiter}'"
         )
-    cells = [[cell.strip() for cell in row] for row in rows[1:]]
+    cells = [[cell.strip() for cell in row[: len(names)]] for row in rows[1:]]
     padded = [row + [""] * (len(names) - len(row)) for row in cells]
     return pd.DataFrame(padded, columns=names, dtype="object")
 
@@ -253,6 +255,8 @@ def _find_missing_files(table: pd.DataFrame) -> Iterator[str]:
             yield f"line {row + 2}: path is empty"
         elif not is_remote(path) and not Path(path).exists():
             yield f"line {row + 2} ({slide_id}): no such slide file {path}"
+        elif not is_remote(path) and Path(path).is_dir():
+            yield f"line {row + 2} ({slide_id}): path is a folder, {path}; name a file"
         if annotation is not None and not Path(annotation).is_file():
             yield f"line {row + 2} ({slide_id}): no such annotation file {annotation}"
 

@@ -17,6 +17,8 @@ from eosin.core.errors import RunError
 # Two threads that each set it and put it back would leave the wrong one.
 _UMASK_LOCK = threading.Lock()
 _BLOCK_BYTES = 1 << 20
+# Of the 255 bytes of most file systems; suffixes come behind it.
+_LONGEST_NAME = 180
 
 
 @contextmanager
@@ -135,12 +137,19 @@ def require_free_space(folder: Path, n_bytes: int, purpose: str) -> None:
 
 
 def to_file_name(name: str) -> str:
-    """Turn any id into a file name that every system allows, one to one."""
+    """Turn any id into a file name that every system allows, one to one.
+
+    A very long one is cut, and told apart by a hash of all of it.
+    """
     safe = re.sub(
         r'[%<>:"/\\|?*\x00-\x1f]', lambda match: f"%{ord(match[0]):02X}", name
     )
     # A first dot hides a file; Windows drops a last dot or space.
-    return re.sub(r"^\.|[. ]\Z", lambda match: f"%{ord(match[0]):02X}", safe)
+    safe = re.sub(r"^\.|[. ]\Z", lambda match: f"%{ord(match[0]):02X}", safe)
+    if len(safe.encode()) <= _LONGEST_NAME:
+        return safe
+    start = safe.encode()[: _LONGEST_NAME - 13].decode(errors="ignore")
+    return f"{start}~{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _umask() -> int:

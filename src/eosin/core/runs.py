@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from eosin.core.errors import RunError
 from eosin.core.failures import SlideFailure
 from eosin.core.files import read_json, write_json
 
 RUN_FORMAT = 1
 _FILE = "run.json"
+_LOCK = ".run.lock"
 # What `atomic_path` calls a file while it is written.
 _LEFTOVER = re.compile(r"\..*-[a-z0-9_]{8}\.part(\.[^.]*)?", re.DOTALL)
 _PACKAGES = ("eosin", "numpy", "keras", "torch", "onnxruntime", "openslide-python")
@@ -117,10 +120,46 @@ def open_run(
             writes; only these are ever removed.
 
     Raises:
-        RunError: The folder holds other work, or cannot be written.
+        RunError: The folder holds other work, another command works in it just now,
+            or it cannot be written.
     """
     folder = Path(folder)
     record = RunRecord(folder, command, dict(settings), dict(inputs or {}), seed)
+    with _hold(folder):
+        yield from _work(record, overwrite=overwrite, outputs=outputs)
+
+
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Keep other commands out of a folder; its lock ends with the process."""
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        if not folder.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"{folder}: another eosin command is at work in this folder; wait for it, "
+            "or choose another folder"
+        ) from error
+    except (OSError, NotImplementedError):
+        # A folder that cannot be written says so when something is to be written,
+        # and some network disks know no locks.
+        pass
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):
+                (folder / _LOCK).unlink()
+            lock.release()
+
+
+def _work(
+    record: RunRecord, *, overwrite: bool, outputs: Sequence[str]
+) -> Iterator[RunRecord]:
+    """Read the older record, yield the new one, and keep it up to date."""
+    folder = record.folder
     older = _read_older(folder, overwrite=overwrite)
     if older is not None:
         differences = _find_differences(older, record)

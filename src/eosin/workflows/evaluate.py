@@ -115,7 +115,11 @@ def evaluate_run(
         "evaluate",
         settings={"on": str(on) if on else None, "n_bootstrap": n_bootstrap},
         inputs={"card": read_json(run / "card.json")["training_data"]["tiles_sha256"]}
-        | {"tiles.parquet": folder.sha256, "model": _hash_models(run, card)},
+        | {
+            "tiles.parquet": folder.sha256,
+            "slides.csv": folder.labels_sha256,
+            "model": _hash_models(run, card),
+        },
         seed=seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
@@ -170,7 +174,11 @@ class _Study:
             slide_labels=self._trained_on.slide_labels if self._trained_on else None,
             rule=self._card.threshold_rule,
         )
-        table = self._aggregate_parts(parts, choices.aggregation.aggregation)
+        # The thresholds on the card belong to the share that was chosen with them.
+        aggregation = replace(
+            choices.aggregation.aggregation, share=self._card.aggregation_share
+        )
+        table = self._aggregate_parts(parts, aggregation)
         write_predictions(out / "predictions.parquet", table, names)
         options: dict[str, Any] = {
             "class_names": names,

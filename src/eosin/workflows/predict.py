@@ -109,7 +109,8 @@ def predict_slides(
     viewers that show no floating-point values) and `<slide_id>.overlay.jpg`, and for
     all `slides.csv` and `failures.csv`. With more than two classes each positive
     class has a heatmap and an overlay of its own, `<slide_id>.<class>.heatmap.tif`.
-    A second call scores only slides that are new, were changed, or failed.
+    A second call scores only slides that are new, were changed, or failed; the
+    tables list those of earlier calls too.
 
     Args:
         run: Folder that `train_classifier` wrote.
@@ -181,13 +182,17 @@ def _fingerprint(path: str) -> str | None:
 
 def _gather(table: pd.DataFrame, record: RunRecord) -> PredictResult:
     """Write the tables of all slides, in the order they were given."""
-    failed = {failure.slide_id: failure.message for failure in record.failures}
+    failed = {failure.slide_id for failure in record.failures}
     rows = []
     for slide_id, path in zip(table["slide_id"], table["path"], strict=True):
         if slide_id in failed:
             rows.append({"slide_id": slide_id, "path": path, "status": "failed"})
         else:
             rows.append(read_json(find_part(record.folder, slide_id))["row"])
+    asked = set(table["slide_id"])
+    parts = sorted(find_part(record.folder, "any").parent.glob("*.json"))
+    earlier = [read_json(part)["row"] for part in parts]
+    rows += [row for row in earlier if row["slide_id"] not in asked]
     slides = pd.DataFrame(rows)
     for name in ("score", "label", "tumour_mm2", "seconds", *_WHOLE_NUMBERS):
         if name not in slides:

@@ -30,6 +30,7 @@ from eosin.slides import Slide
 Probabilities = npt.NDArray[np.floating[Any]]
 
 _DEFAULT_THRESHOLD = 0.5
+_SUFFIXES = (".geojson", ".heatmap.tif", ".heatmap-colour.tif", ".overlay.jpg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +134,13 @@ class PredictionWriter:
             for name, area in zip(self._names[1:], areas, strict=True):
                 facts[f"area_{name}_mm2"] = round(area, 4)
         return facts
+
+    def remove(self, slide_id: str) -> None:
+        """Remove what was written for a slide before."""
+        stems = [slide_id, *(f"{slide_id}.{name}" for name in self._names[1:])]
+        for stem in stems:
+            for suffix in _SUFFIXES:
+                self._path(stem, suffix).unlink(missing_ok=True)
 
     def _find(
         self, slide: Slide, tiles: pd.DataFrame, probabilities: Probabilities

@@ -83,6 +83,9 @@ class SlidePredictor:
             RunError: A file cannot be written.
         """
         started = time.monotonic()
+        # What was found on the slide before it changed must not stay beside a failure.
+        find_part(self._out, job.slide_id).unlink(missing_ok=True)
+        self._writer.remove(job.slide_id)
         with open_slide(job.path, mpp=job.mpp or self._own_mpp(job)) as slide:
             tiles = self._place(slide)
             scores = self._score(slide, tiles)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from eosin.core import ManifestError, hash_file, read_json
+from eosin.core import ManifestError, hash_file, hash_object, read_json
 from eosin.slides import (
     is_remote,
     list_packed,
@@ -50,6 +50,13 @@ class TileFolder:
             )
         }
         return None if all(label is None for label in labels.values()) else labels
+
+    @property
+    def labels_sha256(self) -> str:
+        """Hash of what the slide table says of labels, patients and splits."""
+        columns = ["slide_id", "patient_id", "label", "split"]
+        known = self.slides.reindex(columns=columns).astype("object")
+        return hash_object(known.where(known.notna(), None).to_dict("records"))
 
     @property
     def is_made(self) -> bool:
