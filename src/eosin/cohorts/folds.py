@@ -108,8 +108,9 @@ def fold_patients(
     start = 0
     for label in sorted(set(labels.values())):
         patients = sorted(p for p, own in labels.items() if own == label)
-        # Each fold's test, train and validation hold one patient at least.
-        least = max(n_folds, 3) if label else 1
+        # Each fold's test, train and validation hold one patient at least; of three
+        # in two folds one fold would test two.
+        least = (n_folds if n_folds > 2 else 4) if label else 1
         if len(patients) < least:
             raise CohortError(
                 f"{n_folds} folds need {least} patients or more of each class; "
