@@ -325,3 +325,19 @@ def test_index_arrays_cover_the_grid(tmp_path):
     # 64 x 64 x 3 bytes, one frame after the other.
     assert np.diff(grid.offsets.ravel()).tolist() == [12288] * 39
     assert not index.levels[0].is_wrapped
+
+
+def test_one_focal_plane_is_taken_whatever_the_order(tmp_path):
+    places = [(0, 0), (0, 0), (64, 0), (64, 0)]
+
+    def change(made):
+        depths = (0.0, 0.01, 0.01, 0.0)
+        items = made.PerFrameFunctionalGroupsSequence
+        for item, depth in zip(items, depths, strict=True):
+            item.PlanePositionSlideSequence[0].ZOffsetInSlideCoordinateSystem = depth
+
+    frames = write_sparse(tmp_path / "a.dcm", places, change=change)
+    index = read_dicom_index(tmp_path / "a.dcm", None)
+    assert index.properties["eosin.plane"] == "1 of 2"
+    assert read_tile(index.levels[0], 0, 0) == pad(frames[0])
+    assert read_tile(index.levels[0], 0, 1) == pad(frames[3])

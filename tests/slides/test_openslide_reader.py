@@ -1,3 +1,4 @@
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -168,3 +169,29 @@ def test_resolution_comes_from_the_first_property_that_says_it(properties, mpp, 
     resolution = _find_resolution(properties, None)
     assert resolution.source == source
     assert resolution.mpp == pytest.approx(mpp)
+
+
+def test_closing_while_others_read_harms_nobody(phantom_path):
+    stop = threading.Event()
+    wrong = []
+
+    def read(slide):
+        while not stop.is_set():
+            try:
+                slide.read(0, 0, 300, 300)
+            except SlideError as error:
+                if "was closed" not in str(error):
+                    wrong.append(str(error))
+                return
+
+    for _ in range(20):
+        slide = OpenSlideSlide(phantom_path)
+        threads = [threading.Thread(target=read, args=(slide,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        stop.wait(0.005)
+        slide.close()
+        for thread in threads:
+            thread.join(5)
+    stop.set()
+    assert not wrong

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -129,3 +131,37 @@ def test_what_is_no_pack_is_an_error(pack, tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(SlideError, match="pack"):
         open_slide(name_packed(path, "a"))
+
+
+_DAMAGE = """
+import random, sys
+from pathlib import Path
+from eosin.core import SlideError
+from eosin.slides import list_packed, name_packed, open_slide
+pack, place = Path(sys.argv[1]), Path(sys.argv[2])
+sound = pack.read_bytes()
+for case in range(300):
+    rng, data = random.Random(case), bytearray(sound)
+    for _ in range(rng.randint(1, 3)):
+        ends = rng.randrange(6000), rng.randrange(len(data) - 4000, len(data))
+        data[rng.choice(ends)] = rng.choice([0, 127, 128, 255, rng.randrange(256)])
+    path = place / f"{case}.arrow"
+    path.write_bytes(data)
+    try:
+        for slide_id in list_packed(path):
+            with open_slide(name_packed(path, slide_id)) as slide:
+                slide.read(0, 0, 512, 512)
+                slide.read(0, 0, 200, 170, level=1)
+    except SlideError:
+        pass
+    path.unlink()
+print("whole")
+"""
+
+
+def test_a_damaged_pack_is_a_slide_error_and_ends_nothing(make_tiled, tmp_path):
+    # In a process of its own, since what is damaged could end the process.
+    pack = write_pack(tmp_path / "a.arrow", {"a": make_tiled("svs-jpeg")})
+    command = [sys.executable, "-c", _DAMAGE, str(pack), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr[-2000:]

@@ -40,7 +40,12 @@ def test_many_batches_are_written(make_tiled, tmp_path, monkeypatch):
         (JPEG2000Tiles("ycbcr"), {"colour": "ycbcr"}),
         (
             PlainTiles("lzw", 3, is_differenced=True),
-            {"compression": "lzw", "channels": 3, "is_differenced": True},
+            {
+                "compression": "lzw",
+                "channels": 3,
+                "is_differenced": True,
+                "is_premultiplied": False,
+            },
         ),
     ],
 )

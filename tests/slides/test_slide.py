@@ -213,7 +213,7 @@ def test_an_image_has_no_other_images(noise):
 
 def test_what_does_not_fit_together_is_refused(noise):
     slide, _ = noise
-    boxes, out = np.zeros((2, 4), np.int64), np.zeros((2, 8, 8, 3), np.uint8)
+    boxes, out = np.ones((2, 4), np.int64), np.zeros((2, 8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match="read_tiles needs boxes"):
         slide.read_tiles(boxes[:1], out)
     with pytest.raises(ValueError, match="read_tiles needs boxes"):
@@ -246,3 +246,24 @@ def test_filters_are_named(noise):
     slide, _ = noise
     assert slide.find_resampling(1) == "none"
     assert slide.find_resampling(1.7) == "area"
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((1, 8, 8, 3), np.float32),
+        np.zeros((1, 8, 8), np.uint8),
+        np.zeros((1, 8, 8, 4), np.uint8),
+    ],
+)
+def test_an_array_of_another_type_is_refused(noise, out):
+    slide, _ = noise
+    with pytest.raises(ValueError, match="of uint8"):
+        slide.read_tiles(np.array([[0, 0, 8, 8]]), out)
+
+
+def test_a_box_without_area_is_refused(noise):
+    slide, _ = noise
+    out = np.zeros((1, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match="1 level-0 pixel"):
+        slide.read_tiles(np.array([[0, 0, 8, -5]]), out)

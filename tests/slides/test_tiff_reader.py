@@ -2,12 +2,14 @@ import io
 import math
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.slides.conftest import iter_tiles, paint
 
 from eosin.core import SlideError
 from eosin.slides import open_slide
@@ -272,3 +274,44 @@ def test_images_beside_the_pyramid_that_are_damaged_are_named(make_tiled, tmp_pa
         pytest.raises(SlideError, match="thumbnail"),
     ):
         _ = slide.associated_images
+
+
+@pytest.mark.parametrize("mct", [True, False])
+def test_jpeg_2000_in_ome_tiff_means_what_its_tags_say(tmp_path, mct):
+    image = paint(512, 512)
+    tiles = [
+        imagecodecs.jpeg2k_encode(tile, codecformat="j2k", mct=mct, reversible=True)
+        for tile in iter_tiles(image, 256)
+    ]
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(
+            iter(tiles),
+            shape=image.shape,
+            dtype=np.uint8,
+            tile=(256, 256),
+            compression=33003,
+            photometric="rgb",
+        )
+    with TIFFSlide(path) as slide:
+        assert (slide.read(0, 0, 512, 512) == image).all()
+
+
+@pytest.mark.parametrize("alpha", ["unassalpha", "assocalpha", "unspecified"])
+def test_transparency_is_read_as_openslide_reads_it(tmp_path, alpha):
+    image = np.random.default_rng(0).integers(0, 256, (512, 512, 4), np.uint8)
+    if alpha != "unassalpha":
+        image[..., :3] = image[..., :3].astype(int) * image[..., 3:] // 255
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path,
+        image,
+        tile=(256, 256),
+        photometric="rgb",
+        extrasamples=[alpha],
+        compression="deflate",
+        metadata=None,
+    )
+    with TIFFSlide(path) as slide, OpenSlideSlide(path) as oracle:
+        found = slide.read(0, 0, 512, 512).astype(int)
+        assert np.abs(found - oracle.read(0, 0, 512, 512)).max() <= 1

@@ -1,6 +1,7 @@
 import io
 import zlib
 
+import cv2
 import imagecodecs
 import numpy as np
 import pytest
@@ -151,3 +152,52 @@ def test_transparent_pixels_become_white():
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 3] = (0, 128, 255)
     assert flatten_onto_white(rgba)[0, :, 0].tolist() == [255, 127, 0]
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_larger_tile_is_not_shrunk_to_the_size_wanted(tile, scale):
+    larger = simplejpeg.encode_jpeg(cv2.resize(tile, (128, 128)), 90, "RGB", "444")
+    side = 64 // scale
+    with pytest.raises(DECODE_ERRORS):
+        decode(JPEGTiles(None, "ycbcr"), larger, (side, side, 3), scale)
+
+
+def test_bytes_behind_the_last_pixel_do_no_harm(tile):
+    data = simplejpeg.encode_jpeg(tile, 90, "RGB", "444")
+    codec = JPEGTiles(None, "ycbcr")
+    stray = data[:-2] + b"\0\0\0" + data[-2:]
+    assert (decode(codec, stray) == decode(codec, data)).all()
+    # A tile that was cut is damaged all the same.
+    with pytest.raises(DECODE_ERRORS):
+        decode(codec, data[: len(data) // 2] + data[-2:])
+
+
+ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+
+
+def test_a_marker_behind_a_comment_does_not_change_what_the_file_says(tile):
+    data = simplejpeg.encode_jpeg(tile, 90, "RGB", "444")
+    length = 4 + int.from_bytes(data[4:6], "big")
+    comment = b"\xff\xfe\x00\x06abcd"
+    misleading = data[:2] + comment + ADOBE_RGB + data[length:]
+    codec = JPEGTiles(None, "ycbcr")
+    assert (decode(codec, misleading) == decode(codec, data)).all()
+    # Where nothing but the tile says it, it counts.
+    own = decode(JPEGTiles(None, "marked"), misleading)
+    assert (own == decode(JPEGTiles(None, "rgb"), data)).all()
+
+
+def test_a_marker_among_the_common_tables_does_not_count(tile):
+    data = simplejpeg.encode_jpeg(tile, 90, "RGB", "444")
+    tables, rest = split_tables(data)
+    misleading = tables[:2] + ADOBE_RGB + tables[2:]
+    expected = decode(JPEGTiles(None, "ycbcr"), data)
+    assert (decode(JPEGTiles(misleading, "ycbcr"), rest) == expected).all()
+
+
+def test_colours_multiplied_by_their_share_are_put_on_white():
+    rgba = np.array([[[40, 60, 100, 128], [0, 0, 0, 0]]], np.uint8)
+    codec = PlainTiles("none", 4, is_premultiplied=True)
+    out = decode(codec, rgba.tobytes(), (1, 2, 3))
+    # 40 + (255 - 128) and so on; what is transparent is white.
+    assert out.tolist() == [[[167, 187, 227], [255, 255, 255]]]

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from eosin.core import SlideError
+from eosin.slides import write_pyramid
 from eosin.slides.slide import DamagedTileError
 from eosin.slides.tiff_reader import TIFFSlide
 from eosin.slides.tile_codecs import JPEGTiles
@@ -137,7 +138,7 @@ def test_bytes_beyond_the_file_are_damage(path, tmp_path):
     size = path.stat().st_size
     (tmp_path / "cut.svs").write_bytes(path.read_bytes())
     with TIFFSlide(tmp_path / "cut.svs") as slide:
-        slide.grids[0].byte_counts[0, 0] = 10**15
+        slide.grids[0].offsets[0, 0] = 1 << 60
         slide.grids[0].offsets[0, 1] = size - 1
         for x in (0, 256):
             with pytest.raises(DamagedTileError, match="beyond the file"):
@@ -168,17 +169,19 @@ def test_closing_waits_for_nobody_and_gives_the_descriptor_back(path):
     assert count_descriptors() == before
 
 
-def test_a_slide_closed_meanwhile_never_gives_other_bytes(path):
+def test_a_slide_closed_meanwhile_never_gives_other_bytes(path, tmp_path):
     stop = threading.Event()
     wrong = []
     with TIFFSlide(path) as slide:
-        expected = slide.read(300, 300, 64, 64)
+        expected = slide.read_native(0, 1, 1)
+    other = tmp_path / "other.bin"
+    other.write_bytes(bytes(path.stat().st_size))
 
     def read(slide):
         while not stop.is_set():
             try:
-                if not np.array_equal(slide.read(300, 300, 64, 64), expected):
-                    wrong.append("pixels")
+                if slide.read_native(0, 1, 1) != expected:
+                    wrong.append("another file's bytes")
             except SlideError as error:
                 if "was closed" not in str(error):
                     wrong.append(str(error))
@@ -190,7 +193,7 @@ def test_a_slide_closed_meanwhile_never_gives_other_bytes(path):
         for thread in threads:
             thread.start()
         slide.close()
-        with path.open("rb"):  # takes the descriptor's number, if it is free
+        with other.open("rb"):  # takes the descriptor's number, if it is free
             stop.wait(0.005)
         for thread in threads:
             thread.join(5)
@@ -232,3 +235,37 @@ def test_a_grid_must_cover_its_level(change, message):
     check_grid("a", TileGrid(**grid))
     with pytest.raises(SlideError, match=message):
         check_grid("a", TileGrid(**grid | change))
+
+
+def test_padding_is_not_mixed_into_the_last_pixels(tmp_path):
+    # 513 px: one column of the third native tile, and 255 of whatever pads it.
+    image = np.full((513, 513, 3), 240, np.uint8)
+    write_pyramid(tmp_path / "odd.tif", image, mpp=0.5, downsample=None)
+    with TIFFSlide(tmp_path / "odd.tif") as slide:
+        assert slide.find_resampling(8) == "dct 1/8"
+        shrunk = slide.read_image(downsample=8)
+        tiles = np.empty((1, 80, 80, 3), np.uint8)
+        slide.read_tiles(np.array([[0, 0, 640, 640]]), tiles)
+    assert shrunk.shape == (65, 65, 3)
+    # The last pixel is one part of eight slide, the rest beyond its edge, white.
+    assert np.abs(shrunk[:64, :64].astype(int) - 240).max() <= 1
+    assert np.abs(shrunk[:64, 64].astype(int) - (240 + 7 * 255) / 8).max() <= 1
+    assert (tiles[0, :65, :65] == shrunk).all()
+    assert (tiles[0, 65:] == 255).all()
+
+
+def test_a_byte_count_of_gigabytes_is_damage(path, tmp_path):
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags["TileByteCounts"]
+        size = {"SHORT": 2, "LONG": 4, "LONG8": 8}[tag.dtype.name]
+    data[tag.valueoffset : tag.valueoffset + size] = b"\xff" * size
+    damaged = tmp_path / "damaged.svs"
+    damaged.write_bytes(data)
+    with damaged.open("r+b") as stream:
+        stream.truncate(1 << 33)  # a sparse file: the count would be there
+    flags = np.zeros(1, bool)
+    out = np.empty((1, 64, 64, 3), np.uint8)
+    with TIFFSlide(damaged) as slide:
+        slide.read_tiles(np.array([[0, 0, 64, 64]]), out, damaged=flags)
+        assert flags.all() == (size > 2)

@@ -54,6 +54,14 @@ def test_a_pack_of_another_tile_table_is_not_read(folder):
     assert len(table) == len(read_all(folder)[1])
 
 
+def test_slides_that_changed_are_packed_anew(folder):
+    pack_tiles(folder)
+    slides = pd.read_csv(folder / "slides.csv")
+    slides.loc[0, "mpp_used"] *= 1.05
+    slides.to_csv(folder / "slides.csv", index=False)
+    assert pack_tiles(folder).n_native_tiles > 0
+
+
 def test_a_packed_folder_needs_its_slides_no_longer(folder, cohort, tmp_path):
     pack_tiles(folder)
     _, expected = read_all(folder)

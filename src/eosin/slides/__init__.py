@@ -7,6 +7,7 @@ from eosin.slides.pack_reader import (
     PACK_SUFFIX,
     list_packed,
     name_packed,
+    read_descriptions,
     read_origin,
     split_packed,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "make_phantom",
     "name_packed",
     "open_slide",
+    "read_descriptions",
     "read_origin",
     "resolve_mpp",
     "split_packed",

@@ -17,6 +17,7 @@ from eosin.slides.tile_codecs import (
     PlainTiles,
     TileCodec,
     is_evenly_sampled,
+    transforms_colour,
 )
 
 _PLAIN = (("RGB", 3), ("MONOCHROME2", 1))
@@ -65,7 +66,7 @@ def find_codec(header: DICOMHeader, source: ByteSource, frames: Frames) -> TileC
                 "one size, this one has others; convert the slide"
             )
         # What the codestream turns into RGB comes out as RGB, whatever it is called.
-        if _transforms_colour(start):
+        if transforms_colour(start):
             return JPEG2000Tiles("rgb")
         if header.photometric in _JPEG_2000_COLOURS:
             return JPEG2000Tiles(_JPEG_2000_COLOURS[header.photometric])
@@ -82,11 +83,3 @@ def _find_codestream(source: ByteSource, frames: Frames) -> bytes:
         if start.startswith(b"\xff\x4f\xff\x51"):
             return start
     return b""
-
-
-def _transforms_colour(start: bytes) -> bool:
-    """Tell whether a codestream turns its components into RGB itself."""
-    at = 2
-    while (mark := start[at : at + 2]) != b"\xff\x52" and mark[:1] == b"\xff":
-        at += 2 + int.from_bytes(start[at + 2 : at + 4], "big")
-    return start[at + 8 : at + 9] == b"\x01"

@@ -43,6 +43,7 @@ _CHUNK = 1 << 16
 _POSITION = re.compile(
     rb"\x48\x00\x1e\x02SL\x04\x00(.{4})\x48\x00\x1f\x02SL\x04\x00(.{4})", re.DOTALL
 )
+_DEPTH = re.compile(rb"\x40\x00\x4a\x07DS([\x00-\x10])\x00", re.DOTALL)
 _PATH = re.compile(rb"\x48\x00\x06\x01SH([\x00-\x10])\x00", re.DOTALL)
 
 
@@ -200,12 +201,33 @@ def read_paths(
     Raises:
         SlideError: The file is damaged.
     """
+    return _read_texts(_PATH, source, elements, n_frames)
+
+
+def read_depths(
+    source: ByteSource, elements: Mapping[int, Element], n_frames: int
+) -> list[str]:
+    """Read the focal plane of each frame as its text; empty where not each has one.
+
+    Raises:
+        SlideError: The file is damaged.
+    """
+    return _read_texts(_DEPTH, source, elements, n_frames)
+
+
+def _read_texts(
+    pattern: re.Pattern[bytes],
+    source: ByteSource,
+    elements: Mapping[int, Element],
+    n_frames: int,
+) -> list[str]:
+    """Read a short text of each frame; empty where not each frame has one."""
     groups = _read_groups(source, elements)
-    names = [
+    texts = [
         groups[match.end() : match.end() + match[1][0]].decode("utf-8", "replace")
-        for match in _PATH.finditer(groups)
+        for match in pattern.finditer(groups)
     ]
-    return [name.strip(" \0") for name in names] if len(names) == n_frames else []
+    return [text.strip(" \0") for text in texts] if len(texts) == n_frames else []
 
 
 def _lacks_pixels(source: ByteSource, reason: str) -> SlideError:

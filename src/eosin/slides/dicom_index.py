@@ -7,6 +7,7 @@ optical paths the first is taken, which the properties say.
 Source: DICOM PS3.3, sections A.32.8, C.7.6.16.1 and C.7.6.17.3.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from eosin.slides.dicom_frames import (
     Element,
     find_elements,
     find_frames,
+    read_depths,
     read_paths,
     read_positions,
 )
@@ -150,7 +152,7 @@ def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
         find_frames(source, each, part.n_frames, _count_plain_bytes(part))
         for source, each, part in zip(sources, elements, parts, strict=True)
     ]
-    cells = _place(parts, sources, elements, (rows, columns))
+    cells, n_planes = _place(parts, sources, elements, (rows, columns))
     places, chosen = np.unique(cells, return_index=True)
     # Frames of another optical path have no place.
     chosen, places = chosen[places >= 0], places[places >= 0]
@@ -174,7 +176,7 @@ def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
         grid=grid,
         sources=sources,
         is_wrapped=frames[0].is_wrapped,
-        n_planes=int(np.bincount(cells[cells >= 0]).max(initial=1)),
+        n_planes=n_planes,
     )
 
 
@@ -316,8 +318,11 @@ def _place(
     sources: tuple[LocalFile, ...],
     elements: list[Mapping[int, Element]],
     shape: tuple[int, int],
-) -> npt.NDArray[np.int64]:
-    """Find the cell of each frame, counted row by row; -1 where it is left out."""
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Find the cell of each frame, counted row by row; -1 where it is left out.
+
+    With it comes how many frames one cell has at most, in the first optical path.
+    """
     name, n_frames = parts[0].path.name, sum(part.n_frames for part in parts)
     n_cells = shape[0] * shape[1]
     if parts[0].is_full or n_frames == n_cells == 1:
@@ -326,15 +331,24 @@ def _place(
                 f"{name}: {shape[0]} x {shape[1]} tiles are needed, once for each "
                 f"focal plane and optical path; there are {n_frames} frames"
             )
-        return np.arange(n_frames, dtype=np.int64) % n_cells
+        return np.arange(n_frames, dtype=np.int64) % n_cells, n_frames // n_cells
     found, path = [], ""
+    depths: list[str] = []
     for part, source, each in zip(parts, sources, elements, strict=True):
         cells = _find_cells(part, read_positions(source, each, part.n_frames), shape)
         if part.n_paths > 1 and (paths := read_paths(source, each, part.n_frames)):
             path = path or paths[0]
             cells[[name != path for name in paths]] = -1
+        depths += read_depths(source, each, part.n_frames)
         found.append(cells)
-    return np.concatenate(found)
+    cells = np.concatenate(found)
+    n_planes = int(np.bincount(cells[cells >= 0]).max(initial=1))
+    if n_planes > 1 and len(depths) == len(cells):
+        # One focal plane for all cells, in whatever order they are: the fullest.
+        own = np.array(depths)
+        counts = Counter(own[cells >= 0].tolist())
+        cells[own != max(counts, key=lambda depth: counts[depth])] = -1
+    return cells, n_planes
 
 
 def _find_cells(

@@ -74,10 +74,9 @@ class OpenSlideSlide(Slide):
         return images
 
     def close(self) -> None:  # noqa: D102
+        # OpenSlide closes it once no thread reads from it any longer.
         with self._lock:
-            if self._handle is not None:
-                self._handle.close()
-                self._handle = None
+            self._handle = None
 
     def _read_level(
         self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
@@ -98,8 +97,15 @@ class OpenSlideSlide(Slide):
         with self._lock:
             if self._handle is not None:
                 # Not closed here, as another thread may be reading from it still.
-                self._handle = openslide.OpenSlide(self.path)
-                self._handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+                try:
+                    handle = openslide.OpenSlide(self.path)
+                except (openslide.OpenSlideError, OSError) as error:
+                    raise SlideError(
+                        f"{self.path.name}: cannot be opened again ({error}); the file "
+                        "is no longer what it was"
+                    ) from error
+                handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+                self._handle = handle
 
     def _require_open(self) -> openslide.OpenSlide:
         if self._handle is None:

@@ -1,6 +1,9 @@
 """Slides read from a pack, by the same code and to the same pixels."""
 
+import functools
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from eosin.slides.pack_writing import PACK_FORMAT, PACK_METADATA, PACK_SCHEMA
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import DamagedTileError, Level
 from eosin.slides.tile_codecs import JPEG2000Tiles, JPEGTiles, PlainTiles, TileCodec
-from eosin.slides.tiled_reader import TiledSlide, TileGrid
+from eosin.slides.tiled_reader import TiledSlide, TileGrid, check_grid
 
 PACK_SUFFIX = ".arrow"
 _CODECS: dict[str, Any] = {
@@ -23,6 +26,8 @@ _CODECS: dict[str, Any] = {
     "PlainTiles": PlainTiles,
 }
 _SEPARATOR = "::"
+# Of a level, 300 Gpx in tiles of 256 px; a damaged number must not ask for gigabytes.
+_MOST_CELLS = 1 << 22
 
 
 class PackedSlide(TiledSlide):
@@ -46,13 +51,21 @@ class PackedSlide(TiledSlide):
 
     def __init__(self, pack: Path, slide_id: str, *, mpp: float | None = None) -> None:
         self.path = Path(pack)
-        table, slides, _ = _open_pack(self.path)
-        if slide_id not in slides:
+        opened = _open_pack(self.path)
+        if slide_id not in opened.slides:
             raise SlideError(
                 f"{pack.name}: holds no slide '{slide_id}'; it has "
-                f"{', '.join(list(slides)[:5])}"
+                f"{', '.join(list(opened.slides)[:5])}"
             )
-        said = slides[slide_id]
+        try:
+            self._set(opened, slide_id, mpp)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise _damaged(self.path, error) from error
+        for grid in self.grids:
+            check_grid(self.path.name, grid)
+
+    def _set(self, opened: "_Pack", slide_id: str, mpp: float | None) -> None:
+        said = opened.slides[slide_id]
         self.vendor, self.properties = said["vendor"], said["properties"]
         self.bounds = Box(**said["bounds"])
         self.resolution = (
@@ -60,15 +73,14 @@ class PackedSlide(TiledSlide):
             if mpp is None
             else resolve_mpp(given=mpp, vendor=said["resolution"]["mpp"])
         )
-        own = np.flatnonzero(table["slide_id"].to_numpy() == slide_id)
-        self._data: Any = table["data"]
+        self._data: Any = opened.data
         self.levels = tuple(
             Level(level["width_px"], level["height_px"], level["downsample"])
             for level in said["levels"]
         )
         self._set_grids(
             [
-                _make_grid(level, number, table, own)
+                _make_grid(level, number, opened, slide_id)
                 for number, level in enumerate(said["levels"])
             ],
             (),
@@ -105,7 +117,16 @@ def list_packed(pack: Path) -> tuple[str, ...]:
     Raises:
         SlideError: It cannot be read.
     """
-    return tuple(_open_pack(pack)[1])
+    return tuple(_open_pack(pack).slides)
+
+
+def read_descriptions(pack: Path) -> dict[str, Any]:
+    """Read what a pack says of its slides, as `describe_slide` gave it.
+
+    Raises:
+        SlideError: It cannot be read.
+    """
+    return dict(_open_pack(pack).slides)
 
 
 def read_origin(pack: Path) -> str:
@@ -114,7 +135,7 @@ def read_origin(pack: Path) -> str:
     Raises:
         SlideError: It cannot be read.
     """
-    return str(_open_pack(pack)[2])
+    return _open_pack(pack).made_from
 
 
 def name_packed(pack: Path, slide_id: str) -> str:
@@ -128,30 +149,81 @@ def split_packed(path: str | Path) -> tuple[Path, str] | None:
     return (Path(pack + PACK_SUFFIX), slide_id) if separator else None
 
 
-def _open_pack(path: Path) -> tuple[Any, dict[str, Any], str]:
-    """Map a pack into memory: its rows, its slides and its tile table's hash."""
+@dataclass(frozen=True, eq=False)
+class _Pack:
+    """A pack that was opened and checked.
+
+    Attributes:
+        slides: What it says of each slide.
+        made_from: Hash of the tile table that it was made for.
+        data: The tiles' bytes, mapped into memory.
+        level: Level of each tile; so `column` and `row`.
+        rows_of: For each slide, which rows are its own.
+    """
+
+    slides: Mapping[str, Any]
+    made_from: str
+    data: Any
+    level: npt.NDArray[np.int64]
+    column: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    rows_of: Mapping[str, npt.NDArray[np.int64]]
+
+
+def _open_pack(path: Path) -> _Pack:
+    """Map a pack into memory; what one cohort opens again and again is kept."""
     try:
-        table = ipc.open_file(pa.memory_map(str(path))).read_all()
-        content = json.loads(table.schema.metadata[PACK_METADATA])
-        if table.schema.names != PACK_SCHEMA.names or content["format"] != PACK_FORMAT:
-            raise SlideError(f"{path.name}: a pack of another version of eosin")
-        return table, content["slides"], content["made_from"]
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        stat = path.stat()
+        return _map_pack(path, stat.st_size, stat.st_mtime_ns)
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
         if isinstance(error, SlideError):
             raise
-        raise SlideError(
-            f"{path}: not a pack of 'eosin tile --pack', or damaged ({error})"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+@functools.lru_cache(maxsize=4)
+def _map_pack(path: Path, size: int, modified: int) -> _Pack:
+    table = ipc.open_file(pa.memory_map(str(path))).read_all()
+    content = json.loads(table.schema.metadata[PACK_METADATA])
+    if table.schema.names != PACK_SCHEMA.names or content["format"] != PACK_FORMAT:
+        raise SlideError(f"{path.name}: a pack of another version of eosin")
+    if table.schema.types != PACK_SCHEMA.types:
+        raise ValueError("its columns are of other types")
+    # Arrow itself believes what a file says; a damaged one would crash it.
+    table.validate(full=True)
+    ids = table["slide_id"].combine_chunks().dictionary_encode()
+    codes = ids.indices.to_numpy(zero_copy_only=False)
+    names = ids.dictionary.to_pylist()
+    return _Pack(
+        slides=dict(content["slides"]),
+        made_from=str(content["made_from"]),
+        data=table["data"],
+        level=table["level"].to_numpy().astype(np.int64),
+        column=table["column"].to_numpy().astype(np.int64),
+        row=table["row"].to_numpy().astype(np.int64),
+        rows_of={name: np.flatnonzero(codes == i) for i, name in enumerate(names)},
+    )
+
+
+def _damaged(path: Path, error: Exception) -> SlideError:
+    return SlideError(
+        f"{path}: not a pack of 'eosin tile --pack', or damaged ({error}); pack again"
+    )
 
 
 def _make_grid(
-    level: dict[str, Any], number: int, table: Any, own: npt.NDArray[np.int64]
+    level: dict[str, Any], number: int, opened: _Pack, slide_id: str
 ) -> TileGrid:
     rows = -(-level["height_px"] // level["tile_height_px"])
     columns = -(-level["width_px"] // level["tile_width_px"])
+    own = opened.rows_of.get(slide_id, np.zeros(0, np.int64))
+    mine = own[opened.level[own] == number]
+    row, column = opened.row[mine], opened.column[mine]
+    is_inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    if not is_inside.all() or rows * columns > _MOST_CELLS:
+        raise IndexError(f"tiles outside of level {number} of '{slide_id}'")
     places = np.full((rows, columns), -1, np.int64)
-    mine = own[table["level"].to_numpy()[own] == number]
-    places[table["row"].to_numpy()[mine], table["column"].to_numpy()[mine]] = mine
+    places[row, column] = mine
     return TileGrid(
         width_px=level["width_px"],
         height_px=level["height_px"],

@@ -177,14 +177,21 @@ class Slide(ABC):
         Raises:
             SlideError: The file is damaged in one of the boxes, and `damaged` is
                 None.
-            ValueError: The shapes do not fit together, or `threads` is below 1.
+            ValueError: The shapes or types do not fit together, a box has no area, or
+                `threads` is below 1.
         """
         fits = boxes.ndim == 2 and boxes.shape[1] == 4 and len(boxes) == len(out)
+        fits &= out.ndim == 4 and out.shape[-1] == 3 and out.dtype == np.uint8
         if not fits or (damaged is not None and damaged.shape != (len(boxes),)):
             raise ValueError(
-                f"read_tiles needs boxes (tiles, 4), out (tiles, height, width, 3) and "
-                f"damaged (tiles,), got {boxes.shape}, {out.shape} and "
-                f"{None if damaged is None else damaged.shape}"
+                "read_tiles needs boxes (tiles, 4), out (tiles, height, width, 3) of "
+                f"uint8 and damaged (tiles,), got {boxes.shape}, {out.shape} of "
+                f"{out.dtype} and {None if damaged is None else damaged.shape}"
+            )
+        if len(boxes) and boxes[:, 2:].min() < 1:
+            raise ValueError(
+                "boxes must be 1 level-0 pixel or more a side, one has "
+                f"{boxes[:, 2:].min()}"
             )
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, got {threads}")

@@ -29,6 +29,7 @@ from eosin.slides.tile_codecs import (
     PlainTiles,
     TileCodec,
     is_evenly_sampled,
+    transforms_colour,
 )
 from eosin.slides.tiled_reader import TileGrid, check_grid
 
@@ -183,15 +184,17 @@ def _name_associated(pages: Any) -> dict[str, int]:
 def _read_grid(source: ByteSource, page: Any, vendor: str) -> TileGrid:
     rows = math.ceil(page.imagelength / max(1, page.tilelength))
     columns = math.ceil(page.imagewidth / max(1, page.tilewidth))
-    codec = _find_codec(source, page, vendor)
     offsets = np.asarray(page.dataoffsets, np.int64)
     counts = np.asarray(page.databytecounts, np.int64)
+    # A tile at offset 0 would be the file's header: sparse files mean none by it.
+    first = next((o for o, n in zip(offsets, counts, strict=False) if o and n), None)
+    start = b"" if first is None else source.read(int(first), 512)
+    codec = _find_codec(source, page, vendor, start)
     if len(offsets) != rows * columns or len(counts) != rows * columns:
         raise SlideError(
             f"{source.name}: {rows} x {columns} native tiles are needed, the file "
             f"lists {len(offsets)}; it is damaged"
         )
-    # A tile at offset 0 would be the file's header: sparse files mean none by it.
     counts[offsets == 0] = 0
     grid = TileGrid(
         width_px=int(page.imagewidth),
@@ -203,11 +206,11 @@ def _read_grid(source: ByteSource, page: Any, vendor: str) -> TileGrid:
         codec=codec,
     )
     check_grid(source.name, grid)
-    _check_sampling(source, grid)
     return grid
 
 
-def _find_codec(source: ByteSource, page: Any, vendor: str) -> TileCodec:
+def _find_codec(source: ByteSource, page: Any, vendor: str, start: bytes) -> TileCodec:
+    """Find the codec of a directory, of which `start` opens the first tile."""
     samples = page.samplesperpixel
     name, colour = _name(page.compression), _name(page.photometric)
     contiguous = samples == 1 or _name(page.planarconfig) == "CONTIG"
@@ -224,11 +227,23 @@ def _find_codec(source: ByteSource, page: Any, vendor: str) -> TileCodec:
     if name == "JPEG" and colour == "MINISBLACK" and samples == 1:
         return JPEGTiles(page.jpegtables, "grey")
     if name in ("APERIO_JP2000_YCBC", "APERIO_JP2000_RGB") and samples == 3:
-        return JPEG2000Tiles("ycbcr" if name.endswith("YCBC") else "rgb")
+        if start and not is_evenly_sampled(start):
+            # OpenSlide reads it.
+            raise NotTiledError(f"{source.name}: JPEG 2000 with smaller colour planes")
+        is_ycbcr = name.endswith("YCBC")
+        if vendor != "aperio":
+            # Others write Aperio's number for any JPEG 2000; the rest of the tags,
+            # and the codestream itself, say what they mean by it.
+            is_ycbcr = colour == "YCBCR" and not transforms_colour(start)
+        return JPEG2000Tiles("ycbcr" if is_ycbcr else "rgb")
     plain = _PLAIN.get(name)
     kinds = (("RGB", 3), ("RGB", 4), ("MINISBLACK", 1))
     if plain and page.predictor in (1, 2) and (colour, samples) in kinds:
-        return PlainTiles(plain, samples, page.predictor == 2)
+        # As libtiff: only what is marked as unassociated is.
+        alpha = [_name(kind) for kind in page.extrasamples]
+        return PlainTiles(
+            plain, samples, page.predictor == 2, alpha[:1] != ["UNASSALPHA"]
+        )
     raise NotTiledError(
         f"{source.name}: tiles of {name}, {colour}, {samples} x {page.bitspersample} "
         "bit are not decoded one by one"
@@ -238,17 +253,6 @@ def _find_codec(source: ByteSource, page: Any, vendor: str) -> TileCodec:
 def _name(value: Any) -> str:
     """Name a tag's value; what `tifffile` does not know stays a number."""
     return str(getattr(value, "name", value))
-
-
-def _check_sampling(source: ByteSource, grid: TileGrid) -> None:
-    """Refuse JPEG 2000 with smaller colour planes, which is read elsewhere."""
-    if not isinstance(grid.codec, JPEG2000Tiles):
-        return
-    present = np.flatnonzero(grid.byte_counts.ravel())
-    if len(present):
-        start = source.read(int(grid.offsets.ravel()[present[0]]), 64)
-        if not is_evenly_sampled(start):
-            raise NotTiledError(f"{source.name}: JPEG 2000 with smaller colour planes")
 
 
 def open_source(path: str | Path) -> tuple[ByteSource, Any]:

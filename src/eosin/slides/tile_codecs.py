@@ -4,6 +4,7 @@ Every codec is told the size that the tile must have, and decodes into memory of
 that size only, so that a damaged header cannot ask for more.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -25,6 +26,11 @@ _START = b"\xff\xd8"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 _JFIF_MARK = b"\xff\xe0"
 _ADOBE_MARK = b"\xff\xee"
+_SCAN_MARK = b"\xff\xda"
+# Headers are shorter; a mark of colour behind them would be pixels by chance.
+_HEADER_BYTES = 1024
+# What libjpeg says of bytes between the last pixel and the end.
+_HARMLESS = "extraneous bytes before marker 0xd9"
 
 
 class TileCodec(Protocol):
@@ -68,14 +74,25 @@ class JPEGTiles:
 
     def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
         height, width = out.shape[:2]
-        decoded = simplejpeg.decode_jpeg(
-            self.pack(data),
-            "RGB",
-            min_height=height,
-            min_width=width,
-            min_factor=scale,
-            buffer=out,
-        )
+        packed = self.pack(data)
+        size: dict[str, int] = {}
+        if scale > 1:
+            # A larger tile would be shrunk to the size wanted without a word.
+            found = simplejpeg.decode_jpeg_header(packed)[:2]
+            if found != (height * scale, width * scale):
+                raise ValueError(
+                    f"a tile of {width * scale} x {height * scale} holds "
+                    f"{found[1]} x {found[0]}"
+                )
+            size = {"min_height": height, "min_width": width, "min_factor": scale}
+        try:
+            decoded = simplejpeg.decode_jpeg(packed, "RGB", buffer=out, **size)
+        except ValueError as error:
+            if _HARMLESS not in str(error):
+                raise
+            decoded = simplejpeg.decode_jpeg(
+                packed, "RGB", buffer=out, strict=False, **size
+            )
         if decoded.shape != out.shape:
             raise ValueError(f"a tile of {out.shape} holds {decoded.shape}")
 
@@ -83,7 +100,12 @@ class JPEGTiles:
         if data[:2] != _START:
             raise ValueError("a JPEG tile does not start like one")
         jfif, adobe, start = _find_markers(data)
-        tables = self.tables[2:-2] if self.tables else b""
+        if data[start + 1 : start + 2] > b"\xdf" or (
+            data.find(_ADOBE_MARK, start, _HEADER_BYTES) >= 0
+        ):
+            jfif, adobe, data = _drop_markers(data)
+            start = 2
+        tables = _find_tables(self.tables)
         if self.colour == "grey":
             return _START + tables + data[start:]
         if self.colour == "marked" and (jfif or adobe is not None):
@@ -108,6 +130,31 @@ def _find_markers(data: bytes) -> tuple[bool, int | None, int]:
             adobe = data[at + 15] if at + 15 < len(data) else 0
         at += 2 + length
     return jfif, adobe, at
+
+
+def _drop_markers(data: bytes) -> tuple[bool, int | None, bytes]:
+    """Take the JFIF and Adobe segments out, wherever they stand before the scan."""
+    jfif, adobe, at = False, None, 2
+    kept = [_START]
+    while (mark := data[at : at + 2])[:1] == b"\xff" and mark != _SCAN_MARK:
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if length < 2:
+            break
+        segment = data[at : at + 2 + length]
+        if mark == _JFIF_MARK:
+            jfif = True
+        elif mark == _ADOBE_MARK:
+            adobe = segment[15] if len(segment) > 15 else adobe
+        else:
+            kept.append(segment)
+        at += 2 + length
+    return jfif, adobe, b"".join((*kept, data[at:]))
+
+
+@functools.lru_cache(maxsize=64)
+def _find_tables(tables: bytes | None) -> bytes:
+    """Return what a file's common tables hold, without what says a colour."""
+    return _drop_markers(tables)[2][2:-2] if tables else b""
 
 
 @dataclass(frozen=True)
@@ -154,6 +201,17 @@ def is_evenly_sampled(start: bytes) -> bool:
     return start[42:51] == b"\x07\x01\x01" * 3
 
 
+def transforms_colour(start: bytes) -> bool:
+    """Tell whether a codestream turns its components into RGB itself.
+
+    Source: ISO/IEC 15444-1, annex A.6.1 (the COD marker's component transformation).
+    """
+    at = 2
+    while (mark := start[at : at + 2]) != b"\xff\x52" and mark[:1] == b"\xff":
+        at += 2 + int.from_bytes(start[at + 2 : at + 4], "big")
+    return start[at + 8 : at + 9] == b"\x01"
+
+
 @dataclass(frozen=True)
 class PlainTiles:
     """Tiles without a codec of images: raw, deflate or LZW.
@@ -163,11 +221,14 @@ class PlainTiles:
         channels: 1 (grey), 3 (RGB) or 4 (RGB and an opaque or transparent share).
         is_differenced: Each pixel is stored as its difference to its neighbour
             (TIFF predictor 2).
+        is_premultiplied: Whether the colours of four channels were multiplied by
+            their opaque share.
     """
 
     compression: Literal["none", "deflate", "lzw"]
     channels: int
     is_differenced: bool = False
+    is_premultiplied: bool = False
     suffix: str = "bin"
     scales: tuple[int, ...] = (1,)
 
@@ -185,7 +246,10 @@ class PlainTiles:
         pixels = np.frombuffer(raw, np.uint8).reshape(height, width, self.channels)
         if self.is_differenced:
             pixels = np.cumsum(pixels, axis=1, dtype=np.uint8)
-        if self.channels == 4:
+        if self.is_premultiplied and self.channels == 4:
+            white = 255 - pixels[..., 3:].astype(np.uint16)
+            out[:] = np.minimum(pixels[..., :3] + white, 255)
+        elif self.channels == 4:
             out[:] = flatten_onto_white(np.ascontiguousarray(pixels))
         else:
             out[:] = pixels

@@ -32,6 +32,10 @@ from eosin.slides.tile_codecs import DECODE_ERRORS, Pixels, TileCodec
 # one and a few tiles of the next do.
 _CACHE_BYTES = (8 << 20, 88 << 20)
 
+# Bytes of a native tile at most, over twice what its pixels take: a damaged count
+# must not ask for gigabytes.
+_MOST_BYTES_PER_PIXEL, _MORE_BYTES = 8, 1 << 16
+
 # No scanner writes larger tiles; a damaged header must not ask for gigabytes.
 MAX_TILE_PX = 8192
 
@@ -137,7 +141,8 @@ class TiledSlide(Slide):
     ) -> None:
         self.grids = tuple(grids)
         self._sources: tuple[ByteSource, ...] | None = tuple(sources)
-        self._damage: set[tuple[int, int, int]] = set()
+        # Damage that one thread meets while it reads the whole slide.
+        self._met = threading.local()
         two_rows = 6 * grids[0].tile_height_px * grids[0].width_px
         self._cache = TileCache(min(max(two_rows, _CACHE_BYTES[0]), _CACHE_BYTES[1]))
         self.native_tile_px = (grids[0].tile_width_px, grids[0].tile_height_px)
@@ -159,9 +164,12 @@ class TiledSlide(Slide):
     def read_image(  # noqa: D102 - as Slide says
         self, mpp: float | None = None, *, downsample: float | None = None
     ) -> Pixels:
-        self._damage.clear()
-        image = super().read_image(mpp, downsample=downsample)
-        damaged = list(self._damage)
+        self._met.damage = set()
+        try:
+            image = super().read_image(mpp, downsample=downsample)
+            damaged: list[tuple[int, int, int]] = sorted(self._met.damage)
+        finally:
+            del self._met.damage
         if damaged:
             grid = self.grids[damaged[0][0]]
             # With so little left, whatever is found on it would mislead.
@@ -185,7 +193,10 @@ class TiledSlide(Slide):
         number = int(grid.sources[row, column]) if grid.sources is not None else 0
         offset = int(grid.offsets[row, column])
         source = sources[number]
-        # Checked before reading: a damaged count must not ask for gigabytes.
+        # Checked before reading.
+        most = _MOST_BYTES_PER_PIXEL * grid.tile_width_px * grid.tile_height_px
+        if count > most + _MORE_BYTES:
+            raise self._damaged(level, column, row, f"{count} bytes are no tile")
         if offset < 0 or count < 0 or offset + count > source.size:
             raise self._damaged(level, column, row, "its bytes lie beyond the file")
         return source.read(offset, count)
@@ -289,15 +300,28 @@ class TiledSlide(Slide):
         if not data:
             out[:] = 255
             return
+        grid = self.grids[level]
+        width = min(grid.tile_width_px, grid.width_px - column * grid.tile_width_px)
+        height = min(grid.tile_height_px, grid.height_px - row * grid.tile_height_px)
+        is_padded = (width, height) != (grid.tile_width_px, grid.tile_height_px)
         try:
-            self.grids[level].codec.decode(data, out, scale)
+            if scale == 1 or not is_padded:
+                grid.codec.decode(data, out, scale)
+                return
+            # Scaled decoding would mix what pads the tile into its last pixels.
+            whole = np.empty((grid.tile_height_px, grid.tile_width_px, 3), np.uint8)
+            grid.codec.decode(data, whole)
+            whole[height:] = 255
+            whole[:, width:] = 255
+            fit_pixels(whole, out)
         except DECODE_ERRORS as error:
             raise self._damaged(level, column, row, str(error)) from error
 
     def _damaged(
         self, level: int, column: int, row: int, reason: str
     ) -> DamagedTileError:
-        self._damage.add((level, column, row))
+        if (met := getattr(self._met, "damage", None)) is not None:
+            met.add((level, column, row))
         grid, downsample = self.grids[level], self.levels[level].downsample
         x_px0 = round(column * grid.tile_width_px * downsample)
         y_px0 = round(row * grid.tile_height_px * downsample)

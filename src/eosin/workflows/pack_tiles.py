@@ -1,5 +1,6 @@
 """From a folder of tiles to one file that holds all that they are read from."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from eosin.slides import (
     TiledSlide,
     describe_slide,
     find_cells,
+    list_packed,
     open_slide,
+    read_descriptions,
     read_origin,
 )
 from eosin.tiles import find_boxes
@@ -57,7 +60,7 @@ def pack_tiles(tiles: Path, *, progress: Progress | None = None) -> PackResult:
     path = folder.path / PACK_NAME
     told, left_out = _describe_slides(folder)
     n_native_tiles = 0
-    if not _is_made_from(path, folder.sha256):
+    if not _is_current(path, folder.sha256, told):
         progress = progress or Progress()
         with (
             atomic_path(path) as temporary,
@@ -67,14 +70,25 @@ def pack_tiles(tiles: Path, *, progress: Progress | None = None) -> PackResult:
             for slide_id in told:
                 n_native_tiles += _pack_slide(folder, slide_id, writer)
                 task.advance(note=slide_id)
-    return PackResult(path, len(told), n_native_tiles, path.stat().st_size, left_out)
+    packed = list_packed(path)
+    left_out = {name: why for name, why in left_out.items() if name not in packed}
+    return PackResult(path, len(packed), n_native_tiles, path.stat().st_size, left_out)
 
 
-def _is_made_from(path: Path, sha256: str) -> bool:
+def _is_current(path: Path, sha256: str, told: Mapping[str, Any]) -> bool:
+    """Whether a pack was made from this table, and holds the slides as they are now.
+
+    One that also holds slides which cannot be reached any longer is kept.
+    """
     try:
-        return path.exists() and read_origin(path) == sha256
+        if not path.exists() or read_origin(path) != sha256:
+            return False
+        known = read_descriptions(path)
     except SlideError:
         return False
+    # As JSON has it: tuples are lists there.
+    now = json.loads(json.dumps(told))
+    return all(known.get(name) == said for name, said in now.items())
 
 
 def _describe_slides(
