@@ -152,6 +152,34 @@ def summarise(repeats: list[dict[str, object]]) -> dict[str, float]:
     }
 
 
+def compare(cell: dict[str, object], rival: str, set_name: str) -> dict[str, object]:
+    """Say how far the accuracy lies from a published one, in its deviations."""
+    value, deviation = PUBLISHED[rival][list(N_FEATURES).index(set_name)]
+    distance = round((float(str(cell["accuracy"])) - value) / deviation, 2)
+    return {"deviations_off": distance, "is_within_published": distance >= -1}
+
+
+def tabulate(results: dict[str, dict[str, dict[str, object]]]) -> str:
+    """Write what is measured and what is published as a table in Markdown."""
+    lines = [f"| | {' | '.join(N_FEATURES)} |", "|---" * (len(N_FEATURES) + 1) + "|"]
+    for name, cells in results["measured"].items():
+        row = [name]
+        for set_name in N_FEATURES:
+            cell: dict = cells.get(set_name, {})
+            n_repeats = len(cell.get("repeats", ()))
+            row.append(
+                f"{cell['accuracy']:.1f}±{cell['deviation_of_repeats']:.1f} "
+                f"({n_repeats} repeats)"
+                if n_repeats
+                else ""
+            )
+        lines.append(f"| {' | '.join(row)} |")
+    for name, cells in results["published"].items():
+        row = [f"{value}±{deviation}" for value, deviation in cells.values()]
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
@@ -167,20 +195,24 @@ def main() -> None:
     }
     measured = results.setdefault("measured", {})
     for name in options.aggregators:
-        for set_name in options.sets:
-            bags = read_set(folder, set_name)
-            cell = measured.setdefault(name, {}).setdefault(set_name, {"repeats": []})
-            for repeat in range(len(cell["repeats"]), options.repeats):
+        cells = measured.setdefault(name, {})
+        # One repeat of every set before the next, so that a cut run shows all sets.
+        for repeat in range(options.repeats):
+            for set_name in options.sets:
+                cell = cells.setdefault(set_name, {"repeats": []})
+                if repeat < len(cell["repeats"]):
+                    continue
                 started = time.perf_counter()
+                bags = read_set(folder, set_name)
                 cell["repeats"].append(run_repeat(bags, name, repeat))
                 cell["seconds"] = round(time.perf_counter() - started, 1)
                 cell |= summarise(cell["repeats"])
                 if name in RIVALS:
-                    place = list(N_FEATURES).index(set_name)
-                    value, deviation = PUBLISHED[RIVALS[name]][place]
-                    cell["is_within_published"] = cell["accuracy"] >= value - deviation
+                    cell |= compare(cell, RIVALS[name], set_name)
                 write_json(options.out, results)
-            print(name, set_name, {k: v for k, v in cell.items() if k != "repeats"})
+                shown = {k: v for k, v in cell.items() if k != "repeats"}
+                print(name, set_name, repeat, shown, flush=True)
+    print(tabulate(results))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,16 @@
 
 In the manner of Raff and Holt, 2023 (Reproducibility in multiple instance learning: a
 case for algorithmic unit tests): the training bags offer a rule that is right and a
-short cut that is easier; the test bags keep the rule and turn the short cut round. A
-method passes where it learns (a mean AUC of 0.9 on bags like those it was trained on)
-and keeps 0.9 on the turned bags; below 0.5 it was misled.
+short cut that is easier; the test bags keep the rule and turn the short cut round. What
+comes out is the mean AUC over the seeds on bags like those of the training and on
+turned ones, and a word:
+
+passes                    0.9 or more on both
+passes, not in every run  the same, but one seed or more fell below 0.9
+leans on the short cut    0.9 on bags like the training's, 0.5 to 0.9 on turned ones
+follows the short cut     0.9 on bags like the training's, below 0.5 on turned ones: it
+                          says the opposite of the truth
+cannot learn the rule     below 0.9 even on bags like the training's
 
 standard         A bag is positive if it holds a witness. In training, negative bags
                  also hold one instance that no positive bag holds; in the test it is
@@ -19,7 +26,10 @@ shifted_mean     A bag is positive if it holds a witness. In training, all insta
 places           A bag is positive if it holds a witness. In training, witnesses stand
                  among the first ten instances; in the test, among the last ten.
 
-All bags hold 40 instances of 16 features. What OUT.json holds already is not run again.
+All bags hold 40 instances of 16 features. A method that looks at instances one by one
+cannot say "both" (false_frequency): a limit of what it assumes, not a fault. The order
+of instances tells the label in `places` only, and only a method that minds the order
+can be misled there. What OUT.json holds already is not run again.
 """
 
 import argparse
@@ -139,11 +149,14 @@ def judge(runs: list[dict[str, float]]) -> dict[str, object]:
     alike, turned = (
         np.array([run[key] for run in runs]) for key in ("alike", "turned")
     )
-    verdict = "does not learn it"
+    verdict = "cannot learn the rule"
     if alike.mean() >= PASS:
-        verdict = "passes" if turned.mean() >= PASS else "fails"
+        verdict = "leans on the short cut"
         if turned.mean() < 0.5:
-            verdict = "misled"
+            verdict = "follows the short cut"
+        elif turned.mean() >= PASS:
+            is_steady = min(alike.min(), turned.min()) >= PASS
+            verdict = "passes" if is_steady else "passes, not in every run"
     return {
         "auc_alike": round(float(alike.mean()), 3),
         "auc_turned": round(float(turned.mean()), 3),
@@ -151,6 +164,19 @@ def judge(runs: list[dict[str, float]]) -> dict[str, object]:
         "worst_turned": round(float(turned.min()), 3),
         "verdict": verdict,
     }
+
+
+def tabulate(results: dict[str, dict[str, dict[str, object]]]) -> str:
+    """Write the results as a table in Markdown."""
+    names = list(TESTS)
+    lines = [f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for name, tests in results.items():
+        cells = [
+            f"{cell['auc_alike']:.2f}, {cell['auc_turned']:.2f}: {cell['verdict']}"
+            for cell in (tests[test] for test in names)
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -171,7 +197,10 @@ def main() -> None:
             cell |= judge(cell["runs"])
             write_json(options.out, results)
             seconds = round(time.perf_counter() - started, 1)
-            print(name, test, {k: v for k, v in cell.items() if k != "runs"}, seconds)
+            shown = {k: v for k, v in cell.items() if k != "runs"}
+            print(name, test, shown, seconds, flush=True)
+    if all(tests.keys() == TESTS.keys() for tests in results.values()):
+        print(tabulate(results))
 
 
 if __name__ == "__main__":

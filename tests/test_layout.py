@@ -48,7 +48,8 @@ def test_every_module_has_its_twin(module):
 
 def test_every_test_has_its_module():
     twins = {TESTS / module.parent / f"test_{module.name}" for module in MODULES}
-    assert set(TESTS.rglob("test_*.py")) - twins == {Path(__file__)}
+    examples = set((TESTS / "examples").glob("test_*.py"))
+    assert set(TESTS.rglob("test_*.py")) - twins - examples == {Path(__file__)}
 
 
 @pytest.mark.parametrize("package", [p for p in PACKAGES if p != "eosin.cli"])

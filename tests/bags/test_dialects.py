@@ -25,30 +25,38 @@ def write_own(path):
     write_features(path, FEATURES, COORDS, info)
 
 
+def append(file, name, value, *, chunk_rows=1):
+    """As CLAM, TRIDENT and AtlasPatch write: data sets that grow, batch by batch."""
+    if name not in file:
+        file.create_dataset(
+            name,
+            data=value,
+            maxshape=(None, *value.shape[1:]),
+            chunks=(chunk_rows, *value.shape[1:]),
+        )
+        return file[name]
+    data = file[name]
+    data.resize(len(data) + len(value), axis=0)
+    data[-len(value) :] = value
+    return data
+
+
 def write_clam(path):
-    """As CLAM's `save_hdf5`: batch by batch into growing data sets, no attributes."""
+    """As CLAM's `extract_features_fp.py`: places as int32, no attributes."""
     with h5py.File(path, "w") as file:
         for start in range(0, 7, 3):
             batch = slice(start, start + 3)
-            parts = {
-                "features": FEATURES[batch],
-                "coords": COORDS[batch].astype(np.int32),
-            }
-            for name, value in parts.items():
-                if name not in file:
-                    file.create_dataset(
-                        name,
-                        data=value,
-                        maxshape=(None, *value.shape[1:]),
-                        chunks=(32, *value.shape[1:]),
-                    )
-                else:
-                    file[name].resize(len(file[name]) + len(value), axis=0)
-                    file[name][-len(value) :] = value
+            append(file, "features", FEATURES[batch])
+            append(file, "coords", COORDS[batch].astype(np.int32))
+
+
+def write_clam_tensor(path):
+    """As the same script afterwards: the features alone, as PyTorch saves them."""
+    torch.save(torch.from_numpy(FEATURES), path)
 
 
 def write_trident(path):
-    """As TRIDENT's `save_h5`: one row per chunk, attributes on both."""
+    """As TRIDENT's `save_h5`: all at once, one row per chunk, attributes on both."""
     places = {
         "patch_size": 256,
         "patch_size_level0": 512,
@@ -60,35 +68,54 @@ def write_trident(path):
         "level0_width": 10_000,
         "level0_height": 10_000,
     }
-    attributes = {
-        "features": {"name": path.stem, "savetodir": "", "encoder": "uni_v1"},
-        "coords": places,
-    }
+    encoder = {"name": path.stem, "savetodir": "", "encoder": "uni_v1"}
     with h5py.File(path, "w") as file:
-        for name, value in (("features", FEATURES), ("coords", COORDS)):
-            data = file.create_dataset(
-                name,
-                data=value,
-                maxshape=(None, *value.shape[1:]),
-                chunks=(1, *value.shape[1:]),
-            )
-            data.attrs.update(attributes[name])
+        append(file, "features", FEATURES).attrs.update(encoder)
+        append(file, "coords", COORDS).attrs.update(places)
 
 
 def write_stamp(path, **attributes):
-    given = {"unit": "um", "tile_size_um": 128.0, "tile_size_px": 224}
+    """As STAMP's `extract_`: features as halves, places as float32 micrometres."""
+    given = {
+        "stamp_version": "2.3.0",
+        "extractor": "uni",
+        "unit": "um",
+        "tile_size_um": 128.0,
+        "tile_size_px": 224,
+        "code_hash": "0123abcd",
+        "feat_type": "tile",
+    }
     with h5py.File(path, "w") as file:
-        file["coords"] = COORDS * 0.25
+        file["coords"] = (COORDS * 0.25).astype(np.float32)
         file["feats"] = FEATURES.astype(np.float16)
         file.attrs.update(attributes or given)
 
 
 def write_atlaspatch(path):
+    """As AtlasPatch's `H5PatchWriter`, with what its slide encoders add."""
+    sizes = np.tile([512, 512, 0], (7, 1))
+    attributes = {
+        "patch_size": 256,
+        "patch_size_level0": 512,
+        "level0_magnification": 40,
+        "target_magnification": 20,
+        "overlap": 0,
+        "level0_width": 10_000,
+        "level0_height": 10_000,
+        "wsi_path": f"/slides/{path.stem}.svs",
+        "passport_version": 2,
+        "num_patches": 7,
+    }
     with h5py.File(path, "w") as file:
-        sizes = np.tile([512, 512, 0], (7, 1))
-        file["coords"] = np.concatenate([COORDS, sizes], axis=1).astype(np.int32)
-        file["features/uni"] = FEATURES
-        file["features/__tmp_other"] = FEATURES[:2]
+        places = np.concatenate([COORDS, sizes], axis=1).astype(np.int32)
+        append(file, "coords", places, chunk_rows=4)
+        append(file, "passports", np.full(7, b"S1__x0_y0"), chunk_rows=4)
+        group = file.create_group("features")
+        append(group, "uni", FEATURES, chunk_rows=4)
+        # What was not finished, and one vector of the whole slide.
+        append(group, "__tmp_other", FEATURES[:2], chunk_rows=4)
+        file["slide_features/titan"] = np.zeros(3, np.float32)
+        file.attrs.update(attributes)
 
 
 def test_clam_and_trident_files_give_the_identical_bag(tmp_path):
@@ -117,7 +144,7 @@ def test_other_layouts_give_the_same_places_and_features(tmp_path, write):
 
 
 def test_what_pytorch_saved_has_features_without_places(tmp_path):
-    torch.save(torch.from_numpy(FEATURES), tmp_path / "S1.pt")
+    write_clam_tensor(tmp_path / "S1.pt")
     bag = read_slide_bag(tmp_path / "S1.pt")
     assert bag.read().tobytes() == FEATURES.tobytes()
     assert bag.coords is None
@@ -224,7 +251,7 @@ def test_atlaspatch_files_are_found_among_its_patches(tmp_path):
 
 def test_tensor_files_serve_where_there_is_nothing_better(tmp_path):
     (tmp_path / "pt_files").mkdir()
-    torch.save(torch.from_numpy(FEATURES), tmp_path / "pt_files" / "S1.pt")
+    write_clam_tensor(tmp_path / "pt_files" / "S1.pt")
     assert find_feature_files(tmp_path) == {"S1": tmp_path / "pt_files" / "S1.pt"}
     (tmp_path / "h5_files").mkdir()
     write_clam(tmp_path / "h5_files" / "S1.h5")

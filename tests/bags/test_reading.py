@@ -126,10 +126,10 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path):
     message = str(caught.value)
     for part in (
         "5 problem(s)",
-        "slide S2 has no features",
-        "S9.h5 belong to no slide",
+        "1 of 4 slides have no features, such as S2;",
+        "1 of 4 feature files belong to no slide of the table, such as S9.h5;",
         "slide S3: label must be one of normal, tumor, got 'what'",
-        "patient P1 has slides of normal and tumor",
+        "1 of 2 patients contradict each other, such as P1 (normal and tumor)",
         "S4.h5: not an HDF5 file of features, or cut short",
     ):
         assert part in message
@@ -140,7 +140,7 @@ def test_slides_of_a_patient_may_differ_where_slides_are_bags(tmp_path):
         write_own(tmp_path, name)
     cohort = make_cohort(label=["tumor", "normal", "normal"])
     assert [bag.label for bag in read_bags(tmp_path, cohort, NAMES)] == [1, 0, 0]
-    with pytest.raises(ManifestError, match="P1 has slides of normal and tumor"):
+    with pytest.raises(ManifestError, match=r"such as P1 \(normal and tumor\)"):
         read_bags(tmp_path, cohort, NAMES, per="patient")
 
 

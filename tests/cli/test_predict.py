@@ -1,5 +1,10 @@
 import json
+import shutil
 
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
 from typer.testing import CliRunner
 
 from eosin.cli.main import app
@@ -29,3 +34,74 @@ def test_ctrl_c_ends_prediction_and_the_same_command_finishes_it(
     assert not (out / "slides.csv").exists()
     assert CliRunner().invoke(app, [*arguments, str(out)]).exit_code == 0
     assert read_results(out) == read_results(whole)
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory):
+    """A folder of five small images, no larger than the model's tiles of 64 px."""
+    folder = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"q{i}.png"), pixels)
+    return folder
+
+
+def predict(*arguments):
+    done = CliRunner().invoke(app, ["predict", *map(str, arguments)])
+    return done, " ".join(done.output.split())
+
+
+def test_small_images_are_patches_and_make_a_submission(run_folder, patches, tmp_path):
+    out, path = tmp_path / "out", tmp_path / "submission.csv"
+    done, text = predict(
+        run_folder, patches, "-o", out, "--views", "8", "--submission", path
+    )
+    assert done.exit_code == 0, done.output
+    assert "5 patches called:" in text
+    assert "must be of the same kind" in text
+    assert f"Submission {path}, its ids checked against {patches}" in text
+    assert pd.read_csv(path)["id"].tolist() == [f"q{i}" for i in range(5)]
+    assert json.loads((out / "run.json").read_text())["settings"]["views"] == 8
+
+
+def test_a_patch_that_cannot_be_read_gives_exit_code_1(run_folder, patches, tmp_path):
+    shutil.copytree(patches, tmp_path / "set")
+    (tmp_path / "set" / "bad.png").write_bytes(b"no image")
+    done, text = predict(run_folder, tmp_path / "set", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "1 patches cannot be read, such as bad: see failures.csv" in text
+
+
+def test_larger_images_are_slides_unless_called_patches(run_folder, tmp_path):
+    pixels = np.full((100, 100, 3), 200, np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    done, text = predict(run_folder, tmp_path / "a.png", "-o", tmp_path / "slides")
+    assert "1 slides failed" in text
+    done, text = predict(
+        run_folder,
+        tmp_path / "a.png",
+        "--patches",
+        "--set",
+        "resample=true",
+        "-o",
+        tmp_path / "out",
+    )
+    assert done.exit_code == 0, done.output
+    assert "1 patches called" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sample", "s.csv"], "--sample is for --submission"),
+        (["--patches", "--slide-mpp", "0.5"], "unknown setting: slide_mpp"),
+        (["--patches", "--set", "threshold=0.5"], "unknown setting: threshold"),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(
+    run_folder, patches, tmp_path, options, message
+):
+    done, text = predict(run_folder, patches, "-o", tmp_path / "out", *options)
+    assert done.exit_code in (1, 2)
+    assert message in text + str(done.exception)

@@ -27,6 +27,17 @@ def test_defaults_stand_where_nothing_is_said():
     assert load_config(Settings) == Settings()
 
 
+def test_given_defaults_stand_before_every_other_source(tmp_path):
+    (tmp_path / "c.toml").write_text("size = 2")
+    config = load_config(
+        Settings,
+        path=tmp_path / "c.toml",
+        defaults={"size": 5, "rate": 0.1, "name": "default"},
+        overrides=["name=set"],
+    )
+    assert (config.size, config.rate, config.name) == (2, 0.1, "set")
+
+
 def test_later_sources_win(tmp_path):
     (tmp_path / "c.toml").write_text('size = 2\nname = "file"\nnames = ["p", "q"]')
     config = load_config(

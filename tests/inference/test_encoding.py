@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eosin.core import ModelError, Progress, RunError, SlideError, read_json, write_json
-from eosin.inference import encode_tiles, encoding, open_session
+from eosin.inference import encode_tiles, encoding, open_session, read_encoded
 from eosin.tiles import apply_view
 
 N = 150
@@ -293,3 +293,16 @@ def test_wrong_calls_are_refused(session, tiles, tmp_path):
     with pytest.raises(ModelError, match="'pooled'"):
         encode_tiles(read, N, session, tmp_path, key="a", outputs=("pooled",))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_finished_arrays_are_read_back_and_others_are_not(session, tiles, tmp_path):
+    found = encode_tiles(make_reader(tiles), N, session, tmp_path, key="a")
+    again = read_encoded(tmp_path, "a", N, "features")
+    np.testing.assert_array_equal(again, found["features"])
+    for key, n_tiles, output in (
+        ("b", N, "features"),
+        ("a", N + 1, "features"),
+        ("a", N, "activations"),
+    ):
+        assert read_encoded(tmp_path, key, n_tiles, output) is None
+    assert read_encoded(tmp_path / "none", "a", N, "features") is None

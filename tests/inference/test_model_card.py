@@ -53,6 +53,15 @@ def test_a_card_of_another_version_is_refused(card, tmp_path):
             read_card(tmp_path)
 
 
+def test_a_card_from_before_there_were_recipes_names_none(card, tmp_path):
+    replace(card, recipe="best").write(tmp_path)
+    assert read_card(tmp_path).recipe == "best"
+    content = read_json(tmp_path / CARD_FILE)
+    del content["recipe"]
+    write_json(tmp_path / CARD_FILE, content)
+    assert read_card(tmp_path) == card
+
+
 def test_a_missing_model_file_is_named(card, tmp_path):
     replace(card, models=("model.onnx", "fold1/model.onnx")).write(tmp_path)
     with pytest.raises(ModelError, match=r"fold1/model\.onnx is missing"):

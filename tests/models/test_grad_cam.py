@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eosin.core import ModelError
-from eosin.models import build_classifier, build_encoder, grad_cam
+from eosin.models import build_classifier, build_encoder, find_map, grad_cam
 from eosin.models.grad_cam import (
     find_gradients,
     find_linear_gradients,
@@ -158,12 +158,18 @@ def test_a_sigmoid_that_is_certain_still_has_a_map():
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("variant", ["grad_cam", "grad_cam_plus_plus"])
-def test_both_ways_to_the_gradient_agree(small_encoder, tiles, n_classes, variant):
+def test_both_ways_to_the_gradient_agree(
+    small_encoder, tiles, n_classes, variant, monkeypatch
+):
     classifier = build_classifier(small_encoder, n_classes=n_classes, seed=1)
-    by_hand = grad_cam(classifier, tiles, 1, variant)
-    # Naming the layer, or another name of the head, leaves it to the backend.
     last = small_encoder.layers[-1].name
-    by_backend = grad_cam(classifier, tiles, 1, variant, layer=last)
+    by_hand = grad_cam(classifier, tiles, 1, variant, layer=last)
+    # Without the head's own names it is left to the backend.
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            sys.modules["eosin.models.grad_cam"], "_find_linear_head", lambda _: None
+        )
+        by_backend = grad_cam(classifier, tiles, 1, variant, layer=last)
     np.testing.assert_allclose(by_hand, by_backend, atol=1e-5)
     assert by_hand.max() == pytest.approx(1, abs=0.2)
     assert by_hand.dtype == np.float32
@@ -193,8 +199,8 @@ def test_batches_change_nothing(small_classifier, tiles):
 
 
 def test_maps_are_enlarged_as_opencv_enlarges(small_classifier, tiles):
-    # A feature map of 2x2 for tiles of 32 px.
-    small = grad_cam(small_classifier, tiles, 1)
+    # The last feature map is of 2x2 for tiles of 32 px.
+    small = grad_cam(small_classifier, tiles, 1, layer="block4_relu")
     corners = small[:, [0, 0, -1, -1], [0, -1, 0, -1]].reshape(-1, 2, 2)
     for map_, corner in zip(small, corners, strict=True):
         expected = cv2.resize(corner, (32, 32), interpolation=cv2.INTER_LINEAR)
@@ -205,7 +211,7 @@ def test_an_earlier_layer_gives_a_finer_map(small_classifier, tiles):
     fine = grad_cam(small_classifier, tiles, 1, layer="block2_relu")
     assert fine.shape == (5, 32, 32)
     # Enlarged from 8x8 instead of 2x2: what lies between is no straight line.
-    coarse = grad_cam(small_classifier, tiles, 1)
+    coarse = grad_cam(small_classifier, tiles, 1, layer="block4_relu")
     assert np.abs(np.diff(fine, 2)).sum() > 2 * np.abs(np.diff(coarse, 2)).sum()
 
 
@@ -218,7 +224,9 @@ def test_an_encoder_within_a_model_has_a_map(small_encoder, tiles):
     kernel, bias = flat.get_layer("logits").get_weights()
     nested.get_layer("dense").set_weights([kernel[:, :2], bias[:2]])
     np.testing.assert_allclose(
-        grad_cam(nested, tiles, 1), grad_cam(flat, tiles, 1), atol=1e-5
+        grad_cam(nested, tiles, 1),
+        grad_cam(flat, tiles, 1, layer="block4_relu"),
+        atol=1e-5,
     )
 
 
@@ -251,9 +259,10 @@ def test_what_is_not_there_is_refused(small_classifier, tiles):
 
 
 def test_a_backend_without_gradients_says_so(small_classifier, tiles, monkeypatch):
-    expected = grad_cam(small_classifier, tiles)
+    expected = grad_cam(small_classifier, tiles, layer="block4_relu")
     monkeypatch.setattr(keras.config, "backend", lambda: "numpy")
-    np.testing.assert_array_equal(grad_cam(small_classifier, tiles), expected)
+    actual = grad_cam(small_classifier, tiles, layer="block4_relu")
+    np.testing.assert_array_equal(actual, expected)
     with pytest.raises(ModelError, match=r"'numpy' gives no gradients; set KERAS_BACK"):
         grad_cam(small_classifier, tiles, layer="block2_relu")
 
@@ -292,3 +301,23 @@ def test_other_backends_are_asked_in_their_own_way(
     monkeypatch.setattr(keras.config, "backend", lambda: name)
     actual = grad_cam(small_classifier, tiles, layer="block2_relu")
     np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "n_cells"),
+    [
+        ("smallcnn", "block3_relu", 12),
+        ("p4m_densenet", "transition4_relu", 8),
+        ("mobilenetv2", "out_relu", 3),
+    ],
+)
+def test_the_default_map_is_the_encoders(name, layer, n_cells):
+    encoder = build_encoder(name, tile_px=96, weights="none")
+    found = find_map(build_classifier(encoder, n_classes=2))
+    assert (found.name, found.n_cells) == (layer, n_cells)
+
+
+def test_an_operation_may_be_named_and_an_unknown_layer_is_refused(small_classifier):
+    assert find_map(small_classifier, "block1_pool").n_cells == 8
+    with pytest.raises(ModelError, match="has no layer 'nonsense'"):
+        find_map(small_classifier, "nonsense")

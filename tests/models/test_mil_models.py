@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
-from eosin.bags import Bag, read_batch
-from eosin.core import ConfigError, ModelError
-from eosin.models import build_mil_model, load_mil_model, save_mil_model
+from eosin.bags import Bag, fit_clinical, read_batch
+from eosin.core import ModelError
+from eosin.models import (
+    build_mil_model,
+    load_mil_model,
+    predict_bags,
+    save_mil_model,
+)
+from eosin.models.clinical_head import SPEED
 from eosin.models.keras_backend import keras
 
 
@@ -73,28 +79,6 @@ def test_dropout_is_for_training_only():
     assert names == ["instances", "dense_0"]
 
 
-def test_options_reach_the_method():
-    model = build_mil_model("top_k_mean", dimension=4, options={"k": 2})
-    assert model.aggregator.k == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"aggregator": "nothing"}, "aggregator must be one of linear_probe"),
-        ({"n_classes": 1}, "needs 2 classes or more, got 1"),
-        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
-        ({"dimension": 0}, "dimension and widths must be 1 or more, got 0"),
-        ({"widths": (4, 0)}, "dimension and widths must be 1 or more"),
-        ({"options": {"k": 3, "kk": 3}}, "top_k_mean has no option kk; it has k$"),
-        ({"options": {"k": 0}}, "top_k_mean: k must be 1 or more, got 0"),
-    ],
-)
-def test_what_cannot_be_built_is_refused(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        build_mil_model(**{"aggregator": "top_k_mean", "dimension": 4, **arguments})
-
-
 def test_a_model_of_several_widths_comes_back_from_its_file(tmp_path):
     model = build_mil_model(
         "clam_mb", dimension=4, n_classes=3, widths=(5, 6), options={"k": 2}, seed=9
@@ -116,3 +100,75 @@ def test_files_that_are_no_mil_model_are_refused(tmp_path):
     keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="but not a MIL model of eosin"):
         load_mil_model(tmp_path / "other.keras")
+
+
+CLINICAL = fit_clinical(
+    [{"age": "40", "sex": "f"}, {"age": "60", "sex": "m"}],
+    {"age": "number", "sex": "category"},
+)
+PATIENTS = ({"age": "70", "sex": "m"}, {"age": None, "sex": "x"})
+
+
+def _make_clinical(aggregator="gated_attention", **options):
+    model = build_mil_model(
+        aggregator, dimension=4, widths=(5,), clinical=CLINICAL, **options
+    )
+    head = model.body.get_layer("clinical_head")
+    rng = np.random.default_rng(0)
+    head.set_weights([rng.normal(size=w.shape) * 0.05 for w in head.get_weights()])
+    return model, head.get_weights()[0]
+
+
+def _make_bags(sizes=(3, 9)):
+    rng = np.random.default_rng(1)
+    return [
+        Bag(bag_id=f"B{i}", features=rng.normal(size=(size, 4)), clinical=values)
+        for i, (size, values) in enumerate(zip(sizes, PATIENTS, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_clinical_columns_join_behind_the_pooling(n_classes):
+    model, kernel = _make_clinical(n_classes=n_classes)
+    bags = _make_bags()
+    found = predict_bags(model, bags)
+    # By hand: (70 - 50) / 10, not missing, and of f, m, unknown the second; then the
+    # median, missing, unknown.
+    columns = np.array([[2, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+    model.body.get_layer("clinical_head").set_weights([np.zeros_like(kernel)])
+    without = predict_bags(model, bags)
+    added = columns @ kernel * SPEED
+    for one, other, own in zip(found, without, added, strict=True):
+        np.testing.assert_allclose(one.logits - other.logits, own, atol=1e-5)
+        # They say nothing of single instances.
+        np.testing.assert_array_equal(one.attention, other.attention)
+
+
+def test_a_bag_in_parts_has_its_columns_too():
+    model, _ = _make_clinical()
+    whole = predict_bags(model, _make_bags())
+    parts = predict_bags(model, _make_bags(), max_padded=2)
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a.logits, b.logits, atol=1e-5)
+
+
+def test_what_encodes_columns_is_in_the_model_file(tmp_path):
+    model, _ = _make_clinical()
+    save_mil_model(model, tmp_path / "model.keras")
+    loaded = load_mil_model(tmp_path / "model.keras")
+    assert loaded.clinical == CLINICAL
+    for a, b in zip(
+        predict_bags(model, _make_bags()),
+        predict_bags(loaded, _make_bags()),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a.logits, b.logits)
+
+
+def test_a_bag_without_the_columns_is_refused():
+    model, _ = _make_clinical()
+    with pytest.raises(ModelError, match="B: the model takes the clinical columns age"):
+        predict_bags(model, [Bag(bag_id="B", features=np.ones((2, 4)))])
+    plain = build_mil_model("mean", dimension=4)
+    assert plain.clinical is None
+    assert plain.encode_clinical(_make_bags()[0]).shape == (0,)

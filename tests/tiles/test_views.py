@@ -43,3 +43,16 @@ def test_an_unknown_view_is_refused(tiles: np.ndarray, view: int) -> None:
         apply_view(tiles, view)
     with pytest.raises(ValueError, match="0 to 7"):
         undo_view(tiles, view)
+
+
+@pytest.mark.parametrize("view", range(N_VIEWS))
+@pytest.mark.parametrize("shape", [(3, 5, 7, 3), (2, 96, 96, 3), (2, 3, 4, 1)])
+def test_views_are_what_numpy_turns(view: int, shape: tuple[int, ...]) -> None:
+    tiles = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    seen = tiles[:, :, ::-1] if view >= 4 else tiles
+    turned = np.rot90(seen, view % 4, axes=(1, 2))
+    assert np.array_equal(apply_view(tiles, view), turned)
+    # Tiles that lie in memory otherwise are turned alike.
+    assert np.array_equal(apply_view(tiles[::-1, :, ::-1], 0), tiles[::-1, :, ::-1])
+    flipped = tiles[:, ::-1]
+    assert np.array_equal(undo_view(apply_view(flipped, view), view), flipped)

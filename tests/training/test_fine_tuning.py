@@ -5,7 +5,13 @@ import pytest
 
 from eosin.core import ConfigError
 from eosin.models import split_model
-from eosin.training import CachedViews, FineTuneConfig, PixelTiles, fine_tune
+from eosin.training import (
+    CachedViews,
+    FineTuneConfig,
+    PixelTiles,
+    fine_tune,
+    plan_unfreezing,
+)
 
 CONFIG = FineTuneConfig(epochs=2, batch=30, learning_rate=1e-3, patience=None)
 
@@ -208,3 +214,47 @@ def test_averaged_and_mixed_fine_tuning_resumes_exactly(
     assert _forget_seconds(actual) == _forget_seconds(expected)
     for a, b in zip(resumed.get_weights(), unbroken.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_stage_that_rests_keeps_its_weights(make_classifier, pixel_source, tiles):
+    classifier = make_classifier()
+    config = replace(CONFIG, depth="all", trunk_stages=1, epochs=1)
+    names = ("block1_conv", "block2_conv", "block3_conv", "block4_conv")
+    before = [classifier.get_layer(name).get_weights()[0] for name in names]
+    after = []
+    fine_tune(
+        classifier,
+        pixel_source,
+        tiles,
+        config,
+        on_epoch=lambda _: after.extend(
+            classifier.get_layer(name).get_weights()[0] for name in names
+        ),
+    )
+    moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert moved == [False, False, True, True]
+    assert all(layer.trainable for layer in classifier.layers)
+
+
+def test_unfreezing_goes_from_the_last_block_to_all_ever_more_slowly(make_classifier):
+    first = replace(CONFIG, learning_rate=1e-3)
+    plan = plan_unfreezing(make_classifier(), first, n_steps=3, factor=0.3)
+    assert [(step.depth, step.trunk_stages) for step in plan] == [
+        ("last", None),
+        ("all", 1),
+        ("all", None),
+    ]
+    np.testing.assert_allclose([s.learning_rate for s in plan], [1e-3, 3e-4, 9e-5])
+
+
+def test_there_are_no_more_steps_than_stages(make_classifier):
+    # Maps of 16, 8 and 4 px before the last block.
+    plan = plan_unfreezing(make_classifier(), CONFIG, n_steps=9, factor=1.0)
+    assert [step.trunk_stages for step in plan] == [None, 1, 2, None]
+    assert plan[-1].depth == "all"
+
+
+@pytest.mark.parametrize(("depth", "n"), [("last", 1), ("all", 0)])
+def test_stages_without_a_meaning_are_refused(depth, n):
+    with pytest.raises(ConfigError, match="trunk_stages must be none, or 1 or more"):
+        replace(CONFIG, depth=depth, trunk_stages=n)

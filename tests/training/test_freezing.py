@@ -10,6 +10,7 @@ from eosin.training.freezing import (
     computing_in,
     find_batch_norms,
     find_learning_rate_factors,
+    find_stages,
     frozen,
     moving_less,
 )
@@ -85,3 +86,13 @@ def test_variables_go_a_part_of_their_way():
         variables, ([5.0, 0.0], [3.0, 1.0], [1.0, 2.0]), strict=True
     ):
         np.testing.assert_allclose(variable, expected)
+
+
+def test_stages_are_found_by_the_size_of_their_maps(make_classifier):
+    trunk, _ = split_model(make_classifier(), "last")
+    names = [[layer.name for layer in stage] for stage in find_stages(trunk)]
+    assert names == [
+        ["block3_conv", "block3_norm"],
+        ["block2_conv", "block2_norm"],
+        ["block1_conv", "block1_norm"],
+    ]

@@ -8,6 +8,8 @@ from eosin.models import split_model
 from eosin.training import CachedViews, FineTuneConfig, HeadConfig, PixelTiles
 from eosin.training.lr_range_test import (
     LearningRateSweep,
+    find_fine_tuning_curve,
+    find_head_curve,
     find_learning_rate_curve,
     run_range_test,
 )
@@ -50,6 +52,25 @@ def test_a_suggestion_is_at_most_a_tenth_of_the_minimum():
     curve = run_range_test(late, LearningRateSweep(n_steps=200, smoothing=0.0))
     assert curve.steepest > curve.minimum / 10
     assert curve.suggested == curve.minimum / 10
+
+
+def test_noise_where_nothing_moves_is_not_the_steepest_place():
+    def rough(rate):
+        return _valley(rate) + rng.normal(0, 0.15)
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        curve = run_range_test(rough, LearningRateSweep(n_steps=150))
+        assert 1e-4 < curve.steepest < 1e-2
+
+
+def test_noise_alone_suggests_nothing():
+    n_suggested = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        step = lambda _: rng.normal(1, 0.15)  # noqa: B023, E731 - called at once
+        n_suggested += run_range_test(step, LearningRateSweep()).suggested is not None
+    assert n_suggested <= 1
 
 
 def test_gradient_descent_on_a_parabola_is_kept_below_where_it_diverges():
@@ -187,3 +208,38 @@ def test_weights_come_back_after_an_error(make_classifier, features, tiles):
         )
     for a, b in zip(before, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_classifiers_head_is_swept_on_its_features(make_classifier, features, tiles):
+    classifier = make_classifier()
+    _, head = split_model(classifier, "head")
+    config, sweep = HeadConfig(batch=32), LearningRateSweep(n_steps=12)
+    found = find_head_curve(classifier, features, tiles, config, sweep=sweep)
+    expected = find_learning_rate_curve(
+        head, CachedViews(features), tiles, config, sweep
+    )
+    np.testing.assert_array_equal(found.losses, expected.losses)
+
+
+def test_fine_tuning_is_swept_with_what_it_freezes_and_slows(
+    make_classifier, pixels, tiles
+):
+    source = PixelTiles(lambda rows: pixels[rows], len(pixels))
+    sweep = LearningRateSweep(lowest=1e-3, highest=1e-2, n_steps=10)
+
+    def sweep_losses(**changes):
+        classifier = make_classifier()
+        before = classifier.get_weights()
+        config = FineTuneConfig(**changes)
+        curve = find_fine_tuning_curve(classifier, source, tiles, config, sweep=sweep)
+        for a, b in zip(before, classifier.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert all(layer.trainable for layer in classifier.layers)
+        return curve.losses
+
+    last, everything = sweep_losses(depth="last"), sweep_losses(depth="all")
+    slow = sweep_losses(depth="all", layer_decay=0.1)
+    # The first loss is from before any step.
+    assert last[0] == everything[0] == slow[0]
+    assert not np.allclose(last, everything)
+    assert not np.allclose(slow, everything)

@@ -2,14 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from eosin.bags import Bag
 from eosin.core import ConfigError, ModelError, Progress, RunError, Task
 from eosin.models import AGGREGATORS, build_mil_model, predict_bags
 from eosin.training import MILConfig, TrainingBags, train_mil
 from eosin.training.bag_data import find_statistics
-from eosin.training.mil_training import validate_bags
 
 DIMENSION = 12
 N_TRAIN, N_VAL, N_TEST = 120, 40, 100
@@ -227,16 +226,6 @@ def test_the_limit_of_the_features_goes_with_the_model(bags):
         MILConfig(clip=0.0)
 
 
-def test_validation_gives_scikit_learns_figures(bags):
-    model = _build()
-    found = validate_bags(model, bags)
-    val = [bags.bags[row] for row in bags.val_rows]
-    logits = np.array([p.logits[0] for p in predict_bags(model, val)], np.float64)
-    labels = [bag.label for bag in val]
-    assert found.loss == pytest.approx(log_loss(labels, 1 / (1 + np.exp(-logits))))
-    assert found.roc_auc == pytest.approx(roc_auc_score(labels, logits))
-
-
 def test_class_weights_shift_a_model_towards_the_rare_class(bags):
     rare = bags.train_rows[(bags.labels[bags.train_rows] == 0) | (np.arange(120) < 20)]
     few = replace(bags, train_rows=rare, val_rows=np.array([], int))
@@ -280,13 +269,6 @@ def test_a_diverging_loss_stops_with_the_learning_rate(bags):
     config = replace(CONFIG, learning_rate=1e38, schedule="constant")
     with pytest.raises(ModelError, match=r"lower --set learning_rate \(now 1e\+38\)"):
         _train(bags, config)
-
-
-def test_logits_that_are_not_finite_stop_validation(bags):
-    model = _build()
-    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
-    with pytest.raises(ModelError, match="logits of validation bags are not finite"):
-        validate_bags(model, bags)
 
 
 def test_a_model_for_other_bags_is_refused(bags):

@@ -1,5 +1,6 @@
 """One small study on made slides, run once for all tests of workflows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,12 +10,16 @@ import pytest
 from shapely import box
 
 from eosin.annotations import Feature, write_geojson
+from eosin.bags import FeatureInfo, write_features
+from eosin.core import write_json
 from eosin.slides import write_pyramid
+from eosin.tiles import ManifestInfo, write_manifest
 from eosin.workflows.demo import PhantomCohort, make_phantom_cohort
 from eosin.workflows.evaluate import evaluate_run
 from eosin.workflows.import_patches import ImportConfig, import_patches
 from eosin.workflows.predict import PredictConfig, predict_slides
 from eosin.workflows.tile import TileConfig, tile_cohort
+from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
 from eosin.workflows.train_tiles import TrainConfig, train_classifier
 
 TILING = TileConfig(mpp=1.0, tile_px=64)
@@ -155,3 +160,138 @@ def odd_patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(path), cv2.cvtColor(np.array(pixels), cv2.COLOR_RGB2BGR))
     import_patches(root / "set", ImportConfig(layout="folder"), root / "tiles")
     return root / "tiles"
+
+
+@pytest.fixture(scope="session")
+def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple]:
+    """Make folders of features and of tiles: 12 patients, 6 of them with witnesses.
+
+    Each has one slide of 30 tiles, of which 12 are witnesses, whose features lie
+    `shift` deviations from the others' in each of 6 directions.
+    """
+
+    def make(shift: float, *, colour: float = 0.0) -> tuple[Path, Path]:
+        root = tmp_path_factory.mktemp("planted")
+        rng = np.random.default_rng(0)
+        tables, slides = [], []
+        for i in range(12):
+            name = f"S{i:02d}"
+            label = np.zeros(30, np.int64)
+            label[:12] = i % 2
+            features = rng.normal(size=(30, 6)) + shift * label[:, None]
+            coords = np.stack([np.arange(30) * 64, np.zeros(30, np.int64)], axis=1)
+            ids = [f"{name}_{j}" for j in range(30)]
+            info = FeatureInfo(
+                slide_id=name, encoder="made", tile_px=64, mpp=1.0, size_px0=64
+            )
+            write_features(
+                root / "features" / f"{name}.h5",
+                features.astype(np.float32),
+                coords,
+                info,
+                tile_ids=ids,
+            )
+            table = pd.DataFrame({"tile_id": ids, "x_px0": coords[:, 0], "y_px0": 0})
+            table["label"] = pd.array(label, "Int8")
+            table["mean_red"] = rng.normal(150, 5, 30) + 5 * colour * label
+            tables.append(table.assign(slide_id=name, patient_id=f"P{i:02d}"))
+            (root / f"{name}.tif").touch()
+            slides.append((name, f"P{i:02d}", str(root / f"{name}.tif")))
+        tiles = pd.concat(tables, ignore_index=True).assign(
+            split=None, size_px0=64, tissue_fraction=1.0, flags="", sharpness=1.0
+        )
+        for column in ("mean_green", "mean_blue", "normal_fraction", "tumor_fraction"):
+            tiles[column] = 0.5
+        manifest = ManifestInfo(
+            mpp=1.0, tile_px=64, overlap_px=0, class_names=("normal", "tumor")
+        )
+        write_manifest(root / "tiles" / "tiles.parquet", tiles, manifest)
+        names = ["slide_id", "patient_id", "path"]
+        pd.DataFrame(slides, columns=names).assign(label=None, split=None).to_csv(
+            root / "tiles" / "slides.csv", index=False
+        )
+        return root / "features", root / "tiles"
+
+    return make
+
+
+WITNESS_ROWS = (3, 11, 20)
+
+
+@pytest.fixture(scope="session")
+def plant_witnesses() -> Callable[..., Path]:
+    """Write features of tiles, of which `WITNESS_ROWS` of tumour slides stand out.
+
+    Row 20 stands out most. `labels` are by slide; of the files that a tile folder
+    lies beside, tiles are its own; else a grid of 40 tiles of 64 px.
+    """
+
+    def plant(
+        folder: Path, labels: dict[str, int], *, tiles: pd.DataFrame | None = None
+    ) -> Path:
+        rng = np.random.default_rng(len(folder.name))
+        grid = np.stack(np.meshgrid(np.arange(8), np.arange(5)), -1).reshape(-1, 2) * 64
+        for slide_id, label in labels.items():
+            coords = grid
+            if tiles is not None:
+                own = tiles[tiles["slide_id"] == slide_id]
+                coords = own[["x_px0", "y_px0"]].to_numpy(np.int64)
+            features = rng.normal(0, 0.5, (len(coords), 6)).astype(np.float32)
+            for row in WITNESS_ROWS:
+                features[row, : 6 if row == 20 else 3] += 6 * label
+            write_features(
+                folder / f"{slide_id}.h5",
+                features,
+                coords.astype(np.int64),
+                FeatureInfo(
+                    slide_id=slide_id,
+                    encoder="made",
+                    tile_px=64,
+                    mpp=1.0,
+                    size_px0=64,
+                    slide_size_px0=(640, 384),
+                    slide_mpp=1.0,
+                ),
+            )
+        return folder
+
+    return plant
+
+
+@pytest.fixture(scope="session")
+def mil_study(
+    tmp_path_factory: pytest.TempPathFactory, plant_witnesses: Callable[..., Path]
+) -> Path:
+    """A MIL study of 12 patients with slides: `tiles`, `features`, `run`.
+
+    The first two patients have two slides each. `slides.csv` has no annotation.
+    """
+    folder = tmp_path_factory.mktemp("mil")
+    rng = np.random.default_rng(1)
+    rows, labels = [], {}
+    for index in range(14):
+        patient, name = index % 12, f"M{index}"
+        labels[name] = patient % 2
+        write_pyramid(folder / f"{name}.tif", paint(rng, "normal", "normal"), mpp=1.0)
+        row = {"slide_id": name, "path": f"{name}.tif", "patient_id": f"P{patient}"}
+        rows.append(row | {"label": ("normal", "tumor")[labels[name]]})
+    pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
+    tiling = TileConfig(mpp=1.0, tile_px=64)
+    tile_cohort(folder / "slides.csv", tiling, folder / "tiles")
+    tiles = pd.read_parquet(folder / "tiles" / "tiles.parquet")
+    plant_witnesses(folder / "features", labels, tiles=tiles)
+    write_json(
+        folder / "features" / "run.json", {"notes": {"tiles": str(folder / "tiles")}}
+    )
+    config = MILStudyConfig(
+        classes=("normal", "tumor"),
+        folds=3,
+        widths=(16,),
+        dropout=0.0,
+        epochs=20,
+        batch=2,
+        learning_rate=1e-2,
+        n_bootstrap=20,
+    )
+    train_mil_study(folder / "features", folder / "slides.csv", config, folder / "run")
+    return folder

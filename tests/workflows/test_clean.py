@@ -197,3 +197,21 @@ def test_a_class_or_all_tiles_gone_are_not_passed_over(odd_patches, tmp_path):
     result = clean_tiles(tmp_path / "tiles", config, tmp_path / "one")
     assert "no tile of class tumor is left" in result.warnings
     assert "1 slides or groups have no tile left" in result.warnings
+
+
+def test_listed_tiles_are_dropped_beside_the_rules(odd_patches, tmp_path):
+    listed = tmp_path / "label_errors.csv"
+    listed.write_text("rank,tile_id\n1,tumor/10\n2,normal/blank\n")
+    config = CleanConfig(rules=("blank",), drop=str(listed))
+    result = clean_tiles(odd_patches, config, tmp_path / "out")
+    assert result.n_by_rule == {"blank": 1, "listed": 2}
+    assert result.n_before - result.n_after == 2
+    log = pd.read_csv(tmp_path / "out" / "dropped.csv").set_index("tile_id")
+    assert log.loc["tumor/10", "reason"] == "listed in label_errors.csv"
+    assert log.loc["normal/blank", "rules"] == "blank;listed"
+    listed.write_text("tile_id\ntumor/11\n")
+    with pytest.raises(RunError, match="input drop changed"):
+        clean_tiles(odd_patches, config, tmp_path / "out")
+    listed.write_text("tile_id\nnobody\n")
+    with pytest.raises(ConfigError, match=r"1 tiles to drop are not in .* nobody"):
+        clean_tiles(odd_patches, config, tmp_path / "other")

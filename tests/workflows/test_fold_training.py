@@ -1,22 +1,34 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from eosin.core import ModelError, Progress
+from eosin.inference import open_session
 from eosin.tiles import apply_view
 from eosin.workflows import fold_training
 from eosin.workflows.fold_training import Augmentation, FoldTrainer
+from eosin.workflows.scoring import score_rows
 from eosin.workflows.tile_folder import open_tile_folder
 from eosin.workflows.train_tiles import TrainConfig, assign_splits
 
+VIEWS = TrainConfig(
+    encoder="smallcnn",
+    weights="none",
+    fine_tune="none",
+    epochs=2,
+    cached_views=8,
+    views=4,
+)
 FROZEN = TrainConfig(
     encoder="smallcnn", weights="none", fine_tune="none", epochs=2, cached_views=1
 )
 
 
-def make_trainer(tile_folder):
+def make_trainer(tile_folder, config=FROZEN):
     folder = open_tile_folder(tile_folder)
-    return FoldTrainer(folder, assign_splits(folder, FROZEN), FROZEN, Progress())
+    return FoldTrainer(folder, assign_splits(folder, config), config, Progress())
 
 
 def test_a_finished_fold_is_read_back_as_it_was(tile_folder, tmp_path, monkeypatch):
@@ -72,3 +84,54 @@ def test_augmentation_turns_tiles_and_depends_on_its_generator_alone():
         assert any(np.array_equal(after, view) for view in views)
     stained = Augmentation(0.2)(tiles, np.random.default_rng(3))
     assert not np.array_equal(stained, first)
+
+
+@pytest.mark.parametrize("config", [FROZEN, VIEWS], ids=["one view", "four views"])
+def test_cached_features_give_the_exported_models_logits(
+    tile_folder, tmp_path, monkeypatch, config
+):
+    trainer = make_trainer(tile_folder, config)
+    encoded = []
+
+    def listen(folder, tiles, *arguments, **options):
+        encoded.append(tiles)
+        return score_rows(folder, tiles, *arguments, **options)
+
+    monkeypatch.setattr(fold_training, "score_rows", listen)
+    cached = trainer.train(0, tmp_path / "run", tmp_path / "state")
+    scored = score_rows(
+        open_tile_folder(tile_folder),
+        cached.validation,
+        [open_session(tmp_path / "run" / "model.onnx")],
+        views=config.views,
+    )
+    np.testing.assert_allclose(cached.validation_logits, scored.logits, atol=1e-4)
+    # Only tiles without a label are in no cache.
+    (tiles,) = encoded
+    assert tiles["label"].isna().all()
+    assert cached.validation["label"].notna().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"views": 8, "cached_views": 4},
+        {"views": 2, "cached_views": 2, "stain_jitter": 0.1},
+        {"fine_tune": "last", "tune_epochs": 1},
+    ],
+    ids=["too few views", "stained views", "a trained encoder"],
+)
+def test_what_is_cached_otherwise_than_it_is_predicted_is_scored_anew(
+    tile_folder, tmp_path, monkeypatch, changes
+):
+    heard = []
+    real = fold_training.score_rows
+
+    def listen(*arguments, **options):
+        heard.append(options["views"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(fold_training, "score_rows", listen)
+    config = dataclasses.replace(FROZEN, epochs=1, **changes)
+    make_trainer(tile_folder, config).train(0, tmp_path / "run", tmp_path / "state")
+    assert heard == [config.views]

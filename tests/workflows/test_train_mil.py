@@ -1,13 +1,16 @@
+import dataclasses
 import json
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
 from eosin.bags import FeatureInfo, write_features
 from eosin.core import CohortError, ConfigError, ManifestError, RunError
-from eosin.evaluation import read_predictions
-from eosin.workflows import train_mil as module
+from eosin.evaluation import probability_columns, read_predictions
+from eosin.models import load_mil_model
+from eosin.workflows import mil_fitting as module
 from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
 
 CONFIG = MILStudyConfig(
@@ -15,8 +18,8 @@ CONFIG = MILStudyConfig(
     folds=3,
     widths=(16,),
     dropout=0.0,
-    epochs=40,
-    learning_rate=3e-3,
+    epochs=15,
+    learning_rate=6e-3,
     n_bootstrap=50,
 )
 
@@ -191,8 +194,159 @@ def test_what_does_not_fit_is_named(study, trained, tmp_path):
         ({"classes": ("a",)}, "two classes or more"),
         ({"n_seeds": 0}, "n_seeds must be 1 or more"),
         ({"val_fraction": 0.0}, "val_fraction must lie"),
+        ({"folds": 1}, "folds must be 2 or more"),
+        ({"inner_folds": 1}, "inner_folds must be 2 or more"),
+        ({"choose": ("folds=1,2",)}, "--choose takes"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         MILStudyConfig(**{"classes": ("a", "b")} | options)
+
+
+def test_the_precision_reaches_the_models(study, tmp_path):
+    config = dataclasses.replace(CONFIG, precision="mixed_bfloat16", folds=2, epochs=1)
+    out = tmp_path / "run"
+    train_mil_study(study / "features", study / "slides.csv", config, out)
+    model = load_mil_model(out / "fold_0" / "model_0.keras")
+    assert model.get_config()["precision"] == "mixed_bfloat16"
+    assert model.aggregator.compute_dtype == "bfloat16"
+    # What is learnt and what is told stay as they were.
+    assert all(w.dtype == "float32" for w in model.trainable_weights)
+    table, names = read_predictions(out / "predictions.parquet")
+    assert table[list(probability_columns(names))].notna().all(axis=None)
+
+
+def write_labels(study, path, label, **columns):
+    """Write the study's slide table with other labels, one for each patient."""
+    table = pd.read_csv(study / "slides.csv")
+    number = table["patient_id"].str[1:].astype(int)
+    columns = {name: number.map(values) for name, values in columns.items()}
+    table.assign(label=number.map(label), **columns).to_csv(path, index=False)
+    return path
+
+
+def test_a_clinical_column_alone_is_learnt_and_goes_with_the_model(study, tmp_path):
+    rng = np.random.default_rng(0)
+    # Labels have nothing to do with the features, which follow a patient's parity.
+    labels = {i: ("normal", "tumor")[i // 2 % 2] for i in range(18)}
+    ages = {i: f"{50 + 20 * (i // 2 % 2) + rng.normal() * 3:.0f}" for i in range(18)}
+    ages[5] = None
+    sexes = {i: ("f", "m")[i % 3 > 0] for i in range(18)}
+    path = write_labels(study, tmp_path / "s.csv", labels, age=ages, sex=sexes)
+    words = (study / "features", path)
+    config = dataclasses.replace(CONFIG, columns=("age", "sex"), folds=2, epochs=25)
+    result = train_mil_study(*words, config, tmp_path / "run")
+    assert result.metrics["patient"]["roc_auc"]["value"] > 0.9
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["clinical"] == ["age", "sex"]
+    model = load_mil_model(tmp_path / "run" / "fold_0" / "model_0.keras")
+    age, sex = model.clinical.columns
+    assert (age.kind, sex.levels) == ("number", ("f", "m"))
+    splits = pd.read_csv(tmp_path / "run" / "splits.csv")
+    train = splits[(splits["fold"] == 0) & (splits["split"] == "train")]
+    known = [ages[int(p[1:])] for p in train["patient_id"].unique()]
+    numbers = [float(text) for text in known if text is not None]
+    assert age.median == np.median(numbers)
+
+
+def test_a_clinical_column_of_noise_teaches_nothing(study, tmp_path):
+    rng = np.random.default_rng(4)
+    found = []
+    for repeat in range(3):
+        order = rng.permutation(18)
+        labels = {i: ("normal", "tumor")[order[i] % 2] for i in range(18)}
+        ages = {i: rng.integers(30, 80) for i in range(18)}
+        path = write_labels(study, tmp_path / f"{repeat}.csv", labels, age=ages)
+        config = dataclasses.replace(CONFIG, columns=("age",), folds=2, epochs=8)
+        run = tmp_path / f"run{repeat}"
+        result = train_mil_study(study / "features", path, config, run)
+        found.append(result.metrics["patient"]["roc_auc"]["value"])
+    assert 0.2 < np.mean(found) < 0.8
+
+
+def test_three_classes_are_learnt(tmp_path):
+    rng = np.random.default_rng(0)
+    names, rows = ("normal", "adenoma", "carcinoma"), []
+    (tmp_path / "f").mkdir()
+    for i in range(24):
+        features = rng.normal(size=(10 + i, 4)).astype(np.float32)
+        if i % 3:
+            features[:5, i % 3] += 9
+        info = FeatureInfo(slide_id=f"S{i}", encoder="e", tile_px=8, mpp=1, size_px0=8)
+        places = np.zeros((len(features), 2), np.int64)
+        write_features(tmp_path / "f" / f"S{i}.h5", features, places, info)
+        rows.append((f"S{i}", f"P{i}", names[i % 3]))
+    table = pd.DataFrame(rows, columns=["slide_id", "patient_id", "label"])
+    table.to_csv(tmp_path / "s.csv", index=False)
+    config = dataclasses.replace(
+        CONFIG,
+        classes=names,
+        folds=2,
+        epochs=60,
+        patience=60,
+        class_weights=(1.0, 2.0, 2.0),
+    )
+    out = tmp_path / "run"
+    result = train_mil_study(tmp_path / "f", tmp_path / "s.csv", config, out)
+    assert result.metrics["slide"]["roc_auc"]["value"] > 0.9
+    assert json.loads((out / "card.json").read_text())["threshold"] is None
+    held = pd.read_csv(out / "held_out.csv")
+    assert [c for c in held if c.startswith("logit_")] == [
+        f"logit_{i}" for i in range(3)
+    ]
+
+
+def test_folds_choose_and_say_what(study, tmp_path):
+    config = dataclasses.replace(
+        CONFIG, choose=("aggregator=mean,max",), inner_folds=2, folds=2, epochs=4
+    )
+    out = tmp_path / "run"
+    result = train_mil_study(study / "features", study / "slides.csv", config, out)
+    table = pd.read_csv(out / "choices.csv")
+    assert list(table.columns) == [
+        "fold",
+        "aggregator",
+        "log_loss",
+        "roc_auc",
+        "n",
+        "is_chosen",
+    ]
+    assert len(table) == 4
+    best = table.loc[table.groupby("fold")["log_loss"].idxmin()]
+    assert best["is_chosen"].all()
+    card = json.loads((out / "card.json").read_text())
+    assert [own["aggregator"] for own in card["choices"]] == best["aggregator"].tolist()
+    for fold, name in enumerate(best["aggregator"]):
+        model = load_mil_model(out / f"fold_{fold}" / "model_0.keras")
+        assert model.method == name
+    assert result.metrics["slide"]["roc_auc"]["value"] is not None
+
+
+def test_features_that_cannot_be_learnt_from_stop_before_training(tmp_path):
+    folder = make_study(tmp_path / "bad", n_patients=6)
+    for name in ("S1a", "S4b"):
+        with h5py.File(folder / "features" / f"{name}.h5", "r+") as file:
+            file["features"][3, 2] = np.nan
+    with pytest.raises(ManifestError, match="of 2 of 12 bags cannot be learnt from"):
+        train_mil_study(
+            folder / "features", folder / "slides.csv", CONFIG, tmp_path / "run"
+        )
+    assert not (tmp_path / "run" / "state").exists()
+
+
+def test_bags_of_one_instance_are_learnt_from(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "f").mkdir()
+    lines = ["slide_id,patient_id,label"]
+    for i in range(12):
+        features = rng.normal(size=(1, 3)).astype(np.float32) + 4 * (i % 2)
+        info = FeatureInfo(slide_id=f"S{i}", encoder="e", tile_px=8, mpp=1, size_px0=8)
+        path = tmp_path / "f" / f"S{i}.h5"
+        write_features(path, features, np.zeros((1, 2), np.int64), info)
+        lines.append(f"S{i},P{i},{('normal', 'tumor')[i % 2]}")
+    (tmp_path / "s.csv").write_text("\n".join(lines))
+    result = train_mil_study(
+        tmp_path / "f", tmp_path / "s.csv", CONFIG, tmp_path / "run"
+    )
+    assert result.metrics["slide"]["roc_auc"]["value"] > 0.9

@@ -169,3 +169,167 @@ def test_random_weights_are_trained_whole_and_pretrained_ones_frozen():
     assert TRAINING.tuning.batch_norm == "trained"
     assert TrainConfig().depth == "none"
     assert dataclasses.replace(TRAINING, weight_decay=0.1).head.optimiser == "adamw"
+
+
+def read_scores(run):
+    table, _ = read_predictions(run / "validation.parquet")
+    tiles = table[table["level"] == "tile"]
+    return tiles.set_index("id")["probability_tumor"].sort_index()
+
+
+@pytest.fixture(scope="module")
+def runs(tile_folder, tmp_path_factory):
+    """Train with some settings, each set of them once; the scores of its run."""
+    root, known = tmp_path_factory.mktemp("runs"), {}
+
+    def train(**changes):
+        key = str(sorted(changes.items()))
+        if key not in known:
+            out = root / str(len(known))
+            config = dataclasses.replace(FROZEN, **changes)
+            train_classifier(tile_folder, config, out)
+            known[key] = read_scores(out)
+        return known[key]
+
+    return train
+
+
+LAST = {"fine_tune": "last", "tune_epochs": 1, "epochs": 1, "cached_views": 1}
+
+
+@pytest.mark.parametrize(
+    ("common", "change"),
+    [
+        ({}, {"mixup": 0.4}),
+        ({}, {"ema_decay": 0.9}),
+        ({"balance": "none"}, {"class_weights": "balanced"}),
+        ({"balance": "none"}, {"class_weights": (1.0, 5.0)}),
+        (LAST, {"layer_decay": 0.1}),
+    ],
+    ids=["mixup", "ema_decay", "balanced", "class_weights", "layer_decay"],
+)
+def test_a_setting_of_training_reaches_the_model(runs, common, change):
+    plain, changed = runs(**common), runs(**common, **change)
+    assert list(plain.index) == list(changed.index)
+    assert np.abs(plain - changed).max() > 1e-4
+
+
+def test_weight_on_a_class_makes_it_more_probable(tile_folder, tmp_path):
+    means = []
+    for weight in (1.0, 5.0):
+        config = dataclasses.replace(
+            FROZEN, balance="none", class_weights=(1.0, weight), learning_rate=1e-2
+        )
+        train_classifier(tile_folder, config, tmp_path / str(weight))
+        # Before the temperature, which would take some of it back.
+        result = tmp_path / str(weight) / "state" / "fold_0" / "result.json"
+        means.append(np.mean(json.loads(result.read_text())["logits"]))
+    assert means[1] > means[0]
+
+
+def test_unfreezing_goes_step_by_step_at_falling_rates(tile_folder, tmp_path):
+    config = dataclasses.replace(
+        FROZEN,
+        fine_tune="progressive",
+        epochs=1,
+        cached_views=1,
+        tune_epochs=1,
+        tune_learning_rate=1e-3,
+        schedule="constant",
+        unfreeze_factor=0.5,
+    )
+    train_classifier(tile_folder, config, tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert list(history["stage"]) == [
+        "head", "fine_tune", "fine_tune_2", "fine_tune_3",
+    ]  # fmt: skip
+    np.testing.assert_allclose(history["learning_rate"][1:], [1e-3, 5e-4, 2.5e-4])
+    # More is trained in each step, and what is trained has moved.
+    state = tmp_path / "run" / "state" / "fold_0"
+    assert sorted(path.stem for path in state.glob("fine_tune*.npz")) == [
+        "fine_tune", "fine_tune_2", "fine_tune_3",
+    ]  # fmt: skip
+
+
+def test_an_interrupted_unfreezing_ends_with_the_same_model(
+    tile_folder, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(
+        FROZEN, fine_tune="progressive", epochs=1, cached_views=1, tune_epochs=1
+    )
+    train_classifier(tile_folder, config, tmp_path / "whole")
+    real = fold_training.FoldTrainer._say_epoch
+
+    def interrupt(self, metrics):
+        real(self, metrics)
+        if metrics.stage == "fine_tune_2":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fold_training.FoldTrainer, "_say_epoch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(tile_folder, config, tmp_path / "broken")
+    monkeypatch.setattr(fold_training.FoldTrainer, "_say_epoch", real)
+    train_classifier(tile_folder, config, tmp_path / "broken")
+    pd.testing.assert_series_equal(
+        read_scores(tmp_path / "whole"), read_scores(tmp_path / "broken"), rtol=1e-5
+    )
+
+
+def test_snapshots_of_each_fold_are_exported(tile_folder, tmp_path):
+    config = dataclasses.replace(FROZEN, folds=2, snapshots=2)
+    train_classifier(tile_folder, config, tmp_path / "run")
+    for fold in ("fold_0", "fold_1"):
+        place = tmp_path / "run" / fold
+        table = pd.read_csv(place / "snapshots" / "snapshots.csv")
+        history = pd.read_csv(tmp_path / "run" / "history.csv")
+        own = history[history["fold"] == int(fold[-1])]
+        assert 1 <= len(table) <= 2
+        assert table["val_roc_auc"].iloc[0] == pytest.approx(own["val_roc_auc"].max())
+        names = [f"{name}.onnx" for name in table["snapshot"]]
+        assert sorted(p.name for p in (place / "snapshots").glob("*.onnx")) == sorted(
+            names
+        )
+        # The best one is the model of the fold.
+        tiles = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), np.uint8)
+        np.testing.assert_allclose(
+            open_session(place / "snapshots" / names[0]).run(tiles)["logits"],
+            open_session(place / "model.onnx").run(tiles)["logits"],
+            atol=1e-5,
+        )
+
+
+def test_a_run_without_snapshots_has_none(run_folder):
+    assert not (run_folder / "snapshots").exists()
+
+
+def test_the_recipe_is_on_the_card(tile_folder, tmp_path):
+    config = dataclasses.replace(FROZEN, recipe="mobilenetv2-baseline", epochs=1)
+    card = train_classifier(tile_folder, config, tmp_path / "run").card
+    assert card.recipe.startswith("mobilenetv2-baseline, but for encoder = smallcnn (")
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["recipe"] == "mobilenetv2-baseline"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unfreeze_steps": 1}, "unfreeze_steps must be 2 or more, got 1"),
+        ({"snapshots": -1}, "snapshots must be 0 or more"),
+        ({"unfreeze_factor": 0.0}, r"unfreeze_factor must be in \(0, 1\]"),
+        ({"class_weights": "balanced"}, "--set balance=none"),
+        ({"mixup": -1.0}, "mixup must be 0 or more"),
+        ({"ema_decay": 1.0}, "ema_decay must be in"),
+        ({"layer_decay": 0.0}, "layer_decay must be in"),
+    ],
+)
+def test_contradictions_are_refused_before_any_tile_is_read(change, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**change)
+
+
+def test_class_weights_of_another_number_of_classes_are_refused(tile_folder, tmp_path):
+    config = dataclasses.replace(
+        FROZEN, balance="none", class_weights=(1.0, 2.0, 3.0), epochs=1
+    )
+    with pytest.raises(ConfigError, match="class_weights must be 2 numbers above 0"):
+        train_classifier(tile_folder, config, tmp_path / "run")

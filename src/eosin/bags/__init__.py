@@ -8,6 +8,15 @@ from eosin.bags.batching import (
     plan_batches,
     read_batch,
 )
+from eosin.bags.clinical import (
+    ClinicalColumn,
+    ClinicalEncoding,
+    ClinicalValues,
+    ColumnKind,
+    find_kinds,
+    fit_clinical,
+    read_clinical,
+)
 from eosin.bags.dialects import SlideFeatures, find_feature_files, open_features
 from eosin.bags.features import FeatureFile, FeatureInfo, read_key, write_features
 from eosin.bags.making import (
@@ -25,6 +34,7 @@ from eosin.bags.reading import (
     read_bags,
     read_drawn_bags,
     read_slide_bag,
+    share_drawn,
 )
 
 __all__ = [
@@ -32,6 +42,10 @@ __all__ = [
     "Bag",
     "BagDraw",
     "BagTableInfo",
+    "ClinicalColumn",
+    "ClinicalEncoding",
+    "ClinicalValues",
+    "ColumnKind",
     "DrawnFeatures",
     "FeatureArray",
     "FeatureFile",
@@ -44,15 +58,19 @@ __all__ = [
     "check_bags",
     "draw_bags",
     "find_feature_files",
+    "find_kinds",
+    "fit_clinical",
     "join_patients",
     "open_features",
     "plan_batches",
     "read_bag_table",
     "read_bags",
     "read_batch",
+    "read_clinical",
     "read_drawn_bags",
     "read_key",
     "read_slide_bag",
+    "share_drawn",
     "write_bag_table",
     "write_features",
 ]

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eosin.bags.clinical import ClinicalValues
 from eosin.core import ManifestError
 
 Features = NDArray[np.float32]
@@ -51,6 +52,8 @@ class Bag:
         patient_id: None where it is not known.
         slide_ids: The slides that the instances come from. Empty where they are
             not known.
+        clinical: The patient's values of columns that a model may take beside the
+            instances, as texts, None for a missing one. None where nobody asked.
 
     Raises:
         ManifestError: There is no instance, a shape does not fit, or a value is
@@ -64,6 +67,7 @@ class Bag:
     instance_labels: Rows | None = None
     patient_id: str | None = None
     slide_ids: tuple[str, ...] = ()
+    clinical: ClinicalValues | None = None
 
     def __post_init__(self) -> None:
         if not self.bag_id:

@@ -109,6 +109,7 @@ def write_features(
                 "tile_px": info.tile_px,
                 "mpp": np.nan if info.mpp is None else info.mpp,
                 "size_px0": info.size_px0,
+                "slide_mpp": np.nan if info.slide_mpp is None else info.slide_mpp,
                 "key": info.key,
             }
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags.bag import Bag, FeatureArray, check_bags
+from eosin.bags.clinical import read_clinical
 from eosin.bags.dialects import SlideFeatures, find_feature_files, open_features
 from eosin.core import ManifestError, to_file_name
 
@@ -56,14 +57,12 @@ class DrawnFeatures:
         rows: Which of them, in order.
     """
 
-    def __init__(
-        self, features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]
-    ) -> None:
+    def __init__(self, features: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> None:
         self._features, self._rows = features, rows
         self.shape: tuple[int, ...] = (len(rows), features.shape[1])
         self.dtype = features.dtype
 
-    def __getitem__(self, rows: Any) -> npt.NDArray[np.float32]:
+    def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
         """Read some rows: a slice, or numbers in any order."""
         return np.asarray(self._features[self._rows[rows]])
 
@@ -101,6 +100,8 @@ def read_bags(
     per: Literal["slide", "patient"] = "slide",
     encoder: str | None = None,
     needs_coords: bool = False,
+    columns: Sequence[str] = (),
+    allow_extra: bool = False,
 ) -> list[Bag]:
     """Read the labelled bags of a cohort.
 
@@ -112,6 +113,9 @@ def read_bags(
         encoder: Which features, where there are those of several encoders.
         needs_coords: Whether every file must say where its tiles lie, as maps of
             attention do.
+        columns: Clinical columns of `cohort` that go with the bags.
+        allow_extra: Whether there may be features of slides that are not in the
+            table; they are not read.
 
     Raises:
         ManifestError: A slide has no features, features have no slide, a file is
@@ -121,7 +125,8 @@ def read_bags(
     """
     files = find_feature_files(folder, encoder=encoder)
     rows = cohort.to_dict("records")
-    problems = _find_problems(files, rows, class_names, per)
+    problems = _find_problems(files, rows, class_names, per, allow_extra=allow_extra)
+    clinical = read_clinical(cohort, columns) if columns else {}
     number = {name.lower(): index for index, name in enumerate(class_names)}
     bags = []
     for row in rows:
@@ -139,6 +144,7 @@ def read_bags(
                 label=label,
                 patient_id=str(row["patient_id"]),
                 slide_ids=(slide_id,),
+                clinical=clinical.get(str(row["patient_id"])),
             )
         except ManifestError as error:
             problems.append(str(error))
@@ -172,6 +178,7 @@ def join_patients(bags: Sequence[Bag]) -> list[Bag]:
             label=own[0].label,
             patient_id=patient_id,
             slide_ids=tuple(name for bag in own for name in bag.slide_ids),
+            clinical=own[0].clinical,
         )
         for patient_id, own in by_patient.items()
     ]
@@ -199,7 +206,23 @@ def read_drawn_bags(
     """
     tiles = table.drop_duplicates("tile_id").reset_index(drop=True)
     features = _read_tiles(tiles, find_feature_files(folder, encoder=encoder), encoder)
-    place = pd.Series(np.arange(len(tiles)), index=tiles["tile_id"])
+    return share_drawn(table, tiles["tile_id"].tolist(), features)
+
+
+def share_drawn(
+    table: pd.DataFrame, tile_ids: Sequence[str], values: npt.NDArray[Any]
+) -> list[Bag]:
+    """Make the bags of a bag table, which share what is known of their tiles.
+
+    Args:
+        table: Rows of `read_bag_table`, whole bags.
+        tile_ids: Every tile that is drawn, once.
+        values: `(tiles, numbers)` of these tiles, such as features or pixels.
+
+    Returns:
+        In the table's order; `instance_labels` is 1 at witnesses.
+    """
+    place = pd.Series(np.arange(len(tile_ids)), index=list(tile_ids))
     rows = place.loc[table["tile_id"]].to_numpy(np.int64)
     bags = []
     for bag_id, own in table.groupby("bag_id", sort=False).indices.items():
@@ -207,7 +230,7 @@ def read_drawn_bags(
         bags.append(
             Bag(
                 bag_id=str(bag_id),
-                features=DrawnFeatures(features, rows[own]),
+                features=DrawnFeatures(values, rows[own]),
                 label=int(part["label"].iloc[0]),
                 coords=part[["x_px0", "y_px0"]].to_numpy(np.int64),
                 instance_labels=part["is_witness"].to_numpy(np.int64),
@@ -236,19 +259,25 @@ def _find_problems(
     rows: Sequence[Mapping[Any, Any]],
     class_names: Sequence[str],
     per: str,
+    *,
+    allow_extra: bool,
 ) -> list[str]:
     """Say everything that keeps files and table from fitting together."""
     known = {name.lower() for name in class_names}
-    slides = {to_file_name(str(row["slide_id"])): row["slide_id"] for row in rows}
-    problems = [
-        f"slide {slide_id} has no features"
-        for name, slide_id in slides.items()
-        if name not in files
-    ]
-    problems += [
-        f"the features {files[name].name} belong to no slide of the table"
-        for name in sorted(set(files) - set(slides))
-    ]
+    slides = {to_file_name(str(row["slide_id"])): str(row["slide_id"]) for row in rows}
+    without = [slide_id for name, slide_id in slides.items() if name not in files]
+    extra = [files[name].name for name in sorted(set(files) - set(slides))]
+    problems = []
+    if without:
+        problems.append(
+            f"{len(without)} of {len(slides)} slides have no features, such as "
+            f"{', '.join(without[:_SHOWN])}; embed them, or take them out of the table"
+        )
+    if extra and not allow_extra:
+        problems.append(
+            f"{len(extra)} of {len(files)} feature files belong to no slide of the "
+            f"table, such as {', '.join(extra[:_SHOWN])}; add their slides to the table"
+        )
     said: dict[str, set[str]] = {}
     for row in rows:
         label = str(row["label"]).lower()
@@ -258,13 +287,17 @@ def _find_problems(
                 f"{', '.join(class_names)}, got '{row['label']}'"
             )
         said.setdefault(str(row["patient_id"]), set()).add(label)
-    if per == "patient":
-        problems += [
-            f"patient {name} has slides of {' and '.join(sorted(labels))}; a patient "
-            "needs one label"
-            for name, labels in said.items()
-            if len(labels) > 1
-        ]
+    divided = [
+        f"{name} ({' and '.join(sorted(labels))})"
+        for name, labels in said.items()
+        if len(labels) > 1
+    ]
+    if per == "patient" and divided:
+        problems.append(
+            f"the slides of {len(divided)} of {len(said)} patients contradict each "
+            f"other, such as {', '.join(divided[:_SHOWN])}; where patients are bags, "
+            "all slides of one need the same label"
+        )
     return problems
 
 

@@ -19,6 +19,11 @@ def clean(
     keep: Path | None = typer.Option(
         None, help="CSV with a column tile_id: these tiles stay."
     ),
+    drop: Path | None = typer.Option(
+        None,
+        help="CSV with a column tile_id: these tiles go too. Looked through, that of "
+        "'eosin interpret'.",
+    ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,
     workers: int = options.WORKERS,
@@ -33,7 +38,11 @@ def clean(
     from eosin.workflows.clean import clean_tiles
     from eosin.workflows.cleaning_rules import CleanConfig
 
-    given = {"rules": rules, "keep": None if keep is None else str(keep)}
+    given = {
+        "rules": rules,
+        "keep": None if keep is None else str(keep),
+        "drop": None if drop is None else str(drop),
+    }
     result = clean_tiles(
         tiles,
         load_config(CleanConfig, path=config, overrides=settings or (), given=given),

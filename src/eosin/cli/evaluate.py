@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from eosin.cli import options
+
+if TYPE_CHECKING:
+    from eosin.workflows.evaluate import EvaluateResult
 
 _SHOWN = (
     "roc_auc",
@@ -47,6 +50,11 @@ def evaluate(
         overwrite=overwrite,
         progress=options.make_progress(),
     )
+    print_evaluation(result)
+
+
+def print_evaluation(result: "EvaluateResult") -> None:
+    """Print the main numbers, the cautions and where the report is."""
     console = Console(highlight=False)
     levels = list(result.metrics)
     table = Table("", *(f"{name}s" for name in levels))
@@ -56,9 +64,10 @@ def evaluate(
         cells = [_format(result.metrics[level][name]) for level in levels]
         table.add_row(name.replace("_", " "), *cells)
     console.print(table)
-    if "tile" in result.baseline_metrics:
-        auc = _format(result.baseline_metrics["tile"]["roc_auc"])
-        console.print(f"Colour alone, for comparison: tile roc auc {auc}")
+    finest = next(iter(result.baseline_metrics), None)
+    if finest is not None:
+        auc = _format(result.baseline_metrics[finest]["roc_auc"])
+        console.print(f"Colour alone, for comparison: {finest} roc auc {auc}")
     for caution in result.cautions:
         console.print(f"Caution: {caution}", markup=False)
     console.print(f"Report {result.folder / 'report.html'}")

@@ -22,6 +22,8 @@ from eosin.cli.evaluate import evaluate
 from eosin.cli.explore import explore
 from eosin.cli.fetch import fetch
 from eosin.cli.import_patches import import_patches
+from eosin.cli.interpret import interpret
+from eosin.cli.lr_find import lr_find
 from eosin.cli.mil import mil
 from eosin.cli.options import spread_values
 from eosin.cli.predict import predict
@@ -64,8 +66,9 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _COMMANDS = (doctor, validate, tile, explore, clean, train, evaluate, predict, embed)
-for _command in (*_COMMANDS, fetch, demo):
+for _command in (*_COMMANDS, interpret, fetch, demo):
     app.command()(_end_at_once(_command))
+app.command("lr-find")(_end_at_once(lr_find))
 # A name that Python keeps for itself.
 app.command("import")(_end_at_once(import_patches))
 for _group in (bags, mil):

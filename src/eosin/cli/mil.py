@@ -6,12 +6,17 @@ import typer
 from rich.console import Console
 
 from eosin.cli import options
+from eosin.cli.evaluate import print_evaluation
+from eosin.cli.mil_limit import limit
+from eosin.cli.mil_train import train
 
 mil = typer.Typer(
     name="mil",
     help="Multiple-instance learning: models from labels of slides or patients.",
     no_args_is_help=True,
 )
+mil.command()(limit)
+mil.command()(train)
 
 
 @mil.command()
@@ -45,50 +50,81 @@ def plan(
 
 
 @mil.command()
-def train(
-    features: Path = typer.Argument(help="Folder of feature files."),
-    cohort: Path = typer.Argument(help="Slide table (CSV) with labels."),
-    out: Path = options.OUT,
-    classes: list[str] = typer.Option(
-        ..., "--class", help="A class in the column 'label'; the negative one first."
+def evaluate(
+    run: Path = typer.Argument(help="Folder that 'eosin mil train' wrote."),
+    on: Path | None = typer.Option(
+        None, "--on", help="Features of an external cohort, none of it seen."
     ),
-    aggregator: str | None = typer.Option(None, help="Method. [gated_attention]"),
-    folds: int | None = typer.Option(None, help="Folds by patient. [5]"),
-    config: Path | None = options.CONFIG,
-    settings: list[str] | None = options.SETTINGS,
-    seed: int | None = options.CONFIG_SEED,
+    cohort: Path | None = typer.Option(
+        None, "--cohort", help="Slide table (CSV) of that cohort, with labels."
+    ),
+    out: Path | None = typer.Option(
+        None, "-o", "--out", help="Folder to write to. [RUN/evaluation]"
+    ),
+    resamples: int = typer.Option(1000, help="Resamples of patients for intervals."),
+    seed: int = options.SEED,
     overwrite: bool = options.OVERWRITE,
 ) -> None:
-    """Train a MIL model from slide labels and score it on held-out patients.
+    """Score a MIL model on patients it never saw, with intervals and a report.
 
-    Example: eosin mil train features/ slides.csv -o run/ --class normal --class tumor
+    Example: eosin mil evaluate run/
+    Example: eosin mil evaluate run/ --on features/ --cohort slides.csv -o external/
     """
-    from eosin.core import load_config
-    from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
+    from eosin.workflows.evaluate_mil import evaluate_mil_run
 
-    given = {
-        "classes": tuple(classes),
-        "aggregator": aggregator,
-        "folds": folds,
-        "seed": seed,
-    }
-    result = train_mil_study(
-        features,
-        cohort,
-        load_config(MILStudyConfig, path=config, overrides=settings or (), given=given),
-        out,
+    result = evaluate_mil_run(
+        run,
+        on=on,
+        cohort=cohort,
+        out=out,
+        n_bootstrap=resamples,
+        seed=seed,
         overwrite=overwrite,
         progress=options.make_progress(),
     )
+    print_evaluation(result)
+
+
+@mil.command()
+def predict(
+    run: Path = typer.Argument(help="Folder that 'eosin mil train' wrote."),
+    features: Path = typer.Argument(help="Folder of feature files of new slides."),
+    out: Path = options.OUT,
+    slides: Path | None = typer.Option(
+        None,
+        "--slides",
+        help="Slide table (CSV): which slides, of whom, and where their files are. "
+        "[every feature file, slides where they were tiled]",
+    ),
+    config: Path | None = options.CONFIG,
+    settings: list[str] | None = options.SETTINGS,
+    overwrite: bool = options.OVERWRITE,
+) -> None:
+    """Score new slides by all folds: calls, attention for QuPath, a gallery.
+
+    Example: eosin mil predict run/ new_features/ -o out/ --slides new_slides.csv
+    """
+    from eosin.core import load_config
+    from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
+
+    result = predict_mil(
+        run,
+        features,
+        load_config(MILPredictConfig, path=config, overrides=settings or ()),
+        out,
+        slides=slides,
+        overwrite=overwrite,
+        progress=options.make_progress(),
+    )
+    columns = [
+        "slide_id",
+        "status",
+        "label",
+        *(c for c in result.slides.columns if c.startswith("probability_")),
+    ]
     console = Console(highlight=False)
-    for level, metrics in result.metrics.items():
-        auc = metrics["roc_auc"]
-        if auc["value"] is None:
-            continue
-        interval = (
-            "" if auc["low"] is None else f" ({auc['low']:.2f}-{auc['high']:.2f})"
-        )
-        console.print(f"{level:8} ROC AUC {auc['value']:.3f}{interval}, n = {auc['n']}")
-    for caution in result.cautions:
-        console.print(f"Caution: {caution}", markup=False)
-    console.print(f"Metrics  {result.folder / 'metrics.json'}")
+    console.print(options.make_table(result.slides, columns))
+    console.print(
+        f"Attention, slide by slide: {out / 'attention.html'}", soft_wrap=True
+    )
+    options.stop_on_failures(result.failures)

@@ -1,6 +1,7 @@
 """`eosin train`."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -8,15 +9,36 @@ from rich.console import Console
 from eosin.cli import options
 
 
+def _print_recipes(value: bool) -> None:
+    if value:
+        from eosin.workflows.recipes import RECIPES
+
+        console = Console(highlight=False)
+        for recipe in RECIPES.values():
+            console.print(f"{recipe.name}\n  {recipe.summary}", markup=False)
+            settings: dict[str, Any] = {
+                "encoder": " or ".join(recipe.encoders),
+                **recipe.settings,
+            }
+            text = ", ".join(f"{name} = {value}" for name, value in settings.items())
+            console.print(f"  {text}", markup=False)
+        raise typer.Exit
+
+
 def train(
     tiles: Path = typer.Argument(help="Folder that 'eosin tile' wrote."),
     out: Path = options.OUT,
+    recipe: str | None = typer.Option(
+        None,
+        help="Named settings to begin from: xception-baseline, mobilenetv2-baseline, "
+        "densenet-onecycle or best.",
+    ),
     encoder: str | None = typer.Option(None, help="Encoder. [densenet121]"),
     weights: str | None = typer.Option(
         None, help="imagenet, none, or a weights file. [imagenet]"
     ),
     fine_tune: str | None = typer.Option(
-        None, help="none, last (the last block) or all. [none]"
+        None, help="none, last (the last block), all, or progressive. [none]"
     ),
     folds: int | None = typer.Option(
         None, help="Folds of a cross-validation. [one split]"
@@ -25,29 +47,44 @@ def train(
     settings: list[str] | None = options.SETTINGS,
     seed: int | None = options.CONFIG_SEED,
     overwrite: bool = options.OVERWRITE,
+    list_recipes: bool = typer.Option(
+        False,
+        "--list-recipes",
+        callback=_print_recipes,
+        is_eager=True,
+        help="Print the recipes and their settings.",
+    ),
 ) -> None:
     """Train a tile classifier, split by patient, and choose its thresholds.
 
     Example: eosin train tiles/ -o run/ --encoder densenet121 --weights imagenet
+    Example: eosin train tiles/ -o run/ --recipe best --folds 5
     """
-    from eosin.core import load_config
+    from eosin.workflows.recipes import load_train_config
     from eosin.workflows.train_tiles import TrainConfig, train_classifier
 
+    del list_recipes
+    console = Console(highlight=False)
     given = {
+        "recipe": recipe,
         "encoder": encoder,
         "weights": weights,
         "fine_tune": fine_tune,
         "folds": folds,
         "seed": seed,
     }
+    chosen, remarks = load_train_config(
+        TrainConfig, path=config, overrides=settings or (), given=given
+    )
+    for remark in remarks:
+        console.print(f"Note: {remark}", markup=False)
     result = train_classifier(
         tiles,
-        load_config(TrainConfig, path=config, overrides=settings or (), given=given),
+        chosen,
         out,
         overwrite=overwrite,
         progress=options.make_progress(),
     )
-    console = Console(highlight=False)
     for caution in result.card.cautions:
         console.print(f"Caution: {caution}", markup=False)
     aucs = ", ".join(

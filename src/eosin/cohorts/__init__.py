@@ -9,7 +9,17 @@ from eosin.cohorts.near_duplicates import (
     describe_looks,
     group_near_duplicates,
 )
-from eosin.cohorts.patch_sets import PatchSet, fill_with_none, say_examples
+from eosin.cohorts.patch_sets import (
+    IMAGE_SUFFIXES,
+    Listing,
+    PatchSet,
+    fill_with_none,
+    iter_images,
+    raise_problems,
+    read_patch_csv,
+    say_examples,
+    strip_suffix,
+)
 from eosin.cohorts.pcam import (
     PCAM_ADDRESS,
     PCAM_MD5,
@@ -23,11 +33,13 @@ __all__ = [
     "COLUMNS",
     "DEFAULT_FRACTIONS",
     "DEFAULT_SIMILARITY",
+    "IMAGE_SUFFIXES",
     "PCAM_ADDRESS",
     "PCAM_MD5",
     "SPLITS",
     "Cohort",
     "FolderRules",
+    "Listing",
     "Looks",
     "PatchSet",
     "PcamFiles",
@@ -37,10 +49,14 @@ __all__ = [
     "find_pcam_files",
     "fold_patients",
     "group_near_duplicates",
+    "iter_images",
+    "raise_problems",
     "read_class_folders",
     "read_cohort",
     "read_kaggle",
+    "read_patch_csv",
     "read_pcam",
     "say_examples",
     "split_patients",
+    "strip_suffix",
 ]

@@ -28,22 +28,24 @@ def load_config(
     path: Path | None = None,
     overrides: Sequence[str] = (),
     given: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> T:
     """Build a config from defaults, a file, `--set` pairs and options.
 
-    Later sources win: the dataclass's defaults, then the file, then `given`
-    (a command's own options), then `overrides`.
+    Later sources win: the dataclass's defaults, then `defaults`, then the file, then
+    `given` (a command's own options), then `overrides`.
 
     Args:
         cls: A dataclass whose fields are plain values or tuples of them.
         path: A TOML file of its fields. None reads no file.
         overrides: Texts of the form `field=value`.
         given: Values by field; those that are None count as not given.
+        defaults: Values by field that stand in for the dataclass's own defaults.
 
     Raises:
         ConfigError: A field is unknown, or a value does not fit its type.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(defaults or {})
     if path is not None:
         values |= _read_toml(path)
     values |= {k: v for k, v in (given or {}).items() if v is not None}

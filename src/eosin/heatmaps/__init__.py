@@ -1,8 +1,8 @@
 """Heatmaps: tile values as rasters, outlines and pictures."""
 
 from eosin.heatmaps.canvas import SlidePicture, picture_slide
-from eosin.heatmaps.colours import CLASS_COLOURS, colourise
-from eosin.heatmaps.overlays import draw_overlay, draw_overview
+from eosin.heatmaps.colours import CLASS_COLOURS, colourise, find_strength
+from eosin.heatmaps.overlays import OverlayWords, draw_overlay, draw_overview
 from eosin.heatmaps.rasters import Heatmap, rasterise_tiles
 from eosin.heatmaps.regions import PredictedRegion, find_regions
 from eosin.heatmaps.writing import (
@@ -14,12 +14,14 @@ from eosin.heatmaps.writing import (
 __all__ = [
     "CLASS_COLOURS",
     "Heatmap",
+    "OverlayWords",
     "PredictedRegion",
     "SlidePicture",
     "colourise",
     "draw_overlay",
     "draw_overview",
     "find_regions",
+    "find_strength",
     "picture_slide",
     "rasterise_tiles",
     "write_heatmap",

@@ -1,6 +1,7 @@
 """Pictures of a slide with what was found, or placed, on it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,19 @@ from eosin.heatmaps.regions import PredictedRegion
 from eosin.tiles import TissueMap
 
 
+@dataclass(frozen=True)
+class OverlayWords:
+    """What an overlay shows.
+
+    Attributes:
+        quantity: Of the colours, beside their scale.
+        regions: Of what is outlined.
+    """
+
+    quantity: str
+    regions: str
+
+
 def draw_overlay(
     picture: SlidePicture,
     heatmap: Heatmap,
@@ -33,6 +47,7 @@ def draw_overlay(
     regions: Sequence[PredictedRegion] = (),
     annotation: BaseGeometry | None = None,
     class_name: str = "",
+    words: OverlayWords | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Draw a heatmap on its slide, with the outlines of what was found.
 
@@ -46,6 +61,8 @@ def draw_overlay(
         regions: Outlined as predicted.
         annotation: Outlined as drawn by hand.
         class_name: Whose probability it is; empty leaves it unsaid.
+        words: What values and regions are, where these are no probability of the
+            class and not predicted.
 
     Returns:
         RGB, `(height, width, 3)`, uint8.
@@ -62,7 +79,8 @@ def draw_overlay(
         canvas.draw_outline(region.geometry, PREDICTION_COLOUR)
     if regions:
         area = sum(region.area_mm2 for region in regions)
-        text = f"predicted {class_name}".rstrip() + f", {_write_area(area)}"
+        what = words.regions if words else f"predicted {class_name}".rstrip()
+        text = f"{what}, {_write_area(area)}"
         legend.insert(0, LegendEntry(PREDICTION_COLOUR, text, "line"))
     mark = "" if threshold is None else f"threshold {threshold:.2f}"
     of_class = f" of {class_name}" if class_name else ""
@@ -71,7 +89,9 @@ def draw_overlay(
         title=picture.title,
         subtitle=subtitle,
         legend=legend,
-        bar=ColourBar(f"probability{of_class}", threshold, mark),
+        bar=ColourBar(
+            words.quantity if words else f"probability{of_class}", threshold, mark
+        ),
     )
 
 

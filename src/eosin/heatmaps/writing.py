@@ -39,8 +39,9 @@ def write_heatmap(
     *,
     slide_size: tuple[int, int],
     mpp: float,
+    quantity: str = "probability",
 ) -> None:
-    """Write a heatmap as a tiled pyramidal TIFF of float32 probabilities.
+    """Write a heatmap as a tiled pyramidal TIFF of float32 values.
 
     The raster begins at the slide's corner, so that a viewer lays it on the slide
     by its resolution alone; where the heatmap's cells begin elsewhere, the file's
@@ -48,14 +49,15 @@ def write_heatmap(
     the smaller levels of the pyramid, and most viewers show it as black anyway.
 
     Readers of float TIFF (tifffile, libvips, Bio-Formats and with it QuPath) give
-    the probabilities back. OpenSlide opens the file and tells its size and mpp, but
+    the values back. OpenSlide opens the file and tells its size and mpp, but
     reads no 32-bit pixels from any file; `write_heatmap_picture` is for its users.
 
     Args:
         path: Where to write.
-        heatmap: Probabilities.
+        heatmap: Probabilities, or other values of 0 to 1.
         slide_size: (width, height) of level 0.
         mpp: Micrometres per level-0 pixel.
+        quantity: What the values are, in ASCII; it stands in the file.
 
     Raises:
         RunError: The file cannot be written.
@@ -66,7 +68,7 @@ def write_heatmap(
         np.nan_to_num(values),
         mpp=mpp * cell,
         compression="zlib",
-        description="eosin probability heatmap, 0 to 1",
+        description=f"eosin {quantity} heatmap, 0 to 1",
     )
 
 

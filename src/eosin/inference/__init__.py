@@ -6,6 +6,7 @@ from eosin.inference.encoding import (
     TileModel,
     encode_tiles,
     find_views,
+    read_encoded,
 )
 from eosin.inference.model_card import CARD_FILE, ModelCard, read_card
 from eosin.inference.read_ahead import ReadTiles, iter_read_ahead
@@ -27,5 +28,6 @@ __all__ = [
     "iter_read_ahead",
     "open_session",
     "read_card",
+    "read_encoded",
     "score_tiles",
 ]

@@ -131,6 +131,29 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
     return {name: _open_array(folder, name, "r") for name in outputs}
 
 
+def read_encoded(
+    folder: Path, key: str, n_tiles: int, output: str
+) -> npt.NDArray[Any] | None:
+    """Read one of the arrays that `encode_tiles` finished under a key, if it did.
+
+    Args:
+        folder: Where the arrays lie.
+        key: Hash of all that they depend on.
+        n_tiles: How many tiles they are of.
+        output: Which of the model's outputs is wanted.
+
+    Returns:
+        A read-only map `(views, n_tiles, ...)`; None where it is missing or
+        unfinished.
+    """
+    try:
+        if read_json(folder / _PROGRESS_FILE) != {"key": key, "n_done": n_tiles}:
+            return None
+        return _open_array(folder, output, "r")
+    except (RunError, OSError, ValueError):
+        return None
+
+
 def find_views(views: int) -> tuple[int, ...]:
     """Return the dihedral views that stand for a number of views.
 

@@ -45,6 +45,8 @@ class ModelCard:
         cautions: Why a choice made on validation deserves doubt.
         training_data: Hashes and counts of what it was trained on.
         is_made_data: Whether that data were made slides.
+        recipe: The recipe that the training followed, and in which settings it did
+            not; None for no recipe.
     """
 
     class_names: tuple[str, ...]
@@ -68,6 +70,7 @@ class ModelCard:
     cautions: tuple[str, ...] = ()
     training_data: Mapping[str, Any] = field(default_factory=dict)
     is_made_data: bool = False
+    recipe: str | None = None
 
     def require_mpp(self) -> float:
         """Return the mpp.
@@ -105,7 +108,8 @@ def read_card(folder: Path) -> ModelCard:
     content = read_json(path)
     found = content.pop("format", None) if isinstance(content, dict) else None
     known = {f.name for f in dataclasses.fields(ModelCard)}
-    if found != CARD_FORMAT or set(content) != known:
+    # Cards from before there were recipes name none.
+    if found != CARD_FORMAT or {"recipe", *content} != known:
         raise ModelError(
             f"{path}: was written by another version of eosin (card format {found}, "
             f"this version reads {CARD_FORMAT}); train again with this version"

@@ -2,14 +2,11 @@
 
 from eosin.models.aggregators import AGGREGATORS, AggregatorSpec, find_aggregator
 from eosin.models.encoders import build_encoder
-from eosin.models.grad_cam import grad_cam
+from eosin.models.feature_maps import FeatureMap
+from eosin.models.grad_cam import Variant, find_map, grad_cam
 from eosin.models.keras_backend import has_gpu
-from eosin.models.mil_models import (
-    MILModel,
-    build_mil_model,
-    load_mil_model,
-    save_mil_model,
-)
+from eosin.models.mil_building import build_mil_model, build_pixel_mil_model
+from eosin.models.mil_models import MILModel, load_mil_model, save_mil_model
 from eosin.models.mil_prediction import BagPrediction, predict_bags
 from eosin.models.onnx_export import ExportedModel, export_onnx
 from eosin.models.preprocessing import Preprocessing
@@ -36,17 +33,21 @@ __all__ = [
     "Depth",
     "EncoderSpec",
     "ExportedModel",
+    "FeatureMap",
     "MILModel",
     "Preprocessing",
     "TorchEncoder",
     "TorchEncoderSpec",
+    "Variant",
     "build_classifier",
     "build_encoder",
     "build_mil_model",
+    "build_pixel_mil_model",
     "build_stem",
     "export_onnx",
     "find_aggregator",
     "find_encoder",
+    "find_map",
     "grad_cam",
     "has_gpu",
     "hash_weights",

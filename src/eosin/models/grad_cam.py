@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.core import ModelError
+from eosin.models.feature_maps import FeatureMap, list_feature_maps
 from eosin.models.keras_backend import keras
+from eosin.models.registry import ENCODERS
 from eosin.models.tile_classifiers import DROPOUT_LAYER, FEATURES_LAYER, LOGITS_LAYER
 
 Variant = Literal["grad_cam", "grad_cam_plus_plus"]
@@ -45,8 +47,9 @@ def grad_cam(
             single logit, 1 asks what speaks for it and 0 what speaks against it.
             None asks for the class that the model chooses for each tile.
         variant: `grad_cam` or `grad_cam_plus_plus`.
-        layer: The layer whose output is mapped. None takes the last feature map,
-            the coarsest one and the closest to the decision.
+        layer: The layer whose output is mapped. None takes the one that the encoder
+            names (`EncoderSpec.map_layer`), else the last feature map, the coarsest
+            one and the closest to the decision.
         batch: Tiles that are run at once, 1 or more.
 
     Returns:
@@ -62,12 +65,13 @@ def grad_cam(
             f"variant must be 'grad_cam' or 'grad_cam_plus_plus', got {variant!r}"
         )
     with _ending_in_logits(model):
-        cut = _find_feature_map(model, layer)
+        cut = find_map(model, layer).tensor
         parts = (
             keras.Model(model.inputs[0], cut),
             keras.Model(cut, _find_logits(model)),
         )
-        head = _find_linear_head(model) if layer is None else None
+        is_last = cut is _find_last_map(model).tensor
+        head = _find_linear_head(model) if is_last else None
         chosen = _spread(class_index, len(tiles))
         maps = [
             _map_batch(
@@ -243,22 +247,47 @@ def _choose_logits(
     return np.asarray(np.eye(n_logits)[chosen], np.float32)
 
 
-def _find_feature_map(model: Any, layer: str | None) -> Any:
-    """Find the tensor to map: a layer's output, or the last with places."""
-    if layer is not None:
-        tensor = model.get_layer(layer).output
-        if len(tensor.shape) == 4:
-            return tensor
-        raise ModelError(
-            f"{model.name}: layer '{layer}' must give a feature map (batch, height, "
-            f"width, channels), but gives {tuple(tensor.shape)}"
-        )
+def find_map(model: Any, layer: str | None = None) -> FeatureMap:
+    """Find the feature map that `grad_cam` looks at.
+
+    Args:
+        model: As for `grad_cam`.
+        layer: Its name; None takes the default.
+
+    Raises:
+        ModelError: The model has no feature map, or not of this layer.
+    """
+    if layer is None and model.name in ENCODERS:
+        layer = ENCODERS[model.name].map_layer
+    return _find_last_map(model) if layer is None else _find_named_map(model, layer)
+
+
+def _find_named_map(model: Any, name: str) -> FeatureMap:
+    for found in list_feature_maps(model):
+        if found.name == name:
+            return found
+    try:
+        tensor = model.get_layer(name).output
+    except ValueError as error:
+        raise ModelError(f"{model.name}: has no layer '{name}'") from error
+    if len(tensor.shape) == 4:
+        return FeatureMap(name, tensor)
+    raise ModelError(
+        f"{model.name}: layer '{name}' must give a feature map (batch, height, "
+        f"width, channels), but gives {tuple(tensor.shape)}"
+    )
+
+
+def _find_last_map(model: Any) -> FeatureMap:
+    """Find the last tensor with places."""
     for candidate in reversed(model.layers):
         # A model within knows only the input that it was built on.
         if isinstance(candidate, keras.Model) or isinstance(candidate.input, list):
             continue
         if len(candidate.input.shape) == 4 and len(candidate.output.shape) != 4:
-            return candidate.input
+            tensor = candidate.input
+            known = [m for m in list_feature_maps(model) if m.tensor is tensor]
+            return known[0] if known else FeatureMap("the last", tensor)
     raise ModelError(
         f"{model.name}: has no feature map (batch, height, width, channels) that a "
         "later layer turns into a vector; name a layer that gives one"

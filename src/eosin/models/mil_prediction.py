@@ -15,6 +15,8 @@ from eosin.models.mil_models import MILModel
 Floats = NDArray[np.float32]
 
 _BATCH = 64
+_MAX_INSTANCES = 1 << 16
+_MAX_TILES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class BagPrediction:
 
 
 def predict_bags(
-    model: MILModel, bags: Sequence[Bag], *, max_padded: int = 1 << 16
+    model: MILModel, bags: Sequence[Bag], *, max_padded: int | None = None
 ) -> list[BagPrediction]:
     """Score bags, several at a time.
 
@@ -46,18 +48,28 @@ def predict_bags(
     Args:
         model: From `build_mil_model`.
         bags: Of any size that the model takes.
-        max_padded: Instances per pass at most, padding included.
+        max_padded: Instances per pass at most, padding included. None takes a number
+            that bounds the memory: 65,536, and of tiles' pixels 64.
 
     Returns:
         One prediction for each bag, in their order.
 
     Raises:
         ManifestError: A bag is too large for the model, or not finite.
-        ModelError: A bag has other features than the model takes.
+        ModelError: A bag has other features than the model takes, or lacks the
+            clinical columns that it takes.
     """
+    if max_padded is None:
+        max_padded = _MAX_TILES if model.takes_pixels else _MAX_INSTANCES
     predictions: list[BagPrediction | None] = [None] * len(bags)
     for bag in bags:
         if bag.n_features != model.dimension:
+            if model.takes_pixels:
+                raise ModelError(
+                    f"{bag.bag_id}: the model takes the pixels of tiles "
+                    f"({model.dimension} numbers each), got {bag.n_features} features; "
+                    "give it tiles, or train a model of features"
+                )
             raise ModelError(
                 f"{bag.bag_id}: the model takes {model.dimension} features per "
                 f"instance, got {bag.n_features}; encode the bag with the encoder "
@@ -65,15 +77,13 @@ def predict_bags(
             )
     if not bags:
         return []
-    sizes, scale = [len(bag) for bag in bags], model.scaling.scale
+    sizes, scale = [len(bag) for bag in bags], model.scale
     for rows in plan_batches(sizes, batch=_BATCH, max_padded=max_padded):
         if sizes[rows[0]] > max_padded and model.n_instances is None:
             outputs = _predict_in_parts(model, bags[rows[0]], max_padded)
         else:
             padded = read_batch(bags, rows, n_instances=model.n_instances, scale=scale)
-            outputs = model.body.predict_on_batch(
-                {"features": padded.features, "mask": padded.mask}
-            )
+            outputs = model.body.predict_on_batch(model.pack(padded, bags))
         for place, row in enumerate(rows):
             predictions[row] = _take(outputs, place, bags[row])
     return [prediction for prediction in predictions if prediction is not None]
@@ -81,17 +91,25 @@ def predict_bags(
 
 def _predict_in_parts(model: MILModel, bag: Bag, size: int) -> dict[str, Any]:
     """Project a bag part by part, then aggregate it whole."""
-    scale, projection = model.scaling.scale, model.projection
+    scale, projection = model.scale, model.projection
+    clinical = model.encode_clinical(bag)
+    # Two copies of a part are held at a time.
+    size = min(size, bag.list_blocks()[0].stop)
     projected = np.empty((1, len(bag), projection.output_shape[-1]), np.float32)
     for start in range(0, len(bag), size):
         part = slice(start, start + size)
         features = bag.read(part)
-        scaled = np.empty_like(features)
-        scale.apply(features, scaled)
-        projected[0, part] = projection.predict_on_batch(scaled[None])[0]
+        if scale is not None:
+            scaled = np.empty_like(features)
+            scale.apply(features, scaled)
+            features = scaled
+        projected[0, part] = projection.predict_on_batch(features[None])[0]
     instances = keras.Input((None, projected.shape[-1]), dtype="float32")
     tail = keras.Model(instances, model.aggregator(instances))
     outputs: dict[str, Any] = tail.predict_on_batch(projected)
+    if model.clinical is not None:
+        told = model.body.get_layer("clinical_head").predict(clinical[None])
+        outputs["logits"] = outputs["logits"] + told
     return outputs
 
 

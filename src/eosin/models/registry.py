@@ -43,6 +43,8 @@ class EncoderSpec:
             no such weights.
         has_dynamic_export: Whether Keras' torch backend can write it to ONNX
             with a batch of any size in one go.
+        map_layer: The layer that Grad-CAM looks at where none is named; None for the
+            last feature map.
     """
 
     name: str
@@ -55,6 +57,7 @@ class EncoderSpec:
     last_block: str
     imagenet_licence: str | None
     has_dynamic_export: bool = True
+    map_layer: str | None = None
 
 
 def find_encoder(name: str) -> EncoderSpec:
@@ -187,6 +190,9 @@ def _list_encoders() -> list[EncoderSpec]:
             min_tile_px=16,
             last_block="block4_conv",
             imagenet_licence=None,
+            # A place of the last map sees 73 px, and lights up wherever a finding
+            # lies in them; one of this map sees 33 px.
+            map_layer="block3_relu",
         ),
         EncoderSpec(
             build=functools.partial(_run_untrained, run_p4m_densenet),
@@ -198,6 +204,8 @@ def _list_encoders() -> list[EncoderSpec]:
             min_tile_px=80,
             last_block="block5_norm",
             imagenet_licence=None,
+            # The last map has 2 places a side at 96 px, this one 8.
+            map_layer="transition4_relu",
         ),
     ]
 

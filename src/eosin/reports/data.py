@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -19,7 +20,8 @@ class SplitCount:
         n_patients: Patients.
         n_slides: Slides.
         n_tiles: Tiles.
-        n_tiles_by_class: Labelled tiles of each class, in the order of the labels.
+        n_tiles_by_class: Labelled tiles of each class, in the order of the labels;
+            where slides are what was learnt from, labelled slides.
     """
 
     split: str
@@ -36,7 +38,8 @@ class ReportData:
     Attributes:
         title: The report's heading.
         result: The model's evaluation.
-        choices: Aggregation and thresholds, and how validation chose them.
+        choices: Aggregation and thresholds, and how validation chose them; or the same
+            in words, as rows of a name and a text.
         splits: What each split holds, in the order to be shown.
         baseline: Evaluation of the colour baseline on the same rows; None where
             there is none, which the report says.
@@ -55,13 +58,15 @@ class ReportData:
         are_slides_made: True for slides that `slides.phantom` drew.
         are_patients_known: False where each slide counts as a patient of its own
             because nobody said whose it is.
+        unit: What bore the labels that were learnt from: tiles, or slides, of which a
+            model then scores each as a whole.
         created: When the evaluation was run, as it should be printed. None prints
             no date, so that the same input gives the same file.
     """
 
     title: str
     result: EvaluationResult
-    choices: ValidationChoices
+    choices: ValidationChoices | Sequence[tuple[str, str]]
     splits: Sequence[SplitCount]
     baseline: EvaluationResult | None = None
     history: pd.DataFrame | None = None
@@ -73,6 +78,7 @@ class ReportData:
     failures: Sequence[SlideFailure] = ()
     are_slides_made: bool = False
     are_patients_known: bool = True
+    unit: Literal["tile", "slide"] = "tile"
     created: str | None = None
 
 

@@ -43,6 +43,7 @@ class Gallery:
             belong together are one group.
         mark_px: Side of the central square that is marked, in the tile's own pixels;
             0 marks none.
+        side_px: Side of a tile as shown.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Gallery:
     text: str
     groups: tuple[tuple[GalleryTile, ...], ...]
     mark_px: int = 0
+    side_px: int = _THUMBNAIL_PX
 
     @property
     def tiles(self) -> tuple[GalleryTile, ...]:
@@ -57,20 +59,23 @@ class Gallery:
         return tuple(tile for group in self.groups for tile in group)
 
 
-def make_thumbnail(pixels: Pixels, mark_px: int = 0) -> Pixels:
-    """Bring a tile to 108 pixels a side, with its centre marked if asked for.
+def make_thumbnail(
+    pixels: Pixels, mark_px: int = 0, side_px: int = _THUMBNAIL_PX
+) -> Pixels:
+    """Bring a tile to one size, with its centre marked if asked for.
 
     Args:
         pixels: `(side, side, 3)`, RGB.
         mark_px: Side of the central square in the tile's own pixels; 0 marks none.
+        side_px: Side of the result.
     """
     side = pixels.shape[0]
-    way = cv2.INTER_AREA if side > _THUMBNAIL_PX else cv2.INTER_LINEAR
-    small = cv2.resize(pixels, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=way)
+    way = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
+    small = cv2.resize(pixels, (side_px, side_px), interpolation=way)
     if mark_px:
-        half = mark_px * _THUMBNAIL_PX / side / 2
-        low = round(_THUMBNAIL_PX / 2 - half)
-        high = round(_THUMBNAIL_PX / 2 + half) - 1
+        half = mark_px * side_px / side / 2
+        low = round(side_px / 2 - half)
+        high = round(side_px / 2 + half) - 1
         # White on black, so that it is seen on any tissue.
         for grow, grey in ((1, 0), (0, 255)):
             corners = (low - grow, low - grow), (high + grow, high + grow)
@@ -78,10 +83,12 @@ def make_thumbnail(pixels: Pixels, mark_px: int = 0) -> Pixels:
     return np.asarray(small, np.uint8)
 
 
-def embed_thumbnail(tile: GalleryTile, mark_px: int = 0) -> str:
+def embed_thumbnail(
+    tile: GalleryTile, mark_px: int = 0, side_px: int = _THUMBNAIL_PX
+) -> str:
     """Return a tile's thumbnail as a data address."""
     buffer = io.BytesIO()
-    picture = Image.fromarray(make_thumbnail(tile.pixels, mark_px))
+    picture = Image.fromarray(make_thumbnail(tile.pixels, mark_px, side_px))
     picture.save(buffer, format="JPEG", quality=85, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -92,7 +99,8 @@ def draw_sheet(gallery: Gallery) -> Pixels:
     Returns:
         `(height, width, 3)`, RGB, on white.
     """
-    step = _THUMBNAIL_PX + _GAP_PX
+    side = gallery.side_px
+    step = side + _GAP_PX
     places: list[tuple[int, int]] = []
     line, column = 0, 0
     for group in gallery.groups:
@@ -110,7 +118,7 @@ def draw_sheet(gallery: Gallery) -> Pixels:
     )
     for (row, column), tile in zip(places, gallery.tiles, strict=True):
         y, x = _GAP_PX + row * step, _GAP_PX + column * step
-        sheet[y : y + _THUMBNAIL_PX, x : x + _THUMBNAIL_PX] = make_thumbnail(
-            tile.pixels, gallery.mark_px
+        sheet[y : y + side, x : x + side] = make_thumbnail(
+            tile.pixels, gallery.mark_px, side
         )
     return sheet

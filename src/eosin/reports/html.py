@@ -12,7 +12,12 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from eosin.core import RunError, atomic_path, write_text
-from eosin.evaluation import EvaluationResult, Level, LevelResult
+from eosin.evaluation import (
+    EvaluationResult,
+    Level,
+    LevelResult,
+    ValidationChoices,
+)
 from eosin.reports.data import ReportData
 from eosin.reports.figures import (
     draw_confusion,
@@ -142,7 +147,9 @@ def _collect(data: ReportData) -> Mapping[str, Any]:
         "headline": write_headline(result, data.baseline),
         "key_numbers": _find_key_numbers(main, is_binary=len(result.class_names) == 2),
         "cautions": _collect_cautions(data),
-        "choices": describe_choices(data.choices, result.class_names),
+        "choices": describe_choices(data.choices, result.class_names)
+        if isinstance(data.choices, ValidationChoices)
+        else data.choices,
         "levels": list(_iter_levels(data)),
         "is_patient_slide": _is_patient_slide(result),
         "slides": slides,
@@ -203,7 +210,10 @@ def _collect_cautions(data: ReportData) -> list[str]:
             "No patient ids were given, so every slide counts as a patient. If slides "
             "share patients, the results are too good and the intervals too narrow."
         )
-    cautions += [*data.result.cautions, *data.choices.cautions, *data.cautions]
+    cautions += data.result.cautions
+    if isinstance(data.choices, ValidationChoices):
+        cautions += data.choices.cautions
+    cautions += data.cautions
     if data.failures:
         cautions.append(
             f"{count(len(data.failures), 'slide')} could not be read and "
@@ -247,12 +257,23 @@ def _iter_levels(data: ReportData) -> Iterator[_LevelSection]:
             summary=summary,
             rows=list_metrics(found, baseline, len(result.class_names)),
             has_baseline=baseline is not None,
-            figures=list(_draw_level(found, baseline, result.class_names)),
+            figures=list(
+                _draw_level(
+                    found,
+                    baseline,
+                    result.class_names,
+                    averages_tiles=data.unit == "tile",
+                )
+            ),
         )
 
 
 def _draw_level(
-    found: LevelResult, baseline: LevelResult | None, class_names: tuple[str, ...]
+    found: LevelResult,
+    baseline: LevelResult | None,
+    class_names: tuple[str, ...],
+    *,
+    averages_tiles: bool,
 ) -> Iterator[_FigureSlot]:
     level = found.level
     yield _FigureSlot(
@@ -286,19 +307,19 @@ def _draw_level(
     yield _FigureSlot(
         f"{level}-reliability",
         "Calibration",
-        _explain_reliability(found),
+        _explain_reliability(found, averages_tiles=averages_tiles),
         draw_reliability(found),
     )
 
 
-def _explain_reliability(found: LevelResult) -> str:
+def _explain_reliability(found: LevelResult, *, averages_tiles: bool) -> str:
     is_binary = len(found.n_by_class) == 2
     text = (
         f"Whether probabilities come true. On the dotted line, of ten {found.level}s "
         f"given 0.8 eight are {'positive' if is_binary else 'called right'}. "
         f"Calibration error {format_number(found.metrics['ece'].value)}."
     )
-    if found.level == "tile":
+    if found.level == "tile" or not averages_tiles:
         return text
     return text + (
         f" The score of a {found.level} is an average of tiles: it puts {found.level}s "

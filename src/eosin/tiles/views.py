@@ -1,10 +1,22 @@
 """The eight views of a square tile: quarter turns and their mirror images."""
 
+from typing import Any
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 # Tissue has no up or down and no left or right, so all eight are equally real.
 N_VIEWS = 8
+
+# OpenCV turns a tile some ten times as fast as a strided copy does.
+_TURNS = (
+    None,
+    cv2.ROTATE_90_COUNTERCLOCKWISE,
+    cv2.ROTATE_180,
+    cv2.ROTATE_90_CLOCKWISE,
+)
+_LEFT_RIGHT = 1
 
 
 def apply_view(tiles: npt.NDArray[np.uint8], view: int) -> npt.NDArray[np.uint8]:
@@ -23,8 +35,18 @@ def apply_view(tiles: npt.NDArray[np.uint8], view: int) -> npt.NDArray[np.uint8]
         ValueError: `view` is not 0 to 7.
     """
     _require_view(view)
-    seen = tiles[:, :, ::-1] if view >= 4 else tiles
-    return np.ascontiguousarray(np.rot90(seen, view % 4, axes=(1, 2)))
+    if view == 0:
+        return np.ascontiguousarray(tiles)
+    n, height, width, channels = tiles.shape
+    side = (width, height) if view % 2 else (height, width)
+    out = np.empty((n, *side, channels), tiles.dtype)
+    for tile, target in zip(tiles, out, strict=True):
+        turned: Any = cv2.flip(tile, _LEFT_RIGHT) if view >= 4 else tile
+        if (turn := _TURNS[view % 4]) is not None:
+            turned = cv2.rotate(turned, turn)
+        # OpenCV leaves a single channel out.
+        target[:] = turned.reshape(target.shape)
+    return out
 
 
 def undo_view(tiles: npt.NDArray[np.uint8], view: int) -> npt.NDArray[np.uint8]:

@@ -87,7 +87,7 @@ class TrainingConfig:
         _require(
             self.class_weights == "none" or not self.balance.startswith("class"),
             "class_weights must be none where balance draws classes equally (both "
-            "would count twice)",
+            "would count twice; --set balance=none, or slide)",
             self.class_weights,
         )
 
@@ -142,6 +142,8 @@ class FineTuneConfig(TileTrainingConfig):
 
     Attributes:
         depth: What is trained beside the head.
+        trunk_stages: With the depth `all`, how much before the last block is trained:
+            so many of the stages of `find_stages`, 1 or more. None is all of them.
         layer_decay: Factor of the learning rate for each step away from the head,
             (0, 1]: the last block has it once, all before it twice. 1 trains all
             alike; 0.3 keeps what a pretrained encoder knows.
@@ -157,6 +159,7 @@ class FineTuneConfig(TileTrainingConfig):
     learning_rate: float = 1e-4
     patience: int | None = 3
     depth: Literal["last", "all"] = "last"
+    trunk_stages: int | None = None
     layer_decay: float = 1.0
     batch_norm: Literal["frozen", "trained"] = "frozen"
     precision: Precision = "auto"
@@ -165,6 +168,12 @@ class FineTuneConfig(TileTrainingConfig):
         super().__post_init__()
         _require(
             0 < self.layer_decay <= 1, "layer_decay must be in (0, 1]", self.layer_decay
+        )
+        _require(
+            self.trunk_stages is None
+            or (self.depth == "all" and self.trunk_stages >= 1),
+            "trunk_stages must be none, or 1 or more with the depth 'all'",
+            self.trunk_stages,
         )
 
 

@@ -37,6 +37,24 @@ def frozen(layers: Iterable[Any]) -> Iterator[None]:
             layer.trainable = is_trainable
 
 
+def find_stages(trunk: Any) -> list[list[Any]]:
+    """Group a trunk's layers by the size of what they give, the last ones first.
+
+    A stage of a convolutional network ends where it halves its maps.
+
+    Args:
+        trunk: From `split_model`.
+
+    Returns:
+        The layers of each stage; those without weights are left out.
+    """
+    stages: dict[int, list[Any]] = {}
+    for layer in trunk.layers:
+        if layer.weights:
+            stages.setdefault(int(layer.output.shape[1]), []).append(layer)
+    return [stages[height] for height in sorted(stages)]
+
+
 def find_learning_rate_factors(
     model: Any, trunk: Any, *, decay: float
 ) -> tuple[float, ...]:

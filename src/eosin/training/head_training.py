@@ -16,7 +16,7 @@ from eosin.training.sources import CachedViews
 from eosin.training.training_tiles import TrainingTiles
 
 
-def fit_head(
+def fit_head(  # noqa: PLR0913 - each says another thing of one stage
     classifier: Any,
     features: NDArray[np.floating[Any]],
     tiles: TrainingTiles,
@@ -26,6 +26,7 @@ def fit_head(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     on_epoch: OnEpoch | None = None,
+    on_best: OnEpoch | None = None,
 ) -> FitResult:
     """Fit a classifier's head to cached features; the encoder never runs.
 
@@ -42,6 +43,8 @@ def fit_head(
             interrupted training goes on. None keeps none.
         progress: Hears of every step.
         on_epoch: Called after each epoch, once its checkpoint is written.
+        on_best: Called after each epoch that is the best so far, before its
+            checkpoint is written, while the classifier holds what validation saw.
 
     Raises:
         ConfigError: The features, the tiles and the settings do not fit the
@@ -67,5 +70,5 @@ def fit_head(
         tiles,
         config,
         stage="head",
-        listeners=Listeners(checkpoint, progress, on_epoch),
+        listeners=Listeners(checkpoint, progress, on_epoch, on_best),
     )

@@ -45,11 +45,14 @@ class Listeners:
         checkpoint: File of the state after each epoch. None keeps none.
         progress: Hears of every step.
         on_epoch: Called after each epoch, once its checkpoint is written.
+        on_best: Called after each epoch that is the best so far, before its
+            checkpoint is written, while the model holds what validation saw.
     """
 
     checkpoint: Path | None = None
     progress: Progress | None = None
     on_epoch: OnEpoch | None = None
+    on_best: OnEpoch | None = None
 
 
 def run_epochs(
@@ -94,7 +97,7 @@ def run_epochs(
         while len(epochs) < config.epochs and not _is_over(epochs, monitor, config):
             epochs = (*epochs, training.run_epoch(len(epochs), task))
             if find_best(epochs, monitor) is epochs[-1]:
-                best = training.take_weights()
+                best = training.take_weights(epochs[-1], listeners.on_best)
             training.save(listeners.checkpoint, epochs, best)
             if listeners.on_epoch is not None:
                 listeners.on_epoch(epochs[-1])
@@ -110,7 +113,12 @@ def run_epochs(
 
 @contextmanager
 def trying_steps(
-    model: Any, source: TileSource, tiles: TrainingTiles, config: TileTrainingConfig
+    model: Any,
+    source: TileSource,
+    tiles: TrainingTiles,
+    config: TileTrainingConfig,
+    *,
+    learning_rate_factors: Sequence[float] | None = None,
 ) -> Iterator[Callable[[float], float]]:
     """Train a model in a block, step by step, and put its weights back.
 
@@ -119,6 +127,7 @@ def trying_steps(
         source: Where the tiles come from.
         tiles: Which tiles, and their labels.
         config: The settings, but for the learning rate and its schedule.
+        learning_rate_factors: As of `run_epochs`.
 
     Yields:
         A function that takes a learning rate, trains one step, and gives the loss
@@ -128,7 +137,7 @@ def trying_steps(
         ConfigError: The source does not hold the tiles, or the settings do not
             fit them.
     """
-    training = _Training(model, source, tiles, config, "trial")
+    training = _Training(model, source, tiles, config, "trial", learning_rate_factors)
     weights = take_arrays(model.weights)
     try:
         with closing(training.iter_batches()) as batches:
@@ -224,9 +233,11 @@ class _Training:
             ),
         )
 
-    def take_weights(self) -> Arrays:
-        """Copy the weights that validation saw."""
+    def take_weights(self, metrics: EpochMetrics, on_best: OnEpoch | None) -> Arrays:
+        """Copy the weights that validation saw, and let somebody look at them."""
         with self._showing_average():
+            if on_best is not None:
+                on_best(metrics)
             return take_arrays(self._model.weights)
 
     def run_epoch(self, epoch: int, task: Task) -> EpochMetrics:

@@ -6,7 +6,7 @@ a good peak lies where the loss falls fastest in between.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eosin.core import ConfigError, ModelError, Progress
-from eosin.training.config import TileTrainingConfig
+from eosin.models import split_model
+from eosin.training.config import FineTuneConfig, HeadConfig, TileTrainingConfig
+from eosin.training.fine_tuning import prepared
 from eosin.training.loop import trying_steps
-from eosin.training.sources import TileSource
+from eosin.training.sources import CachedViews, PixelTiles, TileSource
 from eosin.training.training_tiles import TrainingTiles
 
 Step = Callable[[float], float]
 Values = NDArray[np.float64]
 
 _FEWEST = 5
+# A fall must exceed so many standard errors of a smoothed loss.
+_CLEARLY = 5.0
+# Standard deviation of a normal distribution over its median absolute deviation.
+_NORMAL_OVER_MEDIAN = 1.4826
 _FOLLOWING = 0.9
 
 
@@ -77,8 +83,8 @@ class LearningRateCurve:
         learning_rates: `(steps,)`, rising.
         losses: Training loss of each step, before its update.
         smoothed: The losses averaged over neighbouring steps.
-        steepest: Where the smoothed loss falls fastest per factor. None where it
-            never falls.
+        steepest: Where the loss falls fastest per factor, by lines through as many
+            steps as the smoothing takes. None where it does not fall beyond its noise.
         minimum: Where it is lowest.
     """
 
@@ -92,7 +98,7 @@ class LearningRateCurve:
     def suggested(self) -> float | None:
         """A peak for one cycle: the steepest, but at most a tenth of the minimum.
 
-        None where the loss never falls: then no rate that was tried teaches this
+        None where the loss does not fall: then no rate that was tried teaches this
         model anything.
         """
         return None if self.steepest is None else min(self.steepest, self.minimum / 10)
@@ -109,6 +115,71 @@ class LearningRateCurve:
         )
 
 
+def find_head_curve(
+    classifier: Any,
+    features: NDArray[np.floating[Any]],
+    tiles: TrainingTiles,
+    config: HeadConfig,
+    *,
+    sweep: LearningRateSweep | None = None,
+    progress: Progress | None = None,
+) -> LearningRateCurve:
+    """Test which learning rates a classifier's head takes; its weights are put back.
+
+    Args:
+        classifier: From `build_classifier`.
+        features: As of `fit_head`.
+        tiles: Which tiles, and their labels.
+        config: The settings of the training to come, but for its learning rate.
+        sweep: The learning rates. None takes the usual ones.
+        progress: Hears of every step.
+
+    Raises:
+        ConfigError: The features, the tiles and the settings do not fit each other.
+        ModelError: The loss is not finite from the start.
+    """
+    _, head = split_model(classifier, "head")
+    return find_learning_rate_curve(
+        head, CachedViews(features), tiles, config, sweep, progress=progress
+    )
+
+
+def find_fine_tuning_curve(
+    classifier: Any,
+    source: CachedViews | PixelTiles,
+    tiles: TrainingTiles,
+    config: FineTuneConfig,
+    *,
+    sweep: LearningRateSweep | None = None,
+    progress: Progress | None = None,
+) -> LearningRateCurve:
+    """Test which learning rates fine-tuning takes; the weights are put back.
+
+    Args:
+        classifier: As `fine_tune` would get it, its head fitted.
+        source: As of `fine_tune`.
+        tiles: Which tiles, and their labels.
+        config: The settings of the training to come, but for its learning rate; what
+            these freeze and slow is frozen and slowed here.
+        sweep: The learning rates. None takes the usual ones.
+        progress: Hears of every step.
+
+    Raises:
+        ConfigError: The source, the tiles and the settings do not fit each other.
+        ModelError: The loss is not finite from the start.
+    """
+    with prepared(classifier, source, config) as (model, factors):
+        return find_learning_rate_curve(
+            model,
+            source,
+            tiles,
+            config,
+            sweep,
+            learning_rate_factors=factors,
+            progress=progress,
+        )
+
+
 def find_learning_rate_curve(
     model: Any,
     source: TileSource,
@@ -116,6 +187,7 @@ def find_learning_rate_curve(
     config: TileTrainingConfig,
     sweep: LearningRateSweep | None = None,
     *,
+    learning_rate_factors: Sequence[float] | None = None,
     progress: Progress | None = None,
 ) -> LearningRateCurve:
     """Test which learning rates a model takes; its weights are put back.
@@ -127,6 +199,8 @@ def find_learning_rate_curve(
         tiles: Which tiles, and their labels.
         config: The settings of the training to come, but for its learning rate.
         sweep: The learning rates. None takes the usual ones.
+        learning_rate_factors: One for each of the model's trainable variables. None
+            trains all of them alike.
         progress: Hears of every step.
 
     Raises:
@@ -136,7 +210,9 @@ def find_learning_rate_curve(
     """
     sweep = sweep or LearningRateSweep()
     with (
-        trying_steps(model, source, tiles, config) as step,
+        trying_steps(
+            model, source, tiles, config, learning_rate_factors=learning_rate_factors
+        ) as step,
         (progress or Progress()).task("lr-find", sweep.n_steps) as task,
     ):
 
@@ -185,17 +261,41 @@ def run_range_test(step: Step, sweep: LearningRateSweep) -> LearningRateCurve:
 def _describe(
     rates: Values, losses: Values, sweep: LearningRateSweep
 ) -> LearningRateCurve:
-    smoothed = _smooth(losses, round(sweep.smoothing * sweep.n_steps))
+    width = round(sweep.smoothing * sweep.n_steps)
+    smoothed = _smooth(losses, width)
     lowest = int(smoothed.argmin())
-    slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
-    steepest = int(slopes.argmin())
     return LearningRateCurve(
         rates,
         losses,
         smoothed,
-        float(rates[steepest]) if slopes[steepest] < 0 else None,
+        _find_steepest(rates, losses, smoothed, min(width // 2, len(losses) // 2 - 1)),
         float(rates[lowest]),
     )
+
+
+def _find_steepest(
+    rates: Values, losses: Values, smoothed: Values, reach: int
+) -> float | None:
+    """Find where the loss falls fastest on its way down, if it does.
+
+    The slope is that of a line through the losses within reach on both sides: the
+    smoothed curve's own differences are those of two single losses, and its ends are
+    averages of few.
+    """
+    stop = min(int(smoothed.argmin()), len(losses) - 1 - reach) + 1
+    if stop <= reach:
+        return None
+    if reach == 0:
+        slopes = np.gradient(losses, np.log(rates))[:stop]
+    else:
+        # Least squares; the rates are evenly spaced on their logarithm.
+        steps = np.arange(-reach, reach + 1)
+        slopes = np.correlate(losses, steps / (steps**2).sum(), "valid")[: stop - reach]
+    noise = _NORMAL_OVER_MEDIAN * np.median(np.abs(losses - smoothed)[:stop])
+    fall = smoothed[reach] - smoothed[:stop].min()
+    if not (slopes.min() < 0 and fall > _CLEARLY * noise / math.sqrt(2 * reach + 1)):
+        return None
+    return float(rates[reach + int(slopes.argmin())])
 
 
 def _smooth(losses: Values, width: int) -> Values:

@@ -5,17 +5,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from eosin.bags import InstanceSampling, PaddedBatch, plan_batches, read_batch
 from eosin.core import ConfigError, ModelError, Progress, Task, hash_object
-from eosin.evaluation import compute_roc_auc
-from eosin.models import MILModel, predict_bags
+from eosin.models import MILModel
 from eosin.models.keras_backend import keras
+from eosin.models.tile_encoding import find_early_layers
 from eosin.training.bag_data import TrainingBags, find_statistics
+from eosin.training.bag_validation import validate_bags
 from eosin.training.checkpoints import (
     Arrays,
     Checkpoint,
@@ -32,18 +33,17 @@ from eosin.training.config import (
     Optimiser,
     TrainingConfig,
 )
+from eosin.training.freezing import find_batch_norms, frozen
 from eosin.training.history import EpochMetrics, find_best, tabulate
 from eosin.training.loop import OnEpoch
 from eosin.training.losses import (
     build_loss,
     encode_labels,
     find_class_weights,
-    find_log_probabilities,
 )
 from eosin.training.sampling import draw_epoch, find_shares
 from eosin.training.schedules import build_optimiser, find_learning_rate
 from eosin.training.sources import iter_ahead
-from eosin.training.validation import Validation
 
 _STAGE = "mil"
 # The schedule counts in parts of an epoch, since epochs differ by a step or two.
@@ -61,6 +61,10 @@ class MILConfig(TrainingConfig):
             drawn anew in every epoch. Validation sees all of them.
         max_padded: Instances per step at most, padding included, 1 or more; it
             bounds the memory that a step takes.
+        batch_norm: Of a model that takes pixels: `frozen` keeps the statistics of its
+            encoder's batch normalisation as a pretrained one has them.
+        depth: Of a model that takes pixels: whether all of its encoder is trained, or
+            its last block, which takes a fraction of the memory.
         clip: How many deviations from the training bags' mean a feature may lie,
             above 0; what lies further out is moved there, so that a few outliers
             do not decide. None has no limit.
@@ -76,6 +80,8 @@ class MILConfig(TrainingConfig):
     patience: int | None = 10
     max_instances: int = 4096
     max_padded: int = 1 << 16
+    batch_norm: Literal["frozen", "trained"] = "trained"
+    depth: Literal["last", "all"] = "all"
     clip: float | None = None
 
     def __post_init__(self) -> None:
@@ -148,21 +154,24 @@ def train_mil(
     """
     _check_fit(model, bags)
     monitor, warnings = _choose_monitor(bags, config)
-    mean, deviation = find_statistics(bags.bags, bags.train_rows)
-    model.scaling.set_statistics(mean, deviation, clip=config.clip)
-    training = _MILTraining(model, bags, config)
-    epochs, best = training.resume(checkpoint)
-    with (progress or Progress()).task("mil", config.epochs) as task:
-        task.advance(len(epochs))
-        while len(epochs) < config.epochs and not _is_over(epochs, monitor, config):
-            epochs = (*epochs, training.run_epoch(len(epochs)))
-            if _find_kept(epochs, monitor) is epochs[-1]:
-                best = take_arrays(model.weights)
-            training.save(checkpoint, epochs, best)
-            _tell(task, epochs[-1])
-            if on_epoch is not None:
-                on_epoch(epochs[-1])
-    put_arrays(model.weights, best)
+    if model.scaling is not None:
+        mean, deviation = find_statistics(bags.bags, bags.train_rows)
+        model.scaling.set_statistics(mean, deviation, clip=config.clip)
+    # Frozen before it is compiled: the optimiser takes what can be trained then.
+    with frozen(_find_resting(model, config)):
+        training = _MILTraining(model, bags, config)
+        epochs, best = training.resume(checkpoint)
+        with (progress or Progress()).task("mil", config.epochs) as task:
+            task.advance(len(epochs))
+            while len(epochs) < config.epochs and not _is_over(epochs, monitor, config):
+                epochs = (*epochs, training.run_epoch(len(epochs)))
+                if _find_kept(epochs, monitor) is epochs[-1]:
+                    best = take_arrays(model.weights)
+                training.save(checkpoint, epochs, best)
+                _tell(task, epochs[-1])
+                if on_epoch is not None:
+                    on_epoch(epochs[-1])
+        put_arrays(model.weights, best)
     return MILFitResult(
         epochs,
         _find_kept(epochs, monitor),
@@ -209,7 +218,7 @@ class _MILTraining:
 
     def __init__(self, model: MILModel, bags: TrainingBags, config: MILConfig) -> None:
         self._caller, self._bags, self._config = model, bags, config
-        self._scale = model.scaling.scale
+        self._scale = model.scale
         loss = build_loss(bags.n_classes, label_smoothing=config.label_smoothing)
         self._model = _LearningModel(model, loss)
         self._optimiser = build_optimiser(config)
@@ -225,6 +234,10 @@ class _MILTraining:
             balance=config.balance,
             max_repeats=config.max_repeats,
         )
+        self._n_instances = model.n_instances
+        if model.takes_pixels and len(sizes := set(bags.sizes)) == 1:
+            # Padding would be encoded, and be in the statistics of batches.
+            self._n_instances = min(config.max_instances, *sizes, *sizes)
         self._fingerprint = _fingerprint(model, bags, config)
 
     def resume(self, path: Path | None) -> tuple[tuple[EpochMetrics, ...], Arrays]:
@@ -297,7 +310,7 @@ class _MILTraining:
                 bags.bags,
                 rows[places],
                 sampling=sampling,
-                n_instances=self._caller.n_instances,
+                n_instances=self._n_instances,
                 scale=self._scale,
             )
             return step / len(plan), batch
@@ -308,32 +321,21 @@ class _MILTraining:
         labels = self._bags.labels[batch.rows]
         return float(
             self._model.train_on_batch(
-                {"features": batch.features, "mask": batch.mask},
+                self._caller.pack(batch, self._bags.bags),
                 encode_labels(labels, self._bags.n_classes),
                 sample_weight=self._class_weights[labels],
             )
         )
 
 
-def validate_bags(model: MILModel, bags: TrainingBags) -> Validation | None:
-    """Score the validation bags, all of their instances; None without any.
-
-    Raises:
-        ModelError: A logit is not finite.
-    """
-    if len(bags.val_rows) == 0:
-        return None
-    chosen = [bags.bags[row] for row in bags.val_rows]
-    logits = np.stack([found.logits for found in predict_bags(model, chosen)])
-    if not np.isfinite(logits).all():
-        raise ModelError("the model's logits of validation bags are not finite")
-    labels = bags.labels[bags.val_rows]
-    log_probabilities = find_log_probabilities(logits)
-    loss = -log_probabilities[np.arange(len(labels)), labels].mean()
-    roc_auc = None
-    if not bags.find_missing(bags.val_rows):
-        roc_auc = compute_roc_auc(labels, np.exp(log_probabilities))
-    return Validation(float(loss), roc_auc)
+def _find_resting(model: MILModel, config: MILConfig) -> list[Any]:
+    """List the layers of a model's encoder that are not trained."""
+    if model.encoder is None:
+        return []
+    resting = find_batch_norms(model.encoder) if config.batch_norm == "frozen" else []
+    return resting + (
+        find_early_layers(model.encoder) if config.depth == "last" else []
+    )
 
 
 def _check_fit(model: MILModel, bags: TrainingBags) -> None:
@@ -393,6 +395,7 @@ def _fingerprint(model: MILModel, bags: TrainingBags, config: MILConfig) -> str:
             "model": model.get_config(),
             "bags": [bag.bag_id for bag in bags.bags],
             "sizes": bags.sizes.tolist(),
+            "clinical": [model.encode_clinical(b).tolist() for b in bags.bags],
             "labels": bags.labels.tolist(),
             "groups": bags.groups.tolist(),
             "rows": [bags.train_rows.tolist(), bags.val_rows.tolist()],

@@ -80,7 +80,7 @@ def clean_tiles(
         progress: Told how far it is.
 
     Raises:
-        ConfigError: `out` is `tiles`, or the list of tiles to keep is not one.
+        ConfigError: `out` is `tiles`, or a list of tiles to keep or drop is not one.
         ManifestError: `tiles` is no such folder, or no tile would be left.
         RunError: `out` holds other work or cannot be written.
     """
@@ -91,9 +91,11 @@ def clean_tiles(
         "tiles.parquet": folder.sha256,
         "slides.csv": hash_file(folder.path / "slides.csv"),
     }
-    kept = _read_kept(config, folder)
-    if config.keep is not None:
-        inputs["keep"] = hash_file(Path(config.keep))
+    kept = _read_named(config.keep, folder, "keep")
+    listed = _read_named(config.drop, folder, "drop")
+    for name, path in (("keep", config.keep), ("drop", config.drop)):
+        if path is not None:
+            inputs[name] = hash_file(Path(path))
     with open_run(
         out,
         "clean",
@@ -109,7 +111,8 @@ def clean_tiles(
     ) as record:
         if not record.is_done:
             record.failures.clear()
-            _clean(folder, config, kept, record, (workers, progress or Progress()))
+            how = (workers, progress or Progress())
+            _clean(folder, config, (kept, listed), record, how)
         notes = record.notes
         return CleanResult(
             out,
@@ -125,13 +128,16 @@ def clean_tiles(
 def _clean(
     folder: TileFolder,
     config: CleanConfig,
-    kept: npt.NDArray[np.bool_],
+    by_hand: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
     record: RunRecord,
     how: tuple[int, Progress],
 ) -> None:
-    table = folder.tiles
+    table, (kept, listed) = folder.tiles, by_hand
     scan = scan_for_rules(folder, config, how)
     named = apply_rules(folder, config, scan, how[1])
+    if config.drop is not None:
+        reason = f"listed in {Path(config.drop).name}"
+        named["listed"] = [reason if is_listed else None for is_listed in listed]
     is_dropped = named.notna().any(axis=1).to_numpy() & ~kept
     if is_dropped.all():
         raise ManifestError(
@@ -163,22 +169,24 @@ def _clean(
     }
 
 
-def _read_kept(config: CleanConfig, folder: TileFolder) -> npt.NDArray[np.bool_]:
-    """Tell which tiles are to stay whatever the rules say."""
+def _read_named(
+    path: str | None, folder: TileFolder, verb: str
+) -> npt.NDArray[np.bool_]:
+    """Tell which tiles a list names; none without a list."""
     names = folder.tiles["tile_id"].astype(str)
-    if config.keep is None:
+    if path is None:
         return np.zeros(len(names), bool)
     try:
-        wanted = pd.read_csv(config.keep, dtype=str)["tile_id"]
+        wanted = pd.read_csv(path, dtype=str)["tile_id"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{config.keep}: must be a CSV with a column tile_id ({error})"
+            f"{path}: must be a CSV with a column tile_id ({error})"
         ) from error
     unknown = wanted[~wanted.isin(names)]
     if len(unknown):
         raise ConfigError(
-            f"{config.keep}: {len(unknown):,} tiles to keep are not in "
-            f"{folder.path}, such as {unknown.iloc[0]}"
+            f"{path}: {len(unknown):,} tiles to {verb} are not in {folder.path}, such "
+            f"as {unknown.iloc[0]}"
         )
     return names.isin(wanted).to_numpy()
 

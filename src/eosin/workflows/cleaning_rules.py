@@ -54,11 +54,15 @@ class CleanConfig(OutlierLimits):
         near: Whether tiles that look alike count as copies, beside identical ones.
         keep: CSV with a column `tile_id`, such as a part of an earlier
             `dropped.csv`: these tiles stay whatever the rules say.
+        drop: CSV with a column `tile_id`, such as `label_errors.csv` of `eosin
+            interpret`, looked through: these tiles are dropped beside what the rules
+            name.
     """
 
     rules: tuple[str, ...] = DEFAULT_RULES
     near: bool = False
     keep: str | None = None
+    drop: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -154,7 +154,12 @@ def _describe(
     card: ModelCard, settings: Mapping[str, Any], choices: ValidationChoices
 ) -> dict[str, str]:
     """Say in words how the model came about."""
-    tuned = {"none": "head only", "last": "head and last block", "all": "all layers"}
+    tuned = {
+        "none": "head only",
+        "last": "head and last block",
+        "all": "all layers",
+        "progressive": "head, then block by block",
+    }
     depth = settings["fine_tune"]
     if depth == "auto":
         depth = "all" if card.weights == "none" else "none"

@@ -10,7 +10,7 @@ from eosin.evaluation import OUTLIERS
 from eosin.reports import Gallery, GalleryTile
 from eosin.tiles import TileReader
 from eosin.workflows.exploration import Exploration, Rows
-from eosin.workflows.tile_folder import read_tile_settings
+from eosin.workflows.tile_folder import TileFolder, read_tile_settings
 
 # Patches whose label is that of their central square alone.
 _CENTRE_LAYOUTS = ("kaggle", "pcam")
@@ -32,7 +32,7 @@ class GalleryMaker:
     def __init__(self, explored: Exploration, reader: TileReader) -> None:
         self._explored, self._reader = explored, reader
         self._rng = np.random.default_rng(explored.seed)
-        self._mark_px = _choose_mark(explored)
+        self._mark_px = choose_mark(explored.folder, explored.mark_px)
         self._names = explored.folder.tiles["tile_id"].astype(str).to_numpy(object)
 
     def make_samples(self) -> Iterator[Gallery]:
@@ -178,16 +178,17 @@ class GalleryMaker:
         return f"{', '.join(words)}: {self._names[row].rpartition('/')[2]}"
 
 
-def _choose_mark(explored: Exploration) -> int:
-    if explored.mark_px is not None:
-        return explored.mark_px
-    layout = read_tile_settings(explored.folder.path).get("layout")
-    is_centre = layout in _CENTRE_LAYOUTS
-    return (
-        _CENTRE_PX
-        if is_centre and explored.folder.info.tile_px == _CENTRE_TILE_PX
-        else 0
-    )
+def choose_mark(folder: TileFolder, mark_px: int | None) -> int:
+    """Choose the side of the central square that is marked, in a tile's own pixels.
+
+    Args:
+        folder: The tiles.
+        mark_px: What was asked for; None decides by where the tiles are from.
+    """
+    if mark_px is not None:
+        return mark_px
+    is_centre = read_tile_settings(folder.path).get("layout") in _CENTRE_LAYOUTS
+    return _CENTRE_PX if is_centre and folder.info.tile_px == _CENTRE_TILE_PX else 0
 
 
 def _say_found(n: int, n_shown: int) -> str:

@@ -7,35 +7,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from filelock import FileLock
 
 from eosin.core import (
     ModelError,
     Progress,
-    hash_object,
     read_json,
     write_json,
 )
-from eosin.inference import encode_tiles, open_session
-from eosin.models import (
-    Depth,
-    build_classifier,
-    build_encoder,
-    build_stem,
-    export_onnx,
-    hash_weights,
-    save_classifier,
-)
+from eosin.inference import find_views, open_session
+from eosin.models import export_onnx, save_classifier, split_model
 from eosin.tiles import N_VIEWS, StainJitter, apply_view
 from eosin.training import (
+    FINE_TUNE_STAGE,
     CachedViews,
     EpochMetrics,
+    FineTuneConfig,
     FitResult,
     PixelTiles,
-    TrainingTiles,
+    SnapshotKeeper,
     fine_tune,
     fit_head,
+    plan_unfreezing,
 )
+from eosin.workflows.fold_inputs import FoldInputs
 from eosin.workflows.scoring import score_rows
 from eosin.workflows.tile_folder import TileFolder
 
@@ -53,7 +47,7 @@ class FoldResult:
     Attributes:
         history: One row per epoch of each stage.
         validation: Every tile of the validation slides, with and without label.
-        validation_logits: The exported model's logits of these.
+        validation_logits: Their logits, mean over the views of prediction.
         warnings: What the user should know, as sentences.
     """
 
@@ -81,93 +75,65 @@ class FoldTrainer:
         progress: Progress,
     ) -> None:
         self._folder = folder
-        self._splits = splits
         self._config = config
         self._progress = progress
-        used = set(splits.loc[splits["split"] != "test", "slide_id"])
-        is_used = folder.tiles["slide_id"].isin(used) & folder.tiles["label"].notna()
-        self._tiles = folder.tiles[is_used].reset_index(drop=True)
+        self._inputs = FoldInputs(folder, splits, config, progress)
 
     def train(self, fold: int, place: Path, state: Path) -> FoldResult:
         """Train one fold, or take up where it was interrupted.
 
         Args:
             fold: Its number.
-            place: Where `model.keras` and `model.onnx` go.
+            place: Where `model.keras`, `model.onnx` and `snapshots/` go.
             state: Where checkpoints and the finished fold's numbers are kept.
 
         Raises:
             ConfigError: A class has no training tile, or settings contradict.
             ModelError: Training diverged, or the exported model differs.
         """
-        slides = self._splits[self._splits["fold"] == fold]
-        validation = self._find_validation(slides)
+        validation = self._inputs.find_validation(fold)
         if (state / "result.json").exists():
             return _read_result(state, validation)
-        classifier = self._build()
-        fits = self._fit(classifier, self._arrange(slides), state)
+        classifier = self._inputs.build()
+        fits = self._fit(classifier, fold, state)
         save_classifier(classifier, place / "model.keras")
         export_onnx(classifier, place / "model.onnx")
         self._check_export(classifier, place / "model.onnx")
-        scored = score_rows(
-            self._folder,
-            validation,
-            [open_session(place / "model.onnx", device=self._config.device)],
-            views=self._config.views,
-            progress=self._progress,
-        )
+        if self._config.snapshots:
+            keeper = SnapshotKeeper(state / "snapshots", self._config.snapshots)
+            keeper.export(place / "snapshots")
         warnings = [warning for fit in fits for warning in fit.warnings]
-        if scored.n_unreadable:
-            warnings.append(f"{scored.n_unreadable} validation tiles are damaged")
+        scored, logits = self._score(classifier, validation, place / "model.onnx")
+        if n_unreadable := len(validation) - len(scored):
+            warnings.append(f"{n_unreadable} validation tiles are damaged")
         result = FoldResult(
             pd.concat([fit.history for fit in fits], ignore_index=True),
-            scored.tiles,
-            scored.logits,
+            scored,
+            logits,
             tuple(warnings),
         )
         _write_result(state, result)
         return result
 
-    def _build(self) -> Any:
-        config, info = self._config, self._folder.info
-        encoder = build_encoder(
-            config.encoder,
-            tile_px=info.tile_px,
-            weights=config.weights,
-            seed=config.seed,
-        )
-        return build_classifier(
-            encoder,
-            n_classes=len(info.class_names),
-            dropout=config.dropout,
-            seed=config.seed,
-        )
-
-    def _find_validation(self, slides: pd.DataFrame) -> pd.DataFrame:
-        ids = set(slides.loc[slides["split"] == "val", "slide_id"])
-        tiles = self._folder.tiles
-        return tiles[tiles["slide_id"].isin(ids)].reset_index(drop=True)
-
-    def _arrange(self, slides: pd.DataFrame) -> TrainingTiles:
-        split_of = dict(zip(slides["slide_id"], slides["split"], strict=True))
-        splits = self._tiles["slide_id"].map(split_of).to_numpy()
-        return TrainingTiles(
-            labels=self._tiles["label"].to_numpy(np.int64),
-            slide_ids=self._tiles["slide_id"].to_numpy(str),
-            train_rows=np.flatnonzero(splits == "train"),
-            val_rows=np.flatnonzero(splits == "val"),
-            class_names=self._folder.info.class_names,
-        )
-
-    def _fit(
-        self, classifier: Any, tiles: TrainingTiles, state: Path
-    ) -> list[FitResult]:
+    def _fit(self, classifier: Any, fold: int, state: Path) -> list[FitResult]:
         """Run the stages that the config asks for."""
         config = self._config
+        tiles = self._inputs.arrange(fold)
+        snapshots = SnapshotKeeper(state / "snapshots", max(1, config.snapshots))
+
+        def keep(metrics: EpochMetrics) -> None:
+            if config.snapshots:
+                snapshots.offer(classifier, metrics)
+
+        shared: dict[str, Any] = {
+            "progress": self._progress,
+            "on_epoch": self._say_epoch,
+            "on_best": keep,
+        }
         fits: list[FitResult] = []
         activations = None
         if config.weights != "none" or config.depth != "all":
-            arrays = self._encode(classifier)
+            arrays = self._inputs.encode(classifier)
             activations = arrays.get("activations")
             fits.append(
                 fit_head(
@@ -176,85 +142,110 @@ class FoldTrainer:
                     tiles,
                     config.head,
                     checkpoint=state / "head.npz",
-                    progress=self._progress,
-                    on_epoch=self._say_epoch,
+                    **shared,
                 )
             )
         if config.depth == "none":
             return fits
-        with self._folder.open_reader(self._tiles) as reader:
-            source = (
-                CachedViews(activations)
-                if activations is not None
-                else PixelTiles(
-                    reader.read,
-                    len(self._tiles),
-                    augment=Augmentation(config.stain_jitter),
-                )
+        with self._inputs.open_reader() as reader:
+            pixels = PixelTiles(
+                reader.read,
+                len(self._inputs.tiles),
+                augment=Augmentation(config.stain_jitter),
             )
-            fits.append(
-                fine_tune(
-                    classifier,
-                    source,
-                    tiles,
-                    config.tuning,
-                    checkpoint=state / "fine_tune.npz",
-                    progress=self._progress,
-                    on_epoch=self._say_epoch,
+            for number, step in enumerate(self._plan(classifier), start=1):
+                # The trunk's activations are those of the untrained encoder, and only
+                # the first step leaves it as it is.
+                source: CachedViews | PixelTiles = pixels
+                if number == 1 and activations is not None:
+                    source = CachedViews(activations)
+                stage = (
+                    FINE_TUNE_STAGE if number == 1 else f"{FINE_TUNE_STAGE}_{number}"
                 )
-            )
+                fits.append(
+                    fine_tune(
+                        classifier,
+                        source,
+                        tiles,
+                        step,
+                        checkpoint=state / f"{stage}.npz",
+                        stage=stage,
+                        **shared,
+                    )
+                )
         return fits
 
-    def _encode(self, classifier: Any) -> dict[str, npt.NDArray[Any]]:
-        """Encode every training and validation tile in all views, or find it done."""
-        config = self._config
-        depth: Depth = "last" if config.depth == "last" else "head"
-        key = hash_object(
-            {
-                "tiles": self._folder.sha256,
-                "rows": list(self._tiles["tile_id"]),
-                "encoder": config.encoder,
-                "weights": hash_weights(classifier),
-                "depth": depth,
-                "views": config.cached_views,
-                "stain_jitter": config.stain_jitter,
-                "seed": config.seed if config.stain_jitter else 0,
-            }
-        )
-        cache = self._folder.path / "cache" / f"{config.encoder}-{key[:16]}"
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        stem = cache / "stem.onnx"
-        exported = export_onnx(build_stem(classifier, depth), stem)
-        jitter = StainJitter(config.stain_jitter)
+    def _score(
+        self, classifier: Any, validation: pd.DataFrame, path: Path
+    ) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
+        """Score tiles, by their cached features where there are any.
 
-        def augment(
-            tiles: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], view: int
-        ) -> npt.NDArray[np.uint8]:
-            # View 0 stays as it is: validation looks at it.
-            if view == 0 or config.stain_jitter == 0:
-                return tiles
-            rng = np.random.default_rng((config.seed, view, int(rows[0])))
-            return jitter.apply(tiles, rng)
+        An encoder that was left as it is gives no others, and the exported model has
+        been held against this one.
 
-        # A second training of the same tiles waits here, and finds them encoded.
-        with FileLock(f"{cache}.lock"), self._folder.open_reader(self._tiles) as reader:
-            return encode_tiles(
-                reader.read,
-                len(self._tiles),
-                open_session(stem, device=config.device),
-                cache,
-                key=key,
-                views=config.cached_views,
-                outputs=exported.outputs,
-                augment=augment,
+        Returns:
+            The tiles that could be read, and their logits.
+        """
+        logits = np.full((len(validation), classifier.output_shape[-1]), np.nan)
+        rows = self._find_cached(validation)
+        is_cached = rows >= 0
+        if is_cached.any():
+            logits[is_cached] = self._run_head(classifier, rows[is_cached])
+        others = np.flatnonzero(~is_cached)
+        if len(others):
+            scored = score_rows(
+                self._folder,
+                validation.iloc[others],
+                [open_session(path, device=self._config.device)],
+                views=self._config.views,
                 progress=self._progress,
             )
+            is_read = validation["tile_id"].iloc[others].isin(scored.tiles["tile_id"])
+            logits[others[is_read]] = scored.logits
+        is_scored = np.isfinite(logits).all(axis=1)
+        tiles = validation.iloc[np.flatnonzero(is_scored)].reset_index(drop=True)
+        return tiles, logits[is_scored].astype(np.float32)
+
+    def _find_cached(self, tiles: pd.DataFrame) -> npt.NDArray[np.int64]:
+        """Find the rows of tiles in the cached features; -1 where there are none."""
+        config = self._config
+        # Staining changes what is cached of every view but the first.
+        cached = find_views(1 if config.stain_jitter else config.cached_views)
+        if config.depth != "none" or not set(find_views(config.views)) <= set(cached):
+            return np.full(len(tiles), -1)
+        rows = pd.Index(self._inputs.tiles["tile_id"]).get_indexer(tiles["tile_id"])
+        return np.asarray(rows, np.int64)
+
+    def _run_head(
+        self, classifier: Any, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        features = self._inputs.encode(classifier)["features"]
+        cached = find_views(self._config.cached_views)
+        _, head = split_model(classifier, "head")
+        logits = [
+            head.predict(features[cached.index(view)][rows], batch_size=1024, verbose=0)
+            for view in find_views(self._config.views)
+        ]
+        return np.asarray(np.mean(logits, axis=0), np.float32)
+
+    def _plan(self, classifier: Any) -> tuple[FineTuneConfig, ...]:
+        """List the steps of fine-tuning."""
+        config = self._config
+        if config.depth != "progressive":
+            return (config.tuning,)
+        return plan_unfreezing(
+            classifier,
+            config.tuning,
+            n_steps=config.unfreeze_steps,
+            factor=config.unfreeze_factor,
+        )
 
     def _check_export(self, classifier: Any, path: Path) -> None:
         """Compare the exported model with the trained one on real tiles."""
-        n = min(_CHECKED_TILES, len(self._tiles))
-        rows = np.linspace(0, len(self._tiles) - 1, n).astype(np.int64)
-        with self._folder.open_reader(self._tiles) as reader:
+        n_tiles = len(self._inputs.tiles)
+        n = min(_CHECKED_TILES, n_tiles)
+        rows = np.linspace(0, n_tiles - 1, n).astype(np.int64)
+        with self._inputs.open_reader() as reader:
             tiles = reader.read(rows)
         exported = open_session(path, device="cpu").run(tiles)["logits"]
         trained = np.asarray(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,11 @@ import pandas as pd
 import shapely
 
 from eosin.annotations import Feature, write_geojson
-from eosin.core import to_file_name
+from eosin.core import Box, to_file_name
 from eosin.heatmaps import (
     CLASS_COLOURS,
     Heatmap,
+    OverlayWords,
     PredictedRegion,
     SlidePicture,
     draw_overlay,
@@ -31,6 +32,24 @@ Probabilities = npt.NDArray[np.floating[Any]]
 
 _DEFAULT_THRESHOLD = 0.5
 _SUFFIXES = (".geojson", ".heatmap.tif", ".heatmap-colour.tif", ".overlay.jpg")
+
+
+class PlacedSlide(Protocol):
+    """What places level-0 coordinates: a slide, or what is known of one."""
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """(width, height) of level 0."""
+        ...
+
+    @property
+    def bounds(self) -> Box:
+        """The scanned part of the level-0 frame."""
+        ...
+
+    def require_mpp(self) -> float:
+        """Return micrometres per level-0 pixel."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +83,8 @@ class PredictionWriter:
             two classes, and 0 with more.
         min_area_mm2: Smaller areas are left out; None is one tile.
         has_tile_objects: Whether the GeoJSON also holds every tile that counts.
+        quantity: What overlays call the values, before the class; empty is a
+            probability.
     """
 
     def __init__(
@@ -74,6 +95,7 @@ class PredictionWriter:
         threshold: float | None,
         min_area_mm2: float | None,
         has_tile_objects: bool,
+        quantity: str = "",
     ) -> None:
         self._out = out
         self._names = tuple(class_names)
@@ -83,6 +105,7 @@ class PredictionWriter:
             self._threshold = _DEFAULT_THRESHOLD
         self._min_area_mm2 = min_area_mm2
         self._has_tile_objects = has_tile_objects
+        self._quantity = quantity
 
     def write(
         self,
@@ -93,10 +116,27 @@ class PredictionWriter:
         slide_id: str,
         called: Mapping[str, Any],
     ) -> dict[str, Any]:
+        """Write a slide's files on its own picture; see `write_on`."""
+        picture = picture_slide(slide, title=slide_id) if len(tiles) else None
+        return self.write_on(
+            slide, picture, tiles, probabilities, slide_id=slide_id, called=called
+        )
+
+    def write_on(
+        self,
+        slide: PlacedSlide,
+        picture: SlidePicture | None,
+        tiles: pd.DataFrame,
+        probabilities: Probabilities,
+        *,
+        slide_id: str,
+        called: Mapping[str, Any],
+    ) -> dict[str, Any]:
         """Write a slide's files; a slide without tiles has an empty GeoJSON only.
 
         Args:
-            slide: The slide.
+            slide: The slide, or what is known of one that is not at hand.
+            picture: To draw the overlays on; None leaves them out.
             tiles: Columns `x_px0`, `y_px0` and `size_px0`.
             probabilities: `(tiles, classes)`; NaN where a tile could not be read.
             slide_id: The files are named after it.
@@ -114,7 +154,6 @@ class PredictionWriter:
             write_geojson(self._path(slide_id, ".geojson"), [])
             return {}
         findings = self._find(slide, tiles, probabilities)
-        picture = picture_slide(slide, title=slide_id)
         for found in findings:
             self._write_pictures(slide, found, picture, slide_id, called)
         features = [
@@ -143,7 +182,7 @@ class PredictionWriter:
                 self._path(stem, suffix).unlink(missing_ok=True)
 
     def _find(
-        self, slide: Slide, tiles: pd.DataFrame, probabilities: Probabilities
+        self, slide: PlacedSlide, tiles: pd.DataFrame, probabilities: Probabilities
     ) -> list[_ClassFindings]:
         """Find every positive class on a slide."""
         size_px0 = int(tiles["size_px0"].iloc[0])
@@ -181,9 +220,9 @@ class PredictionWriter:
 
     def _write_pictures(
         self,
-        slide: Slide,
+        slide: PlacedSlide,
         found: _ClassFindings,
-        picture: SlidePicture,
+        picture: SlidePicture | None,
         slide_id: str,
         called: Mapping[str, Any],
     ) -> None:
@@ -198,6 +237,8 @@ class PredictionWriter:
         write_heatmap_picture(
             self._path(stem, ".heatmap-colour.tif"), found.heatmap, **place
         )
+        if picture is None:
+            return
         subtitle = f"{called['label']}, score {called['score']:.3f}"
         if not self._is_binary:
             probability = called[f"probability_{name}"]
@@ -209,6 +250,12 @@ class PredictionWriter:
             threshold=self._threshold,
             regions=found.regions,
             class_name=name,
+            words=OverlayWords(
+                f"{self._quantity} {name}",
+                f"{name}, score {self._threshold:.2f} or more",
+            )
+            if self._quantity
+            else None,
         )
         write_image(self._path(stem, ".overlay.jpg"), image)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from eosin.evaluation import ValidationChoices
 from eosin.inference import ModelCard
 from eosin.models import find_encoder
+from eosin.workflows.recipes import describe_recipe
 from eosin.workflows.tile_folder import TileFolder, read_tile_settings
 
 if TYPE_CHECKING:
@@ -78,4 +79,5 @@ def make_card(
             ),
         },
         is_made_data=folder.is_made,
+        recipe=describe_recipe(config),
     )

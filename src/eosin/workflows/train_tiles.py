@@ -19,13 +19,14 @@ from eosin.evaluation import choose_on_validation, write_predictions
 from eosin.inference import ModelCard, read_card
 from eosin.models import find_encoder
 from eosin.reports import draw_history, render_png
-from eosin.training import FineTuneConfig, HeadConfig
+from eosin.training import ClassWeights, FineTuneConfig, HeadConfig
 from eosin.workflows.fold_pooling import (
     choose_by_fold,
     find_validation_auc,
     pool_validation,
 )
 from eosin.workflows.fold_training import FoldResult, FoldTrainer
+from eosin.workflows.recipes import find_recipe
 from eosin.workflows.run_card import make_card
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 from eosin.workflows.tile_splits import assign_splits
@@ -38,6 +39,7 @@ _OUTPUTS = (
     "model.keras",
     "model.onnx",
     "run.json",
+    "snapshots",
     "splits.csv",
     "state",
     "validation.parquet",
@@ -52,8 +54,9 @@ class TrainConfig:
         encoder: Name of the encoder.
         weights: `imagenet`, `none` (random), or the path of a weights file.
         fine_tune: What is trained beside the head: nothing, the encoder's last
-            block, or all of it. `auto` is nothing for pretrained weights and all
-            for random ones.
+            block, all of it, or first the last block and then more and more
+            (`progressive`). `auto` is nothing for pretrained weights and all for
+            random ones.
         folds: Folds of a cross-validation by patient; 1 is one split.
         val_fraction: Share of the patients that validate, 0 to 1.
         test_fraction: Share of the patients that are held out; with folds each
@@ -69,21 +72,36 @@ class TrainConfig:
         dropout: Share of the features dropped in training, 0 to 1.
         weight_decay: Of AdamW; 0 is plain Adam.
         label_smoothing: Share of each label spread over all classes.
+        class_weights: Factor of each class in the loss, in label order, or
+            `balanced`; needs a `balance` that leaves classes alone.
+        mixup: How much pairs of tiles and their labels are blended (alpha of Zhang et
+            al., 2018); 0 is none, 0.2 to 0.4 usual.
+        ema_decay: How slowly the average of the weights that is kept follows them; 0
+            keeps the weights themselves, 0.99 to 0.9999 is usual.
         balance: What is drawn equally often.
         schedule: How the learning rate goes.
         patience: Epochs without a better one before training stops.
         tune_epochs: Epochs of fine-tuning at most.
         tune_learning_rate: Peak learning rate of fine-tuning.
         tune_batch: Tiles per step of fine-tuning.
+        layer_decay: Factor of fine-tuning's learning rate for each step away from the
+            head: the last block has it once, all before it twice. 1 trains all alike.
+        unfreeze_steps: Steps of `progressive`, 2 or more: the last block, then one
+            more stage of the encoder in each, and in the last one all. Each has
+            `tune_epochs` at most.
+        unfreeze_factor: Peak learning rate of each of these over the one before.
+        snapshots: Models of the best epochs that are exported beside the final one.
         threshold_rule: `youden`, `sensitivity@x` or `specificity@x`, applied to
             validation patients.
         device: Where the encoder runs: `auto`, `cpu` or `cuda`.
         seed: Seed of everything random.
+        recipe: Name of the recipe that other settings come from. It changes nothing
+            by itself: `load_train_config` fills in what it stands for.
     """
 
     encoder: str = "densenet121"
     weights: str = "imagenet"
-    fine_tune: Literal["auto", "none", "last", "all"] = "auto"
+    fine_tune: Literal["auto", "none", "last", "all", "progressive"] = "auto"
     folds: int = 1
     val_fraction: float = 0.2
     test_fraction: float = 0.2
@@ -96,15 +114,23 @@ class TrainConfig:
     dropout: float = 0.5
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
+    mixup: float = 0.0
+    ema_decay: float = 0.0
     balance: Literal["none", "class", "slide", "class_and_slide"] = "class_and_slide"
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     patience: int | None = 5
     tune_epochs: int = 8
     tune_learning_rate: float = 1e-4
     tune_batch: int = 32
+    layer_decay: float = 1.0
+    unfreeze_steps: int = 3
+    unfreeze_factor: float = 0.3
+    snapshots: int = 0
     threshold_rule: str = "youden"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
+    recipe: str | None = None
 
     def __post_init__(self) -> None:
         find_encoder(self.encoder)
@@ -115,9 +141,22 @@ class TrainConfig:
                 raise ConfigError(
                     f"{name} must lie between 0 and 0.5, got {getattr(self, name):g}"
                 )
+        for name, lowest in (("unfreeze_steps", 2), ("snapshots", 0)):
+            if getattr(self, name) < lowest:
+                raise ConfigError(
+                    f"{name} must be {lowest} or more, got {getattr(self, name)}"
+                )
+        if not 0 < self.unfreeze_factor <= 1:
+            raise ConfigError(
+                f"unfreeze_factor must be in (0, 1], got {self.unfreeze_factor:g}"
+            )
+        if self.recipe is not None:
+            find_recipe(self.recipe)
+        # Settings that contradict each other, before any tile is encoded.
+        _ = self.head, self.tuning
 
     @property
-    def depth(self) -> Literal["none", "last", "all"]:
+    def depth(self) -> Literal["none", "last", "all", "progressive"]:
         """What is trained beside the head."""
         if self.fine_tune != "auto":
             return self.fine_tune
@@ -138,7 +177,8 @@ class TrainConfig:
     def tuning(self) -> FineTuneConfig:
         """Settings of fine-tuning."""
         return FineTuneConfig(
-            depth="last" if self.depth == "last" else "all",
+            depth="last" if self.depth in ("last", "progressive") else "all",
+            layer_decay=self.layer_decay,
             batch_norm="trained" if self.weights == "none" else "frozen",
             epochs=self.tune_epochs,
             learning_rate=self.tune_learning_rate,
@@ -152,6 +192,9 @@ class TrainConfig:
             "optimiser": "adamw" if self.weight_decay else "adam",
             "weight_decay": self.weight_decay,
             "label_smoothing": self.label_smoothing,
+            "class_weights": self.class_weights,
+            "mixup": self.mixup,
+            "ema_decay": self.ema_decay,
             "balance": self.balance,
             "patience": self.patience,
             "seed": self.seed,
@@ -187,10 +230,10 @@ def train_classifier(
     """Train a tile classifier on a folder of tiles, split by patient.
 
     Writes `model.keras`, `model.onnx` (per fold in `fold_<k>/` when there are
-    several), `card.json`, `history.csv`, `history.png`, `splits.csv`,
-    `validation.parquet` and `run.json`. Thresholds, the temperature and the slide
-    score are chosen on validation patients. An interrupted call goes on where it
-    stopped and ends with the same model.
+    several), `snapshots/` beside them if asked for, `card.json`, `history.csv`,
+    `history.png`, `splits.csv`, `validation.parquet` and `run.json`. Thresholds, the
+    temperature and the slide score are chosen on validation patients. An interrupted
+    call goes on where it stopped and ends with the same model.
 
     Args:
         tiles: Folder that `tile_cohort` wrote.

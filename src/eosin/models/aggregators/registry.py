@@ -13,6 +13,7 @@ from eosin.models.aggregators.clam_sb import CLAMSB
 from eosin.models.aggregators.concat40 import Concat40
 from eosin.models.aggregators.dsmil import DSMIL
 from eosin.models.aggregators.gated_attention import GatedAttentionAggregator
+from eosin.models.aggregators.likelihood_ratio import LikelihoodRatioAggregator
 from eosin.models.aggregators.linear_probe import LinearProbe
 from eosin.models.aggregators.log_sum_exp import LogSumExpAggregator
 from eosin.models.aggregators.max import MaxAggregator
@@ -66,6 +67,11 @@ _SPECS = (
         name="noisy_or",
         layer=NoisyOrAggregator,
         source="Maron and Lozano-Perez, 1998",
+    ),
+    AggregatorSpec(
+        name="likelihood_ratio",
+        layer=LikelihoodRatioAggregator,
+        source="Neyman and Pearson, 1933, over unknown witness rates",
     ),
     AggregatorSpec(
         name="attention", layer=AttentionAggregator, source="Ilse et al., 2018"

@@ -1,0 +1,191 @@
+"""What the folds of a run are trained on: a classifier, labels, encoded tiles."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from filelock import FileLock
+
+from eosin.core import Progress, hash_object
+from eosin.inference import encode_tiles, open_session, read_encoded
+from eosin.models import (
+    Depth,
+    build_classifier,
+    build_encoder,
+    build_stem,
+    export_onnx,
+    hash_weights,
+)
+from eosin.tiles import StainJitter, TileReader
+from eosin.training import TrainingTiles
+from eosin.workflows.tile_folder import TileFolder
+
+if TYPE_CHECKING:
+    from eosin.workflows.train_tiles import TrainConfig
+
+# What was encoded for the last block holds the head's features as well.
+_HEAD: tuple[Depth, ...] = ("head", "last")
+_LAST: tuple[Depth, ...] = ("last",)
+
+
+class FoldInputs:
+    """Makes what training a fold needs; the encoder runs over each tile once for all.
+
+    Args:
+        folder: The tiles.
+        splits: One row per fold and slide.
+        config: How to train.
+        progress: Told how far it is.
+
+    Attributes:
+        tiles: The labelled tiles that any fold trains or validates on.
+    """
+
+    def __init__(
+        self,
+        folder: TileFolder,
+        splits: pd.DataFrame,
+        config: "TrainConfig",
+        progress: Progress,
+    ) -> None:
+        self._folder = folder
+        self._splits = splits
+        self._config = config
+        self._progress = progress
+        used = set(splits.loc[splits["split"] != "test", "slide_id"])
+        is_used = folder.tiles["slide_id"].isin(used) & folder.tiles["label"].notna()
+        self.tiles = folder.tiles[is_used].reset_index(drop=True)
+
+    def build(self) -> Any:
+        """Build the untrained classifier."""
+        config, info = self._config, self._folder.info
+        encoder = build_encoder(
+            config.encoder,
+            tile_px=info.tile_px,
+            weights=config.weights,
+            seed=config.seed,
+        )
+        return build_classifier(
+            encoder,
+            n_classes=len(info.class_names),
+            dropout=config.dropout,
+            seed=config.seed,
+        )
+
+    def open_reader(self) -> TileReader:
+        """Open a reader of `tiles`."""
+        return self._folder.open_reader(self.tiles)
+
+    def find_validation(self, fold: int) -> pd.DataFrame:
+        """Find every tile of a fold's validation slides, with and without label."""
+        slides = self._slides_of(fold)
+        ids = set(slides.loc[slides["split"] == "val", "slide_id"])
+        tiles = self._folder.tiles
+        return tiles[tiles["slide_id"].isin(ids)].reset_index(drop=True)
+
+    def arrange(self, fold: int) -> TrainingTiles:
+        """Say which of `tiles` a fold trains and validates on.
+
+        Raises:
+            ConfigError: A class has no training tile.
+        """
+        slides = self._slides_of(fold)
+        split_of = dict(zip(slides["slide_id"], slides["split"], strict=True))
+        splits = self.tiles["slide_id"].map(split_of).to_numpy()
+        return TrainingTiles(
+            labels=self.tiles["label"].to_numpy(np.int64),
+            slide_ids=self.tiles["slide_id"].to_numpy(str),
+            train_rows=np.flatnonzero(splits == "train"),
+            val_rows=np.flatnonzero(splits == "val"),
+            class_names=self._folder.info.class_names,
+        )
+
+    def encode(self, classifier: Any) -> dict[str, npt.NDArray[Any]]:
+        """Encode `tiles` in all views, or find it done.
+
+        Args:
+            classifier: From `build`, with its encoder as it was built.
+
+        Returns:
+            `features`, `(views, tiles, dimension)`, and, where the last block is to
+            be trained, `activations`, `(views, tiles, height, width, channels)`.
+        """
+        weights = hash_weights(classifier)
+        if self._config.depth in ("last", "progressive"):
+            depths, wanted = _LAST, ["activations", "features"]
+        else:
+            depths, wanted = _HEAD, ["features"]
+        keys = [self._make_key(depth, weights) for depth in depths]
+        for key in keys:
+            if (arrays := self._read(key, wanted)) is not None:
+                return arrays
+        return self._encode(classifier, depths[0], keys[0])
+
+    def _read(
+        self, key: str, wanted: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]] | None:
+        """Read what was encoded under a key; None where it is missing or unfinished."""
+        arrays = {}
+        for name in wanted:
+            found = read_encoded(self._find_cache(key), key, len(self.tiles), name)
+            if found is None:
+                return None
+            arrays[name] = found
+        return arrays
+
+    def _slides_of(self, fold: int) -> pd.DataFrame:
+        return self._splits[self._splits["fold"] == fold]
+
+    def _make_key(self, depth: Depth, weights: str) -> str:
+        config = self._config
+        return hash_object(
+            {
+                "tiles": self._folder.sha256,
+                "rows": list(self.tiles["tile_id"]),
+                "encoder": config.encoder,
+                "weights": weights,
+                "depth": depth,
+                "views": config.cached_views,
+                "stain_jitter": config.stain_jitter,
+                "seed": config.seed if config.stain_jitter else 0,
+            }
+        )
+
+    def _find_cache(self, key: str) -> Path:
+        return self._folder.path / "cache" / f"{self._config.encoder}-{key[:16]}"
+
+    def _encode(
+        self, classifier: Any, depth: Depth, key: str
+    ) -> dict[str, npt.NDArray[Any]]:
+        config = self._config
+        cache = self._find_cache(key)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        stem = cache / "stem.onnx"
+        exported = export_onnx(build_stem(classifier, depth), stem)
+        jitter = StainJitter(config.stain_jitter)
+
+        def augment(
+            tiles: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], view: int
+        ) -> npt.NDArray[np.uint8]:
+            # View 0 stays as it is: validation looks at it.
+            if view == 0 or config.stain_jitter == 0:
+                return tiles
+            rng = np.random.default_rng((config.seed, view, int(rows[0])))
+            return jitter.apply(tiles, rng)
+
+        # A second training of the same tiles waits here, and finds them encoded.
+        with FileLock(f"{cache}.lock"), self.open_reader() as reader:
+            return encode_tiles(
+                reader.read,
+                len(self.tiles),
+                open_session(stem, device=config.device),
+                cache,
+                key=key,
+                views=config.cached_views,
+                outputs=exported.outputs,
+                augment=augment,
+                progress=self._progress,
+            )

@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eosin.bags import (
+    ClinicalColumn,
+    ClinicalEncoding,
+    find_kinds,
+    fit_clinical,
+    read_clinical,
+)
+from eosin.core import ManifestError
+
+TRAINING = [
+    {"age": "40", "sex": "F"},
+    {"age": "60", "sex": "m"},
+    {"age": None, "sex": "f"},
+    {"age": "80", "sex": None},
+]
+KINDS = {"age": "number", "sex": "category"}
+
+
+def test_numbers_are_standardised_and_categories_spread():
+    encoding = fit_clinical(TRAINING, KINDS)
+    # The median 60 stands in: mean of 40, 60, 60, 80 is 60, their variance 200.
+    deviation = np.sqrt(200)
+    assert encoding.names == ("age", "sex")
+    assert encoding.width == 5
+    assert encoding.encode({"age": "80", "sex": "M"}, owner="x") == pytest.approx(
+        [20 / deviation, 0, 0, 1, 0], abs=1e-6
+    )
+    # Missing: the median and a sign; a level that nobody had is unknown.
+    assert encoding.encode({"sex": "other"}, owner="x").tolist() == [0, 1, 0, 0, 1]
+    assert encoding.encode({"age": "n/a"}, owner="x").tolist() == [0, 1, 0, 0, 1]
+
+
+def test_the_training_patients_alone_have_a_say():
+    one = fit_clinical(TRAINING[:2], KINDS)
+    assert one.columns[0] == ClinicalColumn(
+        name="age", kind="number", mean=50.0, deviation=10.0, median=50.0
+    )
+    assert one.columns[1].levels == ("f", "m")
+
+
+def test_a_constant_or_empty_column_says_nothing():
+    encoding = fit_clinical([{"age": "7"}, {"age": "7"}], {"age": "number"})
+    assert encoding.encode({"age": "7"}, owner="x").tolist() == [0, 0]
+    encoding = fit_clinical([{"age": None}], {"age": "number"})
+    assert encoding.encode({"age": None}, owner="x").tolist() == [0, 1]
+
+
+def test_an_encoding_survives_json():
+    encoding = fit_clinical(TRAINING, KINDS)
+    kept = json.loads(json.dumps(encoding.to_config()))
+    assert ClinicalEncoding.from_config(kept) == encoding
+
+
+def test_a_text_for_a_number_is_named():
+    encoding = fit_clinical(TRAINING, KINDS)
+    for value in ("old", "inf"):
+        with pytest.raises(ManifestError, match=f"P7: age must be a number.*'{value}'"):
+            encoding.encode({"age": value}, owner="P7")
+
+
+def test_patients_have_one_value_whichever_slide_says_it():
+    table = pd.DataFrame(
+        {
+            "patient_id": ["P1", "P1", "P2", "P3"],
+            "age": ["", "61", np.nan, "NA"],
+            "sex": [" F", "f ", "M", None],
+        }
+    )
+    assert read_clinical(table, ("age", "sex")) == {
+        "P1": {"age": "61", "sex": "f"},
+        "P2": {"age": None, "sex": "M"},
+        "P3": {"age": None, "sex": None},
+    }
+    clash = table.assign(age=["60", "61", "1", "2"], sex=["m", "f", "f", "f"])
+    with pytest.raises(ManifestError) as caught:
+        read_clinical(clash, ("age", "sex"))
+    assert "1 patient(s) contradict each other in 'age', such as P1 (60 and 61)" in str(
+        caught.value
+    )
+    assert "in 'sex', such as P1 (f and m)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("grade",), "no column grade; it has age"),
+        (("label",), "label can be no clinical column"),
+        (("age", "age"), "named twice: age, age"),
+    ],
+)
+def test_columns_that_cannot_be_taken_are_named(names, message):
+    table = pd.DataFrame({"patient_id": ["P1"], "age": ["1"], "label": ["a"]})
+    with pytest.raises(ManifestError, match=message):
+        read_clinical(table, names)
+
+
+def test_kinds_are_found_from_every_value():
+    values = {str(i): row for i, row in enumerate(TRAINING)}
+    assert find_kinds(values, ("age", "sex")) == KINDS
+    # One text makes categories of all.
+    values["9"] = {"age": "60y", "sex": None}
+    assert find_kinds(values, ("age",)) == {"age": "category"}
+
+
+def test_columns_of_nothing_or_of_names_are_refused():
+    values = {str(i): {"a": None, "b": f"note {i}"} for i in range(21)}
+    with pytest.raises(ManifestError, match="'a' is empty for all 21 patients"):
+        find_kinds(values, ("a",))
+    with pytest.raises(ManifestError, match="at most 20 categories; it holds 21 texts"):
+        find_kinds(values, ("b",))

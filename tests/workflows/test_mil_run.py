@@ -1,0 +1,99 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from eosin.bags import read_slide_bag
+from eosin.core import ModelError
+from eosin.evaluation import compute_probabilities
+from eosin.models import load_mil_model, predict_bags
+from eosin.workflows.mil_run import (
+    FoldChoice,
+    MILEnsemble,
+    list_fold_cautions,
+    open_mil_run,
+    tabulate_slides,
+)
+
+
+@pytest.fixture(scope="module")
+def run(mil_study):
+    return open_mil_run(mil_study / "run")
+
+
+def test_a_run_is_read_as_it_was_written(mil_study, run):
+    assert run.class_names == ("normal", "tumor")
+    assert run.models == tuple((f"fold_{i}/model_0.keras",) for i in range(3))
+    assert run.made_from == {"encoder": "made", "mpp": 1, "tile_px": 64}
+    assert run.features == (mil_study / "features").resolve()
+    held = run.held_out
+    # Every bag is tested once, and labelled by its patient's number.
+    assert sorted(held.loc[held["split"] == "test", "bag_id"]) == sorted(
+        f"M{i}" for i in range(14)
+    )
+    assert (held["patient_id"].str[1:].astype(int) % 2 == held["label"]).all()
+
+
+def test_a_fold_chooses_on_its_own_validation_alone(run):
+    """Nothing that is said of test bags or in other folds moves a choice."""
+    first = run.choose_by_fold()
+    held = run.held_out.copy()
+    others = (held["split"] == "test") | (held["fold"] != 1)
+    held.loc[others, "logit_0"] = 77.0
+    changed = type(run)(**{**vars(run), "held_out": held}).choose_by_fold()
+    assert changed[1] == first[1]
+    assert len(first) == 3
+    assert all(0 <= choice.threshold <= 1.0001 for choice in first)
+
+
+def test_the_ensemble_is_the_mean_of_folds(mil_study, run):
+    bag = read_slide_bag(mil_study / "features" / "M1.h5")
+    found = MILEnsemble(run).predict([bag])[0]
+    told = [
+        predict_bags(load_mil_model(run.path / names[0]), [bag])[0]
+        for names in run.models
+    ]
+    each = [compute_probabilities(p.logits[None], run.temperature)[0] for p in told]
+    assert found.probabilities == pytest.approx(np.mean(each, axis=0), abs=1e-6)
+    assert found.by_fold == pytest.approx(np.array(each), abs=1e-6)
+    assert found.attention == pytest.approx(
+        np.mean([p.attention for p in told], axis=0), abs=1e-6
+    )
+    assert found.attention.sum() == pytest.approx(1, abs=1e-5)
+    assert found.instance_probabilities.shape == (len(bag), 2)
+
+
+def test_slides_are_tabulated_with_what_is_known(mil_study):
+    bag = read_slide_bag(mil_study / "features" / "M1.h5")
+    table = tabulate_slides([bag], np.array([[0.25, 0.75]]), ("a", "b"), split="val")
+    row = table.iloc[0]
+    assert (row["id"], row["probability_b"], row["split"]) == ("M1", 0.75, "val")
+    assert table["label"].isna().all()
+
+
+def test_cautions_of_folds_are_told_once():
+    folds = [
+        FoldChoice(1, 0.5, ("too few",)),
+        FoldChoice(1, 0.5, ()),
+        FoldChoice(1, 0.5, ("too few", "odd")),
+    ]
+    assert list_fold_cautions(folds) == ["Folds 0, 2, too few.", "Fold 2, odd."]
+
+
+def test_what_is_no_finished_run_is_refused(mil_study, tmp_path):
+    with pytest.raises(ModelError, match=r"has no card\.json"):
+        open_mil_run(tmp_path)
+    out = tmp_path / "run"
+    shutil.copytree(mil_study / "run", out)
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    with pytest.raises(ModelError, match="interrupted, not done"):
+        open_mil_run(out)
+    (out / "run.json").write_text(json.dumps(record))
+    (out / "fold_1" / "model_0.keras").unlink()
+    with pytest.raises(ModelError, match=r"fold_1/model_0\.keras is missing"):
+        open_mil_run(out)
+    (out / "card.json").write_text('{"format": 1}')
+    with pytest.raises(ModelError, match="describes no MIL model"):
+        open_mil_run(out)
