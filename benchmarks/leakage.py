@@ -7,9 +7,10 @@ Each is cut into 16 tiles of 256 px, and a frozen encoder runs over all of them 
 head is fitted on one half of the tiles (`fit_head`) and scores the other half, and the
 reverse; `--whole` goes through `train_classifier` and `evaluate_run` instead, which
 agree closely (seed 0: 0.890 for both at random, 0.753 and 0.754 by case) and take
-minutes. The halves are two cases each, or whole images at random, or tiles at random. The random halves have as many tiles of each class as those
-of cases, so that nothing differs but who is on both sides. (Of the four cases only
-these two pairs have all three classes on both sides.)
+minutes. The halves are two cases each, or whole images at random, or tiles at random.
+The random halves have as many tiles of each class as those of cases, so that nothing
+differs but who is on both sides. (Of the four cases only these two pairs have all three
+classes on both sides.)
 
 eosin splits by patient and has no option not to. Here the slide table is rewritten, so
 that each tile passes for a patient with a split of its own: it is what a study does

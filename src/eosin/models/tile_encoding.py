@@ -7,11 +7,15 @@ from eosin.models.registry import find_encoder_of
 
 ops = keras.ops
 
+_TILES_AT_ONCE = 8
+
 
 class TileEncoding(keras.layers.Layer):
     """Encode every tile of bags, and average its feature map.
 
-    Padding is encoded with the rest.
+    Padding is encoded with the rest. Memory is bounded by a few tiles at a time, but for
+    what the gradient needs; in training with batch normalisation that learns, all tiles
+    of a step are one batch.
 
     Args:
         encoder: From `build_encoder`; its weights become this layer's.
@@ -37,9 +41,21 @@ class TileEncoding(keras.layers.Layer):
         tile = self.encoder.input_shape[1:]
         n_bags, n_instances = ops.shape(bags)[:2]
         tiles = ops.reshape(bags, (-1, *tile))
-        maps = self.encoder(tiles, training=training)
-        features = ops.mean(maps, axis=(1, 2))
-        return ops.reshape(features, (n_bags, n_instances, maps.shape[-1]))
+        step = None
+        if not (training and self._learns_statistics()):
+            # Keras keeps all that a model makes on its way until it is through.
+            step = _TILES_AT_ONCE
+        parts = [
+            ops.mean(self.encoder(part, training=training), axis=(1, 2))
+            for part in _cut(tiles, step)
+        ]
+        features = ops.concatenate(parts) if len(parts) > 1 else parts[0]
+        return ops.reshape(features, (n_bags, n_instances, features.shape[-1]))
+
+    def _learns_statistics(self) -> bool:
+        """Say whether tiles share the statistics of a batch in training."""
+        norm = keras.layers.BatchNormalization
+        return any(isinstance(x, norm) and x.trainable for x in self.encoder.layers)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """Give `(batch, instances, features)`."""
@@ -47,6 +63,14 @@ class TileEncoding(keras.layers.Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Features have no mask."""
+
+
+def _cut(tiles: Any, step: int | None) -> list[Any]:
+    """Cut tiles into parts, where it is known how many there are."""
+    n_tiles = tiles.shape[0]
+    if step is None or n_tiles is None:
+        return [tiles]
+    return [tiles[start : start + step] for start in range(0, n_tiles, step)]
 
 
 def find_early_layers(encoder: Any) -> list[Any]:
