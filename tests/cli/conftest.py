@@ -81,7 +81,9 @@ def read_results() -> Callable[[Path], dict[str, object]]:
         results: dict[str, object] = {}
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             name = path.relative_to(folder).as_posix()
-            if path.name == "run.json" or name.startswith(("parts/", "state/")):
+            if path.name == "run.json" or name.startswith(
+                ("cache/", "parts/", "state/")
+            ):
                 continue
             if path.name in _TIMED:
                 table = pd.read_csv(path)

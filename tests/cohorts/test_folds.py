@@ -131,7 +131,7 @@ def test_folds_hold_every_patient_out_once(a, b, n_folds, seed):
 
 @pytest.mark.parametrize(("n_tumor", "n_folds"), [(4, 5), (2, 2), (3, 2)])
 def test_fewer_patients_than_folds_need_is_an_error(n_tumor, n_folds):
-    with pytest.raises(CohortError, match=rf"'tumor' has {n_tumor}; ask for fewer"):
+    with pytest.raises(CohortError, match=rf"'tumor' has {n_tumor}; .*add patients"):
         fold_patients(make_table(9, n_tumor), n_folds=n_folds)
 
 

@@ -272,3 +272,23 @@ def test_a_disk_without_locks_is_worked_on_all_the_same(tmp_path, monkeypatch):
     with open_run(tmp_path, "tile", settings={}):
         pass
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("name", ["splits.csv", "tiles.parquet"])
+def test_a_call_that_failed_without_a_result_blocks_nothing(tmp_path, name):
+    outputs = ("run.json", "splits.csv", "tiles.parquet")
+
+    def fail():
+        with open_run(tmp_path, "tile", settings={"mpp": 9}, outputs=outputs):
+            (tmp_path / name).write_text("")
+            raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        fail()
+    again = open_run(tmp_path, "tile", settings={"mpp": 1}, outputs=outputs)
+    if name == "splits.csv":
+        with again as record:
+            assert not record.is_done
+    else:
+        with pytest.raises(RunError, match="mpp was 9, is 1"), again:
+            pass

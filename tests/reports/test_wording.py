@@ -69,6 +69,14 @@ def test_a_baseline_is_set_beside_the_model(result, baseline):
     assert len(write_headline(model, missing)) == 2
 
 
+def test_a_baseline_below_guessing_is_no_yardstick(result, baseline):
+    bad = MetricResult(0.12, 0.0, 0.3, n=34, n_defined=1000)
+    baseline = change_level(baseline, choose_main_level(result), auc=bad)
+    assert write_headline(result, baseline)[-1] == (
+        "Mean colour alone does no better than guessing (an AUC of 0.12)."
+    )
+
+
 def test_tiles_speak_where_slides_have_no_auc(result):
     undefined = MetricResult(None, None, None, 3, 0, "no row has the label normal")
     result = change_level(result, "slide", auc=undefined)

@@ -21,6 +21,7 @@ class RangeHandler(http.server.BaseHTTPRequestHandler):
 
     folder: Path
     asked: list[tuple[str, str | None]]
+    knows_ranges = True
 
     def do_HEAD(self):
         self.answer(send=False)
@@ -34,7 +35,7 @@ class RangeHandler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         content = path.read_bytes()
-        asked = self.headers.get("Range")
+        asked = self.headers.get("Range") if self.knows_ranges else None
         if send:
             self.asked.append((self.path, asked))
         status, part = 200, content
@@ -190,3 +191,16 @@ def test_a_read_beyond_the_end_is_empty():
     source = RemoteFile("memory://eosin/a")
     assert source.read(1, 10) == b"bc"
     assert source.read(3, 10) == b""
+
+
+def test_a_server_that_sends_the_whole_file_is_named(make_tiled, server, tmp_path):
+    address, _ = server
+    (tmp_path / "S1.svs").write_bytes(make_tiled("svs-jpeg").read_bytes())
+    source = RemoteFile(f"{address}/S1.svs")
+    assert len(source.read(100, 50)) == 50
+    RangeHandler.knows_ranges = False
+    try:
+        with pytest.raises(SlideError, match="must answer range requests"):
+            source.read(200, 50)
+    finally:
+        RangeHandler.knows_ranges = True

@@ -114,7 +114,12 @@ def fold_patients(
         if len(patients) < least:
             raise CohortError(
                 f"{n_folds} folds need {least} patients or more of each class; "
-                f"'{label}' has {len(patients)}; ask for fewer folds, or add patients"
+                f"'{label}' has {len(patients)}; "
+                + (
+                    "ask for fewer folds, or add patients"
+                    if n_folds > 2
+                    else "add patients"
+                )
             )
         # Each class starts where the last one ended, so that folds stay even.
         for i, index in enumerate(rng.permutation(len(patients))):

@@ -131,7 +131,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
             "it as 'CSV UTF-8'"
         ) from error
     except OSError as error:
-        raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
+        hint = "; a slide table (CSV) is needed here" if path.is_dir() else ""
+        raise CohortError(f"{path}: cannot be read ({error.strerror}){hint}") from error
     header, _, rest = text.partition("\n")
     if header.lower().startswith("sep="):
         # What Excel writes to tell itself the delimiter.

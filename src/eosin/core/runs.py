@@ -163,7 +163,7 @@ def _work(
     older = _read_older(folder, overwrite=overwrite)
     if older is not None:
         differences = _find_differences(older, record)
-        if differences and not overwrite:
+        if differences and not overwrite and not _is_void(older, folder, outputs):
             raise RunError(
                 f"{folder}: holds the result of other settings ("
                 + "; ".join(differences)
@@ -216,6 +216,12 @@ def _read_older(folder: Path, *, overwrite: bool) -> dict[str, Any] | None:
             f"version reads {RUN_FORMAT}); add --overwrite or choose another folder"
         )
     return older
+
+
+def _is_void(older: Mapping[str, Any], folder: Path, outputs: Sequence[str]) -> bool:
+    """Whether a command failed here before it had any result worth keeping."""
+    found = {path.name for pattern in outputs for path in folder.glob(pattern)}
+    return older.get("status") == "failed" and found <= {_FILE, "splits.csv"}
 
 
 def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:

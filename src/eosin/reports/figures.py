@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _SIZE_IN = (3.7, 3.4)
 _MOST_PANELS = 4
 # Columns of a history that say nothing about how well training went.
-_NOT_METRICS = {"epoch", "stage", "learning_rate", "seconds", "n_tiles"}
+_NOT_METRICS = {"epoch", "fold", "stage", "learning_rate", "seconds", "n_tiles"}
 
 
 def draw_roc_curves(result: LevelResult, baseline: LevelResult | None) -> "Figure":
@@ -230,9 +230,13 @@ def draw_history(history: pd.DataFrame) -> "Figure | None":
             `stage` is marked.
     """
     panels = _find_panels(history)
+    folds = (
+        [rows for _, rows in history.groupby("fold", sort=True)]
+        if "fold" in history.columns
+        else [history]
+    )
     if not panels:
         return None
-    epochs = np.arange(1, len(history) + 1)
     n_columns = min(2, len(panels))
     n_rows = -(-len(panels) // n_columns)
     with figure_style():
@@ -242,17 +246,20 @@ def draw_history(history: pd.DataFrame) -> "Figure | None":
             axes.set_visible(False)
         for axes, name in zip(grid.flat, panels, strict=False):
             for i, column in enumerate((name, f"val_{name}")):
-                if column in history.columns:
+                if column not in history.columns:
+                    continue
+                word = "validation" if i else "training"
+                for number, rows in enumerate(folds):
                     axes.plot(
-                        epochs,
-                        history[column].to_numpy(dtype=float),
+                        np.arange(1, len(rows) + 1),
+                        rows[column].to_numpy(dtype=float),
                         color=pick_colour(i),
                         linestyle="-" if i else "--",
-                        marker="o" if len(epochs) < 25 else None,
+                        marker="o" if len(rows) < 25 else None,
                         markersize=3.5,
-                        label="validation" if i else "training",
+                        label="_" + word if number else word,
                     )
-            for epoch in _find_stage_changes(history):
+            for epoch in _find_stage_changes(folds[0]):
                 axes.axvline(epoch, color=MUTED, linewidth=1, linestyle=":")
             axes.set(title=_title(name), xlabel="Epoch")
             axes.xaxis.set_major_locator(_whole_numbers(8))

@@ -8,6 +8,9 @@ from eosin.evaluation import EvaluationResult, Level, LevelResult, MetricResult
 # The number and its sign must not be torn apart at a line's end.
 CONFIDENCE = "95\N{NARROW NO-BREAK SPACE}%"
 
+# An AUC below it is no better than guessing, whichever way round.
+_GUESSING = 0.5
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -211,6 +214,10 @@ def _say_baseline(found: LevelResult, baseline: LevelResult) -> list[str]:
     value, other = (r.metrics["roc_auc"].value for r in (found, baseline))
     if value is None or other is None:
         return []
+    if other < _GUESSING:
+        return [
+            f"Mean colour alone does no better than guessing (an AUC of {other:.2f})."
+        ]
     if value <= other:
         return [
             f"Mean colour alone reaches an AUC of {other:.2f}: the model is no better "

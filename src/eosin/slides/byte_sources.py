@@ -104,11 +104,17 @@ class RemoteFile(ByteSource):
         if end <= offset:
             return b""
         try:
-            return bytes(self._files.cat_file(self._path, start=offset, end=end))
+            data = bytes(self._files.cat_file(self._path, start=offset, end=end))
         except Exception as error:
             raise SlideError(
                 f"{self.url}: {count} bytes at {offset} cannot be read ({error})"
             ) from error
+        if len(data) > end - offset:
+            raise SlideError(
+                f"{self.url}: the server must answer range requests, and it sends the "
+                "whole file instead; copy the file here"
+            )
+        return data
 
     def open(self) -> Any:
         """Open it as a file object, read in large blocks, for its index."""
