@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from eosin.bags import FeatureInfo, write_features
 from eosin.cli import main
 from eosin.core import ConfigError
+from eosin.workflows import train_mil_pixels
+from eosin.workflows.train_mil import MILStudyResult
 
 
 def run(*words):
@@ -64,3 +66,25 @@ def test_what_is_wrong_is_said_before_anything_is_read(tmp_path):
     assert "the bag table says what per would say" in str(error)
     error = run(*words, "--encoder", "x").exception
     assert "encoder must be one of" in str(error)
+
+
+def test_an_encoder_is_trained_from_pixels(tmp_path, monkeypatch):
+    calls = []
+
+    def train(tiles, bags, config, out, **how):
+        calls.append((tiles.name, bags.name, config, how["overwrite"]))
+        auc = {"value": None, "low": None, "high": None, "n": 2}
+        return MILStudyResult(out, {"slide": {"roc_auc": auc}}, ("Beware.",))
+
+    monkeypatch.setattr(train_mil_pixels, "train_pixel_mil", train)
+    words = [tmp_path / "tiles", tmp_path / "bags", "-o", tmp_path / "run"]
+    words += ["--encoder", "mobilenetv2", "--aggregator", "max", "--seeds", "2"]
+    done = run(*words, "--set", "fine_tune=all", "--overwrite")
+    assert done.exit_code == 0, done.output
+    ((tiles, bags, config, overwrite),) = calls
+    assert (tiles, bags, overwrite) == ("tiles", "bags", True)
+    assert (config.encoder, config.aggregator) == ("mobilenetv2", "max")
+    assert (config.n_seeds, config.fine_tune) == (2, "all")
+    # An area that has no meaning is not told.
+    assert "ROC AUC" not in done.output
+    assert "Caution: Beware." in done.output

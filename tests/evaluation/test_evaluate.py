@@ -203,4 +203,6 @@ def test_each_patient_may_have_thresholds_of_their_own_fold():
         assert own.metrics["slide"][name]["value"] == 1.0
         assert own.metrics["slide"][name]["low"] == 1.0
     assert own.slides["is_right"].all()
+    assert own.levels["slide"].threshold_range == (0.3, 0.7)
+    assert one.levels["slide"].threshold_range is None
     assert own.metrics["slide"]["roc_auc"] == one.metrics["slide"]["roc_auc"]

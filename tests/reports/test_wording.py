@@ -69,6 +69,19 @@ def test_a_baseline_is_set_beside_the_model(result, baseline):
     assert len(write_headline(model, missing)) == 2
 
 
+def test_folds_with_thresholds_of_their_own_are_said(result):
+    result = change_level(
+        result,
+        "slide",
+        auc=GOOD,
+        threshold=0.41,
+        threshold_range=(0.3, 0.7),
+        confusion=np.array([[21, 2], [1, 10]]),
+    )
+    text = write_headline(result, None)[1]
+    assert text.startswith("At the thresholds of its folds, 0.30 to 0.70, it found")
+
+
 def test_a_baseline_below_guessing_is_no_yardstick(result, baseline):
     bad = MetricResult(0.12, 0.0, 0.3, n=34, n_defined=1000)
     baseline = change_level(baseline, choose_main_level(result), auc=bad)

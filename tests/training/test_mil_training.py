@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from eosin.bags import Bag
+from eosin.bags import Bag, fit_clinical
 from eosin.core import ConfigError, ModelError, Progress, RunError, Task
-from eosin.models import AGGREGATORS, build_mil_model, predict_bags
+from eosin.models import (
+    AGGREGATORS,
+    build_mil_model,
+    build_pixel_mil_model,
+    predict_bags,
+)
 from eosin.training import MILConfig, TrainingBags, train_mil
 from eosin.training.bag_data import find_statistics
 
@@ -308,3 +313,46 @@ def test_the_callers_model_is_not_compiled(bags):
     model = _build()
     _train(bags, replace(CONFIG, epochs=1), model)
     assert not model.compiled
+
+
+def _make_tiles(n=4):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (n, 3, 3 * 32**2), np.uint8)
+    return _split(
+        [Bag(bag_id=f"{i}", features=pixels[i], label=i % 2) for i in range(n)], n
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "is_moved"),
+    [
+        ({}, {"block1_conv": True, "block4_conv": True, "block4_norm": True}),
+        (
+            {"depth": "last", "batch_norm": "frozen"},
+            {"block1_conv": False, "block4_conv": True, "block4_norm": False},
+        ),
+    ],
+)
+def test_pixels_train_as_much_of_the_encoder_as_is_asked_for(options, is_moved):
+    model = build_pixel_mil_model("mean", "smallcnn", tile_px=32, weights="none")
+    layers = {name: model.encoder.get_layer(name) for name in is_moved}
+    before = {name: layer.get_weights() for name, layer in layers.items()}
+    train_mil(model, _make_tiles(), MILConfig(epochs=1, **options))
+    for name, layer in layers.items():
+        pairs = zip(before[name], layer.get_weights(), strict=True)
+        assert is_moved[name] == any(not np.array_equal(a, b) for a, b in pairs), name
+        # What was still for a while can be trained again.
+        assert layer.trainable
+
+
+def test_other_clinical_values_are_another_training(tmp_path):
+    bags = [
+        replace(bag, clinical={"age": str(i)}) for i, bag in enumerate(_draw(8, seed=1))
+    ]
+    clinical = fit_clinical([bag.clinical for bag in bags], {"age": "number"})
+    config = replace(CONFIG, epochs=1)
+    path = tmp_path / "checkpoint.npz"
+    _train(_split(bags, 8), config, _build(clinical=clinical), checkpoint=path)
+    other = [replace(bag, clinical={"age": "1"}) for bag in bags]
+    with pytest.raises(RunError, match="checkpoint of a training with other settings"):
+        _train(_split(other, 8), config, _build(clinical=clinical), checkpoint=path)

@@ -141,3 +141,14 @@ def test_folds_that_chose_differently_are_named_together(cohort, tmp_path):
     chosen = table.loc[table["is_chosen"], "aggregator"]
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["aggregator"] == ", ".join(dict.fromkeys(chosen))
+
+
+def test_a_threshold_that_could_not_be_chosen_is_a_caution(cohort, tmp_path):
+    config = dataclasses.replace(CONFIG, n_seeds=1, epochs=1)
+    splits = [
+        np.where((split == "val") & (cohort.labels == 1), "train", split)
+        for split in divide_patients(cohort, config)
+    ]
+    notes = MILStudy(cohort, config, splits, tmp_path, Progress()).run()
+    (told,) = [text for text in notes["cautions"] if text.startswith("Threshold")]
+    assert "the threshold was set to 0.5, not chosen" in told

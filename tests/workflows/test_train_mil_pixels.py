@@ -74,7 +74,7 @@ def test_shuffled_labels_of_tiles_teach_nothing(tile_folder, tmp_path):
     shuffled = table.assign(label=pd.array(labels, "Int8"))
     write_manifest(tiles / "tiles.parquet", shuffled, info)
     make_bags(tiles, BAGS, tmp_path / "bags")
-    config = replace(CONFIG, epochs=4)
+    config = replace(CONFIG, epochs=3)
     train_pixel_mil(tiles, tmp_path / "bags", config, tmp_path / "run")
     assert find_accuracy(tmp_path / "run") < 0.8
 
@@ -120,7 +120,7 @@ def test_bags_hold_the_pixels_of_their_tiles(tile_folder, bags, trained, tmp_pat
 def test_a_cut_training_from_pixels_ends_like_an_unbroken_one(
     tile_folder, bags, tmp_path, monkeypatch
 ):
-    config = replace(CONFIG, epochs=2, n_bootstrap=0)
+    config = replace(CONFIG, epochs=1, n_bootstrap=0)
     whole = train_pixel_mil(tile_folder, bags, config, tmp_path / "whole")
     run = module.run_training
 
@@ -174,4 +174,6 @@ def test_settings_follow_from_the_first_weights(tmp_path):
     assert (new.first_weights, known.first_weights) == ("none", "imagenet")
     assert (new.training.batch_norm, known.training.batch_norm) == ("trained", "frozen")
     assert (new.training.learning_rate, known.training.learning_rate) == (1e-3, 1e-4)
+    assert (new.training.depth, known.training.depth) == ("all", "last")
+    assert PixelMILConfig(fine_tune="last").training.depth == "last"
     assert PixelMILConfig(weights="own.h5").training.batch_norm == "frozen"

@@ -163,6 +163,7 @@ def _evaluate_level(
         precision_curves=precision_curves,
         reliability=compute_reliability(labels, probabilities),
         scores_by_class=tuple(shown[labels == i] for i in range(n_classes)),
+        threshold_range=_find_range(applied),
     )
 
 
@@ -175,6 +176,14 @@ def _find_thresholds(
     if by_patient is None:
         return threshold
     return np.array([by_patient[str(p)] for p in rows["patient_id"]], np.float64)
+
+
+def _find_range(applied: Threshold) -> tuple[float, float] | None:
+    """Find how far the folds' thresholds lie apart; None where all have one."""
+    if not isinstance(applied, np.ndarray) or not applied.size:
+        return None
+    low, high = float(applied.min()), float(applied.max())
+    return (low, high) if low < high else None
 
 
 def _find_curves(

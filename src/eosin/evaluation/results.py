@@ -66,6 +66,8 @@ class LevelResult:
         reliability: Rows binned by probability.
         scores_by_class: Probability of class 1 by label, with more than two
             classes that of the called class; an array for each class.
+        threshold_range: Lowest and highest threshold that calls were made at, where
+            folds had their own; None where `threshold` served for all.
     """
 
     level: Level
@@ -80,6 +82,7 @@ class LevelResult:
     precision_curves: tuple[Curve, ...]
     reliability: Reliability
     scores_by_class: tuple[npt.NDArray[np.float64], ...]
+    threshold_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ _TILES_AT_ONCE = 8
 class TileEncoding(keras.layers.Layer):
     """Encode every tile of bags, and average its feature map.
 
-    Padding is encoded with the rest. Memory is bounded by a few tiles at a time, but for
-    what the gradient needs; in training with batch normalisation that learns, all tiles
-    of a step are one batch.
+    Padding is encoded with the rest. Memory is bounded by a few tiles at a time, but
+    for what the gradient needs; in training with batch normalisation that learns, all
+    tiles of a step are one batch.
 
     Args:
         encoder: From `build_encoder`; its weights become this layer's.

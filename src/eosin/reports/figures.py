@@ -196,7 +196,7 @@ def draw_score_histogram(result: LevelResult, class_names: Sequence[str]) -> "Fi
             label = f"{name} ({len(scores):,})"
             axes.stairs(shares, edges, color=colour, linewidth=1.8, label=label)
             axes.stairs(shares, edges, fill=True, alpha=0.16, color=colour)
-        if result.threshold is not None:
+        if result.threshold is not None and not result.threshold_range:
             axes.axvline(result.threshold, color=INK, linewidth=1.2, linestyle="--")
             is_low = result.threshold < 0.75
             axes.annotate(

@@ -144,6 +144,7 @@ def _collect(data: ReportData) -> Mapping[str, Any]:
         "is_binary": len(result.class_names) == 2,
         "confidence": CONFIDENCE,
         "is_held_out": result.split in ("test", "external"),
+        "has_folds": any(level.threshold_range for level in result.levels.values()),
         "headline": write_headline(result, data.baseline),
         "key_numbers": _find_key_numbers(main, is_binary=len(result.class_names) == 2),
         "cautions": _collect_cautions(data),
@@ -187,7 +188,7 @@ def _find_key_numbers(
 
 def _find_threshold_percent(result: EvaluationResult) -> float | None:
     found = result.levels.get("slide")
-    if found is None or found.threshold is None:
+    if found is None or found.threshold is None or found.threshold_range:
         return None
     return round(100 * min(found.threshold, 1.0), 1)
 

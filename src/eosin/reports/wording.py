@@ -207,7 +207,11 @@ def _say_calls(result: EvaluationResult, found: LevelResult) -> list[str]:
             f"called {confusion[0, 1]:,} of {count(negative, f'{names[0]} {level}')} "
             f"{names[1]} by mistake"
         )
-    return [f"At its threshold of {found.threshold:.2f} it {' and '.join(parts)}."]
+    said = f"its threshold of {found.threshold:.2f}"
+    if found.threshold_range:
+        low, high = found.threshold_range
+        said = f"the thresholds of its folds, {low:.2f} to {high:.2f},"
+    return [f"At {said} it {' and '.join(parts)}."]
 
 
 def _say_baseline(found: LevelResult, baseline: LevelResult) -> list[str]:

@@ -46,7 +46,7 @@ from eosin.training.schedules import build_optimiser, find_learning_rate
 from eosin.training.sources import iter_ahead
 
 _STAGE = "mil"
-# The schedule counts in parts of an epoch, since epochs differ by a step or two.
+# The schedule counts in parts of an epoch, as epochs differ by a step or two.
 _TICKS = 1000
 
 
@@ -59,8 +59,7 @@ class MILConfig(TrainingConfig):
         balance: As in `TrainingConfig`, with patients for slides.
         max_instances: Instances of a bag that one step sees at most, 1 or more,
             drawn anew in every epoch. Validation sees all of them.
-        max_padded: Instances per step at most, padding included, 1 or more; it
-            bounds the memory that a step takes.
+        max_padded: Instances per step at most, padding included; bounds its memory.
         batch_norm: Of a model that takes pixels: `frozen` keeps the statistics of its
             encoder's batch normalisation as a pretrained one has them.
         depth: Of a model that takes pixels: whether all of its encoder is trained, or
@@ -138,11 +137,11 @@ def train_mil(
     the weights of one that was never interrupted.
 
     Args:
-        model: From `build_mil_model`.
+        model: From `build_mil_model` or `build_pixel_mil_model`.
         bags: The bags and their splits.
         config: The settings.
-        checkpoint: File of the state after each epoch, from which an
-            interrupted training goes on. None keeps none.
+        checkpoint: File of each epoch's state, from which an interrupted training
+            goes on.
         progress: Hears of every epoch.
         on_epoch: Called after each epoch, once its checkpoint is written.
 
@@ -235,9 +234,9 @@ class _MILTraining:
             max_repeats=config.max_repeats,
         )
         self._n_instances = model.n_instances
-        if model.takes_pixels and len(sizes := set(bags.sizes)) == 1:
+        if model.takes_pixels and len(set(bags.sizes)) == 1:
             # Padding would be encoded, and be in the statistics of batches.
-            self._n_instances = min(config.max_instances, *sizes, *sizes)
+            self._n_instances = min(config.max_instances, int(bags.sizes[0]))
         self._fingerprint = _fingerprint(model, bags, config)
 
     def resume(self, path: Path | None) -> tuple[tuple[EpochMetrics, ...], Arrays]:
@@ -353,10 +352,9 @@ def _choose_monitor(
     """Fall to the loss, and say so, where the AUC has no meaning."""
     if len(bags.val_rows) == 0:
         return None, ()
-    missing = bags.find_missing(bags.val_rows)
-    if not missing or config.monitor == "val_loss":
+    names = ", ".join(f"'{name}'" for name in bags.find_missing(bags.val_rows))
+    if not names or config.monitor == "val_loss":
         return config.monitor, ()
-    names = ", ".join(f"'{name}'" for name in missing)
     return "val_loss", (
         f"validation holds no bag of {names}, so that its AUC has no meaning; the "
         "best epoch was chosen by the validation loss instead",
@@ -380,10 +378,9 @@ def _is_over(
 
 
 def _tell(task: Task, metrics: EpochMetrics) -> None:
-    note = f"loss {metrics.loss:.4f}"
-    if not math.isnan(metrics.val_loss):
-        note += f" val {metrics.val_loss:.4f}"
-    task.advance(note=note)
+    has_val = not math.isnan(metrics.val_loss)
+    val = f" val {metrics.val_loss:.4f}" if has_val else ""
+    task.advance(note=f"loss {metrics.loss:.4f}{val}")
 
 
 def _fingerprint(model: MILModel, bags: TrainingBags, config: MILConfig) -> str:
