@@ -90,6 +90,14 @@ def test_a_baseline_below_guessing_is_no_yardstick(result, baseline):
     )
 
 
+def test_patches_of_unknown_slides_are_not_called_slides(result):
+    alike = {"auc": GOOD, "n": 24, "n_patients": 24}
+    result = change_level(change_level(result, "tile", **alike), "slide", **alike)
+    assert choose_main_level(result) == "tile"
+    first = write_headline(result, None)[0]
+    assert first.startswith("On 24 tiles the model never saw, it ranked")
+
+
 def test_tiles_speak_where_slides_have_no_auc(result):
     undefined = MetricResult(None, None, None, 3, 0, "no row has the label normal")
     result = change_level(result, "slide", auc=undefined)

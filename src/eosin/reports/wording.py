@@ -102,9 +102,15 @@ def count(n: int, noun: str) -> str:
 
 
 def choose_main_level(result: EvaluationResult) -> Level:
-    """Choose the level of the headline: slides where their AUC is defined."""
+    """Choose the level of the headline: slides where their AUC is defined.
+
+    Patches of unknown slides are a slide each, which says nothing of slides.
+    """
+    tiles = result.levels.get("tile")
     for level in ("slide", "tile", "patient"):
         found = result.levels.get(level)
+        if level == "slide" and found and tiles and found.n == tiles.n:
+            continue
         if found is not None and found.metrics["roc_auc"].value is not None:
             return level
     return next(iter(result.levels))
@@ -161,7 +167,9 @@ def _say_ranking(result: EvaluationResult, found: LevelResult) -> str:
         f"On {count(found.n, found.level)} from {count(found.n_patients, 'patient')} "
         f"{_say_split(result.split)}"
     )
-    if found.level == "patient":
+    if found.level == "tile" and found.n_patients == found.n:
+        where = f"On {count(found.n, 'tile')} {_say_split(result.split)}"
+    elif found.level == "patient":
         where = f"On {count(found.n, 'patient')} {_say_split(result.split)}"
     auc = found.metrics["roc_auc"].value
     names = result.class_names
