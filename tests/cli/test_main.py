@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from eosin import __version__
@@ -44,6 +45,34 @@ def test_help_lists_every_command():
 def test_every_command_has_help_with_an_example(command):
     text = CliRunner().invoke(main.app, [command, "--help"]).output
     assert f"Example: eosin {command}" in " ".join(text.split())
+
+
+def iter_commands(group=None, names=()):
+    group = group or typer.main.get_command(main.app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from iter_commands(command, (*names, name))
+        else:
+            yield (*names, name), command
+
+
+@pytest.mark.parametrize(
+    ("names", "command"), [pytest.param(*c, id="-".join(c[0])) for c in iter_commands()]
+)
+def test_help_shows_the_default_of_every_option_that_names_one(names, command):
+    # What stands in brackets would be taken for markup if it were not escaped.
+    text = (
+        CliRunner()
+        .invoke(
+            main.app, [*names, "--help"], env={"COLUMNS": "200"}, terminal_width=200
+        )
+        .output
+    )
+    shown = re.sub(r"[\s│]+", "", text)
+    for option in command.params:
+        help_text = getattr(option, "help", None) or ""
+        for default in re.findall(r"\[([^\]]+)\]", help_text):
+            assert re.sub(r"\s+", "", f"[{default}]") in shown
 
 
 def test_the_version_is_printed():

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from eosin.core import ModelError, read_json, write_json
-from eosin.inference import CARD_FILE, ModelCard, read_card
+from eosin.inference import CARD_FILE, ModelCard, hash_models, read_card
 
 
 @pytest.fixture
@@ -72,3 +72,13 @@ def test_a_resolution_that_nobody_stated_is_asked_for(card):
     assert card.require_mpp() == card.mpp
     with pytest.raises(ModelError, match="nobody stated that of the patches"):
         replace(card, mpp=None).require_mpp()
+
+
+def test_a_model_s_hash_changes_with_its_files_and_its_card(card, tmp_path):
+    card.write(tmp_path)
+    first = hash_models(tmp_path, card)
+    assert hash_models(tmp_path, card) == first
+    replace(card, tile_threshold=0.5).write(tmp_path)
+    second = hash_models(tmp_path, card)
+    (tmp_path / "model.onnx").write_bytes(b"other")
+    assert len({first, second, hash_models(tmp_path, card)}) == 3

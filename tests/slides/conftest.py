@@ -9,6 +9,8 @@ import pytest
 import simplejpeg
 import tifffile
 
+from eosin.slides.byte_sources import LocalFile
+
 
 def paint(height, width, seed=0):
     """Smooth colours with detail, so that every codec has something to do."""
@@ -137,5 +139,17 @@ def make_tiled(tmp_path_factory):
             name = f"{len(made)}{'.svs' if kind.startswith('svs') else '.tif'}"
             made[key] = write_tiled(folder / name, kind, **options)
         return made[key]
+
+    return make
+
+
+@pytest.fixture
+def make_source(tmp_path):
+    """Make a source of bytes, with some before them as a header would be."""
+
+    def make(*parts):
+        path = tmp_path / "a.dcm"
+        path.write_bytes(b"".join([b"header", *parts]))
+        return LocalFile(path)
 
     return make

@@ -14,7 +14,7 @@ def clean(
     rules: str | None = typer.Option(
         None,
         help="Any of blank, unreadable, conflicting, duplicates, black, saturated, "
-        "blurred. [blank,unreadable,conflicting]",
+        "blurred. \\[blank,unreadable,conflicting]",
     ),
     keep: Path | None = typer.Option(
         None, help="CSV with a column tile_id: these tiles stay."

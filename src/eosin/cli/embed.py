@@ -14,10 +14,10 @@ def embed(
     encoder: str | None = typer.Option(
         None,
         help="An encoder, the folder of a run of 'eosin train', or a TOML file that "
-        "describes an encoder. [densenet121]",
+        "describes an encoder. \\[densenet121]",
     ),
     weights: str | None = typer.Option(
-        None, help="imagenet, none, or a weights file. [those published with it]"
+        None, help="imagenet, none, or a weights file. \\[those published with it]"
     ),
     views: int | None = typer.Option(
         None, help="Turns and flips that are averaged: 1, 2, 4 or 8. [1]"

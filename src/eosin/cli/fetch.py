@@ -15,7 +15,7 @@ def fetch(
     ),
     out: Path = options.OUT,
     split: list[str] | None = typer.Option(
-        None, help="train, valid or test; may be repeated. [all]"
+        None, help="train, valid or test; may be repeated. \\[all]"
     ),
     address: str | None = typer.Option(
         None, help="Another place of the files, {name} for a file's name."

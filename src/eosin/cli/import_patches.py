@@ -17,7 +17,7 @@ def import_patches(
     source: Path = typer.Argument(help="The data set's folder."),
     out: Path = options.OUT,
     mpp: float | None = typer.Option(
-        None, help="Micrometres per pixel of the patches. [kaggle, pcam: 0.97]"
+        None, help="Micrometres per pixel of the patches. \\[kaggle, pcam: 0.97]"
     ),
     group_regex: str | None = typer.Option(
         None,
@@ -26,7 +26,7 @@ def import_patches(
     ),
     slide_map: Path | None = typer.Option(
         None,
-        help="CSV with each patch's slide, id,wsi (kaggle). [patch_id_wsi_full.csv]",
+        help="CSV with each patch's slide, id,wsi (kaggle). \\[patch_id_wsi_full.csv]",
     ),
     allow_missing: bool = typer.Option(
         False,

@@ -18,16 +18,16 @@ def interpret(
         None, help="Folder of 'eosin evaluate'. [RUN/evaluation]"
     ),
     method: str | None = typer.Option(
-        None, help="How maps are made: gradcam or gradcam++. [gradcam]"
+        None, help="How maps are made: gradcam or gradcam++. \\[gradcam]"
     ),
     features: Path | None = typer.Option(
         None, help="Folder of 'eosin embed', instead of the run's own encoder."
     ),
     clusters: int | None = typer.Option(
-        None, help="How many clusters. [chosen by the silhouette]"
+        None, help="How many clusters. \\[chosen by the silhouette]"
     ),
     map_method: str | None = typer.Option(
-        None, "--map", help="tsne, or umap (needs umap-learn). [tsne]"
+        None, "--map", help="tsne, or umap (needs umap-learn). \\[tsne]"
     ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,

@@ -14,14 +14,14 @@ def lr_find(
     recipe: str | None = typer.Option(
         None, help="Named settings to begin from, as of 'eosin train'."
     ),
-    encoder: str | None = typer.Option(None, help="Encoder. [densenet121]"),
+    encoder: str | None = typer.Option(None, help="Encoder. \\[densenet121]"),
     weights: str | None = typer.Option(
-        None, help="imagenet, none, or a weights file. [imagenet]"
+        None, help="imagenet, none, or a weights file. \\[imagenet]"
     ),
     fine_tune: str | None = typer.Option(
         None,
         help="none (the head alone), or last, all, progressive: fine-tuning is tested "
-        "as well. [none]",
+        "as well. \\[none]",
     ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,

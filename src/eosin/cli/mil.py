@@ -94,7 +94,7 @@ def predict(
         None,
         "--slides",
         help="Slide table (CSV): which slides, of whom, and where their files are. "
-        "[every feature file, slides where they were tiled]",
+        "\\[every feature file, slides where they were tiled]",
     ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,

@@ -18,7 +18,7 @@ def limit(
     ),
     bags: str | None = typer.Option(None, help="Training bags. [500,1000,2000]"),
     aggregators: str | None = typer.Option(
-        None, help="Methods. [gated_attention,concat40]"
+        None, help="Methods. \\[gated_attention,concat40]"
     ),
     seeds: str | None = typer.Option(None, help="Seeds of the trainings. [0,1,2]"),
     train_witnesses: str | None = typer.Option(

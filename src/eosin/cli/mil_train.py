@@ -21,9 +21,11 @@ def train(
     classes: list[str] | None = typer.Option(
         None, "--class", help="A class in the column 'label'; the negative one first."
     ),
-    aggregator: str | None = typer.Option(None, help="Method. [gated_attention]"),
+    aggregator: str | None = typer.Option(None, help="Method. \\[gated_attention]"),
     folds: int | None = typer.Option(None, help="Folds by patient. [5]"),
-    by: str | None = typer.Option(None, help="A bag is a slide or a patient. [slide]"),
+    by: str | None = typer.Option(
+        None, help="A bag is a slide or a patient. \\[slide]"
+    ),
     seeds: int | None = typer.Option(None, help="Models per fold, averaged. [1]"),
     columns: str | None = typer.Option(
         None, help="Columns of the slide table that are told too, such as age,sex."

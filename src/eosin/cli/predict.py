@@ -24,14 +24,15 @@ def predict(
     ),
     sample: Path | None = typer.Option(
         None,
-        help="CSV with the ids it must have. [sample_submission.csv, the test folder]",
+        help="CSV with the ids it must have. "
+        "\\[sample_submission.csv, the test folder]",
     ),
     patches: bool = typer.Option(
         False, "--patches", help="Take images for patches, whatever their size."
     ),
-    device: str | None = typer.Option(None, help="auto, cpu or cuda. [auto]"),
+    device: str | None = typer.Option(None, help="auto, cpu or cuda. \\[auto]"),
     views: int | None = typer.Option(
-        None, help="Turns and flips averaged per tile: 1, 2, 4, 8. [the model's]"
+        None, help="Turns and flips averaged per tile: 1, 2, 4, 8. \\[the model's]"
     ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,

@@ -18,7 +18,7 @@ def tile(
         None,
         "--classes",
         help="A class and its names in the annotations, as tumor=Tumor,metastasis; "
-        "once per class. [tumor normal]",
+        "once per class. \\[tumor normal]",
     ),
     pack: bool = typer.Option(
         False,

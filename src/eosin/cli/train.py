@@ -33,15 +33,15 @@ def train(
         help="Named settings to begin from: xception-baseline, mobilenetv2-baseline, "
         "densenet-onecycle or best.",
     ),
-    encoder: str | None = typer.Option(None, help="Encoder. [densenet121]"),
+    encoder: str | None = typer.Option(None, help="Encoder. \\[densenet121]"),
     weights: str | None = typer.Option(
-        None, help="imagenet, none, or a weights file. [imagenet]"
+        None, help="imagenet, none, or a weights file. \\[imagenet]"
     ),
     fine_tune: str | None = typer.Option(
-        None, help="none, last (the last block), all, or progressive. [none]"
+        None, help="none, last (the last block), all, or progressive. \\[none]"
     ),
     folds: int | None = typer.Option(
-        None, help="Folds of a cross-validation. [one split]"
+        None, help="Folds of a cross-validation. \\[one split]"
     ),
     config: Path | None = options.CONFIG,
     settings: list[str] | None = options.SETTINGS,

@@ -8,7 +8,12 @@ from eosin.inference.encoding import (
     find_views,
     read_encoded,
 )
-from eosin.inference.model_card import CARD_FILE, ModelCard, read_card
+from eosin.inference.model_card import (
+    CARD_FILE,
+    ModelCard,
+    hash_models,
+    read_card,
+)
 from eosin.inference.read_ahead import ReadTiles, iter_read_ahead
 from eosin.inference.sessions import Device, Session, open_session
 from eosin.inference.tile_scores import TileScores, score_tiles
@@ -25,6 +30,7 @@ __all__ = [
     "TileScores",
     "encode_tiles",
     "find_views",
+    "hash_models",
     "iter_read_ahead",
     "open_session",
     "read_card",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eosin.core import ModelError, read_json, write_json
+from eosin.core import ModelError, hash_file, hash_object, read_json, write_json
 
 CARD_FORMAT = 1
 CARD_FILE = "card.json"
@@ -121,3 +121,13 @@ def read_card(folder: Path) -> ModelCard:
     if missing:
         raise ModelError(f"{folder}: the model file {', '.join(missing)} is missing")
     return card
+
+
+def hash_models(run: Path, card: ModelCard) -> str:
+    """Hash a run's models with its card, which holds thresholds, temperature and views.
+
+    Raises:
+        OSError: One of the files cannot be read.
+    """
+    files = (CARD_FILE, *card.models)
+    return hash_object([hash_file(Path(run) / name) for name in files])

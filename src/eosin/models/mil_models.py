@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.bags import Bag, ClinicalEncoding, FeatureScale, PaddedBatch
-from eosin.core import ModelError, atomic_path
+from eosin.core import ModelError
 from eosin.models.aggregators import find_aggregator
 from eosin.models.feature_scaling import FeatureScaling
 from eosin.models.keras_backend import keras
+from eosin.models.keras_files import load_keras_model, save_keras_model
 from eosin.models.mil_body import (
     TILE_ENCODING,
     MILPrecision,
@@ -226,8 +227,7 @@ def save_mil_model(model: MILModel, path: Path) -> None:
     Raises:
         RunError: The file cannot be written.
     """
-    with atomic_path(path) as temporary:
-        model.save(temporary)
+    save_keras_model(model, path)
 
 
 def load_mil_model(path: Path) -> MILModel:
@@ -236,15 +236,7 @@ def load_mil_model(path: Path) -> MILModel:
     Raises:
         ModelError: The file is missing, is no Keras model, or is none of ours.
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model")
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"{path}: not a Keras model that this version reads ({first_line})"
-        ) from error
+    model = load_keras_model(path)
     if not isinstance(model, MILModel):
         raise ModelError(f"{path}: is a Keras model, but not a MIL model of eosin")
     return model

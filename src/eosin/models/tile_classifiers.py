@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from eosin.core import ConfigError, ModelError, atomic_path
+from eosin.core import ConfigError, ModelError
 from eosin.models.keras_backend import keras
+from eosin.models.keras_files import load_keras_model, save_keras_model
 
 FEATURES_LAYER = "features"
 DROPOUT_LAYER = "dropout"
@@ -56,8 +57,7 @@ def save_classifier(classifier: Any, path: Path) -> None:
     Raises:
         RunError: The file cannot be written.
     """
-    with atomic_path(path) as temporary:
-        classifier.save(temporary)
+    save_keras_model(classifier, path)
 
 
 def load_classifier(path: Path) -> Any:
@@ -66,15 +66,7 @@ def load_classifier(path: Path) -> Any:
     Raises:
         ModelError: The file is missing, is no Keras model, or is none of ours.
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model")
-    try:
-        classifier = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"{path}: not a Keras model that this version reads ({first_line})"
-        ) from error
+    classifier = load_keras_model(path)
     names = {layer.name for layer in classifier.layers}
     if not {FEATURES_LAYER, LOGITS_LAYER} <= names:
         raise ModelError(

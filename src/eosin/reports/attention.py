@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, UnidentifiedImageError
 
 from eosin.core import RunError, write_text
+from eosin.reports.pages import render_page
 
 # The page must open in a browser; the files beside it hold the rest.
 _MOST_SLIDES = 60
@@ -62,22 +62,15 @@ def write_attention(path: Path, data: AttentionData) -> None:
     Raises:
         RunError: The file cannot be written, or a picture cannot be read.
     """
-    environment = Environment(
-        loader=PackageLoader("eosin.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("attention.html.j2")
     shown = [
         (slide, _embed(slide.overlay, _OVERLAY_PX), _embed(slide.gallery, None))
         for slide in data.slides[:_MOST_SLIDES]
     ]
     n_left_out = len(data.slides) - len(shown)
-    write_text(
-        path, template.render(data=data, shown=shown, n_left_out=n_left_out) + "\n"
+    page = render_page(
+        "attention.html.j2", data=data, shown=shown, n_left_out=n_left_out
     )
+    write_text(path, page)
 
 
 def _embed(path: Path | None, max_px: int | None) -> str | None:

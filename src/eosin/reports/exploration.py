@@ -3,16 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from PIL import Image
 
-from eosin.core import atomic_path, write_text
+from eosin.core import write_text
 from eosin.evaluation import SHOWN_MEASURES, ColourMap, CopyCount
 from eosin.reports.exploration_figures import (
     MEASURE_TITLES,
@@ -22,11 +19,13 @@ from eosin.reports.exploration_figures import (
     draw_correlations,
     draw_distributions,
 )
-from eosin.reports.galleries import Gallery, draw_sheet, embed_thumbnail
-from eosin.reports.style import render_inline_svg, render_png
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from eosin.reports.galleries import Gallery, embed_thumbnail
+from eosin.reports.pages import (
+    FigureSlot,
+    render_page,
+    write_galleries,
+    write_slots,
+)
 
 _MOST_SLIDES = 15
 _MOST_CLASSES_IN_TABLE = 8
@@ -92,22 +91,6 @@ class ExplorationData:
     created: str | None = None
 
 
-@dataclass(frozen=True)
-class _FigureSlot:
-    """A figure, the words that stand for it, and its numbers."""
-
-    name: str
-    title: str
-    text: str
-    figure: "Figure"
-    numbers: pd.DataFrame
-
-    @property
-    def svg(self) -> Markup:
-        # Drawn by matplotlib, which escapes every text that it writes.
-        return Markup(render_inline_svg(self.figure, self.name))
-
-
 def write_exploration(folder: Path, data: ExplorationData) -> None:
     """Write `report.html` and, in `figures/`, each figure as PNG and CSV.
 
@@ -122,16 +105,8 @@ def write_exploration(folder: Path, data: ExplorationData) -> None:
     # First, because drawing a figure once more moves it by a hair.
     page = _render(data, slots)
     places = Path(folder) / "figures"
-    for slot in slots.values():
-        with atomic_path(places / f"{slot.name}.png") as temporary:
-            temporary.write_bytes(render_png(slot.figure))
-        _write_table(places / f"{slot.name}.csv", slot.numbers)
-    for gallery in (*data.samples, *data.outliers, *data.copy_galleries):
-        if not gallery.tiles:
-            continue
-        with atomic_path(places / f"{gallery.name}.png") as temporary:
-            Image.fromarray(draw_sheet(gallery)).save(temporary)
-        _write_table(places / f"{gallery.name}.csv", _list_tiles(gallery))
+    write_slots(places, slots.values())
+    write_galleries(places, (*data.samples, *data.outliers, *data.copy_galleries))
     write_text(Path(folder) / "report.html", page)
 
 
@@ -140,16 +115,9 @@ def render_exploration(data: ExplorationData) -> str:
     return _render(data, _draw_figures(data))
 
 
-def _render(data: ExplorationData, slots: Mapping[str, _FigureSlot]) -> str:
-    environment = Environment(
-        loader=PackageLoader("eosin.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("exploration.html.j2")
-    text = template.render(
+def _render(data: ExplorationData, slots: Mapping[str, FigureSlot]) -> str:
+    return render_page(
+        "exploration.html.j2",
         data=data,
         slots=slots,
         embed=embed_thumbnail,
@@ -161,12 +129,11 @@ def _render(data: ExplorationData, slots: Mapping[str, _FigureSlot]) -> str:
         shows_auc=len(data.class_names) == 2,
         explained=[(k, v) for k, v in data.explained.items() if v is not None],
     )
-    return text + "\n"
 
 
-def _draw_figures(data: ExplorationData) -> dict[str, _FigureSlot]:
+def _draw_figures(data: ExplorationData) -> dict[str, FigureSlot]:
     slots = [
-        _FigureSlot(
+        FigureSlot(
             "class-balance",
             "Class balance",
             _say_balance(data.counts),
@@ -179,9 +146,9 @@ def _draw_figures(data: ExplorationData) -> dict[str, _FigureSlot]:
     return {slot.name: slot for slot in slots}
 
 
-def _draw_measures(data: ExplorationData) -> Iterator[_FigureSlot]:
+def _draw_measures(data: ExplorationData) -> Iterator[FigureSlot]:
     bins = bin_measures(data.measures, data.labels, data.class_names)
-    yield _FigureSlot(
+    yield FigureSlot(
         "distributions",
         "Distributions by class",
         "Each class adds up to 1, whatever its size. Classes that lie apart here can "
@@ -190,7 +157,7 @@ def _draw_measures(data: ExplorationData) -> Iterator[_FigureSlot]:
         bins,
     )
     if data.correlations.notna().any(axis=None):
-        yield _FigureSlot(
+        yield FigureSlot(
             "correlations",
             "Rank correlations",
             "Spearman's; orange goes together, blue runs against each other.",
@@ -199,7 +166,7 @@ def _draw_measures(data: ExplorationData) -> Iterator[_FigureSlot]:
         )
     points = data.colour_map.points
     if np.isfinite(points).any():
-        yield _FigureSlot(
+        yield FigureSlot(
             "colour-map",
             "Colour map",
             "Each dot is a tile, placed by its mean optical density; diamonds are "
@@ -271,17 +238,3 @@ def _list_rows(table: pd.DataFrame) -> list[list[tuple[str, bool]]]:
         ]
         for row in table.astype(object).itertuples(index=False)
     ]
-
-
-def _list_tiles(gallery: Gallery) -> pd.DataFrame:
-    rows = [
-        (number, tile.tile_id, tile.caption)
-        for number, group in enumerate(gallery.groups)
-        for tile in group
-    ]
-    return pd.DataFrame(rows, columns=["group", "tile_id", "caption"])
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)

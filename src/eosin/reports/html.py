@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
@@ -27,6 +26,7 @@ from eosin.reports.figures import (
     draw_roc_curves,
     draw_score_histogram,
 )
+from eosin.reports.pages import render_page
 from eosin.reports.style import render_inline_svg, render_png
 from eosin.reports.tables import (
     MetricRow,
@@ -99,15 +99,7 @@ def render_report(data: ReportData) -> str:
     Raises:
         RunError: An overlay cannot be read as an image.
     """
-    environment = Environment(
-        loader=PackageLoader("eosin.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(_collect(data)) + "\n"
+    return render_page("report.html.j2", **_collect(data))
 
 
 def write_figures(folder: Path, data: ReportData) -> list[Path]:

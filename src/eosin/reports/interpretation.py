@@ -3,22 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from PIL import Image
 
-from eosin.core import atomic_path, write_text
-from eosin.reports.galleries import Gallery, draw_sheet, embed_thumbnail
+from eosin.core import write_text
+from eosin.reports.galleries import Gallery, embed_thumbnail
 from eosin.reports.interpretation_figures import draw_feature_map, draw_silhouettes
-from eosin.reports.style import render_inline_svg, render_png
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from eosin.reports.pages import (
+    FigureSlot,
+    render_page,
+    write_galleries,
+    write_slots,
+)
 
 _MOST_SUSPECTS = 20
 
@@ -90,22 +89,6 @@ class InterpretationData:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _FigureSlot:
-    """A figure, the words that stand for it, and its numbers."""
-
-    name: str
-    title: str
-    text: str
-    figure: "Figure"
-    numbers: pd.DataFrame
-
-    @property
-    def svg(self) -> Markup:
-        # Drawn by matplotlib, which escapes every text that it writes.
-        return Markup(render_inline_svg(self.figure, self.name))
-
-
 def write_interpretation(folder: Path, data: InterpretationData) -> None:
     """Write `report.html` and, in `figures/`, each figure as PNG and CSV.
 
@@ -120,16 +103,8 @@ def write_interpretation(folder: Path, data: InterpretationData) -> None:
     # First, because drawing a figure once more moves it by a hair.
     page = _render(data, slots)
     places = Path(folder) / "figures"
-    for slot in slots.values():
-        with atomic_path(places / f"{slot.name}.png") as temporary:
-            temporary.write_bytes(render_png(slot.figure))
-        _write_table(places / f"{slot.name}.csv", slot.numbers)
-    for gallery in _iter_galleries(data):
-        if not gallery.tiles:
-            continue
-        with atomic_path(places / f"{gallery.name}.png") as temporary:
-            Image.fromarray(draw_sheet(gallery)).save(temporary)
-        _write_table(places / f"{gallery.name}.csv", _list_tiles(gallery))
+    write_slots(places, slots.values())
+    write_galleries(places, _iter_galleries(data))
     write_text(Path(folder) / "report.html", page)
 
 
@@ -138,16 +113,9 @@ def render_interpretation(data: InterpretationData) -> str:
     return _render(data, {slot.name: slot for slot in _draw_figures(data)})
 
 
-def _render(data: InterpretationData, slots: Mapping[str, _FigureSlot]) -> str:
-    environment = Environment(
-        loader=PackageLoader("eosin.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("interpretation.html.j2")
-    text = template.render(
+def _render(data: InterpretationData, slots: Mapping[str, FigureSlot]) -> str:
+    return render_page(
+        "interpretation.html.j2",
         data=data,
         slots=slots,
         embed=embed_thumbnail,
@@ -155,15 +123,14 @@ def _render(data: InterpretationData, slots: Mapping[str, _FigureSlot]) -> str:
         suspects=list(_list_suspects(data.suspects)),
         n_suspects=len(data.suspects),
     )
-    return text + "\n"
 
 
-def _draw_figures(data: InterpretationData) -> Iterator[_FigureSlot]:
+def _draw_figures(data: InterpretationData) -> Iterator[FigureSlot]:
     space = data.space
     if space is None:
         return
     if np.isfinite(space.places).any():
-        yield _FigureSlot(
+        yield FigureSlot(
             "feature-map",
             "Map of the feature space",
             "Each dot is a tile; neighbours look alike to the encoder. Numbers are "
@@ -173,7 +140,7 @@ def _draw_figures(data: InterpretationData) -> Iterator[_FigureSlot]:
         )
     if len(space.silhouettes) > 1:
         chosen = int(space.numbers.max())
-        yield _FigureSlot(
+        yield FigureSlot(
             "silhouettes",
             "Mean silhouette by number of clusters",
             f"How well tiles fit their own cluster and no other; {chosen} clusters "
@@ -230,17 +197,3 @@ def _format_share(value: float) -> str:
     if not np.isfinite(value):
         return "\N{EN DASH}"
     return f"{100 * value:.0f}\N{NARROW NO-BREAK SPACE}%"
-
-
-def _list_tiles(gallery: Gallery) -> pd.DataFrame:
-    rows = [
-        (number, tile.tile_id, tile.caption)
-        for number, group in enumerate(gallery.groups)
-        for tile in group
-    ]
-    return pd.DataFrame(rows, columns=["group", "tile_id", "caption"])
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)

@@ -4,18 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from eosin.core import atomic_path, write_text
+from eosin.core import write_text
 from eosin.reports.limit_figures import draw_by_rate, say_training
-from eosin.reports.style import render_inline_svg, render_png
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from eosin.reports.pages import FigureSlot, render_page, write_slots
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,21 +47,6 @@ class LimitReport:
     method: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _FigureSlot:
-    """A figure and the words that stand for it."""
-
-    name: str
-    title: str
-    text: str
-    figure: "Figure"
-
-    @property
-    def svg(self) -> Markup:
-        # Drawn by matplotlib, which escapes every text that it writes.
-        return Markup(render_inline_svg(self.figure, self.name))
-
-
 def write_limit_report(folder: Path, report: LimitReport) -> None:
     """Write `report.html` and, in `figures/`, each figure as PNG.
 
@@ -76,10 +56,7 @@ def write_limit_report(folder: Path, report: LimitReport) -> None:
     slots = _draw_figures(report)
     # First, because drawing a figure once more moves it by a hair.
     page = _render(report, slots)
-    for slot in slots:
-        path = Path(folder) / "figures" / f"{slot.name}.png"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(render_png(slot.figure))
+    write_slots(Path(folder) / "figures", slots)
     write_text(Path(folder) / "report.html", page)
 
 
@@ -88,7 +65,7 @@ def render_limit_report(report: LimitReport) -> str:
     return _render(report, _draw_figures(report))
 
 
-def _draw_figures(report: LimitReport) -> list[_FigureSlot]:
+def _draw_figures(report: LimitReport) -> list[FigureSlot]:
     summary, size = report.summary, report.bag_size
     dashes = (
         " Dashes are the ceiling of the features, dots that of mean colour alone."
@@ -96,7 +73,7 @@ def _draw_figures(report: LimitReport) -> list[_FigureSlot]:
         else " Dashes are the ceiling of the features."
     )
     slots = [
-        _FigureSlot(
+        FigureSlot(
             "sensitivity",
             f"Sensitivity at {report.specificity:.0%} specificity",
             f"Share of positive bags found. Bands are 95 % intervals over patients and "
@@ -111,7 +88,7 @@ def _draw_figures(report: LimitReport) -> list[_FigureSlot]:
                 lines=(report.power,),
             ),
         ),
-        _FigureSlot(
+        FigureSlot(
             "auc",
             "ROC AUC of bags",
             f"The level line is chance.{dashes}",
@@ -130,7 +107,7 @@ def _draw_figures(report: LimitReport) -> list[_FigureSlot]:
     attended = summary[summary["attention_auc"].notna()]
     if len(attended):
         slots.append(
-            _FigureSlot(
+            FigureSlot(
                 "attention",
                 "ROC AUC of attention for witnesses",
                 "Within positive bags: how often a witness gets more attention than "
@@ -148,26 +125,16 @@ def _draw_figures(report: LimitReport) -> list[_FigureSlot]:
     return slots
 
 
-def _render(report: LimitReport, slots: Sequence[_FigureSlot]) -> str:
-    environment = Environment(
-        loader=PackageLoader("eosin.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("limit.html.j2")
-    return (
-        template.render(
-            report=report,
-            slots=slots,
-            headline=_write_headline(report),
-            summary=[_lay_out(row) for row in report.summary.to_dict("records")],
-            cells=[_lay_out(row) for row in report.cells.to_dict("records")],
-            limits=[_lay_out(row) for row in report.limits.to_dict("records")],
-            ceilings=[_lay_out(row) for row in report.ceilings.to_dict("records")],
-        )
-        + "\n"
+def _render(report: LimitReport, slots: Sequence[FigureSlot]) -> str:
+    return render_page(
+        "limit.html.j2",
+        report=report,
+        slots=slots,
+        headline=_write_headline(report),
+        summary=[_lay_out(row) for row in report.summary.to_dict("records")],
+        cells=[_lay_out(row) for row in report.cells.to_dict("records")],
+        limits=[_lay_out(row) for row in report.limits.to_dict("records")],
+        ceilings=[_lay_out(row) for row in report.ceilings.to_dict("records")],
     )
 
 

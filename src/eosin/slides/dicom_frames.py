@@ -1,15 +1,12 @@
-"""Where the frames of one DICOM file lie, in it and on its slide.
+"""Where the frames of one DICOM file lie in it.
 
 The pixels are never read for it: offset tables are believed (and checked when a
 frame is read), and where there is none, only the eight bytes before each item are.
-The positions of frames are read here rather than by pydicom, which takes some 0.3 ms
-a frame; a large slide has 300,000.
 
 Sources: DICOM PS3.5, section A.4 (encapsulated pixels), and PS3.3, C.7.6.3.1.8
-(extended offset table), C.8.12.6.1 (position of a frame).
+(extended offset table).
 """
 
-import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +17,6 @@ import numpy.typing as npt
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource
 
-_PER_FRAME_GROUPS = 0x52009230
 _OFFSET_TABLE = 0x7FE00001
 _LENGTH_TABLE = 0x7FE00002
 _PIXELS = 0x7FE00010
@@ -36,15 +32,8 @@ _LONG_KINDS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51")
 
 # 300,000 frames have some 70 MB of positions.
-_MAX_GROUP_BYTES = 256 << 20
+MAX_GROUP_BYTES = 256 << 20
 _CHUNK = 1 << 16
-
-# Column and row follow each other, as elements stand in the order of their tags.
-_POSITION = re.compile(
-    rb"\x48\x00\x1e\x02SL\x04\x00(.{4})\x48\x00\x1f\x02SL\x04\x00(.{4})", re.DOTALL
-)
-_DEPTH = re.compile(rb"\x40\x00\x4a\x07DS([\x00-\x10])\x00", re.DOTALL)
-_PATH = re.compile(rb"\x48\x00\x06\x01SH([\x00-\x10])\x00", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -167,69 +156,6 @@ def unwrap(data: bytes) -> bytes:
     return whole
 
 
-def read_positions(
-    source: ByteSource, elements: Mapping[int, Element], n_frames: int
-) -> npt.NDArray[np.int64] | None:
-    """Read where each frame lies on the slide.
-
-    Returns:
-        `(frames, 2)`, x and y of its first pixel from 0 on; None where the file does
-        not say.
-
-    Raises:
-        SlideError: The file is damaged.
-    """
-    groups = _read_groups(source, elements)
-    found = _POSITION.findall(groups)
-    if not found:
-        return None
-    if len(found) != n_frames:
-        raise SlideError(
-            f"{source.name}: each of {n_frames} frames must have a position, "
-            f"{len(found)} have; the file is damaged"
-        )
-    numbers = np.frombuffer(b"".join(x + y for x, y in found), "<i4")
-    # They count from 1.
-    return numbers.reshape(-1, 2).astype(np.int64) - 1
-
-
-def read_paths(
-    source: ByteSource, elements: Mapping[int, Element], n_frames: int
-) -> list[str]:
-    """Read the optical path of each frame; empty where not each frame has one.
-
-    Raises:
-        SlideError: The file is damaged.
-    """
-    return _read_texts(_PATH, source, elements, n_frames)
-
-
-def read_depths(
-    source: ByteSource, elements: Mapping[int, Element], n_frames: int
-) -> list[str]:
-    """Read the focal plane of each frame as its text; empty where not each has one.
-
-    Raises:
-        SlideError: The file is damaged.
-    """
-    return _read_texts(_DEPTH, source, elements, n_frames)
-
-
-def _read_texts(
-    pattern: re.Pattern[bytes],
-    source: ByteSource,
-    elements: Mapping[int, Element],
-    n_frames: int,
-) -> list[str]:
-    """Read a short text of each frame; empty where not each frame has one."""
-    groups = _read_groups(source, elements)
-    texts = [
-        groups[match.end() : match.end() + match[1][0]].decode("utf-8", "replace")
-        for match in pattern.finditer(groups)
-    ]
-    return [text.strip(" \0") for text in texts] if len(texts) == n_frames else []
-
-
 def _lacks_pixels(source: ByteSource, reason: str) -> SlideError:
     return SlideError(
         f"{source.name}: no pixels can be found ({reason}); the file is damaged or cut "
@@ -260,7 +186,7 @@ def _read_element(start: bytes, at: int) -> tuple[int, Element]:
 def _find_sequence_end(source: ByteSource, at: int) -> int:
     """Find where a sequence ends that does not say how long it is."""
     data, base = b"", at
-    depth, limit = 1, at + _MAX_GROUP_BYTES
+    depth, limit = 1, at + MAX_GROUP_BYTES
     while depth:
         here = at - base
         if here + 12 > len(data):
@@ -282,26 +208,8 @@ def _find_sequence_end(source: ByteSource, at: int) -> int:
         else:
             at += length
         if at > limit:
-            raise ValueError(f"a sequence of over {_MAX_GROUP_BYTES >> 20} MB")
+            raise ValueError(f"a sequence of over {MAX_GROUP_BYTES >> 20} MB")
     return at
-
-
-def _read_groups(source: ByteSource, elements: Mapping[int, Element]) -> bytes:
-    """Read the per-frame groups as they stand."""
-    element = elements.get(_PER_FRAME_GROUPS)
-    if element is None:
-        return b""
-    # Where it does not say its length, the next element follows it.
-    length = element.length
-    if length is None:
-        following = [other.start for other in elements.values()]
-        length = min(at for at in following if at > element.start) - element.start
-    if length > _MAX_GROUP_BYTES:
-        raise SlideError(
-            f"{source.name}: positions of frames may take {_MAX_GROUP_BYTES >> 20} MB, "
-            f"these take {length >> 20}; the file is damaged"
-        )
-    return source.read(element.start, length)
 
 
 def _find_plain(

@@ -18,14 +18,7 @@ import numpy.typing as npt
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource, LocalFile
 from eosin.slides.dicom_codecs import find_codec
-from eosin.slides.dicom_frames import (
-    Element,
-    find_elements,
-    find_frames,
-    read_depths,
-    read_paths,
-    read_positions,
-)
+from eosin.slides.dicom_frames import Element, find_elements, find_frames
 from eosin.slides.dicom_header import (
     MAX_FRAMES,
     PLAIN_SYNTAX,
@@ -33,6 +26,7 @@ from eosin.slides.dicom_header import (
     find_series,
     read_header,
 )
+from eosin.slides.dicom_positions import read_depths, read_paths, read_positions
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.tiled_reader import TileGrid, check_grid
 

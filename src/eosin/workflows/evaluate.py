@@ -9,11 +9,8 @@ import pandas as pd
 
 from eosin.core import (
     ManifestError,
-    ModelError,
     Progress,
     RunError,
-    hash_file,
-    hash_object,
     open_run,
     read_json,
     write_json,
@@ -30,8 +27,14 @@ from eosin.evaluation import (
     read_predictions,
     write_predictions,
 )
-from eosin.inference import CARD_FILE, ModelCard, open_session, read_card
+from eosin.inference import ModelCard, hash_models, open_session, read_card
 from eosin.workflows.evaluation_report import EvaluatedStudy, report_study
+from eosin.workflows.run_checks import (
+    open_training_folder,
+    require_same_tiles,
+    require_unchanged,
+    require_unseen,
+)
 from eosin.workflows.scoring import score_rows
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 
@@ -102,10 +105,10 @@ def evaluate_run(
             f"{run / 'evaluation'}, is for the held-out patients)"
         )
     out = Path(out) if out is not None else run / "evaluation"
-    trained_on = _open_training_folder(run)
+    trained_on = open_training_folder(run)
     folder = open_tile_folder(on) if on is not None else trained_on
     if on is None and trained_on is not None:
-        _require_unchanged(run, card, trained_on)
+        require_unchanged(run, card, trained_on)
     if folder is None:
         raise ManifestError(
             f"{run}: the tile folder that it was trained on is gone; give tiles by --on"
@@ -118,7 +121,7 @@ def evaluate_run(
         | {
             "tiles.parquet": folder.sha256,
             "slides.csv": folder.labels_sha256,
-            "model": _hash_models(run, card),
+            "model": hash_models(run, card),
         },
         seed=seed,
         overwrite=overwrite,
@@ -157,9 +160,9 @@ class _Study:
             dtype={"slide_id": str, "patient_id": str},
             keep_default_na=False,
         )
-        _require_same_tiles(card, folder)
+        require_same_tiles(card, folder)
         if is_external:
-            _require_unseen(self._splits, folder)
+            require_unseen(self._splits, folder)
 
     def evaluate(
         self, out: Path, n_bootstrap: int, seed: int, progress: Progress
@@ -344,26 +347,6 @@ class _Study:
         )
 
 
-def _open_training_folder(run: Path) -> TileFolder | None:
-    """Open the tiles that a run was trained on, if they are still there."""
-    path = Path(read_json(run / "run.json")["notes"]["tiles"])
-    return open_tile_folder(path) if path.exists() else None
-
-
-def _require_unchanged(run: Path, card: ModelCard, folder: TileFolder) -> None:
-    """Stop where the tiles were cut anew since: labels and places may be others."""
-    if card.training_data.get("tiles_sha256") not in (None, folder.sha256):
-        raise ManifestError(
-            f"{folder.path}: its tiles are no longer those that {run} was trained on; "
-            "train again, or give other tiles by --on"
-        )
-
-
-def _hash_models(run: Path, card: ModelCard) -> str:
-    files = (CARD_FILE, *card.models)
-    return hash_object([hash_file(run / name) for name in files])
-
-
 def _average(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Average what several folds say of one tile."""
     table = pd.concat(parts, ignore_index=True)
@@ -371,39 +354,3 @@ def _average(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     first = table.drop_duplicates("id").set_index("id")
     first[columns] = table.groupby("id")[columns].mean()
     return first.reset_index()
-
-
-def _require_same_tiles(card: ModelCard, folder: TileFolder) -> None:
-    info = folder.info
-    problems = []
-    if info.tile_px != card.tile_px:
-        problems.append(f"tile_px {card.tile_px}, the tiles have {info.tile_px}")
-    if info.context != card.context:
-        problems.append(f"context {card.context:g}, the tiles have {info.context:g}")
-    # Of patches nobody may have stated it, and then nothing can be compared.
-    if card.mpp and info.mpp and abs(info.mpp / card.mpp - 1) > 0.1:
-        problems.append(f"mpp {card.mpp:g}, the tiles have {info.mpp:g}")
-    if tuple(info.class_names) != tuple(card.class_names):
-        problems.append(
-            f"classes {', '.join(card.class_names)}, the tiles have "
-            f"{', '.join(info.class_names)}"
-        )
-    if problems:
-        raise ModelError(
-            f"{folder.path}: the model was trained on {'; '.join(problems)}; tile "
-            "again as the model needs it"
-        )
-
-
-def _require_unseen(splits: pd.DataFrame, folder: TileFolder) -> None:
-    """Stop where an external cohort shares a slide or a patient with training."""
-    for column in ("patient_id", "slide_id"):
-        shared = sorted(
-            set(splits[column].astype(str)) & set(folder.slides[column].astype(str))
-        )
-        if shared:
-            raise ManifestError(
-                f"{folder.path}: an external cohort must be unseen, and {len(shared)} "
-                f"{column}(s) were in the training cohort ({', '.join(shared[:5])}); "
-                "leave them out, or rename them if they are others by the same name"
-            )

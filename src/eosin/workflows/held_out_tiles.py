@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import ManifestError, ModelError, hash_file, hash_object, read_json
+from eosin.core import ManifestError, ModelError, hash_file, read_json
 from eosin.evaluation import (
     Threshold,
     call_classes,
@@ -17,7 +17,7 @@ from eosin.evaluation import (
     read_predictions,
     select_level,
 )
-from eosin.inference import CARD_FILE, ModelCard, read_card
+from eosin.inference import ModelCard, hash_models, read_card
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 
 Rows = npt.NDArray[np.int64]
@@ -123,7 +123,7 @@ def open_held_out_tiles(
     run = Path(run)
     card = read_card(run)
     place = run / "evaluation" if evaluation is None else Path(evaluation)
-    inputs = {"model": _hash_models(run, card)}
+    inputs = {"model": hash_models(run, card)}
     if not (place / _PREDICTIONS).exists():
         if evaluation is not None:
             raise ManifestError(
@@ -218,8 +218,3 @@ def _find_folds(run: Path, slide_ids: pd.Series, *, is_external: bool) -> Rows:
     fold_of = test.set_index("slide_id")["fold"]
     found = slide_ids.astype(str).map(fold_of).fillna(EVERY_FOLD - 1)
     return found.to_numpy(np.int64)
-
-
-def _hash_models(run: Path, card: ModelCard) -> str:
-    """Hash a run's models and card as `eosin evaluate` does."""
-    return hash_object([hash_file(run / name) for name in (CARD_FILE, *card.models)])

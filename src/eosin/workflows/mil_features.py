@@ -8,11 +8,11 @@ import numpy as np
 
 from eosin.bags import FeatureFile, find_feature_files
 from eosin.core import ManifestError, ModelError, read_json
+from eosin.workflows.run_checks import MPP_TOLERANCE
 
 # What must not differ between the features of a model and new ones, and how far.
 _ENCODER = "encoder"
 _MPP = "mpp"
-_MPP_TOLERANCE = 0.1
 
 
 def describe_features(folder: Path) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def require_same_origin(known: Mapping[str, Any], path: Path, *, model: Path) ->
     if then and now and then != now:
         problems.append(f"the encoder {then}, these are of {now}")
     then, now = known.get(_MPP), new.get(_MPP)
-    if then and now and abs(now / then - 1) > _MPP_TOLERANCE:
+    if then and now and abs(now / then - 1) > MPP_TOLERANCE:
         problems.append(f"tiles at {then:g} micrometres per pixel, these at {now:g}")
     if problems:
         raise ModelError(

@@ -14,12 +14,11 @@ from eosin.core import (
     SlideError,
     SlideFailure,
     atomic_path,
-    hash_file,
     hash_object,
     open_run,
     read_json,
 )
-from eosin.inference import CARD_FILE, open_session, read_card
+from eosin.inference import hash_models, open_session, read_card
 from eosin.slides import fingerprint_slide
 from eosin.workflows.slide_listing import list_slides
 from eosin.workflows.slide_pool import map_slides
@@ -130,9 +129,7 @@ def predict_slides(
     run = Path(run)
     card = read_card(run)
     table = list_slides(slides)
-    # The card holds thresholds, temperature and views.
-    files = (CARD_FILE, *card.models)
-    model_hash = hash_object([hash_file(run / name) for name in files])
+    model_hash = hash_models(run, card)
     with open_run(
         out,
         "predict",

@@ -19,8 +19,6 @@ from eosin.core import (
     RunRecord,
     SlideFailure,
     atomic_path,
-    hash_file,
-    hash_object,
     open_run,
 )
 from eosin.evaluation import (
@@ -30,7 +28,7 @@ from eosin.evaluation import (
     read_predictions,
     write_predictions,
 )
-from eosin.inference import CARD_FILE, ModelCard, open_session, read_card
+from eosin.inference import ModelCard, hash_models, open_session, read_card
 from eosin.workflows.patch_listing import PatchListing, WhichPatches, list_patches
 from eosin.workflows.patch_scores import PatchScores, score_patches
 from eosin.workflows.submission import (
@@ -143,8 +141,7 @@ def predict_patches(
     listing = list_patches(patches, card, which=config.which, resample=config.resample)
     plan = _plan(submission, listing, card)
     _require_unique(listing)
-    files = (CARD_FILE, *card.models)
-    model_hash = hash_object([hash_file(run / name) for name in files])
+    model_hash = hash_models(run, card)
     with open_run(
         out,
         "predict patches",

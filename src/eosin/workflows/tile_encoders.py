@@ -12,7 +12,8 @@ from eosin.core import (
     hash_object,
     load_config,
 )
-from eosin.inference import ModelCard, TileModel, open_session, read_card
+from eosin.inference import TileModel, open_session, read_card
+from eosin.workflows.run_checks import MPP_TOLERANCE, require_same_tiles
 from eosin.workflows.tile_folder import TileFolder
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 
 ENCODER_FILE = "encoder.onnx"
-# Shares by which resolutions may differ that are called the same.
-_MPP_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +128,7 @@ def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
         )
     # With context, a tile is shown on as many pixels as without.
     mpp = info.mpp * info.context
-    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > _MPP_TOLERANCE:
+    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > MPP_TOLERANCE:
         raise ModelError(
             f"{folder.path}: {needs} mpp, these have {info.tile_px} px at {mpp:g}; "
             f"{cure}"
@@ -151,29 +150,12 @@ def _open_run(
             f"{run}: holds an ensemble of {len(card.models)} folds, each with features "
             "of its own; train one model for all (--folds 1) and name its run"
         )
-    _require_same_tiles(run, folder, card)
+    require_same_tiles(card, folder, compares_classes=False)
     path = run / card.models[0]
     name = f"{card.encoder} of {run.resolve().name}"
     return TileEncoder(
         open_session(path, device=device), name, card.encoder_licence, hash_file(path)
     )
-
-
-def _require_same_tiles(run: Path, folder: TileFolder, card: ModelCard) -> None:
-    info = folder.info
-    problems = []
-    if info.tile_px != card.tile_px:
-        problems.append(f"{card.tile_px} px, the tiles have {info.tile_px}")
-    # Of patches nobody may have stated it, and then nothing can be compared.
-    if card.mpp and info.mpp and abs(info.mpp / card.mpp - 1) > _MPP_TOLERANCE:
-        problems.append(f"{card.mpp:g} mpp, the tiles have {info.mpp:g}")
-    if info.context != card.context:
-        problems.append(f"context {card.context:g}, the tiles have {info.context:g}")
-    if problems:
-        raise ModelError(
-            f"{folder.path}: the encoder of {run} was trained on tiles of "
-            f"{'; '.join(problems)}; tile again as it needs them"
-        )
 
 
 def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
