@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from eosin.models import keras_backend
@@ -46,3 +47,10 @@ def test_a_gpu_is_known_by_any_backends_name_for_it(monkeypatch, device, expecte
     tensor.device = device
     monkeypatch.setattr(keras_backend.keras.ops, "zeros", lambda shape: tensor)
     assert keras_backend.has_gpu() is expected
+
+
+def test_an_array_is_handed_over_without_a_copy():
+    array = np.zeros((2, 3), np.float32)
+    tensor = keras_backend.share_array(array)
+    array[1, 2] = 7
+    assert keras_backend.keras.ops.convert_to_numpy(tensor)[1, 2] == 7

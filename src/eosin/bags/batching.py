@@ -177,12 +177,14 @@ def read_batch(
                 f"instances, got {len(parts[-1])}; choose a method that takes any size"
             )
     size = n_instances or round_up_size(max(len(part) for part in parts))
-    features = np.zeros((len(parts), size, parts[0].shape[1]), np.float32)
+    # Not made of zeros: the system hands those out page by page, at each batch anew.
+    features = np.empty((len(parts), size, parts[0].shape[1]), np.float32)
     mask = np.zeros((len(parts), size), np.bool_)
     for i, part in enumerate(parts):
         if scale is None:
             features[i, : len(part)] = part
         else:
             scale.apply(part, features[i, : len(part)])
+        features[i, len(part) :] = 0
         mask[i, : len(part)] = True
     return PaddedBatch(features, mask, np.asarray(rows, np.int64))

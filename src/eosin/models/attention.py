@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from eosin.models.instance_dense import InstanceDense
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
@@ -77,10 +78,10 @@ class AttentionScores(keras.layers.Layer):
             )
         self.units, self.branches, self.seed = units, branches, seed
         policy = self.dtype_policy
-        self.content = keras.layers.Dense(
+        self.content = InstanceDense(
             units, "tanh", dtype=policy, name="content", **seed_dense(seed, 0)
         )
-        self.score = keras.layers.Dense(
+        self.score = InstanceDense(
             branches, dtype=policy, name="score", **seed_dense(seed, 1)
         )
 
@@ -112,7 +113,7 @@ class GatedAttentionScores(AttentionScores):
         self, units: int, *, branches: int = 1, seed: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(units, branches=branches, seed=seed, **kwargs)
-        self.gate = keras.layers.Dense(
+        self.gate = InstanceDense(
             units,
             "sigmoid",
             dtype=self.dtype_policy,

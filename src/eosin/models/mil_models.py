@@ -11,7 +11,7 @@ from eosin.bags import Bag, ClinicalEncoding, FeatureScale, PaddedBatch
 from eosin.core import ModelError
 from eosin.models.aggregators import find_aggregator
 from eosin.models.feature_scaling import FeatureScaling
-from eosin.models.keras_backend import keras
+from eosin.models.keras_backend import keras, share_array
 from eosin.models.keras_files import load_keras_model, save_keras_model
 from eosin.models.mil_body import (
     TILE_ENCODING,
@@ -187,11 +187,11 @@ class MILModel(keras.Model):
             ModelError: The model takes clinical columns, and a bag has none.
             ManifestError: A value does not fit its column.
         """
-        inputs: dict[str, Any] = {"features": batch.features, "mask": batch.mask}
+        inputs = {"features": batch.features, "mask": batch.mask}
         if self._clinical is not None:
             own = [bags[row] for row in batch.rows]
             inputs["clinical"] = np.stack([self.encode_clinical(bag) for bag in own])
-        return inputs
+        return {name: share_array(array) for name, array in inputs.items()}
 
     def encode_clinical(self, bag: Bag) -> NDArray[np.float32]:
         """Encode a bag's clinical columns, `(numbers,)`; no numbers without columns.

@@ -1,0 +1,30 @@
+"""A dense layer for many instances at a time."""
+
+from typing import Any
+
+from eosin.models.keras_backend import keras
+
+torch_products: Any = None
+if keras.backend.backend() == "torch":
+    from eosin.models import torch_products
+
+
+@keras.saving.register_keras_serializable(package="eosin")
+class InstanceDense(keras.layers.Dense):
+    """`keras.layers.Dense`, with the faster product where there is one.
+
+    Results differ from Keras' by rounding, and are the same to the bit wherever
+    `torch_products` has nothing to gain: on other backends, on a GPU, on Intel's
+    processors, in half precision and for small batches.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: FBT001 - Keras' signature
+        """Run as `keras.layers.Dense` does."""
+        if torch_products is None:
+            return super().call(inputs, training=training)
+        kernel = keras.ops.convert_to_tensor(self.kernel)
+        if not torch_products.is_faster(inputs, kernel):
+            return super().call(inputs, training=training)
+        bias = None if self.bias is None else keras.ops.convert_to_tensor(self.bias)
+        outputs = torch_products.Product.apply(inputs, kernel, bias)
+        return outputs if self.activation is None else self.activation(outputs)

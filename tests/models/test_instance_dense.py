@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from eosin.models import instance_dense, torch_products
+from eosin.models.instance_dense import InstanceDense
+from eosin.models.keras_backend import keras
+
+SEEDED = {"kernel_initializer": keras.initializers.GlorotUniform(seed=1)}
+
+
+@pytest.fixture
+def inputs():
+    return np.random.default_rng(0).normal(size=(2, 300, 64)).astype(np.float32)
+
+
+def make_pair(**options):
+    pair = [
+        kind(32, **SEEDED, **options) for kind in (InstanceDense, keras.layers.Dense)
+    ]
+    for layer in pair:
+        layer.build((None, None, 64))
+        if layer.use_bias:
+            layer.bias.assign(np.linspace(-1, 1, 32))
+    return pair
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Let every product go the faster way, and count them."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("PyTorch was built without oneDNN")
+    monkeypatch.setattr(torch_products, "has_faster_library", lambda: True)
+    calls = []
+    real = torch_products.Product.apply
+    monkeypatch.setattr(
+        torch_products.Product, "apply", lambda *args: calls.append(1) or real(*args)
+    )
+    return calls
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_it_does_what_keras_does(inputs, calls, activation, use_bias):
+    ours, theirs = make_pair(activation=activation, use_bias=use_bias)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(ours(inputs)),
+        keras.ops.convert_to_numpy(theirs(inputs)),
+        atol=1e-5,
+    )
+    assert calls
+
+
+def test_it_learns_what_keras_learns(inputs, calls):
+    found = []
+    for layer in make_pair(activation="tanh"):
+        model = keras.Sequential([keras.Input((300, 64)), layer])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        for _ in range(3):
+            model.train_on_batch(inputs, np.ones((2, 300, 32), np.float32))
+        found.append(model.get_weights())
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert len(calls) == 3
+
+
+def test_elsewhere_it_is_keras_own_to_the_bit(inputs, monkeypatch):
+    ours, theirs = make_pair()
+    monkeypatch.setattr(torch_products, "has_faster_library", lambda: False)
+    expected = keras.ops.convert_to_numpy(theirs(inputs))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
+    # As on another backend.
+    monkeypatch.setattr(instance_dense, "torch_products", None)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
+
+
+def test_half_precision_is_keras_own(inputs, calls):
+    ours, theirs = make_pair(dtype="mixed_bfloat16")
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(keras.ops.cast(ours(inputs), "float32")),
+        keras.ops.convert_to_numpy(keras.ops.cast(theirs(inputs), "float32")),
+    )
+    assert not calls
+
+
+def test_a_saved_layer_comes_back(inputs, tmp_path):
+    model = keras.Sequential([keras.Input((300, 64)), make_pair()[0]])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.layers[0], InstanceDense)
+    np.testing.assert_array_equal(
+        loaded.predict_on_batch(inputs), model.predict_on_batch(inputs)
+    )
