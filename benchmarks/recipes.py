@@ -46,7 +46,12 @@ from eosin.workflows.train_tiles import TrainConfig, train_classifier
 
 FOLDS = 5
 STEPS = ("prepare", "study", *RECIPES)
-_CYCLE: dict[str, Any] = {"batch": 32, "balance": "class", "learning_rate": 1e-2}
+_CYCLE: dict[str, Any] = {
+    "batch": 32,
+    "balance": "class",
+    "learning_rate": 1e-2,
+    "epochs": 20,
+}
 HEADS: dict[str, dict[str, Any]] = {
     "baseline": {
         "schedule": "constant",
@@ -54,7 +59,7 @@ HEADS: dict[str, dict[str, Any]] = {
         "batch": 32,
         "epochs": 10,
     },
-    "defaults of eosin train": {},
+    "defaults of eosin train, 20 passes": {"epochs": 20},
     "one cycle to 0.003": {**_CYCLE, "learning_rate": 3e-3},
     "one cycle to 0.01": _CYCLE,
     "to 0.01, no balance": {**_CYCLE, "balance": "none"},

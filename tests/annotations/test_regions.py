@@ -121,6 +121,9 @@ def test_given_exclusions_replace_the_usual_ones():
         (["=a", "b"], "class name of its own"),
         (["a=x", "A=y"], "class name of its own"),
         (["tumor=Tumor"], "two classes or more"),
+        (["tumor=Tumor,normal=Normal"], "a space between them.*got 'tumor=Tumor,n"),
+        (["a:b"], r"the form class=name,another name, .*tumor=Tumor,metas.*got 'a:b'"),
+        (["a=A", "b;c"], "the form class=name.*got 'b;c'"),
         (["a=x", "b=X"], "stands under both a and b"),
     ],
 )
@@ -152,10 +155,33 @@ def test_unknown_names_are_counted_with_the_nearest_one(class_map):
     regions = (Region("Tumour", box(0, 0, 1, 1)),) * 2 + (Region("Q", box(0, 0, 1, 1)),)
     mapped = class_map.apply(Annotations(regions))
     assert mapped.unknown == {"Tumour": 2, "Q": 1}
-    assert class_map.describe_unknown(mapped.unknown) == (
-        "'Q' (1 x) belongs to no class",
-        "'Tumour' (2 x) belongs to no class; is tumor ('tumor') meant?",
+    said = class_map.describe_names({"Tumor": 1, **mapped.unknown})
+    assert said == (
+        "Annotation class 'Q' (1 region) belongs to no class. Add it, such as "
+        "--classes tumor=Q, or leave it out on purpose by --classes exclude=Q.",
+        "Annotation class 'Tumour' (2 regions) belongs to no class; is tumor meant "
+        "('tumor')? Add it, such as --classes tumor=Tumour, or leave it out on purpose "
+        "by --classes exclude=Tumour.",
     )
+
+
+def test_a_class_that_no_annotation_has_is_told_with_the_nearest_name():
+    class_map = ClassMap.parse(["cancer=Tumr", "normal=Normal"])
+    assert class_map.describe_names({"Tumor": 2, "Stroma": 1}) == (
+        "No annotation is of class 'cancer' (by the name tumr or cancer); the "
+        "annotations hold Tumor (2 regions), Stroma (1 region); is "
+        "--classes cancer=Tumor meant?",
+        "Annotation class 'Stroma' (1 region) belongs to no class. Add it, such as "
+        "--classes cancer=Stroma, or leave it out on purpose by "
+        "--classes exclude=Stroma.",
+    )
+    assert class_map.describe_names({}) == ()
+    # Normal tissue may be what nobody outlined.
+    assert class_map.describe_names({"tumr": 2}) == ()
+    (said,) = class_map.describe_names({"tumr": 2, "Normals": 1})
+    assert "is --classes normal=Normals meant?" in said
+    (said, _) = class_map.describe_names({"my class*": 1})
+    assert said.endswith("name it by --classes cancer=NAME")
 
 
 def test_mapped_areas_are_valid(class_map):

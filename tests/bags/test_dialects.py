@@ -143,6 +143,51 @@ def test_other_layouts_give_the_same_places_and_features(tmp_path, write):
     assert found.tile_ids is None
 
 
+STAMP_SLIDE = {"encoder": "titan", "precision": "torch.float32", "version": "2.3.0"}
+
+
+@pytest.mark.parametrize(
+    ("content", "attributes", "wanted"),
+    [
+        # TRIDENT's `extract_slide_features`: squeezed, beside the places of all tiles.
+        ({"features": FEATURES[0], "coords": COORDS}, {}, "features_<patch encoder>/"),
+        ({"features": FEATURES[:1], "coords": COORDS}, {}, "features_<patch encoder>/"),
+        ({"features": FEATURES[0], "coords": COORDS[0]}, {}, "features_<patch"),
+        # STAMP's `Encoder._save_features_`, of a slide and of a patient; then its
+        # second version, without the kind, and its first, all slides in one file.
+        ({"feats": FEATURES[:1]}, STAMP_SLIDE | {"feat_type": "slide"}, "its feat_dir"),
+        ({"feats": FEATURES[0]}, STAMP_SLIDE | {"feat_type": b"patient"}, "STAMP"),
+        ({"feats": FEATURES[:1]}, STAMP_SLIDE, "its feat_dir"),
+        ({"S1": FEATURES[0], "S2": FEATURES[1]}, STAMP_SLIDE, "its feat_dir"),
+        # AtlasPatch's slide encoders where no tile encoder wrote.
+        ({"slide_features/titan": FEATURES[0], "coords": COORDS}, {}, "features/<enc"),
+    ],
+)
+def test_one_vector_of_a_slide_is_no_bag(tmp_path, content, attributes, wanted):
+    with h5py.File(tmp_path / "S1.h5", "w") as file:
+        for name, value in content.items():
+            file[name] = value
+        file.attrs.update(attributes)
+    with pytest.raises(ManifestError, match=f"whole slide or patient.*{wanted}"):
+        open_features(tmp_path / "S1.h5", slide_mpp=0.25)
+
+
+def test_a_slide_of_one_tile_is_a_bag(tmp_path):
+    with h5py.File(tmp_path / "S1.h5", "w") as file:
+        file["features"], file["coords"] = FEATURES[:1], COORDS[:1]
+    assert open_features(tmp_path / "S1.h5").features.shape == (1, 5)
+    with h5py.File(tmp_path / "S2.h5", "w") as file:
+        file["feats"], file["coords"] = FEATURES[:1], COORDS[:1]
+        file.attrs.update({"unit": "um", "feat_type": "tile"})
+    assert open_features(tmp_path / "S2.h5", slide_mpp=1).features.shape == (1, 5)
+
+
+def test_a_folder_of_slide_vectors_names_the_one_beside_it(tmp_path):
+    (tmp_path / "slide_features_titan").mkdir()
+    with pytest.raises(ManifestError, match=r"holds slide_features_titan.*features_<p"):
+        find_feature_files(tmp_path)
+
+
 def test_what_pytorch_saved_has_features_without_places(tmp_path):
     write_clam_tensor(tmp_path / "S1.pt")
     bag = read_slide_bag(tmp_path / "S1.pt")

@@ -166,6 +166,20 @@ def test_bad_numbers_and_empty_slides_are_named(tmp_path):
         bags[2].read()
 
 
+def test_files_of_one_vector_each_are_no_bags_of_tiles(tmp_path):
+    def write(name, n):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["features"] = FEATURES[:n]
+
+    for name in ("S1", "S2", "S3"):
+        write(name, 1)
+    with pytest.raises(ManifestError, match="each of the 3 files holds one vector"):
+        read_bags(tmp_path, make_cohort(), NAMES)
+    # One of several tiles shows that the others are small slides.
+    write("S2", 2)
+    assert [len(b) for b in read_bags(tmp_path, make_cohort(), NAMES)] == [1, 2, 1]
+
+
 def test_coordinates_are_asked_for_where_they_are_needed(tmp_path):
     for name in ("S1", "S2", "S3"):
         write_own(tmp_path, name)

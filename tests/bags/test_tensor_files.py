@@ -44,7 +44,7 @@ class Trap:
     ("content", "message"),
     [
         ({"features": torch.zeros(2, 2)}, "it holds something else"),
-        (torch.zeros(3), "it holds something else"),
+        (torch.zeros(3), "it holds one vector, as of a whole slide"),
         (torch.zeros(2, 3, 4), "does not lie plainly"),
         (torch.zeros(3, 4).T, "does not lie plainly"),
         (torch.zeros(3, 4, dtype=torch.int64), "torch.LongStorage in it"),

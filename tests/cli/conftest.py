@@ -44,12 +44,17 @@ def run_folder(folder: Path, tile_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def interrupt() -> Callable[..., tuple[int, str]]:
-    """Start a command, press Ctrl-C at a moment; its exit code and what it said."""
+    """Start a command, end it at a moment; its exit code and what it said.
+
+    It is sent what Ctrl-C sends, or another signal.
+    """
     if sys.platform == "win32":
         pytest.skip("sends a POSIX signal")
 
     def run(
-        *arguments: object, when: Callable[[subprocess.Popen[str]], bool]
+        *arguments: object,
+        when: Callable[[subprocess.Popen[str]], bool],
+        send: signal.Signals = signal.SIGINT,
     ) -> tuple[int, str]:
         # Tests that run in the background ignore Ctrl-C, and so would the command.
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,7 +70,7 @@ def interrupt() -> Callable[..., tuple[int, str]]:
             assert process.poll() is None, "it ended before the moment came"
             assert time.monotonic() < deadline, "the moment never came"
             time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(send)
         _, text = process.communicate(timeout=60)
         return process.returncode, text
 

@@ -21,6 +21,10 @@ def test_bags_are_made_and_counted(tmp_path):
     assert table["bag_id"].nunique() == 20
     assert (info.size, info.witnesses, info.seed) == (6, (3, 1), 4)
     assert "witness_tiles" in done.output
+    assert (
+        f"Next eosin mil train {tmp_path / 'tiles'} {tmp_path / 'bags'} -o run/ "
+        "--encoder densenet121"
+    ) in done.output
     record = json.loads((tmp_path / "bags" / "run.json").read_text())
     assert record["status"] == "done"
 

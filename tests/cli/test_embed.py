@@ -1,5 +1,6 @@
 import json
 
+import pandas as pd
 from typer.testing import CliRunner
 
 from eosin.bags import FeatureFile
@@ -21,5 +22,17 @@ def test_features_are_written_and_counted(tmp_path):
     assert record["status"] == "done"
     files = sorted((tmp_path / "f").glob("*.h5"))
     assert f"{len(files)} files of" in done.output
+    assert (
+        f"Next     eosin mil train {tmp_path / 'f'} "
+        f"{tmp_path / 'tiles' / 'slides.csv'} -o run/ --class normal --class tumor"
+    ) in done.output
+    table = tmp_path / "cohort" / "slides.csv"
+    pd.read_csv(table).drop(columns="label").to_csv(table, index=False)
+    tile_cohort(table, TileConfig(mpp=1.0, tile_px=64), tmp_path / "bare")
+    words[1], words[3] = str(tmp_path / "bare"), str(tmp_path / "g")
+    done = CliRunner().invoke(main.app, words)
+    assert f"Next     eosin mil limit {tmp_path / 'g'} {tmp_path / 'bare'} -o" in (
+        done.output
+    )
     with FeatureFile(files[0]) as file:
         assert file.shape[0] > 0

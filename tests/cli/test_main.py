@@ -130,18 +130,31 @@ def test_an_unforeseen_error_says_how_to_report_it(monkeypatch, capsys):
         main.run()
 
 
-def test_an_interruption_ends_the_process_at_once_with_130(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("number", "code", "text"),
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
+)
+def test_a_signal_ends_the_process_at_once(number, code, text, monkeypatch, capsys):
     def interrupt(*_args, **_options):
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
-    codes = []
+    before = signal.getsignal(signal.SIGTERM)
+    codes, ignored = [], []
     monkeypatch.setattr(main.os, "_exit", codes.append)
-    handlers = []
-    monkeypatch.setattr(main.signal, "signal", lambda *pair: handlers.append(pair))
+    real = signal.signal
+
+    def note(number, handler):
+        if handler is not signal.SIG_IGN:
+            return real(number, handler)
+        ignored.append(number)
+        return None
+
+    monkeypatch.setattr(main.signal, "signal", note)
     main._end_at_once(interrupt)()
-    assert codes == [130]
-    assert handlers == [(signal.SIGINT, signal.SIG_IGN)]
-    assert "The same command again" in capsys.readouterr().err
+    assert codes == [code]
+    assert ignored == [signal.SIGINT, signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert f"{text} The same command again" in capsys.readouterr().err
 
 
 def test_errors_are_of_one_tree():

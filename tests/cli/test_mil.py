@@ -1,3 +1,6 @@
+import json
+import re
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -59,6 +62,7 @@ def test_a_study_is_trained_and_told(tmp_path):
     assert "slide    ROC AUC" in done.output
     assert "n = 8" in done.output
     assert (tmp_path / "run" / "metrics.json").exists()
+    assert f"Next    eosin mil evaluate {tmp_path / 'run'}" in done.output
 
 
 def write_growing(path, places, **features):
@@ -152,6 +156,9 @@ def test_a_study_is_evaluated_and_used(tmp_path):
     assert done.exit_code == 0, done.output
     assert "roc auc" in done.output
     assert "Caution: Only 8 patients" in done.output
+    # Each fold's own, and of slides and patients the same.
+    assert re.search(r"threshold +│ (\d\.\d{3})-(\d\.\d{3}) +│ \1-\2", done.output)
+    assert f"Next   eosin mil predict {out} new_features/ -o out/" in done.output
     assert (out / "evaluation" / "report.html").exists()
 
     new = write_witnesses(tmp_path / "new", ["N0", "N1"], [0, 1])
@@ -171,3 +178,10 @@ def test_a_study_is_evaluated_and_used(tmp_path):
     assert slides["status"].to_dict() == {"N0": "done", "N1": "done", "N2": "failed"}
     assert (tmp_path / "out" / "N1.geojson").exists()
     assert (tmp_path / "out" / "attention.html").exists()
+    threshold = json.loads((out / "card.json").read_text())["threshold"]
+    said = f"A slide is called tumor from a probability of {threshold:.3f}."
+    assert said in done.output
+    assert "Next      drag the files" in done.output
+    assert "that the model was trained or chosen on" not in done.output
+    done = run("predict", str(out), str(tmp_path / "f"), "-o", str(tmp_path / "own"))
+    assert "Caution: 8 of 8 slides (S0, S1, S2" in done.output

@@ -36,6 +36,18 @@ def test_ctrl_c_ends_prediction_and_the_same_command_finishes_it(
     assert read_results(out) == read_results(whole)
 
 
+def test_calls_are_told_with_their_thresholds(cohort, run_folder, tmp_path):
+    done, text = predict(
+        run_folder, cohort.table.parent / "slides" / "slide-01.tif", "-o",
+        tmp_path / "out", "--set", "threshold=0.25",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    limit = json.loads((run_folder / "card.json").read_text())["slide_threshold"]
+    assert f"A slide is called tumor from a score of {limit:.3f}." in text
+    assert "Areas are outlined from a tile's probability of 0.250." in text
+    assert "Table" in text
+
+
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory):
     """A folder of five small images, no larger than the model's tiles of 64 px."""
@@ -63,6 +75,9 @@ def test_small_images_are_patches_and_make_a_submission(run_folder, patches, tmp
     assert f"Submission {path}, its ids checked against {patches}" in text
     assert pd.read_csv(path)["id"].tolist() == [f"q{i}" for i in range(5)]
     assert json.loads((out / "run.json").read_text())["settings"]["views"] == 8
+    card = json.loads((run_folder / "card.json").read_text())
+    rule = f"A patch is called tumor from a probability of {card['tile_threshold']:.3f}"
+    assert rule in text
 
 
 def test_a_patch_that_cannot_be_read_gives_exit_code_1(run_folder, patches, tmp_path):

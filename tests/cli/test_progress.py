@@ -1,9 +1,17 @@
 import io
+import re
+from pathlib import Path
 
 from rich.console import Console
 
+import eosin
 from eosin.cli import progress
 from eosin.cli.progress import TerminalProgress
+
+UNITS = (
+    *("bags", "bytes", "epochs", "features", "galleries", "maps", "models", "overlays"),
+    *("patches", "slides", "steps", "tiles"),
+)
 
 
 def test_a_log_file_gets_plain_lines(monkeypatch):
@@ -25,6 +33,21 @@ def test_an_unknown_total_is_left_out():
     assert console.file.getvalue().startswith("Reading: 5 in ")
 
 
+def test_what_counts_nothing_is_done():
+    console = Console(file=io.StringIO(), width=80)
+    with TerminalProgress(console).task("Clustering", None):
+        pass
+    assert console.file.getvalue().startswith("Clustering: done in ")
+
+
+def test_large_numbers_are_grouped():
+    console = Console(file=io.StringIO(), width=80)
+    with TerminalProgress(console).task("Fetching a.h5, bytes", 12_345_678) as task:
+        task.advance(12_345_678)
+    text = console.file.getvalue()
+    assert text.startswith("Fetching a.h5, bytes: 12,345,678/12,345,678 in ")
+
+
 def test_a_terminal_gets_a_bar():
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     with TerminalProgress(console).task("Tiling", 2) as task:
@@ -33,3 +56,14 @@ def test_a_terminal_gets_a_bar():
     text = console.file.getvalue()
     assert "Tiling" in text
     assert "2/2" in text
+
+
+def test_every_counted_task_says_its_unit():
+    """The last word of a task's name is what is counted, or the task counts nothing."""
+    source = Path(eosin.__file__).parent
+    task = re.compile(r"\.task\(\s*f?\"([^\"]+)\",\s*([^\s)]+)")
+    found = [m for path in source.rglob("*.py") for m in task.findall(path.read_text())]
+    assert len(found) > 25
+    for name, total in found:
+        unit = name.split()[-1]
+        assert (total == "None" and "bytes" not in name) or unit in UNITS, name

@@ -1,7 +1,9 @@
 """The main job by its commands, one after the other, in one folder."""
 
 import json
+import signal
 
+import pytest
 from typer.testing import CliRunner
 
 from eosin.cli.main import app
@@ -19,6 +21,7 @@ def test_tile_train_evaluate_and_predict_lead_to_heatmaps(cohort, folder):
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "tiles of 10 slides" in done.output
+    assert f"Next      eosin train {folder / 'tiles'} -o run/" in done.output
     done = run(
         "train", folder / "tiles", "-o", folder / "run", "--encoder", "smallcnn",
         "--weights", "none", "--set", "tune_epochs=2", "tune_learning_rate=0.002",
@@ -60,19 +63,29 @@ def test_unknown_annotation_classes_are_told_and_not_dropped_in_silence(
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "'Tumor'" in done.output
+    # Without a label the tiles are good for a study of slides only.
+    assert f"Next      eosin embed {tmp_path / 'tiles'} -o features/" in done.output
 
 
-def test_ctrl_c_ends_tiling_and_the_same_command_finishes_it(
-    cohort, tile_folder, tmp_path, interrupt, read_results
+@pytest.mark.parametrize(
+    ("send", "code_then", "word"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+)
+def test_a_signal_ends_tiling_and_the_same_command_finishes_it(
+    cohort, tile_folder, tmp_path, interrupt, read_results, send, code_then, word
 ):
     out = tmp_path / "tiles"
     arguments = ["tile", cohort.table, "-o", out, "--mpp", "1", "--tile-px", "64"]
     code, text = interrupt(
-        *arguments, "--workers", "1", when=lambda _: any(out.glob("parts/*.json"))
+        *arguments,
+        "--workers",
+        "1",
+        when=lambda _: any(out.glob("parts/*.json")),
+        send=send,
     )
-    assert code == 130
+    assert code == code_then
     assert text.strip().splitlines()[-1] == (
-        "Interrupted. The same command again finishes the work."
+        f"{word}. The same command again finishes the work."
     )
     assert "Traceback" not in text
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"

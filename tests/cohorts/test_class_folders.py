@@ -184,3 +184,22 @@ def test_real_folders_and_names_are_read(data_folder):
     assert cases.class_names == ("Non-Tumor", "Non-Viable-Tumor", "Viable")
     assert cases.table["label"].value_counts().to_dict() == {0: 20, 1: 20, 2: 20}
     assert set(cases.table["patient_id"]) == {"Case-3", "Case-4", "Case-48", "P9"}
+
+
+def test_other_layouts_are_pointed_to(make_folders):
+    root = make_folders("train/a1.tif", "train_labels.csv")
+    with pytest.raises(CohortError, match=f"Kaggle .*'eosin import kaggle {root}'"):
+        read(root)
+    # Class folders are class folders, whatever lies beside them.
+    (root / "train" / "normal").mkdir()
+    with pytest.raises(CohortError, match="hold no image"):
+        read(root)
+
+
+def test_files_of_pcam_are_pointed_to(make_folders):
+    root = make_folders("camelyonpatch_level_2_split_train_x.h5")
+    with pytest.raises(CohortError, match=f"_train_x.h5.*'eosin import pcam {root}'"):
+        read(root)
+    (root / "normal").mkdir()
+    with pytest.raises(CohortError, match="hold no image"):
+        read(root)

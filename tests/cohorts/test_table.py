@@ -1,6 +1,6 @@
 import pytest
 
-from eosin.cohorts import find_patient, read_cohort
+from eosin.cohorts import find_patient, read_cohort, require_labels
 from eosin.core import CohortError
 
 
@@ -81,6 +81,66 @@ def test_every_problem_is_listed_at_once(folder):
         "patient P1 is in the splits test and train",
     ):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (
+            ("normal", "tumr"),
+            "1 problem(s):\n  - no slide has the label 'tumr' that --class asks for; "
+            "the column 'label' holds Normal (1 slide), tumor (2 slides); is --class "
+            "tumor meant?",
+        ),
+        (
+            ("normal", "krebs"),
+            "1 problem(s):\n  - no slide has the label 'krebs' that --class asks for; "
+            "the column 'label' holds Normal (1 slide), tumor (2 slides)",
+        ),
+    ],
+)
+def test_a_mistyped_class_is_told_of_instead_of_every_slide(folder, classes, message):
+    table = write(folder, "path,label\na.svs,tumor\nb.svs,tumor\nc d.svs,Normal\n")
+    with pytest.raises(CohortError) as raised:
+        read_cohort(table, class_names=classes, class_option="--class")
+    assert str(raised.value) == f"{table}: {message}"
+
+
+def test_a_mistyped_label_is_told_of_by_its_line(folder):
+    table = write(folder, "path,label\na.svs,tumor\nb.svs,tumr\nc d.svs,normal\n")
+    with pytest.raises(CohortError) as raised:
+        read_cohort(table, class_names=("normal", "tumor"), class_option="--class")
+    assert "line 3 (b): label must be one of normal, tumor, got 'tumr'; is" in str(
+        raised.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (
+            "path,status",
+            "a.svs,Tumor",
+            "needs a column 'label' with the class of every slide (normal, tumor); it "
+            "has path, status; rename 'status', which holds classes, to 'label'",
+        ),
+        ("path,labels", "a.svs,x", "it has path, labels; rename 'labels' to 'label'"),
+        ("path,age", "a.svs,7", "it has path, age; add it, a class a slide"),
+        ("path,category", "a.svs,", "1 have none, such as a; label them"),
+    ],
+)
+def test_what_lacks_a_label_is_told_with_what_to_do(folder, header, row, message):
+    cohort = read_cohort(write(folder, f"{header}\n{row}\n"))
+    with pytest.raises(CohortError) as raised:
+        require_labels(cohort, cohort.table, ("normal", "tumor"), remedy="label them")
+    assert str(raised.value).startswith(f"{cohort.path}: ")
+    assert message in str(raised.value)
+
+
+def test_labelled_slides_go_on(folder):
+    cohort = read_cohort(write(folder, "path,label\na.svs,tumor\nb.svs,\n"))
+    assert cohort.columns == ("path", "label")
+    require_labels(cohort, cohort.table.head(1), ("normal", "tumor"), remedy="")
 
 
 def test_labels_take_the_classes_own_spelling(folder):

@@ -14,6 +14,7 @@ class Settings:
     name: str = "x"
     is_on: bool = False
     kind: Literal["a", "b"] = "a"
+    mode: Literal["plain", "fancy"] = "plain"
     views: Literal[1, 8] = 1
     limit: int | None = 3
     site: str | None = "x"
@@ -117,6 +118,23 @@ def test_options_are_taken_as_they_are():
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(ConfigError, match="unknown setting: colour; Settings knows"):
         load_config(Settings, overrides=["colour=red"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sizes=3", r"unknown setting: sizes; .*; is 'size' meant\?"),
+        (
+            "mode=plane",
+            "mode must be one of plain, fancy, got 'plane'; is 'plain' meant",
+        ),
+        ("views=2", "views must be one of 1, 8, got '2'$"),
+        ("limit=x", "limit must be int or none, got 'x'"),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_is_right(text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(Settings, overrides=[text])
 
 
 @pytest.mark.parametrize("text", ["size", "=3"])

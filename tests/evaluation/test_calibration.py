@@ -50,10 +50,61 @@ def test_labels_of_one_class_leave_the_temperature_at_one():
     assert "one class only" in fit.caution
 
 
-def test_perfect_separation_stops_at_the_end_of_the_range():
-    fit = fit_temperature(np.array([-1.0, 1.0]), np.array([0, 1]))
-    assert fit.temperature == pytest.approx(0.2, rel=0.01)
+@pytest.mark.parametrize("n", [2, 8])
+def test_a_few_rows_that_are_all_right_leave_it_near_one(n):
+    labels = np.arange(n) % 2
+    fit = fit_temperature(labels * 4.0 - 2, labels)
+    assert 0.7 < fit.temperature < 1
+    assert fit.nll_before == pytest.approx(np.log(1 + np.exp(-2)))
+    assert fit.nll_after == pytest.approx(np.log(1 + np.exp(-2 / fit.temperature)))
+    assert fit.caution is None
+
+
+def test_the_prior_weighs_as_much_as_its_spread_says():
+    # By hand: where the loss of two rows, log(1 + exp(-a / T)) each, and the square of
+    # log T over 2 x 0.5 x 0.5 are least, their slopes in log T cancel.
+    found = fit_temperature(np.array([-2.0, 2.0]), np.array([0, 1])).temperature
+    slope_of_rows = 2 * expit(-2 / found) * 2 / found
+    assert slope_of_rows == pytest.approx(-np.log(found) / 0.25, rel=1e-3)
+
+
+def test_many_rows_outweigh_the_prior():
+    # 9 of 10 are called right, by logits of which ten times as much would fit.
+    logits, labels = np.full(10, 0.22), np.ones(10, int)
+    labels[0] = 0
+    assert fit_temperature(logits, labels).temperature > 0.4
+    many = fit_temperature(np.tile(logits, 200), np.tile(labels, 200))
+    assert many.temperature == pytest.approx(0.2, rel=0.01)
+    assert "end of the range" in many.caution
+
+
+def test_labels_that_logits_deny_flatten_as_far_as_it_goes():
+    logits, labels = np.array([2.0, -2.0] * 500), np.array([0, 1] * 500)
+    fit = fit_temperature(logits, labels)
+    assert fit.temperature == pytest.approx(20, rel=0.01)
     assert "end of the range" in fit.caution
+    assert fit_temperature(logits[:4], labels[:4]).temperature < 10
+
+
+def test_of_few_patients_it_does_as_well_as_without_and_better_than_unheld():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        # Calibrated logits: classes two deviations apart, 6 that validate.
+        labels = np.arange(206) % 2
+        logits = 2 * (rng.normal(size=206) + 2 * labels - 1)
+        fit = fit_temperature(logits[:6], labels[:6])
+        new, truth = logits[6:], labels[6:]
+        rows = np.arange(200)
+        losses = [
+            -np.log(compute_probabilities(new, t)[rows, truth]).mean()
+            for t in (fit.temperature, 1.0, 0.2)
+        ]
+        found.append(losses)
+    fitted, left, bound = np.mean(found, axis=0)
+    # The classes' own overlap costs 0.36.
+    assert fitted < left + 0.02 < 0.4
+    assert bound > 0.7
 
 
 def test_probabilities_keep_their_digits_at_both_ends():

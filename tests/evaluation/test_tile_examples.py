@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eosin.evaluation import choose_examples, measure_confidence
 
@@ -40,18 +42,48 @@ def choose(**options):
 
 def test_examples_are_ranked_by_kind():
     assert choose(n=2) == {
-        (0, "right"): [1, 0],
+        (0, "right"): [1],
         (0, "wrong"): [3, 2],
-        (0, "uncertain"): [2, 0],
-        (1, "right"): [6, 4],
+        (0, "uncertain"): [0],
+        (1, "right"): [6],
         (1, "wrong"): [],
-        (1, "uncertain"): [4, 6],
+        (1, "uncertain"): [4],
     }
+
+
+def test_of_many_tiles_the_surest_and_the_least_sure_are_taken():
+    labels = np.zeros(20, int)
+    called = np.array([0] * 15 + [1] * 5)
+    confidence = np.linspace(0.05, 1, 20)
+    groups = np.arange(20)
+    found = choose_examples(labels, called, confidence, groups, n=2)
+    assert found[0, "right"].tolist() == [14, 13]
+    assert found[0, "wrong"].tolist() == [19, 18]
+    assert found[0, "uncertain"].tolist() == [0, 1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.floats(0, 1), st.integers(0, 2)), max_size=12
+    ),
+    st.integers(1, 12),
+    st.integers(0, 2),
+)
+def test_no_tile_is_shown_twice(tiles, n, per_group):
+    called, confidence, groups = (np.array([t[i] for t in tiles]) for i in range(3))
+    labels = np.zeros(len(tiles), int)
+    found = choose_examples(
+        labels, called, confidence, groups, n=n, per_group=per_group
+    )
+    shown = [row for rows in found.values() for row in rows.tolist()]
+    assert len(shown) == len(set(shown))
+    if tiles:
+        assert shown
 
 
 def test_a_slide_gives_no_more_than_it_may():
     found = choose(n=2, per_group=1)
     assert found[0, "right"] == [1]
     assert found[0, "wrong"] == [3, 2]
-    assert found[0, "uncertain"] == [2, 3]
+    assert found[0, "uncertain"] == [0]
     assert found[1, "right"] == [6]

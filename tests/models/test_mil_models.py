@@ -9,7 +9,6 @@ from eosin.models import (
     predict_bags,
     save_mil_model,
 )
-from eosin.models.clinical_head import SPEED
 from eosin.models.keras_backend import keras
 
 
@@ -113,9 +112,9 @@ def _make_clinical(aggregator="gated_attention", **options):
     model = build_mil_model(
         aggregator, dimension=4, widths=(5,), clinical=CLINICAL, **options
     )
-    head = model.body.get_layer("clinical_head")
+    head = model.clinical_head
     rng = np.random.default_rng(0)
-    head.set_weights([rng.normal(size=w.shape) * 0.05 for w in head.get_weights()])
+    head.set_weights([rng.normal(size=w.shape) for w in head.get_weights()])
     return model, head.get_weights()[0]
 
 
@@ -135,9 +134,9 @@ def test_clinical_columns_join_behind_the_pooling(n_classes):
     # By hand: (70 - 50) / 10, not missing, and of f, m, unknown the second; then the
     # median, missing, unknown.
     columns = np.array([[2, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
-    model.body.get_layer("clinical_head").set_weights([np.zeros_like(kernel)])
+    model.clinical_head.set_weights([np.zeros_like(kernel)])
     without = predict_bags(model, bags)
-    added = columns @ kernel * SPEED
+    added = columns @ kernel
     for one, other, own in zip(found, without, added, strict=True):
         np.testing.assert_allclose(one.logits - other.logits, own, atol=1e-5)
         # They say nothing of single instances.

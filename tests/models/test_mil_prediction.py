@@ -3,7 +3,13 @@ import pytest
 
 from eosin.bags import Bag
 from eosin.core import ManifestError, ModelError
-from eosin.models import AGGREGATORS, build_mil_model, predict_bags
+from eosin.models import (
+    AGGREGATORS,
+    build_mil_model,
+    build_pixel_mil_model,
+    predict_bag,
+    predict_bags,
+)
 
 SIZES = (3, 40, 17, 1, 40)
 
@@ -63,6 +69,57 @@ def test_other_features_are_refused():
     model = build_mil_model("mean", dimension=4)
     with pytest.raises(ModelError, match=r"S0: the model takes 4 features.*got 5"):
         predict_bags(model, _make_bags(3, dim=5))
+
+
+class Counted:
+    """An array that counts how often its rows are read, and how many at once."""
+
+    def __init__(self, array):
+        self._array = array
+        self.shape, self.dtype = array.shape, array.dtype
+        self.sizes = []
+
+    def __getitem__(self, rows):
+        found = self._array[rows]
+        self.sizes.append(len(found))
+        return found
+
+
+@pytest.mark.parametrize("n_tiles", [3, 11])
+def test_tiles_are_read_once_for_all_models_and_chunks_change_nothing(n_tiles):
+    models = [
+        build_pixel_mil_model(
+            "gated_attention", "smallcnn", tile_px=16, weights="none", seed=seed
+        )
+        for seed in (0, 1)
+    ]
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (n_tiles, 16 * 16 * 3), np.uint8)
+    counted = Counted(pixels)
+    found = predict_bag(models, Bag(bag_id="B", features=counted), max_padded=4)
+    assert sum(counted.sizes) == n_tiles
+    assert max(counted.sizes) <= 4
+    inputs = {
+        "features": pixels[None].astype(np.float32),
+        "mask": np.ones((1, n_tiles), bool),
+    }
+    for model, prediction in zip(models, found, strict=True):
+        whole = model.predict_on_batch(inputs)
+        np.testing.assert_allclose(prediction.logits, whole["logits"][0], atol=1e-5)
+        np.testing.assert_allclose(
+            prediction.attention, whole["attention"][0], atol=1e-5
+        )
+
+
+def test_a_bag_by_models_of_a_fixed_size_is_read_whole():
+    models = [build_mil_model(name, dimension=4) for name in ("concat40", "mean")]
+    (bag,) = _make_bags(40)
+    found = predict_bag(models, bag, max_padded=7)
+    for model, prediction in zip(models, found, strict=True):
+        (alone,) = predict_bags(model, [bag])
+        np.testing.assert_allclose(prediction.logits, alone.logits, atol=1e-6)
+    with pytest.raises(ModelError, match=r"S0: the model takes 4 features.*got 5"):
+        predict_bag(models, _make_bags(3, dim=5)[0])
 
 
 @pytest.mark.slow

@@ -141,6 +141,8 @@ def test_one_training_step_moves_the_weights(name):
 def test_an_unknown_encoder_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"xception, mobilenetv2.*got 'vgg'"):
         find_encoder("vgg")
+    with pytest.raises(ConfigError, match="got 'densnet121'; is 'densenet121' meant"):
+        find_encoder("densnet121")
 
 
 def test_a_model_from_elsewhere_has_no_encoder():

@@ -102,6 +102,43 @@ def test_the_limit_that_validation_chose_comes_first_with_its_interval(page):
     assert "at 1 of 40" in text
 
 
+@pytest.mark.parametrize(
+    ("aucs", "trainings", "said"),
+    [
+        ([0.6], ["mixture"], "2,000 bags), the only model of the study."),
+        ([0.7, 0.6], ["20", "mixture"], ", the only one that learnt from a mixture."),
+        (
+            [None, None],
+            ["20", "20"],
+            ", the first of 2, since validation could rank no",
+        ),
+        (
+            [0.6, 0.8, 0.8],
+            ["20"] * 3,
+            ", the first of 2 that are equally good on valid",
+        ),
+    ],
+)
+def test_what_validation_did_not_choose_is_not_called_chosen(aucs, trainings, said):
+    limits = make_report().limits.head(len(aucs))
+    limits = limits.assign(val_roc_auc=pd.Series(aucs, dtype=float), training=trainings)
+    text = strip(render_limit_report(make_report(limits=limits)))
+    assert said in text
+    assert "which validation chose" not in text
+    assert "no better than guessing" not in text
+
+
+def test_a_model_that_learnt_nothing_is_called_so():
+    limits = make_report().limits.assign(val_roc_auc=[0.2, 0.381, 0.1, 0.3])
+    text = strip(render_limit_report(make_report(limits=limits)))
+    assert "no better than guessing (an AUC of 0.38): it has learnt nothing" in text
+
+
+def test_wide_tables_wrap_instead_of_being_cut_off(page):
+    assert page.count('<table class="wide">') == 2
+    assert ".wide td { padding: 6px 5px; white-space: normal; }" in page
+
+
 def test_a_mixture_is_told_rather_than_one_rate():
     report = make_report()
     # Bags of many witnesses validate better, and say less.

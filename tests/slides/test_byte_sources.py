@@ -137,7 +137,8 @@ def test_a_slide_in_a_bucket_is_the_same(make_tiled, monkeypatch):
 
 def test_what_a_server_lacks_is_an_error(server, tmp_path):
     address, _ = server
-    with pytest.raises(SlideError, match="cannot be reached"):
+    message = r"none\.svs: cannot be reached \(HTTP status 404"
+    with pytest.raises(SlideError, match=message):
         open_slide(f"{address}/none.svs")
     (tmp_path / "a.svs").write_bytes(b"no slide")
     with pytest.raises(SlideError, match="TIFF headers cannot be read"):
@@ -149,7 +150,7 @@ def test_a_server_that_goes_away_is_an_error(server, make_tiled, tmp_path):
     (tmp_path / "a.svs").write_bytes(make_tiled("svs-jpeg").read_bytes())
     with open_slide(f"{address}/a.svs") as slide:
         (tmp_path / "a.svs").unlink()
-        with pytest.raises(SlideError, match="cannot be read"):
+        with pytest.raises(SlideError, match=r"read \(there is no such file\)"):
             slide.read(0, 0, 256, 256)
 
 
@@ -161,6 +162,29 @@ def test_a_size_must_be_known(monkeypatch):
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Files(), url))
     with pytest.raises(SlideError, match="must tell the file's size"):
         RemoteFile("https://a/b.svs")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(OSError("no route"), "OSError: no route"), (TimeoutError(), "TimeoutError")],
+)
+def test_the_reason_behind_a_failure_is_told(error, reason, monkeypatch):
+    class Files:
+        def info(self, path):
+            # What fsspec does: the address, from the error that says why.
+            raise FileNotFoundError(path) from error
+
+        open = info
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Files(), url))
+    with pytest.raises(SlideError, match=rf"cannot be reached \({reason}\)"):
+        RemoteFile("https://a/b.svs")
+    monkeypatch.setattr(RemoteFile, "__init__", lambda *_: None)
+    file = RemoteFile("https://a/b.svs")
+    file.url, file._files, file._path = "https://a/b.svs", Files(), "b.svs"
+    file._files.open = lambda *_, **__: Files.info(file._files, "b.svs")
+    with pytest.raises(SlideError, match=rf"cannot be opened \({reason}\)"):
+        file.open()
 
 
 def test_an_unknown_kind_of_url_is_an_error():

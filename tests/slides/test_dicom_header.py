@@ -6,7 +6,12 @@ import pytest
 from tests.slides.dicom_files import make_dataset, paint, save, write_image
 
 from eosin.core import SlideError
-from eosin.slides.dicom_header import Concatenation, find_series, read_header
+from eosin.slides.dicom_header import (
+    Concatenation,
+    find_flavour,
+    find_series,
+    read_header,
+)
 
 
 @pytest.fixture
@@ -113,6 +118,16 @@ def test_a_file_without_transfer_syntax_is_damaged(write):
     path.write_bytes(content.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x11\x00UI", 1))
     with pytest.raises(SlideError, match="TransferSyntaxUID"):
         read_header(path)
+
+
+def test_what_an_image_is_of_is_found_before_the_damage(write, tmp_path):
+    path = write(lambda made: made.__delattr__("TotalPixelMatrixRows"))
+    with pytest.raises(SlideError, match="TotalPixelMatrixRows"):
+        read_header(path)
+    assert find_flavour(path) == "VOLUME"
+    (tmp_path / "notes.txt").write_text("nothing of DICOM")
+    assert find_flavour(tmp_path / "notes.txt") == ""
+    assert find_flavour(write(lambda made: made.__delattr__("ImageType"))) == ""
 
 
 def test_a_header_cut_short_is_an_error_everywhere(write):

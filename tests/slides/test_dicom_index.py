@@ -15,7 +15,7 @@ from tests.slides.dicom_files import (
 )
 
 from eosin.core import SlideError
-from eosin.slides.dicom_index import read_dicom_index
+from eosin.slides.dicom_index import LEFT_OUT, read_dicom_index
 from eosin.slides.tile_codecs import JPEGTiles
 
 
@@ -254,6 +254,52 @@ def test_a_file_beside_it_that_is_damaged_is_named(tmp_path):
 
     write_image(tmp_path / "5.dcm", paint(64, 64), 64, "jpeg", change=change, uid="5")
     with pytest.raises(SlideError, match=r"5\.dcm: ImageType"):
+        read_dicom_index(path, None)
+
+
+@pytest.mark.parametrize("names_folder", [False, True])
+def test_a_label_that_cannot_be_read_is_left_out(tmp_path, names_folder):
+    path = write_slide(tmp_path, "jpeg")
+    assert sorted(read_dicom_index(path, None).associated) == ["label", "macro"]
+
+    def change(made):
+        made.BitsStored = made.BitsAllocated = 16
+
+    def widen(made):
+        made.ConcatenationUID = "1.7"
+        made.InConcatenationNumber = 1
+        made.InConcatenationTotalNumber = 2
+
+    for name, edit, flavour in (
+        ("3.dcm", change, "LABEL"),
+        ("4.dcm", widen, "OVERVIEW"),
+    ):
+        (tmp_path / name).unlink()
+        write_image(
+            tmp_path / name,
+            paint(64, 64),
+            64,
+            "jpeg",
+            change=edit,
+            uid=f"1.2.3.{name[0]}",
+            flavour=flavour,
+        )
+    index = read_dicom_index(tmp_path if names_folder else path, None)
+    assert len(index.levels) == 2
+    assert index.associated == {}
+    said = index.properties[LEFT_OUT]
+    assert "label (3.dcm: pixels must have 8 bits" in said
+    assert "macro (4.dcm: its image is spread over 2 files" in said
+
+
+def test_a_level_that_cannot_be_read_stops_the_slide(tmp_path):
+    path = write_slide(tmp_path, "jpeg")
+
+    def change(made):
+        made.BitsStored = made.BitsAllocated = 16
+
+    write_image(tmp_path / "5.dcm", paint(64, 64), 64, "jpeg", change=change, uid="5")
+    with pytest.raises(SlideError, match=r"5\.dcm: pixels must have 8 bits"):
         read_dicom_index(path, None)
 
 

@@ -24,6 +24,7 @@ from eosin.training import FineTuneConfig, HeadConfig
         ({"mixup": -0.1}, "mixup must be 0 or more"),
         ({"mixup": math.inf}, "mixup must be 0 or more"),
         ({"ema_decay": 1.0}, "ema_decay must be in"),
+        ({"min_steps": -1}, "min_steps must be 0 or more"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

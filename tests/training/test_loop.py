@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -157,6 +158,62 @@ def test_the_best_epochs_weights_are_kept(make_classifier, features, tiles):
     )
 
 
+class _Steps(Progress):
+    """Counts the steps of a training."""
+
+    def __init__(self):
+        self.n_steps = self.n_foreseen = 0
+
+    def task(self, name, total):
+        self.n_foreseen = total
+        return contextlib.nullcontext(self)
+
+    def advance(self, n=1, note=""):
+        self.n_steps += n
+
+
+@pytest.mark.parametrize(
+    ("min_steps", "passes"), [(0, 1), (1, 1), (20, 1), (21, 2), (41, 3)]
+)
+def test_a_small_set_is_passed_over_until_the_steps_are_enough(
+    make_classifier, features, tiles, min_steps, passes
+):
+    """Five steps of 32 of the training tiles, four epochs: 20 steps in one pass."""
+    counter = _Steps()
+    config = replace(CONFIG, balance="none", min_steps=min_steps)
+    assert round(len(tiles.train_rows) / config.batch) == 5
+    result, _ = _run(make_classifier(), features, tiles, config, progress=counter)
+    assert counter.n_steps == counter.n_foreseen == 20 * passes
+    assert len(result.epochs) == 4
+
+
+def test_a_large_set_is_trained_as_without_a_least_number(
+    make_classifier, features, tiles
+):
+    first = _run(make_classifier(), features, tiles)
+    second = _run(make_classifier(), features, tiles, replace(CONFIG, min_steps=16))
+    _assert_same(first, second)
+
+
+def test_passes_of_one_epoch_are_in_different_orders(make_classifier, features, tiles):
+    seen = []
+
+    class Listening(CachedViews):
+        def read_training(self, rows, rng):
+            seen.append(np.sort(rows))
+            return super().read_training(rows, rng)
+
+    _, head = split_model(make_classifier(), "head")
+    config = replace(CONFIG, epochs=1, min_steps=10, balance="none")
+    run_epochs(
+        head, Listening(features), tiles, config, stage="head", listeners=Listeners()
+    )
+    half = len(seen) // 2
+    for part in (seen[:half], seen[half:]):
+        np.testing.assert_array_equal(np.sort(np.concatenate(part)), tiles.train_rows)
+    assert not np.array_equal(seen[0], seen[half])
+
+
 def test_patience_ends_a_training(make_classifier, features, shuffled):
     config = replace(CONFIG, epochs=30, patience=2, monitor="val_loss")
     result, _ = _run(make_classifier(), features, shuffled, config)
@@ -216,7 +273,7 @@ def test_progress_hears_of_every_step(make_classifier, features, tiles):
             return contextlib.nullcontext(Ear())
 
     _run(make_classifier(), features, tiles, progress=Listening())
-    assert heard[0] == ("head", 20)
+    assert heard[0] == ("head steps", 20)
     assert sum(n for n, _ in heard[1:]) == 20
     assert heard[-1][1].startswith("epoch 4 loss 0.")
 

@@ -187,7 +187,7 @@ def test_pixels_are_swept_too_and_statistics_come_back(make_classifier, pixels, 
     )
     for a, b in zip(before, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert heard[0] == ("lr-find", 12)
+    assert heard[0] == ("lr-find steps", 12)
     assert len(heard) == 13
     assert heard[1].startswith("learning rate 0.0001 loss 0.")
     assert len(curve.losses) == 12

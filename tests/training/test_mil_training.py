@@ -110,11 +110,38 @@ def test_shuffled_labels_teach_nothing(name):
     assert abs(found - 0.5) < 0.1
 
 
-def test_three_classes_are_learnt():
-    bags = _split(_draw(N_TRAIN + N_VAL, seed=1, n_classes=3), n_classes=3)
-    model = _build(n_classes=3)
-    result = train_mil(model, bags, MILConfig(epochs=15, learning_rate=3e-3))
-    assert result.best.val_roc_auc > 0.9
+def _draw_three(name, n, seed):
+    """Small bags, half of whose instances are witnesses where there are any."""
+    size = AGGREGATORS[name].n_instances or 12
+    return _draw(n, seed, n_witnesses=size // 2, n_classes=3, sizes=(size, size))
+
+
+def _train_three(name, bags):
+    model = _build(name, n_classes=3)
+    config = MILConfig(epochs=25, learning_rate=1e-2, seed=1)
+    train_mil(model, _split(bags, n_train=90, n_classes=3), config)
+    return model
+
+
+def _find_accuracy(model, bags):
+    called = np.array([found.logits.argmax() for found in predict_bags(model, bags)])
+    return np.mean(called == [bag.label for bag in bags])
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_three_classes_are_learnt(name):
+    model = _train_three(name, _draw_three(name, 120, seed=1))
+    # One that minds the order needs more bags.
+    least = 0.9 if AGGREGATORS[name].is_order_free else 0.6
+    assert _find_accuracy(model, _draw_three(name, 150, seed=2)) > least
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_three_shuffled_classes_teach_nothing(name):
+    model = _train_three(name, _shuffle(_draw_three(name, 120, seed=1)))
+    # 300 bags with labels of their own: a standard deviation of 0.027.
+    found = _find_accuracy(model, _shuffle(_draw_three(name, 300, seed=2)))
+    assert abs(found - 1 / 3) < 0.1
 
 
 def test_attention_finds_the_witnesses(bags):
@@ -304,7 +331,7 @@ def test_progress_hears_of_every_epoch(bags):
             return contextlib.nullcontext(Ear())
 
     _train(bags, progress=Listening())
-    assert heard[0] == ("mil", 4)
+    assert heard[0] == ("mil epochs", 4)
     assert sum(n for n, _ in heard[1:]) == 4
     assert " val 0." in heard[-1][1]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eosin.core import ConfigError
-from eosin.training import CachedViews, PixelTiles
+from eosin.training import CachedViews, ChosenTiles, PixelTiles
 from eosin.training.sources import iter_ahead
 
 
@@ -26,6 +26,21 @@ def test_training_gets_one_view_of_each_tile():
 def test_validation_gets_the_view_it_asks_for():
     batch = CachedViews(_number()).read_validation(np.array([2, 4]), 3)
     np.testing.assert_array_equal(batch, [[302], [304]])
+
+
+def test_some_tiles_of_an_array_are_as_an_array_of_them():
+    rows = np.array([7, 2, 5])
+    some, whole = ChosenTiles(_number(), rows), _number()[:, rows]
+    assert some.shape == whole.shape
+    sources = [CachedViews(array) for array in (some, whole)]
+    drawn = [
+        source.read_training(np.array([2, 0, 1, 1]), np.random.default_rng(0))
+        for source in sources
+    ]
+    np.testing.assert_array_equal(*drawn)
+    seen = [source.read_validation(np.array([0, 2]), 3) for source in sources]
+    np.testing.assert_array_equal(*seen)
+    np.testing.assert_array_equal(seen[0], [[307], [305]])
 
 
 @pytest.mark.parametrize("n", [0, 5])

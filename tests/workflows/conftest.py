@@ -17,9 +17,11 @@ from eosin.tiles import ManifestInfo, write_manifest
 from eosin.workflows.demo import PhantomCohort, make_phantom_cohort
 from eosin.workflows.evaluate import evaluate_run
 from eosin.workflows.import_patches import ImportConfig, import_patches
+from eosin.workflows.make_bags import MakeBagsConfig, make_bags
 from eosin.workflows.predict import PredictConfig, predict_slides
 from eosin.workflows.tile import TileConfig, tile_cohort
 from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
+from eosin.workflows.train_mil_pixels import PixelMILConfig, train_pixel_mil
 from eosin.workflows.train_tiles import TrainConfig, train_classifier
 
 TILING = TileConfig(mpp=1.0, tile_px=64)
@@ -294,4 +296,18 @@ def mil_study(
         n_bootstrap=20,
     )
     train_mil_study(folder / "features", folder / "slides.csv", config, folder / "run")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pixel_study(tmp_path_factory: pytest.TempPathFactory, tile_folder: Path) -> Path:
+    """A MIL study from pixels: `bags` drawn from `tile_folder`, and `run`.
+
+    Its one fold has two models, and patients on the side `test`.
+    """
+    folder = tmp_path_factory.mktemp("from pixels")
+    bags = MakeBagsConfig(n_bags=60, size=6, witnesses=(3,))
+    make_bags(tile_folder, bags, folder / "bags")
+    config = PixelMILConfig(epochs=4, learning_rate=3e-3, n_seeds=2, n_bootstrap=20)
+    train_pixel_mil(tile_folder, folder / "bags", config, folder / "run")
     return folder

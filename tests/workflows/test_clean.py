@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from eosin.core import ConfigError, ManifestError, RunError
-from eosin.tiles import read_manifest
+from eosin.tiles import read_manifest, write_manifest
 from eosin.workflows import clean as module
 from eosin.workflows.clean import clean_tiles
 from eosin.workflows.cleaning_rules import CleanConfig
@@ -66,6 +66,34 @@ def test_what_is_no_longer_true_is_no_longer_said(cleaned, odd_patches):
     assert after.cautions[-1].startswith(
         "3 of 15 tiles were dropped by rules (1 blank, 2 conflicting)"
     )
+
+
+def test_look_alikes_of_another_label_stay_and_are_counted(
+    odd_patches, cleaned, tmp_path
+):
+    def clean(name, **settings):
+        return clean_tiles(tmp_path / "odd", CleanConfig(**settings), tmp_path / name)
+
+    assert not any("look like" in text for text in cleaned.warnings)
+    shutil.copytree(odd_patches, tmp_path / "odd")
+    tiles, info = read_manifest(tmp_path / "odd" / "tiles.parquet")
+    # Tile 2 stands there turned as well, now with the other label.
+    is_turned = (tiles["tile_id"] != "normal/2") & (
+        tiles["slide_id"] == tiles.set_index("tile_id")["slide_id"]["normal/2"]
+    )
+    assert is_turned.sum() == 1
+    tiles.loc[is_turned, "label"] = 1
+    write_manifest(tmp_path / "odd" / "tiles.parquet", tiles, info)
+    found = clean("a")
+    assert found.n_after == 12
+    (said,) = (text for text in found.warnings if "look like" in text)
+    assert said.startswith("2 tiles that are left look like one of another label")
+    assert "normal/2" in said
+    assert "--set near=true" in said
+    asked = clean("b", near=True)
+    assert asked.n_after == 10
+    assert not any("look like" in text for text in asked.warnings)
+    assert clean("c", rules=("blank",)).warnings == ()
 
 
 def test_settings_of_the_tiles_are_passed_on(cleaned, odd_patches):

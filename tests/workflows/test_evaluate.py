@@ -177,7 +177,7 @@ def test_tiles_that_are_gone_are_named(run_folder, tmp_path):
 
 def test_a_finished_evaluation_is_reused(run_folder, evaluation_folder, monkeypatch):
     monkeypatch.setattr(
-        evaluate, "score_rows", lambda *a, **k: pytest.fail("scored again")
+        evaluate, "score_by_features", lambda *a, **k: pytest.fail("scored again")
     )
     result = evaluate_run(run_folder, n_bootstrap=50)
     written = json.loads((evaluation_folder / "metrics.json").read_text())

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -184,3 +185,36 @@ def test_three_classes_and_bags_of_patients(mil_study, tmp_path):
     assert result.baseline_metrics["slide"]["roc_auc"]["n"] == 12
     text = (result.folder / "report.html").read_text()
     assert "the class with the highest probability" in text
+
+
+def test_a_run_from_pixels_is_evaluated_bag_by_bag(pixel_study, tmp_path):
+    found = evaluate_mil_run(pixel_study / "run", out=tmp_path / "e", n_bootstrap=20)
+    assert found.metrics["slide"]["roc_auc"]["n"] == 12
+    # Colour alone is scored on the same bags.
+    assert found.baseline_metrics["slide"]["roc_auc"]["n"] == 12
+    assert any("stands as a slide" in text for text in found.cautions)
+    text = (tmp_path / "e" / "report.html").read_text()
+    # Bags are of no patient by themselves, and are not counted as patients.
+    assert "On 12 bags the model never saw" in text
+    assert "AUC, bags" in text
+    assert "No patient ids were given" not in text
+    assert "Bags of different splits share no patient" in text
+    assert "6 drawn tiles; positive ones hold 3 witnesses" in text
+    assert "smallcnn, first weights: none" in text
+    assert "64 px at 1 micrometres per pixel" in text
+    with pytest.raises(ModelError, match="its models take tiles, and --on takes"):
+        evaluate_mil_run(
+            pixel_study / "run", on=tmp_path, cohort=tmp_path, out=tmp_path / "x"
+        )
+
+
+def test_a_run_of_the_default_learning_rate_is_evaluated(pixel_study, tmp_path):
+    """It is chosen by the first weights, and was not said."""
+    run = tmp_path / "run"
+    shutil.copytree(pixel_study / "run", run)
+    record = json.loads((run / "run.json").read_text())
+    record["settings"]["learning_rate"] = None
+    (run / "run.json").write_text(json.dumps(record))
+    evaluate_mil_run(run, n_bootstrap=0)
+    text = (run / "evaluation" / "report.html").read_text()
+    assert "at most 4 epochs, 4 bags a step" in text

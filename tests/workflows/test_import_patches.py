@@ -16,14 +16,16 @@ from eosin.core import (
     Progress,
     RunError,
 )
+from eosin.evaluation import read_predictions, select_level
 from eosin.inference import read_card
 from eosin.slides import make_phantom
-from eosin.tiles import read_manifest
+from eosin.tiles import read_manifest, write_manifest
 from eosin.workflows import import_patches as module
 from eosin.workflows.evaluate import evaluate_run
 from eosin.workflows.import_patches import ImportConfig, import_patches
 from eosin.workflows.predict import PredictConfig, predict_slides
 from eosin.workflows.tile_folder import open_tile_folder
+from eosin.workflows.tile_splits import assign_splits, say_left_out
 from eosin.workflows.train_tiles import TrainConfig, train_classifier
 
 PX = 32
@@ -91,6 +93,19 @@ def test_a_kaggle_set_becomes_a_tile_folder(kaggle, imported):
     assert record["command"] == "import"
     assert record["notes"]["grouping"] == "estimated"
     assert any("cannot be proven" in text for text in record["notes"]["cautions"])
+
+
+def test_a_test_sets_patches_are_in_no_split_of_a_training(imported):
+    folder = open_tile_folder(imported)
+    config = TrainConfig(encoder="smallcnn", weights="none")
+    splits = assign_splits(folder, config)
+    is_test = folder.tiles["tile_id"].str.startswith("q")
+    bare = set(folder.tiles.loc[is_test, "slide_id"])
+    assert len(bare) == 3
+    assert not bare & set(splits["slide_id"])
+    (said,) = say_left_out(folder, splits)
+    assert said == "3 patches without a label are in no split."
+    assert len(folder.studied_tiles) == 80
 
 
 def test_no_pixel_is_copied(imported):
@@ -250,6 +265,23 @@ def test_training_and_evaluation_take_patches_as_they_take_tiles(tmp_path):
         assert sum(text in caution for caution in card.cautions) == 1
         assert sum(text in caution for caution in evaluated.cautions) == 1
         assert text in report
+    # Of another set the patches with a label are scored, and no others.
+    for i in range(8):
+        path = tmp_path / "other" / ("tumor" if i % 2 else "normal") / f"{i}.png"
+        save(path, paint(100 + i, i % 2))
+    run(tmp_path / "other", tmp_path / "new")
+    tiles, info = read_manifest(tmp_path / "new" / "tiles.parquet")
+    tiles.loc[[0, 4], "label"] = pd.NA
+    write_manifest(tmp_path / "new" / "tiles.parquet", tiles, info)
+    words = {"on": tmp_path / "new", "n_bootstrap": 10}
+    evaluate_run(tmp_path / "run", out=tmp_path / "e", **words)
+    scored, _ = read_predictions(tmp_path / "e" / "predictions.parquet")
+    expected = set(tiles["tile_id"]) - set(tiles["tile_id"][[0, 4]])
+    assert set(select_level(scored, "tile")["id"]) == expected
+    tiles["label"] = pd.array([pd.NA] * 8, "Int8")
+    write_manifest(tmp_path / "new" / "tiles.parquet", tiles, info)
+    with pytest.raises(ManifestError, match="needs patches with a label, got none"):
+        evaluate_run(tmp_path / "run", out=tmp_path / "e2", **words)
     make_phantom(seed=0, size_px=(256, 256), mpp=1.0).write(tmp_path / "slide.tif")
     with pytest.raises(ModelError, match="nobody stated that of the patches"):
         predict_slides(

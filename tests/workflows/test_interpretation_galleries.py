@@ -75,7 +75,13 @@ def test_a_tile_and_its_maps_share_a_frame(found, reader):
         f"nothing for {name}",
     ]
     assert len(uncertain.groups[0]) == 1
-    assert found.held_out.tiles["tile_id"][0] in right.groups[0][0].caption
+    caption = right.groups[0][0].caption
+    assert found.held_out.tiles["tile_id"][0] in caption
+    threshold = found.held_out.card.tile_threshold
+    called = found.held_out.called[0]
+    limit = f"from {threshold:.3f}" if called else f"above {1 - threshold:.3f}"
+    assert f"({limit}). " in caption
+    assert right.text.endswith("In brackets is the threshold of the call.")
 
 
 def test_kinds_without_tiles_say_so(found, reader):

@@ -86,6 +86,12 @@ def test_what_is_missing_stops_or_is_left_out_and_told(features, tmp_path):
     path = write_table(tmp_path / "s.csv", slide_id=names, label=labels)
     with pytest.raises(CohortError, match="1 have none, such as S3; label them, or"):
         read_mil_cohort(features, path, CONFIG)
+    bare = tmp_path / "b.csv"
+    pd.read_csv(path).drop(columns="label").to_csv(bare, index=False)
+    for missing in ("stop", "skip"):
+        config = MILStudyConfig(classes=CONFIG.classes, missing=missing)
+        with pytest.raises(CohortError, match="needs a column 'label' with the class"):
+            read_mil_cohort(features, bare, config)
     whole = write_table(tmp_path / "w.csv", slide_id=names)
     with pytest.raises(ManifestError) as caught:
         read_mil_cohort(features, whole, CONFIG)
@@ -102,6 +108,30 @@ def test_what_is_missing_stops_or_is_left_out_and_told(features, tmp_path):
     nobody = write_table(tmp_path / "n.csv", slide_id=[f"X{i}" for i in range(8)])
     with pytest.raises(CohortError, match="no slide with a label has features"):
         read_mil_cohort(features, nobody, config)
+
+
+def test_slides_without_tissue_do_not_end_a_study(features, tmp_path):
+    names = [f"S{i}" for i in range(8)] + ["B8"]
+    path = write_table(
+        tmp_path / "s.csv",
+        slide_id=names,
+        patient_id=[f"P{i // 2}" for i in range(9)],
+        label=["normal", "tumor"] * 4 + ["normal"],
+        n_tiles=[4] * 8 + [0],
+    )
+    found = read_mil_cohort(features, path, CONFIG)
+    assert [bag.bag_id for bag in found.bags] == names[:8]
+    assert found.cautions == ("1 slides without a tile were left out, such as B8.",)
+    table = pd.read_csv(path)
+    table.assign(n_tiles=4).to_csv(path, index=False)
+    with pytest.raises(ManifestError, match=r"such as B8; embed them, .*missing=skip"):
+        read_mil_cohort(features, path, CONFIG)
+
+
+def test_a_class_of_no_slide_is_refused_before_anything_is_read(features, tmp_path):
+    config = MILStudyConfig(classes=(*CONFIG.classes, "foo"))
+    with pytest.raises(CohortError, match="label 'foo' that --class asks for; the col"):
+        read_mil_cohort(features, write_table(tmp_path / "s.csv"), config)
 
 
 def test_folds_are_by_patient_and_need_enough_of_them(features, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eosin.bags import read_bag_table
 from eosin.workflows.mil_colours import evaluate_mean_colour, find_slide_colours
 from eosin.workflows.mil_run import open_mil_run
 
@@ -56,3 +57,26 @@ def test_folds_of_one_class_have_no_rival(run):
     splits = run.splits.assign(label="normal")
     options = OPTIONS | {"class_names": run.class_names}
     assert evaluate_mean_colour(change(run, splits=splits), options) is None
+
+
+def test_a_drawn_bag_has_the_mean_colour_of_its_tiles(
+    pixel_study, tile_folder, tmp_path
+):
+    run = open_mil_run(pixel_study / "run")
+    found = find_slide_colours(run).set_index("tile_id")
+    bags, _ = read_bag_table(pixel_study / "bags" / "bags.parquet")
+    tiles = pd.read_parquet(tile_folder / "tiles.parquet").set_index("tile_id")
+    own = tiles.loc[bags.loc[bags["bag_id"] == "val-00001", "tile_id"]]
+    assert len(found) == 60
+    assert found.loc["val-00001", "mean_blue"] == pytest.approx(own["mean_blue"].mean())
+    options = OPTIONS | {"class_names": run.class_names}
+    assert evaluate_mean_colour(run, options).levels["slide"].n == 12
+
+    def find_with(**notes):
+        record = {**run.record, "notes": {**run.record["notes"], **notes}}
+        return find_slide_colours(change(run, record=record))
+
+    assert find_with(bags=str(tmp_path / "gone")) is None
+    assert find_with(tiles=str(tmp_path / "gone")) is None
+    (tmp_path / "bags.parquet").write_bytes(b"other bags")
+    assert find_with(bags=str(tmp_path / "bags.parquet")) is None

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from eosin.reports import GalleryTile
 from eosin.slides import open_slide, write_pyramid
-from eosin.workflows.mil_gallery import find_gallery, write_gallery
+from eosin.workflows.mil_gallery import find_gallery, write_gallery, write_sheet
 from eosin.workflows.mil_heatmaps import SlideAttention, rank_attention
 
 
@@ -25,3 +26,12 @@ def test_tiles_stand_in_the_order_of_their_attention(tmp_path):
     assert sheet.shape == (140, 274, 3)
     assert sheet[70, 70].tolist() == [0, 0, 200]
     assert sheet[70, 204].tolist() == [0, 200, 0]
+
+
+def test_a_sheet_shows_tiles_of_any_size_side_by_side(tmp_path):
+    small, large = (np.full((side, side, 3), side, np.uint8) for side in (32, 200))
+    write_sheet(tmp_path, "a bag", [GalleryTile("", "", p) for p in (small, large)])
+    sheet = np.asarray(Image.open(find_gallery(tmp_path, "a bag")))
+    assert sheet.shape == (140, 274, 3)
+    assert sheet[70, 70].tolist() == [32] * 3
+    assert sheet[70, 204].tolist() == [200] * 3

@@ -2,9 +2,10 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from eosin.bags import read_slide_bag
+from eosin.bags import Bag, read_bag_table, read_slide_bag
 from eosin.core import ModelError
 from eosin.evaluation import compute_probabilities
 from eosin.models import load_mil_model, predict_bags
@@ -97,3 +98,39 @@ def test_what_is_no_finished_run_is_refused(mil_study, tmp_path):
     (out / "card.json").write_text('{"format": 1}')
     with pytest.raises(ModelError, match="describes no MIL model"):
         open_mil_run(out)
+
+
+def test_seen_is_who_was_trained_on(run, pixel_study, tmp_path):
+    assert run.is_seen("M1", patients=("nobody",))
+    assert run.is_seen("new", patients=("P1",))
+    assert not run.is_seen("new", patients=("nobody",), slides=("M1",))
+    assert not run.takes_pixels
+    drawn = open_mil_run(pixel_study / "run")
+    assert drawn.takes_pixels
+    sources = pd.read_csv(pixel_study / "run" / "sources.csv")
+    table, _ = read_bag_table(pixel_study / "bags" / "bags.parquet")
+    assert set(sources["slide_id"]) == set(table["slide_id"])
+    first = sources.groupby("split").first()
+    # Bags of other tables have the same names.
+    assert not drawn.is_seen("train-00000", patients=("nobody",))
+    for split, is_seen in (("train", True), ("val", True), ("test", False)):
+        own = first.loc[split]
+        assert drawn.is_seen("x", patients=(own["patient_id"],)) == is_seen
+        assert drawn.is_seen("x", patients=(), slides=(own["slide_id"],)) == is_seen
+    bare = tmp_path / "run"
+    shutil.copytree(pixel_study / "run", bare)
+    (bare / "sources.csv").unlink()
+    with pytest.raises(ModelError, match=r"has no sources\.csv"):
+        open_mil_run(bare).is_seen("x", patients=("P",))
+
+
+def test_an_ensemble_of_pixels_is_the_mean_of_its_models(pixel_study):
+    drawn = open_mil_run(pixel_study / "run")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64 * 64 * 3))
+    bag = Bag(bag_id="B", features=pixels)
+    (found,) = MILEnsemble(drawn).predict([bag])
+    models = [load_mil_model(drawn.path / name) for name in drawn.models[0]]
+    logits = np.mean([predict_bags(m, [bag])[0].logits for m in models], axis=0)
+    expected = compute_probabilities(logits[None], drawn.temperature)
+    # One fold of two seeds: their logits are averaged, as in training.
+    assert found.by_fold == pytest.approx(expected, abs=1e-5)

@@ -134,6 +134,23 @@ def test_a_missing_split_is_taken_from_train_by_patient(given, missing):
     assert again["split"].tolist() == found["split"].tolist()
 
 
+def test_patches_without_a_label_are_in_no_split():
+    n = 80
+    patients = [f"p{i // 2}" for i in range(n)]
+    splits = ["train"] * 40 + ["val"] * 20 + ["test"] * 20
+    table = make_table(n, split=splits, patient_id=patients)
+    table["label"] = [i // 2 % 2 for i in range(60)] + [-1] * 20
+    found, said = complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
+    # What was called test cannot test anything, so a test is taken from train.
+    assert "there is no test split" in said
+    assert found["split"].iloc[60:].isna().all()
+    assert found["split"].value_counts().to_dict() == {
+        "train": 32,
+        "val": 20,
+        "test": 8,
+    }
+
+
 def test_a_patient_in_two_splits_is_named_with_advice():
     table = make_table(2, split=["train", "test"], patient_id=["p", "p"])
     with pytest.raises(CohortError, match=r"1 are in more \(p\).*given_splits=ignore"):

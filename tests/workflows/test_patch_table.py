@@ -64,3 +64,7 @@ def test_the_tables_are_those_of_tiles(tmp_path, mpp):
     assert folder.slide_labels is None
     assert folder.has_patches
     assert folder.knows_patients
+    # Patches without a label have no split; their slide has that of the others.
+    mixed = table.iloc[[2, 0, 1]].assign(slide_id="s", patient_id="p")
+    write_patch_table(patches, mixed, scan, info, mpp, tmp_path)
+    assert open_tile_folder(tmp_path).slides["split"].tolist() == ["train"]

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from eosin.annotations import read_annotations
-from eosin.core import ConfigError, ModelError
+from eosin.core import ConfigError, ModelError, read_json
 from eosin.slides import open_slide
 from eosin.workflows import prediction_writing, slide_prediction
 from eosin.workflows.pack_tiles import pack_tiles
@@ -142,6 +142,38 @@ def test_what_was_found_before_does_not_stay_beside_a_failure(
     result = predict_slides(run_folder, [table], PredictConfig(), out)
     assert list(result.slides["status"]) == ["failed"]
     assert not list(out.glob("a.*"))
+
+
+def test_slides_that_the_model_learnt_from_are_told_of(run_folder, cohort, tmp_path):
+    splits = pd.read_csv(run_folder / "splits.csv").set_index("slide_id")["split"]
+    train, test = (splits.index[splits == name][0] for name in ("train", "test"))
+    rows = pd.read_csv(cohort.table).set_index("slide_id").loc[[train, test]]
+    rows["path"] = [str(cohort.table.parent / path) for path in rows["path"]]
+    # Another slide of a patient is no more new than the patient is.
+    rows.loc["again"] = rows.loc[train]
+    rows.loc["again", "path"] = str(cohort.new_slides[0])
+    columns = ["path", "patient_id"]
+    rows[columns].to_csv(tmp_path / "slides.csv", index_label="slide_id")
+    out = tmp_path / "out"
+    result = predict_slides(run_folder, [tmp_path / "slides.csv"], PredictConfig(), out)
+    found = pd.read_csv(out / "slides.csv").set_index("slide_id")["seen_in_training"]
+    assert found.to_dict() == {train: True, test: False, "again": True}
+    (caution,) = result.cautions
+    assert caution.startswith(f"2 of 3 slides ({train}, again) are of patients that")
+    assert read_json(out / "run.json")["notes"]["cautions"] == [caution]
+    result = predict_slides(run_folder, cohort.new_slides[1:], PredictConfig(), out)
+    (caution,) = result.cautions
+    assert caution.startswith(f"2 of 4 slides (again, {train}) are of patients that")
+
+
+def test_new_slides_are_nothing_to_be_told_of(run_folder, cohort, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "splits.csv").unlink()
+    for run in (run_folder, tmp_path / "run"):
+        result = predict_slides(
+            run, cohort.new_slides[:1], PredictConfig(), tmp_path / f"out {run.name}"
+        )
+        assert result.cautions == ()
 
 
 def test_an_interrupted_call_ends_like_an_unbroken_one(

@@ -11,9 +11,9 @@ from shapely import box
 from shapely.geometry import shape
 
 from eosin.bags import FeatureFile
-from eosin.core import Box, ConfigError, RunError
+from eosin.core import Box, ConfigError, RunError, SlideError
 from eosin.slides import open_slide
-from eosin.workflows import mil_bag_prediction
+from eosin.workflows import mil_writing
 from eosin.workflows import predict_mil as module
 from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
 from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
@@ -244,9 +244,9 @@ def test_a_slide_table_says_which_and_of_whom(mil_study, predicted, tmp_path):
 
 def test_a_damaged_slide_costs_its_pictures_only(mil_study, tmp_path, monkeypatch):
     def fail(*_arguments, **_options):
-        raise mil_bag_prediction.SlideError("a tile is cut short")
+        raise SlideError("a tile is cut short")
 
-    monkeypatch.setattr(mil_bag_prediction, "write_gallery", fail)
+    monkeypatch.setattr(mil_writing, "write_gallery", fail)
     one = tmp_path / "one"
     one.mkdir()
     shutil.copy(mil_study / "features" / "M1.h5", one)

@@ -59,6 +59,15 @@ def test_a_baseline_is_the_set_up_that_it_is_named_after(name, encoder):
     assert config.head.patience is None
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_epochs_that_a_recipe_states_are_single_passes(name):
+    config, _ = load_train_config(
+        TrainConfig, given={"recipe": name, "encoder": "mobilenetv2"}
+    )
+    assert config.epochs == RECIPES[name].settings["epochs"]
+    assert (config.head.epochs, config.head.min_steps) == (config.epochs, 0)
+
+
 def test_no_recipe_is_no_change():
     assert load_train_config(TrainConfig, given={"folds": 3}) == (
         TrainConfig(folds=3),
@@ -132,3 +141,8 @@ def test_an_unknown_recipe_lists_the_known_ones():
         load_train_config(TrainConfig, given={"recipe": "worst"})
     with pytest.raises(ConfigError, match="got 'worst'"):
         TrainConfig(recipe="worst")
+
+
+def test_a_misspelled_recipe_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="got 'bset'; is 'best' meant"):
+        find_recipe("bset")

@@ -55,6 +55,14 @@ def test_tiles_cut_otherwise_are_refused_with_every_difference(card, folder):
         assert part in str(told.value)
 
 
+def test_what_to_do_is_said_by_whoever_knows(card, folder):
+    other = replace(card, tile_px=96)
+    with pytest.raises(ModelError, match=r"tile again as the model needs it$"):
+        require_same_tiles(other, folder)
+    with pytest.raises(ModelError, match=r"have 64; import again$"):
+        require_same_tiles(other, folder, advice="import again")
+
+
 def test_a_scanner_s_mpp_may_be_a_tenth_off(card, folder):
     require_same_tiles(replace(card, mpp=1.09), folder)
     require_same_tiles(replace(card, mpp=None), folder)

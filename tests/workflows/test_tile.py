@@ -135,12 +135,33 @@ def test_unknown_annotation_classes_are_counted(cohort, tmp_path):
     rows = pd.read_csv(table).head(2)
     rows.to_csv(table, index=False)
     config = dataclasses.replace(TILING, classes=("cancer=Krebs", "normal"))
-    with pytest.raises(CohortError, match="label must be one of"):
+    with pytest.raises(CohortError, match="no slide has the label 'cancer' that --c"):
         tile_cohort(table, config, tmp_path / "tiles")
     rows.drop(columns="label").to_csv(table, index=False)
     result = tile_cohort(table, config, tmp_path / "tiles")
     assert result.unknown_classes["Tumor"] >= 1
     assert set(result.label_counts) == {"unlabelled"}
+    assert "No annotation is of class 'cancer'" in result.remarks[0]
+    assert "Tumor (" in result.remarks[0]
+
+
+def test_slides_that_give_nothing_are_told_of_and_end_nothing(cohort, tmp_path):
+    from eosin.slides import write_pyramid
+
+    table = copy_cohort(cohort, tmp_path / "cohort")
+    rows = pd.read_csv(table).head(3)
+    blank = tmp_path / "cohort" / "blank.tif"
+    write_pyramid(blank, np.full((512, 512, 3), 244, np.uint8), mpp=0.5)
+    # A tumour that nobody outlined may be anywhere.
+    rows.loc[0, "annotation"] = None
+    rows.loc[3, ["slide_id", "path", "label"]] = ["blank", str(blank), "normal"]
+    rows.loc[3, "patient_id"] = "P-blank"
+    rows.to_csv(table, index=False)
+    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    assert not result.failures
+    bare, unlabelled = result.remarks
+    assert "1 of 4 slides gave no tile (blank)" in bare
+    assert f"No tile of 1 of 4 slides has a label ({rows['slide_id'][0]})" in unlabelled
 
 
 def test_slides_without_tissue_give_a_clear_error(tmp_path):

@@ -118,8 +118,8 @@ def test_an_ensemble_has_no_features_of_its_own(folder, run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tile_px": 32}, "tiles of 64 px, the tiles have 32; tile again"),
-        ({"mpp": 1.2}, "tiles of 1 mpp, the tiles have 1.2"),
+        ({"tile_px": 32}, "tile_px 64, the tiles have 32; tile again"),
+        ({"mpp": 1.2}, "mpp 1, the tiles have 1.2"),
         ({"context": 2.0}, "context 1, the tiles have 2"),
         ({"mpp": 1.05}, None),
         ({"mpp": None}, None),

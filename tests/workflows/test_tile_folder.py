@@ -30,6 +30,16 @@ def test_slides_that_are_their_own_patients_are_told(tile_folder):
     assert not dataclasses.replace(folder, slides=slides).knows_patients
 
 
+def test_patches_without_a_label_are_not_studied(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    tiles = folder.tiles.copy()
+    tiles.loc[:2, "label"] = pd.NA
+    own = dataclasses.replace(folder, tiles=tiles)
+    assert len(own.studied_tiles) == len(tiles)
+    own = dataclasses.replace(folder, tiles=tiles.assign(source="a.png"))
+    assert len(own.studied_tiles) == tiles["label"].notna().sum() < len(tiles)
+
+
 def test_an_unfinished_folder_is_refused(tmp_path):
     with pytest.raises(ManifestError, match="'eosin tile' has finished"):
         open_tile_folder(tmp_path)

@@ -1,9 +1,11 @@
 import dataclasses
 
 import pandas as pd
+import pytest
 
+from eosin.core import CohortError
 from eosin.workflows.tile_folder import open_tile_folder
-from eosin.workflows.tile_splits import SPLIT_COLUMNS, assign_splits
+from eosin.workflows.tile_splits import SPLIT_COLUMNS, assign_splits, say_left_out
 from eosin.workflows.train_tiles import TrainConfig
 
 TRAINING = TrainConfig(encoder="smallcnn", weights="none")
@@ -35,7 +37,7 @@ def test_slides_without_a_label_take_that_of_their_tiles(tile_folder, tmp_path):
     pd.testing.assert_frame_equal(assign_splits(bare, TRAINING), expected)
 
 
-def test_a_slide_without_label_and_labelled_tiles_has_none(tile_folder):
+def test_a_slide_without_any_label_is_in_no_split(tile_folder):
     folder = open_tile_folder(tile_folder)
     first = folder.slides["slide_id"].iloc[0]
     tiles = folder.tiles.copy()
@@ -43,4 +45,33 @@ def test_a_slide_without_label_and_labelled_tiles_has_none(tile_folder):
     slides = folder.slides.copy()
     slides.loc[0, "label"] = None
     bare = dataclasses.replace(folder, slides=slides, tiles=tiles)
-    assert assign_splits(bare, TRAINING)["label"].iloc[0] is None
+    for config in (TRAINING, dataclasses.replace(TRAINING, folds=3)):
+        splits = assign_splits(bare, config)
+        assert first not in set(splits["slide_id"])
+        assert splits["slide_id"].nunique() == 9
+        assert splits["split"].notna().all()
+    assert say_left_out(bare, splits) == ["1 slides without a label are in no split."]
+    assert say_left_out(folder, assign_splits(folder, TRAINING)) == []
+
+
+def test_splits_do_not_change_with_what_has_no_label(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    expected = assign_splits(folder, TRAINING)
+    # Many more, of patients of their own, as a test set's patches.
+    extra = pd.concat([folder.slides] * 5, ignore_index=True).assign(label=None)
+    names = [f"new{i}" for i in range(len(extra))]
+    extra["slide_id"], extra["patient_id"] = names, names
+    slides = pd.concat([folder.slides, extra], ignore_index=True)
+    more = dataclasses.replace(folder, slides=slides)
+    pd.testing.assert_frame_equal(assign_splits(more, TRAINING), expected)
+
+
+def test_without_any_label_there_is_nothing_to_divide(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    bare = dataclasses.replace(
+        folder,
+        slides=folder.slides.assign(label=None),
+        tiles=folder.tiles.assign(label=pd.array([pd.NA] * len(folder.tiles), "Int8")),
+    )
+    with pytest.raises(CohortError, match="with a label are needed, got none"):
+        assign_splits(bare, TRAINING)

@@ -200,6 +200,8 @@ def test_what_does_not_fit_is_named(study, trained, tmp_path):
         ({"folds": 1}, "folds must be 2 or more"),
         ({"inner_folds": 1}, "inner_folds must be 2 or more"),
         ({"choose": ("folds=1,2",)}, "--choose takes"),
+        ({"aggregator": "maxx"}, "got 'maxx'; is 'max' meant"),
+        ({"choose": ("aggregator=max,meen",)}, "got 'meen'; is 'mean' meant"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):

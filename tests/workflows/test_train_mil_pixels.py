@@ -88,10 +88,19 @@ def test_the_run_has_the_files_of_a_study(trained, bags):
         "none",
         64,
     )
+    # New slides are tiled as these were.
+    cut = {"mpp": 1.0, "overlap_px": 0, "context": 1.0, "tissue": "saturation"}
+    drawn = {"min_tissue": 0.25, "bag_size": 6, "witnesses": [3]}
+    assert {**cut, **drawn}.items() <= card.items()
     splits = pd.read_csv(out / "splits.csv")
     table, _ = read_bag_table(bags / "bags.parquet")
     sides = table.drop_duplicates("bag_id").set_index("bag_id")["split"]
     assert (splits.set_index("bag_id")["split"] == sides).all()
+    sources = pd.read_csv(out / "sources.csv")
+    own = table[table["split"] == "test"]
+    assert set(sources.loc[sources["split"] == "test", "patient_id"]) == (
+        set(own["patient_id"])
+    )
     # The copy of the tiles is not kept.
     assert not (out / "state" / "tiles.npy").exists()
     assert {"held_out.csv", "history.csv", "metrics.json", "validation.parquet"} <= {

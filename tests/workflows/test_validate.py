@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tifffile
+from tests.slides.dicom_files import paint, write_image, write_slide
 
 from eosin.slides import write_pyramid
 from eosin.workflows.validate import tabulate_checks, validate_slides
@@ -32,6 +33,21 @@ def test_what_is_wrong_is_said(tmp_path):
     assert found["no_mpp.tif"].status == "warning"
     assert found["empty.svs"].status == "error"
     assert "0 bytes" in found["empty.svs"].problems[0]
+
+
+def test_a_dicom_label_that_cannot_be_read_is_a_warning(tmp_path):
+    path = write_slide(tmp_path, "jpeg")
+
+    def change(made):
+        made.BitsStored = made.BitsAllocated = 16
+
+    label = {"uid": "1.2.3.3", "flavour": "LABEL", "change": change}
+    write_image(tmp_path / "3.dcm", paint(64, 64), 64, "plain", **label)
+    (check,) = validate_slides([path])
+    assert check.status == "warning"
+    assert check.problems[0].startswith(
+        "images beside the pyramid are left out: label (3.dcm: pixels must have 8 bits"
+    )
 
 
 def test_a_given_mpp_answers_for_the_slide(tmp_path):

@@ -1,9 +1,9 @@
 """Named regions of a slide, and how their names become a study's classes."""
 
-import difflib
+import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from eosin.annotations.shapes import (
     parse_number,
     repair_area,
 )
-from eosin.core import ConfigError
+from eosin.core import ConfigError, find_nearest
 
 __all__ = [
     "EXCLUDE",
@@ -41,6 +41,8 @@ UNCLASSIFIED = "Unclassified"
 # CAMELYON's third group, and QuPath's ignored classes, which end in a star.
 EXCLUDE = "exclude"
 _EXCLUDE_NAMES = ("_2", "exclusion", "exclude", "ignore", "ignore*")
+
+_EXAMPLE = "tumor=Tumor,metastasis normal=Normal"
 
 _NEGATIVE_NAMES = {"normal", "benign", "negative", "non-tumor", "non-tumour"}
 
@@ -226,25 +228,25 @@ class ClassMap:
         non-tumor, else the last.
 
         Raises:
-            ConfigError: An entry is empty, a class or a name stands twice, or
-                there are fewer than two classes.
+            ConfigError: An entry is empty or has another form, a class or a name
+                stands twice, or there are fewer than two classes.
         """
         classes: dict[str, list[str]] = {}
         for text in texts:
-            class_name, _, names = text.partition("=")
-            class_name = " ".join(class_name.split())
+            class_name, names = _split_entry(text)
             if not class_name or _fold(class_name) in map(_fold, classes):
                 raise ConfigError(
                     f"classes: each entry needs a class name of its own, such as "
-                    f"tumor=Tumor,metastasis; got '{text}'"
+                    f"--classes {_EXAMPLE}; got '{text}'"
                 )
-            classes[class_name] = [name for name in names.split(",") if name.strip()]
+            classes[class_name] = names
         excluded = next((name for name in classes if _fold(name) == EXCLUDE), None)
         exclude_names = classes.pop(excluded) if excluded else list(_EXCLUDE_NAMES)
         if len(classes) < 2:
             raise ConfigError(
-                f"classes: needs two classes or more, got {len(classes)}; name the "
-                "negative one too, such as normal=Normal"
+                f"classes: needs two classes or more, the negative one too, with a "
+                f"space between them, such as --classes {_EXAMPLE}; got "
+                f"{', '.join(repr(text) for text in texts) or 'none'}"
             )
         taken: dict[str, str] = {}
         for class_name, file_names in classes.items():
@@ -297,14 +299,73 @@ class ClassMap:
         areas = {name: keep_area(a.difference(exclude)) for name, a in joined.items()}
         return MappedAnnotations(areas, exclude, unknown)
 
-    def describe_unknown(self, unknown: Mapping[str, int]) -> tuple[str, ...]:
-        """Say for each name that no class takes what may have been meant."""
+    def describe_names(self, found: Mapping[str, int]) -> tuple[str, ...]:
+        """Say which classes no annotation has, and which names no class takes.
+
+        The negative class may be what nobody outlined; of it this is said only where
+        an annotation has a name like it.
+
+        Args:
+            found: Regions by their name in the annotations, of all slides together.
+
+        Returns:
+            Sentences, each with what may have been meant, and with the option.
+        """
+        free = {n: count for n, count in found.items() if self.find(n) is None}
+        taken = {self.find(name) for name in found}
         sentences = []
+        for class_name in self.class_names:
+            own = [name for name, owner in self.names.items() if owner == class_name]
+            close = (find_nearest(name, free) for name in own)
+            nearest = next((name for name in close if name), None)
+            is_expected = class_name != self.negative or nearest is not None
+            if found and class_name not in taken and is_expected:
+                sentences.append(_say_unfound(class_name, own, nearest, found))
+                free.pop(nearest or "", None)
+        return (*sentences, *self._describe_unknown(free))
+
+    def _describe_unknown(self, unknown: Mapping[str, int]) -> Iterator[str]:
         for name, count in sorted(unknown.items()):
-            close = difflib.get_close_matches(_fold(name), self.names, n=1)
-            hint = f"; is {self.names[close[0]]} ('{close[0]}') meant?" if close else ""
-            sentences.append(f"'{name}' ({count} x) belongs to no class{hint}")
-        return tuple(sentences)
+            nearest = find_nearest(name, self.names)
+            own = self.names[nearest] if nearest else self.class_names[1]
+            hint = f"; is {own} meant ('{nearest}')?" if nearest else "."
+            yield (
+                f"Annotation class '{name}' ({_count_regions(count)}) belongs to no "
+                f"class{hint} Add it, such as --classes "
+                f"{shlex.quote(f'{own}={name}')}, or leave it out on purpose by "
+                f"--classes {shlex.quote(f'{EXCLUDE}={name}')}."
+            )
+
+
+def _say_unfound(
+    class_name: str, own: Sequence[str], nearest: str | None, found: Mapping[str, int]
+) -> str:
+    names = ", ".join(f"{name} ({_count_regions(n)})" for name, n in found.items())
+    meant = shlex.quote(f"{class_name}={nearest or 'NAME'}")
+    return (
+        f"No annotation is of class '{class_name}' (by the name {' or '.join(own)}); "
+        f"the annotations hold {names}; "
+        + (
+            f"is --classes {meant} meant?"
+            if nearest
+            else f"name it by --classes {meant}"
+        )
+    )
+
+
+def _split_entry(text: str) -> tuple[str, list[str]]:
+    """Read `class=name,name`."""
+    class_name, equals, names = text.partition("=")
+    if not equals and any(mark in text for mark in ":;,"):
+        raise ConfigError(
+            "classes: each entry has the form class=name,another name, with the names "
+            f"as in the annotations, such as --classes {_EXAMPLE}; got '{text}'"
+        )
+    return " ".join(class_name.split()), [n for n in names.split(",") if n.strip()]
+
+
+def _count_regions(n_regions: int) -> str:
+    return f"{n_regions:,} region" if n_regions == 1 else f"{n_regions:,} regions"
 
 
 def _fold(name: str) -> str:

@@ -10,8 +10,14 @@
 
 All pixels are of level 0.
 
-Sources: mahmoodlab/CLAM `extract_features_fp.py`, mahmoodlab/TRIDENT `trident/IO.py`,
-KatherLab/STAMP `stamp/modeling/data.py`, AtlasAnalyticsLab/AtlasPatch `README.md`.
+Three of them also write one vector of a whole slide, which is no bag of one tile and
+is refused: TRIDENT a vector `features` beside the coords of all tiles
+(`slide_features_<encoder>/`), STAMP `feats` without coords (`feat_type` is `slide` or
+`patient`; its first versions put all slides in one file), AtlasPatch `slide_features`.
+
+Sources: mahmoodlab/CLAM `extract_features_fp.py`, mahmoodlab/TRIDENT `trident/IO.py`
+and `trident/wsi_objects/WSI.py`, KatherLab/STAMP `stamp/modeling/data.py` and
+`stamp/encoding/encoder/__init__.py`, AtlasAnalyticsLab/AtlasPatch `README.md`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,6 +39,16 @@ _SUFFIXES = ("*.h5", "*.pt")
 _SUBFOLDERS = ("h5_files", "features", "pt_files", "patches")
 # STAMP's first versions: tiles of 256 um shown as 224 px, places in such pixels.
 _OLD_STAMP_UM_PER_PX = 256 / 224
+# What to give in place of one vector per slide.
+_TRIDENT_TILES = (
+    "TRIDENT's tile features, features_<patch encoder>/<slide>.h5, which stand beside "
+    "slide_features_<slide encoder>"
+)
+_STAMP_TILES = (
+    "the tile features that STAMP encoded (its feat_dir: <slide>.h5 with feats and "
+    "coords)"
+)
+_ATLASPATCH_TILES = "a file with AtlasPatch's tile features, group features/<encoder>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +87,12 @@ def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str,
             files = [f for f in sorted(place.glob(suffix)) if f.name[0] != "."]
             if files and (place.name != "patches" or _has_features(files[0])):
                 return {file.stem: file for file in files}
+    whole = [p.name for p in sorted(folder.glob("slide_features_*")) if p.is_dir()]
+    if whole:
+        raise ManifestError(
+            f"{folder}: holds {', '.join(whole)}, one vector for each slide, but bags "
+            f"are made of tiles' features; give {_TRIDENT_TILES}"
+        )
     raise ManifestError(
         f"{folder}: no feature file (<slide_id>.h5 or .pt) in it, nor in "
         f"{', '.join(_SUBFOLDERS)} or features_*; make them with 'eosin embed'"
@@ -89,13 +111,20 @@ def open_features(
         encoder: Which features, where a file has those of several (AtlasPatch).
 
     Raises:
-        ManifestError: The file is damaged or of another kind, its lengths differ,
-            or its coordinates cannot be turned into pixels.
+        ManifestError: The file is damaged or of another kind (such as one vector of
+            the whole slide), its lengths differ, or its coordinates cannot be turned
+            into pixels.
     """
     path = Path(path)
     if path.suffix == ".pt":
         return SlideFeatures(open_tensor_file(path), None, None)
     with open_feature_file(path) as file:
+        wanted = _find_wanted_instead(file)
+        if wanted:
+            raise ManifestError(
+                f"{path}: holds one vector of a whole slide or patient, but bags are "
+                f"made of tiles' features; give {wanted}"
+            )
         dataset = _find_dataset(file, path, encoder)
     features = FeatureFile(path, dataset)
     coords = _read_coords(features, slide_mpp, has_micrometres=dataset == "feats")
@@ -135,6 +164,31 @@ def _has_features(path: Path) -> bool:
     """Whether a file of places holds features besides, as AtlasPatch's do."""
     with open_feature_file(path) as file:
         return "features" in file or "feats" in file
+
+
+def _find_wanted_instead(file: Any) -> str | None:
+    """Say what to give instead of a file of one slide vector; None for tiles' files."""
+    kind = file.attrs.get("feat_type", "tile")
+    if (kind.decode() if isinstance(kind, bytes) else str(kind)) != "tile":
+        return _STAMP_TILES
+    is_stamp = "feats" in file
+    data, coords = file.get("feats" if is_stamp else "features"), file.get("coords")
+    if data is None:
+        if "slide_features" in file:
+            return _ATLASPATCH_TILES
+        # STAMP's first: a data set for each slide, called as the slide is.
+        return _STAMP_TILES if {"encoder", "precision"} <= set(file.attrs) else None
+    if not isinstance(data, h5py.Dataset):
+        return None
+    # All tiles' files of STAMP have coords; a slide of one tile has one place.
+    has_own_place = not is_stamp if coords is None else _count_rows(coords) == 1
+    if data.ndim == 1 or (_count_rows(data) == 1 and not has_own_place):
+        return _STAMP_TILES if is_stamp else _TRIDENT_TILES
+    return None
+
+
+def _count_rows(data: Any) -> int:
+    return int(np.prod(data.shape[:-1]))
 
 
 def _find_dataset(file: Mapping[str, Any], path: Path, encoder: str | None) -> str:

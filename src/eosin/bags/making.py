@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from eosin.core import ConfigError, ManifestError, atomic_path
+from eosin.core import ConfigError, ManifestError, read_parquet, write_parquet
 
 _FORMAT = 1
 _METADATA_KEY = b"eosin.bags"
@@ -216,12 +215,7 @@ def write_bag_table(path: Path, table: pd.DataFrame, info: BagTableInfo) -> None
         ) from error
     _check(table, info, str(path))
     content = json.dumps({"format": _FORMAT, **asdict(info)})
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            arrow.replace_schema_metadata({_METADATA_KEY: content.encode()}),
-            temporary,
-            compression="zstd",
-        )
+    write_parquet(path, arrow, key=_METADATA_KEY, content=content)
 
 
 def read_bag_table(path: Path) -> tuple[pd.DataFrame, BagTableInfo]:
@@ -232,15 +226,7 @@ def read_bag_table(path: Path) -> tuple[pd.DataFrame, BagTableInfo]:
             breaks the schema.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            arrow = pq.read_table(stream)
-    except FileNotFoundError as error:
-        raise ManifestError(f"{path}: no such bag table") from error
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(
-            f"{path}: cannot be read as a Parquet bag table ({error})"
-        ) from error
+    arrow = read_parquet(path, "bag table")
     info = _read_info(path, arrow)
     try:
         table = arrow.select(BAG_SCHEMA.names).cast(BAG_SCHEMA).to_pandas()

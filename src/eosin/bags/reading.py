@@ -152,7 +152,7 @@ def read_bags(
         if needs_coords and bag.coords is None:
             problems.append(f"{path}: does not say where its tiles lie (coords)")
         bags.append(bag)
-    problems += _compare_dimensions(bags)
+    problems += _compare_dimensions(bags) + _find_whole_slides(bags)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ManifestError(f"{folder}: {len(problems)} problem(s):\n{lines}")
@@ -271,7 +271,8 @@ def _find_problems(
     if without:
         problems.append(
             f"{len(without)} of {len(slides)} slides have no features, such as "
-            f"{', '.join(without[:_SHOWN])}; embed them, or take them out of the table"
+            f"{', '.join(without[:_SHOWN])}; embed them, or take them out of the table "
+            "(mil train: or leave them out by --set missing=skip)"
         )
     if extra and not allow_extra:
         problems.append(
@@ -312,6 +313,16 @@ def _compare_dimensions(bags: Sequence[Bag]) -> list[str]:
     return [
         f"all files must have as many features per tile, but {n} have {common}, and "
         f"others do not: {', '.join(others[:_SHOWN])}{more}; embed all with one encoder"
+    ]
+
+
+def _find_whole_slides(bags: Sequence[Bag]) -> list[str]:
+    """Say that files without places seem to hold a vector per slide, not per tile."""
+    if len(bags) < 2 or any(len(bag) > 1 or bag.coords is not None for bag in bags):
+        return []
+    return [
+        f"each of the {len(bags)} files holds one vector without a place, as of a "
+        "whole slide, but bags are made of tiles' features; give the files of the tiles"
     ]
 
 

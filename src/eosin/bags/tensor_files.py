@@ -92,8 +92,10 @@ def open_tensor_file(path: Path) -> npt.NDArray[Any]:
             root = archive.namelist()[0].split("/")[0]
             content = archive.read(f"{root}/data.pkl")
             found = _Unpickler(io.BytesIO(content)).load()
-            if not isinstance(found, _Tensor) or len(found.shape) not in (2, 3):
+            if not isinstance(found, _Tensor) or len(found.shape) not in (1, 2, 3):
                 raise _refuse(path, "it holds something else")
+            if len(found.shape) == 1:
+                raise _refuse(path, "it holds one vector, as of a whole slide")
             member = archive.getinfo(f"{root}/{found.storage.member}")
     except (OSError, zipfile.BadZipFile, IndexError, KeyError) as error:
         raise _refuse(path, f"missing, cut short, or very old: {error}") from error

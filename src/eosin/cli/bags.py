@@ -53,4 +53,9 @@ def make(
     )
     console = Console(highlight=False)
     console.print(options.make_table(result.counts, list(map(str, result.counts))))
-    console.print(f"Bags  {result.path}")
+    options.print_ends(
+        {
+            "Bags": result.path,
+            "Next": f"eosin mil train {tiles} {out} -o run/ --encoder densenet121",
+        }
+    )

@@ -57,10 +57,13 @@ def clean(
     console.print(f"Dropped {n_dropped:,} of {result.n_before:,} tiles: {parts}")
     counts = ", ".join(f"{n:,} {name}" for name, n in result.label_counts.items())
     console.print(f"Left    {result.n_after:,}: {counts}", markup=False)
-    for warning in result.warnings:
-        console.print(f"Note: {warning}", markup=False)
-    console.print(f"Log   {result.folder / 'dropped.csv'}", markup=False)
-    console.print(f"Next  eosin train {result.folder}", markup=False)
+    options.print_remarks("Note", result.warnings)
+    options.print_ends(
+        {
+            "Log": result.folder / "dropped.csv",
+            "Next": f"eosin train {result.folder} -o run/",
+        }
+    )
     if result.failures:
         first = result.failures[0]
         console.print(

@@ -34,6 +34,10 @@ def demo(
     console = Console(highlight=False)
     console.print("The whole job is done. The slides are made: what you see shows that")
     console.print("eosin works on this machine, not how well a model does on tissue.")
-    console.print(f"Report   {result.report}")
-    console.print(f"Heatmaps {result.predictions}")
-    console.print(f"Tiles    {result.overviews}")
+    options.print_ends(
+        {
+            "Report": result.report,
+            "Heatmaps": result.predictions,
+            "Tiles": result.overviews,
+        }
+    )

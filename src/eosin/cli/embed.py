@@ -1,5 +1,6 @@
 """`eosin embed`."""
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -42,7 +43,22 @@ def embed(
         progress=options.make_progress(),
     )
     Console(highlight=False).print(
-        f"{result.n_slides} files of {result.dimension} features per tile in "
-        f"{result.folder} ({result.n_tiles:,} tiles encoded now)"
+        f"{result.n_slides} files of {result.dimension} features per tile "
+        f"({result.n_tiles:,} tiles encoded now)"
+    )
+    options.print_ends(
+        {"Features": result.folder, "Next": _find_next(tiles, result.folder)}
     )
     options.stop_on_failures(result.failures)
+
+
+def _find_next(tiles: Path, features: Path) -> str:
+    """Say what is made of features: a study of labelled slides, or of drawn bags."""
+    from eosin.workflows.tile_folder import open_tile_folder
+
+    folder = open_tile_folder(tiles)
+    if folder.slide_labels is None or folder.has_patches:
+        return f"eosin mil limit {features} {tiles} -o limit/"
+    classes = (f"--class {shlex.quote(name)}" for name in folder.info.class_names)
+    table = tiles / "slides.csv"
+    return f"eosin mil train {features} {table} -o run/ {' '.join(classes)}"

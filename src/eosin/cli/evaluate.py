@@ -1,8 +1,8 @@
 """`eosin evaluate`."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -50,34 +50,31 @@ def evaluate(
         overwrite=overwrite,
         progress=options.make_progress(),
     )
-    print_evaluation(result)
+    print_evaluation(result, f"eosin predict {run} new_slides/ -o out/")
 
 
-def print_evaluation(result: "EvaluateResult") -> None:
-    """Print the main numbers, the cautions and where the report is."""
+def print_evaluation(result: "EvaluateResult", next_step: str) -> None:
+    """Print the main numbers, the cautions, where the report is and what is next."""
     console = Console(highlight=False)
     levels = list(result.metrics)
     table = Table("", *(f"{name}s" for name in levels))
     counts = [result.metrics[level]["roc_auc"]["n"] for level in levels]
     table.add_row("scored", *(f"{n:,}" for n in counts))
     for name in _SHOWN:
-        cells = [_format(result.metrics[level][name]) for level in levels]
+        cells = [options.format_metric(result.metrics[level][name]) for level in levels]
         table.add_row(name.replace("_", " "), *cells)
+    if result.thresholds:
+        limits = [_say_threshold(result.thresholds[level]) for level in levels]
+        table.add_row("threshold", *limits)
     console.print(table)
     finest = next(iter(result.baseline_metrics), None)
     if finest is not None:
-        auc = _format(result.baseline_metrics[finest]["roc_auc"])
+        auc = options.format_metric(result.baseline_metrics[finest]["roc_auc"])
         console.print(f"Colour alone, for comparison: {finest} roc auc {auc}")
-    for caution in result.cautions:
-        console.print(f"Caution: {caution}", markup=False)
-    console.print(f"Report {result.folder / 'report.html'}")
+    options.print_remarks("Caution", result.cautions)
+    options.print_ends({"Report": result.folder / "report.html", "Next": next_step})
 
 
-def _format(metric: Mapping[str, Any]) -> str:
-    value, low, high = (metric.get(key) for key in ("value", "low", "high"))
-    if value is None:
-        return "-"
-    interval = (
-        f" ({low:.2f}-{high:.2f})" if low is not None and high is not None else ""
-    )
-    return f"{value:.3f}{interval}"
+def _say_threshold(ends: Sequence[float]) -> str:
+    """Say from which probability is called, or from which ones by folds."""
+    return "-".join(dict.fromkeys(f"{end:.3f}" for end in ends))

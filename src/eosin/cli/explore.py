@@ -55,10 +55,13 @@ def explore(
             f"{count.kind.capitalize()} duplicates: {count.n_tiles:,} in "
             f"{count.n_groups:,} groups, {count.n_conflicting:,} with another label"
         )
-    for caution in result.cautions:
-        console.print(f"Caution: {caution}", markup=False)
-    console.print(f"Report {result.folder / 'report.html'}", markup=False)
-    console.print(f"Next  eosin clean {tiles} -o cleaned/", markup=False)
+    options.print_remarks("Caution", result.cautions)
+    options.print_ends(
+        {
+            "Report": result.folder / "report.html",
+            "Next": f"eosin clean {tiles} -o cleaned/",
+        }
+    )
     if result.failures:
         first = result.failures[0]
         console.print(

@@ -72,12 +72,14 @@ def import_patches(
         f"{result.n_groups:,} groups: {counts}",
         markup=False,
     )
-    for warning in result.warnings:
-        console.print(f"Note: {warning}", markup=False)
-    for caution in result.cautions:
-        console.print(f"Caution: {caution}", markup=False)
-    console.print(f"Tiles {result.folder / 'tiles.parquet'}")
-    console.print(f"Next  eosin train {result.folder}")
+    options.print_remarks("Note", result.warnings)
+    options.print_remarks("Caution", result.cautions)
+    options.print_ends(
+        {
+            "Tiles": result.folder / "tiles.parquet",
+            "Next": f"eosin train {result.folder} -o run/",
+        }
+    )
     if result.failures:
         first = result.failures[0]
         console.print(

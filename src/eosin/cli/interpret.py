@@ -66,9 +66,8 @@ def interpret(
         f"{result.n_maps} maps, {result.n_clusters} clusters, {result.n_suspects:,} "
         f"suspected label errors of {result.n_tiles:,} held-out tiles"
     )
-    for caution in result.cautions:
-        console.print(f"Caution: {caution}", markup=False)
-    console.print(f"Report {result.folder / 'report.html'}", markup=False)
+    options.print_remarks("Caution", result.cautions)
+    options.print_ends({"Report": result.folder / "report.html"})
     if result.failures:
         first = result.failures[0]
         console.print(

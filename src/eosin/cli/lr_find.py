@@ -38,24 +38,20 @@ def lr_find(
         FindLRConfig,
         find_learning_rates,
     )
-    from eosin.workflows.recipes import load_train_config
 
     console = Console(highlight=False)
-    given = {
-        "recipe": recipe,
-        "encoder": encoder,
-        "weights": weights,
-        "fine_tune": fine_tune,
-        "seed": seed,
-    }
-    chosen, remarks = load_train_config(
-        FindLRConfig, path=config, overrides=settings or (), given=given
-    )
-    for remark in remarks:
-        console.print(f"Note: {remark}", markup=False)
     result = find_learning_rates(
         tiles,
-        chosen,
+        options.load_training(
+            FindLRConfig,
+            config,
+            settings,
+            recipe=recipe,
+            encoder=encoder,
+            weights=weights,
+            fine_tune=fine_tune,
+            seed=seed,
+        ),
         out,
         overwrite=overwrite,
         progress=options.make_progress(),
@@ -67,11 +63,11 @@ def lr_find(
             else f"{rate:.1e}"
         )
         console.print(f"{name}: {text}")
-    console.print(f"Rule   {RULE} ({SOURCE})", markup=False)
-    console.print(f"Curve  {out / 'curve.png'}", markup=False)
-    console.print(
-        f"Next   eosin train {tiles} -o run/ --config {out / 'suggested.toml'}, with "
-        "the options given here",
-        markup=False,
-        soft_wrap=True,
+    options.print_ends(
+        {
+            "Rule": f"{RULE} ({SOURCE})",
+            "Curve": out / "curve.png",
+            "Next": f"eosin train {tiles} -o run/ --config {out / 'suggested.toml'}, "
+            "with the options given here",
+        }
     )

@@ -42,8 +42,16 @@ app = typer.Typer(
 )
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, by which clusters end a job whose time is up; recorded as Ctrl-C is."""
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise _TerminatedError
+
+
 def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
-    """Let an interruption end the process without waiting for worker threads.
+    """Let Ctrl-C or SIGTERM end the process without waiting for worker threads.
 
     They may sit in a long read or a model; every output is moved into place whole,
     so nothing is lost.
@@ -51,16 +59,20 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run_command(*args: Any, **options: Any) -> None:
+        older = signal.signal(signal.SIGTERM, _terminate)
         try:
             command(*args, **options)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             # Nobody presses it once only.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            typer.echo(
-                "\nInterrupted. The same command again finishes the work.", err=True
-            )
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            is_terminated = isinstance(error, _TerminatedError)
+            said = "Terminated" if is_terminated else "Interrupted"
+            typer.echo(f"\n{said}. The same command again finishes the work.", err=True)
             sys.stdout.flush()
-            os._exit(130)
+            os._exit(143 if is_terminated else 130)
+        finally:
+            signal.signal(signal.SIGTERM, older)
 
     return run_command
 
@@ -97,7 +109,7 @@ def _root(
 
 
 def run() -> None:
-    """Run the command line; the process's exit code is 0, 1, 2 or 130."""
+    """Run the command line; the process's exit code is 0, 1, 2, 130 or 143."""
     # With the work done and told, only the exit is left to be interrupted.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     arguments = sys.argv[1:]

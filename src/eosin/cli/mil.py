@@ -8,6 +8,7 @@ from rich.console import Console
 from eosin.cli import options
 from eosin.cli.evaluate import print_evaluation
 from eosin.cli.mil_limit import limit
+from eosin.cli.mil_predict import predict
 from eosin.cli.mil_train import train
 
 mil = typer.Typer(
@@ -16,6 +17,7 @@ mil = typer.Typer(
     no_args_is_help=True,
 )
 mil.command()(limit)
+mil.command()(predict)
 mil.command()(train)
 
 
@@ -82,49 +84,4 @@ def evaluate(
         overwrite=overwrite,
         progress=options.make_progress(),
     )
-    print_evaluation(result)
-
-
-@mil.command()
-def predict(
-    run: Path = typer.Argument(help="Folder that 'eosin mil train' wrote."),
-    features: Path = typer.Argument(help="Folder of feature files of new slides."),
-    out: Path = options.OUT,
-    slides: Path | None = typer.Option(
-        None,
-        "--slides",
-        help="Slide table (CSV): which slides, of whom, and where their files are. "
-        "\\[every feature file, slides where they were tiled]",
-    ),
-    config: Path | None = options.CONFIG,
-    settings: list[str] | None = options.SETTINGS,
-    overwrite: bool = options.OVERWRITE,
-) -> None:
-    """Score new slides by all folds: calls, attention for QuPath, a gallery.
-
-    Example: eosin mil predict run/ new_features/ -o out/ --slides new_slides.csv
-    """
-    from eosin.core import load_config
-    from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
-
-    result = predict_mil(
-        run,
-        features,
-        load_config(MILPredictConfig, path=config, overrides=settings or ()),
-        out,
-        slides=slides,
-        overwrite=overwrite,
-        progress=options.make_progress(),
-    )
-    columns = [
-        "slide_id",
-        "status",
-        "label",
-        *(c for c in result.slides.columns if c.startswith("probability_")),
-    ]
-    console = Console(highlight=False)
-    console.print(options.make_table(result.slides, columns))
-    console.print(
-        f"Attention, slide by slide: {out / 'attention.html'}", soft_wrap=True
-    )
-    options.stop_on_failures(result.failures)
+    print_evaluation(result, f"eosin mil predict {run} new_features/ -o out/")

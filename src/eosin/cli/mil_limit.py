@@ -57,6 +57,5 @@ def limit(
     columns = ("source", "witnesses", "instance_auc", "roc_auc", "sensitivity")
     console.print("Ceiling of the best bag score:")
     console.print(options.make_table(result.tables.ceilings, columns))
-    for caution in result.cautions:
-        console.print(f"Caution: {caution}", markup=False)
-    console.print(f"Report  {result.folder / 'report.html'}")
+    options.print_remarks("Caution", result.cautions)
+    options.print_ends({"Report": result.folder / "report.html"})

@@ -85,10 +85,13 @@ def train(
         )
         result = train_pixel_mil(features, cohort, own, out, **how)
     _say_metrics(result.metrics)
-    console = Console(highlight=False)
-    for caution in result.cautions:
-        console.print(f"Caution: {caution}", markup=False)
-    console.print(f"Metrics  {result.folder / 'metrics.json'}")
+    options.print_remarks("Caution", result.cautions)
+    options.print_ends(
+        {
+            "Metrics": result.folder / "metrics.json",
+            "Next": f"eosin mil evaluate {result.folder}",
+        }
+    )
 
 
 def _say_metrics(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
@@ -98,7 +101,4 @@ def _say_metrics(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         auc = metrics["roc_auc"]
         if auc["value"] is None:
             continue
-        interval = (
-            "" if auc["low"] is None else f" ({auc['low']:.2f}-{auc['high']:.2f})"
-        )
-        console.print(f"{level:8} ROC AUC {auc['value']:.3f}{interval}, n = {auc['n']}")
+        console.print(f"{level:8} ROC AUC {options.format_metric(auc)}, n = {auc['n']}")

@@ -2,8 +2,10 @@
 
 import math
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,6 +16,10 @@ from eosin.core import SlideFailure
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from eosin.workflows.train_tiles import TrainConfig
+
+Config = TypeVar("Config", bound="TrainConfig")
 
 OUT: Any = typer.Option(..., "-o", "--out", help="Folder to write to.")
 SEED: Any = typer.Option(0, "--seed", help="Seed of everything random.")
@@ -41,10 +47,17 @@ def spread_values(arguments: Sequence[str]) -> list[str]:
     for word in arguments:
         if word.startswith("-"):
             current = word if word in _SEVERAL else ""
-        elif current and "=" in word and spread[-1] != current:
+        elif spread and spread[-1] != current and _is_value(current, word):
             spread.append(current)
         spread.append(word)
     return spread
+
+
+def _is_value(option: str, word: str) -> bool:
+    """Whether a word is one more value of an option, well formed or not."""
+    if option == "--classes" and ":" in word and "://" not in word:
+        return not Path(word).exists()
+    return bool(option) and "=" in word
 
 
 def make_progress() -> TerminalProgress:
@@ -64,6 +77,72 @@ def _format_cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.3f}"
     return "-" if value is None or str(value) == "<NA>" else str(value)
+
+
+def format_metric(metric: Mapping[str, Any]) -> str:
+    """Write a metric of `metrics.json` with its interval, as reports do.
+
+    One without an interval, or with one that has no width, has none; one without a
+    value is a dash.
+    """
+    from eosin.evaluation import format_ends
+
+    value = metric.get("value")
+    if value is None:
+        return "-"
+    ends = format_ends(metric.get("low"), metric.get("high"))
+    return f"{value:.3f} ({'-'.join(ends)})" if ends else f"{value:.3f}"
+
+
+def print_remarks(word: str, texts: Iterable[str]) -> None:
+    """Print sentences, each once and wrapped under its own beginning.
+
+    Args:
+        word: What they are, such as `Caution`.
+        texts: The sentences. A word longer than a line, such as a path, stays whole.
+    """
+    console = Console(highlight=False)
+    for text in dict.fromkeys(texts):
+        lines = textwrap.wrap(
+            f"{word}: {text}",
+            console.width,
+            subsequent_indent=" " * (len(word) + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def load_training(
+    kind: type[Config], config: Path | None, settings: list[str] | None, **given: Any
+) -> Config:
+    """Load settings of a training, and say what its recipe cannot have.
+
+    Args:
+        kind: `TrainConfig`, or a dataclass that adds fields to it.
+        config: What `--config` names.
+        settings: What `--set` says.
+        **given: The command's other options; those that are None were not given.
+    """
+    from eosin.workflows.recipes import load_train_config
+
+    chosen, remarks = load_train_config(
+        kind, path=config, overrides=settings or (), given=given
+    )
+    print_remarks("Note", remarks)
+    return chosen
+
+
+def print_ends(ends: Mapping[str, object]) -> None:
+    """Print where results are and what comes next, one to a line that stays whole.
+
+    Args:
+        ends: Path or command by its word, such as `Report` and `Next`.
+    """
+    width = max(map(len, ends))
+    console = Console(highlight=False)
+    for word, end in ends.items():
+        console.print(f"{word:{width}} {end}", markup=False, soft_wrap=True)
 
 
 def stop_on_failures(failures: Sequence[SlideFailure]) -> None:

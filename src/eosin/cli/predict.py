@@ -78,11 +78,12 @@ def _predict_slides(
     work: dict[str, Any],
 ) -> None:
     from eosin.core import load_config
+    from eosin.evaluation import describe_call
+    from eosin.inference import read_card
     from eosin.workflows.predict import PredictConfig, predict_slides
 
-    result = predict_slides(
-        run, slides, load_config(PredictConfig, **settings), out, **work
-    )
+    config = load_config(PredictConfig, **settings)
+    result = predict_slides(run, slides, config, out, **work)
     console = Console(highlight=False)
     console.print(
         options.make_table(
@@ -90,7 +91,20 @@ def _predict_slides(
             ("slide_id", "score", "label", "tumour_mm2", "tiles", "seconds"),
         )
     )
-    console.print(f"Overlays, heatmaps and QuPath annotations: {out}")
+    card = read_card(run)
+    rule = describe_call(card.class_names, card.slide_threshold, quantity="score")
+    outlined = card.tile_threshold if config.threshold is None else config.threshold
+    if outlined is not None:
+        rule += f" Areas are outlined from a tile's probability of {outlined:.3f}."
+    console.print(rule, markup=False)
+    options.print_remarks("Caution", result.cautions)
+    options.print_ends(
+        {
+            "Table": out / "slides.csv",
+            "Files": f"{out}: overlays, heatmaps, and .geojson to drag onto the slides "
+            "in QuPath",
+        }
+    )
     options.stop_on_failures(result.failures)
 
 
@@ -102,6 +116,8 @@ def _predict_patches(
     work: dict[str, Any],
 ) -> None:
     from eosin.core import load_config
+    from eosin.evaluation import describe_call
+    from eosin.inference import read_card
     from eosin.workflows.predict_patches import PatchPredictConfig, predict_patches
 
     result = predict_patches(
@@ -110,8 +126,10 @@ def _predict_patches(
     console = Console(highlight=False)
     counts = ", ".join(f"{n:,} {name}" for name, n in result.called.items())
     console.print(f"{result.n_patches - result.n_failed:,} patches called: {counts}")
-    for note in result.notes:
-        console.print(f"Note: {note}", markup=False, soft_wrap=True)
+    card = read_card(run)
+    rule = describe_call(card.class_names, card.tile_threshold, noun="patch")
+    console.print(rule, markup=False)
+    options.print_remarks("Note", result.notes)
     console.print(f"Probabilities {out / 'predictions.csv'}", soft_wrap=True)
     if result.submission is not None:
         console.print(

@@ -88,10 +88,13 @@ class _LineTask(Task):
         self._print(f" in {time.monotonic() - self._started:.1f} s")
 
     def _print(self, ending: str) -> None:
-        total = "" if self._total is None else f"/{self._total}"
+        total = "" if self._total is None else f"/{self._total:,}"
+        # What is one piece has nothing to count.
+        is_one = self._total is None and not self._done
+        done = "done" if is_one else f"{self._done:,}{total}"
         note = f"  {self._note}" if self._note and not ending else ""
         self._console.print(
-            f"{self._name}: {self._done}{total}{ending}{note}",
+            f"{self._name}: {done}{ending}{note}",
             markup=False,
             highlight=False,
             soft_wrap=True,

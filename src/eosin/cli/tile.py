@@ -57,21 +57,22 @@ def tile(
     console = Console(highlight=False)
     counts = ", ".join(f"{n:,} {name}" for name, n in result.label_counts.items())
     console.print(f"{result.n_tiles:,} tiles of {len(result.slides)} slides: {counts}")
-    for name, n_regions in result.unknown_classes.items():
-        console.print(
-            f"Annotation class '{name}' ({n_regions} regions) belongs to no class; "
-            "add it to --classes, or leave it out on purpose with exclude="
-            f"{name}",
-            markup=False,
-        )
-    console.print(f"Tiles     {result.folder / 'tiles.parquet'}")
-    console.print(f"Overviews {result.folder / 'overviews'}")
+    options.print_remarks("Note", result.remarks)
+    ends: dict[str, object] = {
+        "Tiles": result.folder / "tiles.parquet",
+        "Overviews": result.folder / "overviews",
+    }
     if pack:
         packed = pack_tiles(out, progress=progress)
-        console.print(
-            f"Pack      {packed.path} ({packed.n_bytes / 1e6:,.0f} MB, "
-            f"{packed.n_slides} slides)"
-        )
+        size = f"{packed.n_bytes / 1e6:,.0f} MB, {packed.n_slides} slides"
+        ends["Pack"] = f"{packed.path} ({size})"
         for slide_id, reason in packed.left_out.items():
             console.print(f"{slide_id} is not in the pack: {reason}", markup=False)
+    is_labelled = set(result.label_counts) - {"unlabelled"}
+    ends["Next"] = (
+        f"eosin train {result.folder} -o run/"
+        if is_labelled
+        else f"eosin embed {result.folder} -o features/"
+    )
+    options.print_ends(ends)
     options.stop_on_failures(result.failures)

@@ -60,40 +60,37 @@ def train(
     Example: eosin train tiles/ -o run/ --encoder densenet121 --weights imagenet
     Example: eosin train tiles/ -o run/ --recipe best --folds 5
     """
-    from eosin.workflows.recipes import load_train_config
     from eosin.workflows.train_tiles import TrainConfig, train_classifier
 
     del list_recipes
     console = Console(highlight=False)
-    given = {
-        "recipe": recipe,
-        "encoder": encoder,
-        "weights": weights,
-        "fine_tune": fine_tune,
-        "folds": folds,
-        "seed": seed,
-    }
-    chosen, remarks = load_train_config(
-        TrainConfig, path=config, overrides=settings or (), given=given
-    )
-    for remark in remarks:
-        console.print(f"Note: {remark}", markup=False)
     result = train_classifier(
         tiles,
-        chosen,
+        options.load_training(
+            TrainConfig,
+            config,
+            settings,
+            recipe=recipe,
+            encoder=encoder,
+            weights=weights,
+            fine_tune=fine_tune,
+            folds=folds,
+            seed=seed,
+        ),
         out,
         overwrite=overwrite,
         progress=options.make_progress(),
     )
-    for caution in result.card.cautions:
-        console.print(f"Caution: {caution}", markup=False)
+    options.print_remarks("Caution", result.card.cautions)
     aucs = ", ".join(
         "undefined (a class is absent)" if auc is None else f"{auc:.3f}"
         for auc in result.validation_aucs
     )
     console.print(f"Tile ROC AUC on validation patients: {aucs}")
-    console.print(
-        f"Model  {out / 'model.onnx' if len(result.card.models) == 1 else out}"
+    options.print_ends(
+        {
+            "Model": out / "model.onnx" if len(result.card.models) == 1 else out,
+            "Curves": out / "history.png",
+            "Next": f"eosin evaluate {out}",
+        }
     )
-    console.print(f"Curves {out / 'history.png'}")
-    console.print(f"Next   eosin evaluate {out}")

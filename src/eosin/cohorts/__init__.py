@@ -27,7 +27,14 @@ from eosin.cohorts.pcam import (
     find_pcam_files,
     read_pcam,
 )
-from eosin.cohorts.table import COLUMNS, SPLITS, Cohort, find_patient, read_cohort
+from eosin.cohorts.table import (
+    COLUMNS,
+    SPLITS,
+    Cohort,
+    find_patient,
+    read_cohort,
+    require_labels,
+)
 
 __all__ = [
     "COLUMNS",
@@ -56,6 +63,7 @@ __all__ = [
     "read_kaggle",
     "read_patch_csv",
     "read_pcam",
+    "require_labels",
     "say_examples",
     "split_patients",
     "strip_suffix",

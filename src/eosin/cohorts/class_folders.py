@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eosin.cohorts.kaggle import LABELS_FILE
 from eosin.cohorts.patch_sets import (
     Listing,
     PatchSet,
@@ -94,6 +95,8 @@ def read_class_folders(root: Path, rules: FolderRules) -> PatchSet:
         CohortError: Something is wrong; the message lists everything that is.
     """
     root = Path(root)
+    if rules.class_regex is None:
+        _require_no_other_layout(root)
     listing = Listing()
     problems: list[str] = []
     splits = _find_splits(root, problems)
@@ -118,6 +121,26 @@ def read_class_folders(root: Path, rules: FolderRules) -> PatchSet:
         )
     raise_problems(root, problems)
     return _build(root, files, rules, listing, empty)
+
+
+def _require_no_other_layout(root: Path) -> None:
+    """Point to the layout that a folder without class folders has."""
+    train = root / "train"
+    if (root / LABELS_FILE).is_file() and train.is_dir():
+        if not any(entry.is_dir() for entry in iter_entries(train)):
+            raise CohortError(
+                f"{root}: has {LABELS_FILE} and images in train/, the layout of the "
+                f"Kaggle competition; use 'eosin import kaggle {root}'"
+            )
+    elif root.is_dir():
+        entries = [entry for entry in iter_entries(root) if not is_hidden(entry.name)]
+        packs = [e.name for e in entries if e.name.endswith((".h5", ".h5.gz"))]
+        if packs and not any(entry.is_dir() for entry in entries):
+            raise CohortError(
+                f"{root}: has .h5 files ({say_examples(sorted(packs))}) and no class "
+                "folder; if they are those of PatchCamelyon, use "
+                f"'eosin import pcam {root}'"
+            )
 
 
 def order_classes(names: Sequence[str], negative: str | None) -> tuple[str, ...]:

@@ -90,7 +90,8 @@ def find_pcam_files(root: Path) -> tuple[PcamFiles, ...]:
         raise CohortError(
             f"{root}: the PCam layout needs files such as "
             "camelyonpatch_level_2_split_train_x.h5 (or .h5.gz); 'eosin fetch pcam' "
-            "downloads them"
+            "downloads them; for train_labels.csv and a folder train use 'eosin import "
+            "kaggle', for class folders 'eosin import folder'"
         )
     raise_problems(
         root,

@@ -1,9 +1,9 @@
 """The slide table: which slides there are, of whom, and with which label."""
 
 import csv
-import difflib
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from eosin.core import CohortError
+from eosin.core import CohortError, find_nearest, suggest
 from eosin.slides import is_plausible_mpp, is_remote
 
 SPLITS = ("train", "val", "test")
@@ -52,6 +52,9 @@ _SPLIT_NAMES = {
 # Tried in this order where a table names slides without their suffix.
 _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif")
 
+# Slides that a message names at most.
+_SHOWN = 5
+
 _TCGA = re.compile(r"^(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})")
 _CPTAC = re.compile(r"^(C3[LN]-\d{5})(?:-|$)")
 
@@ -65,14 +68,20 @@ class Cohort:
             `path` and `annotation` are absolute; `annotation`, `label`, `split`,
             `site` and `scanner` are None where the file says nothing, `mpp` NaN.
         path: The file.
+        columns: The file's own column names.
     """
 
     table: pd.DataFrame
     path: Path
+    columns: tuple[str, ...]
 
 
 def read_cohort(
-    path: Path, *, class_names: Sequence[str] = (), needs_files: bool = True
+    path: Path,
+    *,
+    class_names: Sequence[str] = (),
+    class_option: str = "",
+    needs_files: bool = True,
 ) -> Cohort:
     """Read a slide table.
 
@@ -84,6 +93,8 @@ def read_cohort(
         path: The CSV file. Paths in it are relative to its folder.
         class_names: Labels that are allowed, whatever their case. None given
             allows all.
+        class_option: What a user names the classes by, such as `--class`, for
+            messages about a class that no slide has; empty where it is no choice.
         needs_files: Whether slides and annotations must be there; False where only
             labels are wanted, and then a column `slide_id` will do.
 
@@ -91,13 +102,14 @@ def read_cohort(
         CohortError: Something is wrong; the message lists everything that is.
     """
     path = Path(path)
-    raw = _rename(path, _read_csv(path), needs_files=needs_files)
+    own = _read_csv(path)
+    raw = _rename(path, own, needs_files=needs_files)
     table = _fill(raw, path.parent)
     problems = [
         *_find_duplicates(table),
         *(_find_missing_files(table) if needs_files else ()),
         *_find_bad_values(table, raw),
-        *_find_bad_labels(table, class_names),
+        *_find_bad_labels(table, class_names, class_option),
         *_find_divided_patients(table),
     ]
     if problems:
@@ -109,7 +121,47 @@ def read_cohort(
         for label in table["label"]
     ]
     table["label"] = pd.Series(labels, dtype="object")
-    return Cohort(table, path)
+    return Cohort(table, path, tuple(map(str, own.columns)))
+
+
+def require_labels(
+    cohort: Cohort, table: pd.DataFrame, class_names: Sequence[str], *, remedy: str
+) -> None:
+    """Stop where slides have no label.
+
+    Args:
+        cohort: The slide table.
+        table: Those of its rows that need a label.
+        class_names: The classes.
+        remedy: What to do about slides without one, at the end of the message.
+
+    Raises:
+        CohortError: The column is missing, or slides have nothing in it.
+    """
+    if not {name.lower() for name in cohort.columns} & set(_ALIASES["label"]):
+        raise CohortError(
+            f"{cohort.path}: needs a column 'label' with the class of every slide "
+            f"({', '.join(class_names)}); it has {', '.join(cohort.columns)}; "
+            + _say_label_column(cohort, class_names)
+        )
+    nameless = table.loc[table["label"].isna(), "slide_id"].astype(str)
+    if len(nameless):
+        raise CohortError(
+            f"{cohort.path}: every slide needs a label; {len(nameless)} have none, "
+            f"such as {', '.join(nameless.iloc[:_SHOWN])}; {remedy}"
+        )
+
+
+def _say_label_column(cohort: Cohort, class_names: Sequence[str]) -> str:
+    """Say what to do, with the column that may hold the labels."""
+    known = {name.lower() for name in class_names}
+    for name in cohort.table.columns:
+        if name in cohort.columns:
+            values = {str(value).lower() for value in cohort.table[name] if value}
+            if values and values <= known:
+                return f"rename '{name}', which holds classes, to 'label'"
+    nearest = find_nearest("label", cohort.columns)
+    return f"rename '{nearest}' to 'label'" if nearest else "add it, a class a slide"
 
 
 def find_patient(slide_id: str) -> str:
@@ -177,11 +229,9 @@ def _rename(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.DataFrame
     if "path" not in raw.columns and not needs_files and "slide_id" in raw.columns:
         return raw.assign(path=raw["slide_id"])
     if "path" not in raw.columns:
-        guess = difflib.get_close_matches("path", map(str.lower, raw.columns), n=1)
-        hint = f"; is '{guess[0]}' meant?" if guess else ""
         raise CohortError(
             f"{path}: needs a column 'path' with the slide files; it has "
-            f"{', '.join(map(str, raw.columns))}{hint}"
+            f"{', '.join(map(str, raw.columns))}{suggest('path', raw.columns)}"
         )
     return raw
 
@@ -275,21 +325,51 @@ def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
             yield f"line {row + 2}: split must be train, val or test, got '{split}'"
 
 
-def _find_bad_labels(table: pd.DataFrame, class_names: Sequence[str]) -> Iterator[str]:
+def _find_bad_labels(
+    table: pd.DataFrame, class_names: Sequence[str], class_option: str
+) -> Iterator[str]:
     known = {name.lower(): name for name in class_names}
     if not known:
         return
+    mistyped = _find_mistyped(table["label"], class_names) if class_option else {}
+    labels = Counter(label for label in table["label"] if label is not None)
+    holds = ", ".join(
+        f"{name} ({n} slide{'s'[: n > 1]})" for name, n in sorted(labels.items())
+    )
+    for name, nearest in mistyped.items():
+        yield (
+            f"no slide has the label '{name}' that {class_option} asks for; the column "
+            f"'label' holds {holds}"
+            + (f"; is {class_option} {nearest} meant?" if nearest else "")
+        )
+    is_explained = None in mistyped.values()
     for row, slide_id, label in zip(
         table.index, table["slide_id"], table["label"], strict=True
     ):
         if label is None or label.lower() in known:
             continue
-        close = difflib.get_close_matches(label.lower(), known, n=1)
-        hint = f"; is '{known[close[0]]}' meant?" if close else ""
+        if is_explained or label in mistyped.values():
+            continue
         yield (
             f"line {row + 2} ({slide_id}): label must be one of "
-            f"{', '.join(class_names)}, got '{label}'{hint}"
+            f"{', '.join(class_names)}, got '{label}'{suggest(label, class_names)}"
         )
+
+
+def _find_mistyped(
+    labels: pd.Series, class_names: Sequence[str]
+) -> dict[str, str | None]:
+    """Find classes that no slide has, with the label of no class that each is like."""
+    there = {str(label).lower(): str(label) for label in labels.dropna()}
+    known = {name.lower() for name in class_names}
+    others = [label for lower, label in there.items() if lower not in known]
+    if not others:
+        return {}
+    return {
+        name: find_nearest(name, others)
+        for name in class_names
+        if name.lower() not in there
+    }
 
 
 def _find_divided_patients(table: pd.DataFrame) -> Iterator[str]:

@@ -25,8 +25,10 @@ from eosin.core.files import (
     write_text,
 )
 from eosin.core.geometry import Box
+from eosin.core.parquet import read_parquet, write_parquet
 from eosin.core.progress import Progress, Task
 from eosin.core.runs import RunRecord, open_run
+from eosin.core.suggestions import find_nearest, suggest
 
 __all__ = [
     "AnnotationError",
@@ -44,14 +46,18 @@ __all__ = [
     "SlideFailure",
     "Task",
     "atomic_path",
+    "find_nearest",
     "fingerprint_file",
     "hash_file",
     "hash_object",
     "load_config",
     "open_run",
     "read_json",
+    "read_parquet",
     "require_free_space",
+    "suggest",
     "to_file_name",
     "write_json",
+    "write_parquet",
     "write_text",
 ]

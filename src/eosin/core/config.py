@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eosin.core.errors import ConfigError
+from eosin.core.suggestions import suggest
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ def load_config(
         raise ConfigError(
             f"unknown setting: {', '.join(unknown)}; "
             f"{cls.__name__} knows {', '.join(sorted(known))}"
+            f"{suggest(unknown[0], known)}"
         )
     return cls(**{name: _convert(name, hints[name], v) for name, v in values.items()})
 
@@ -86,10 +88,30 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
             return _fit(option, value)
         except (KeyError, StopIteration, TypeError, ValueError):
             continue
-    wanted = str(hint).replace("typing.", "")
-    if isinstance(hint, type):
-        wanted = hint.__name__
-    raise ConfigError(f"{name} must be {wanted}, got '{value}'")
+    choices = [str(c) for option in _options(hint) for c in _list_choices(option)]
+    raise ConfigError(
+        f"{name} must be {_say_type(hint)}, got '{value}'{suggest(str(value), choices)}"
+    )
+
+
+def _list_choices(hint: Any) -> tuple[Any, ...]:
+    is_choice = typing.get_origin(hint) is typing.Literal
+    return typing.get_args(hint) if is_choice else ()
+
+
+def _say_type(hint: Any) -> str:
+    """Say what a value must be, as a user may write it."""
+    parts = []
+    for option in _options(hint):
+        if option is type(None):
+            continue
+        if choices := _list_choices(option):
+            parts.append(f"one of {', '.join(map(str, choices))}")
+        else:
+            parts.append(option.__name__ if isinstance(option, type) else str(option))
+    if type(None) in _options(hint):
+        parts.append("none")
+    return " or ".join(parts).replace("typing.", "")
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

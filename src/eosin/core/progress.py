@@ -24,7 +24,8 @@ class Progress:
         """Open a task for the length of a block.
 
         Args:
-            name: What is being done, in two or three words.
+            name: What is being done, in two or three words, the last of which says
+                what is counted, such as `Tiling slides`.
             total: How many units there are; None where nobody knows.
         """
         del name, total

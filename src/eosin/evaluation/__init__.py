@@ -65,6 +65,7 @@ from eosin.evaluation.metrics import (
     compute_metrics,
     compute_roc_auc,
     count_confusion,
+    describe_call,
 )
 from eosin.evaluation.predictions import (
     LEVELS,
@@ -80,7 +81,12 @@ from eosin.evaluation.predictions import (
     select_level,
     write_predictions,
 )
-from eosin.evaluation.results import EvaluationResult, LevelResult, MetricResult
+from eosin.evaluation.results import (
+    EvaluationResult,
+    LevelResult,
+    MetricResult,
+    format_ends,
+)
 from eosin.evaluation.thresholds import (
     DEFAULT_RULE,
     ThresholdChoice,
@@ -178,6 +184,7 @@ __all__ = [
     "count_confusion",
     "count_copies",
     "describe_by_class",
+    "describe_call",
     "describe_clusters",
     "draw_means",
     "evaluate_predictions",
@@ -194,6 +201,7 @@ __all__ = [
     "find_standard_error",
     "fit_colour_baseline",
     "fit_temperature",
+    "format_ends",
     "interpolate_limit",
     "labels_of",
     "map_colours",

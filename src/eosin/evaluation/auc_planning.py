@@ -102,7 +102,7 @@ def plan_auc(
             f"{n_negative}"
         )
     error = find_standard_error(auc, n_positive, n_negative)
-    half = norm.ppf((1 + confidence) / 2) * error
+    half = float(norm.ppf((1 + confidence) / 2)) * error
 
     def shortfall(better: float, rival: float, correlation: float) -> float:
         own = find_standard_error(better, n_positive, n_negative)

@@ -11,6 +11,9 @@ N_BINS = 10
 # Temperatures beyond these come from too little data, not from the model.
 LOWEST_TEMPERATURE = 0.2
 HIGHEST_TEMPERATURE = 20.0
+# Spread of temperatures that are thought likely before any row is seen, as logarithm:
+# 19 of 20 lie between 0.37 and 2.7.
+_PRIOR_SPREAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,11 @@ def fit_temperature(
 ) -> TemperatureFit:
     """Find the temperature at which validation labels are likeliest.
 
-    The search stays within 0.2 and 20. A temperature changes no ranking, and no
-    call at a threshold of 0.5.
+    Guo et al., 2017, with a normal prior around 0 on the temperature's logarithm. Rows
+    that are all called right would be likeliest at a temperature of 0, and a handful
+    of validation patients often is; the prior keeps few rows near 1 and is as nothing
+    beside thousands. The search stays within 0.2 and 20. A temperature changes no
+    ranking, and no call at a threshold of 0.5.
 
     Args:
         logits: As for `compute_probabilities`.
@@ -90,7 +96,7 @@ def fit_temperature(
 
     Returns:
         The fit. With fewer than two classes among the labels nothing can be
-        fitted: the temperature is 1 and the caution says so.
+        fitted: the temperature is 1, and the caution says so.
 
     Raises:
         ValueError: Shapes differ, there are no rows, or a logit is not finite.
@@ -125,14 +131,17 @@ def fit_temperature(
         return TemperatureFit(1.0, before, before, len(labels), caution)
     bounds = (np.log(LOWEST_TEMPERATURE), np.log(HIGHEST_TEMPERATURE))
     found = minimize_scalar(
-        nll, bounds=bounds, method="bounded", options={"xatol": 1e-6}
+        lambda x: nll(x) + (x / _PRIOR_SPREAD) ** 2 / (2 * len(labels)),
+        bounds=bounds,
+        method="bounded",
+        options={"xatol": 1e-6},
     )
     is_at_bound = min(found.x - bounds[0], bounds[1] - found.x) < 1e-3
     caution = "the best temperature lies at the end of the range searched"
     return TemperatureFit(
         temperature=float(np.exp(found.x)),
         nll_before=before,
-        nll_after=float(found.fun),
+        nll_after=nll(found.x),
         n=len(labels),
         caution=caution if is_at_bound else None,
     )

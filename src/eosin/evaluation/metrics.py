@@ -99,6 +99,26 @@ def call_classes(
     return np.asarray(np.argmax(probabilities, axis=1), dtype=np.int64)
 
 
+def describe_call(
+    class_names: Sequence[str],
+    threshold: float | None,
+    *,
+    noun: str = "slide",
+    quantity: str = "probability",
+) -> str:
+    """Say when a slide is called what, as `call_classes` does it, in a sentence.
+
+    Args:
+        class_names: In the order of the labels.
+        threshold: Of class 1; not used with more than two classes.
+        noun: What is called.
+        quantity: What the threshold is on.
+    """
+    if len(class_names) > 2 or threshold is None:
+        return f"A {noun} is called what it is most probably."
+    return f"A {noun} is called {class_names[1]} from a {quantity} of {threshold:.3f}."
+
+
 def compute_metrics(
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float64],

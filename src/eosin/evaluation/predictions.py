@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from eosin.core import ManifestError, atomic_path
+from eosin.core import ManifestError, read_parquet, write_parquet
 
 Level = Literal["tile", "slide", "patient"]
 
@@ -159,13 +158,9 @@ def write_predictions(
     """
     table = check_predictions(table, class_names, where=str(path))
     content = json.dumps({"format": _FORMAT, "class_names": list(class_names)})
-    schema = predictions_schema(class_names).with_metadata(
-        {_METADATA_KEY: content.encode()}
-    )
+    schema = predictions_schema(class_names)
     arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-    arrow = arrow.replace_schema_metadata(schema.metadata)
-    with atomic_path(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
+    write_parquet(path, arrow, key=_METADATA_KEY, content=content)
 
 
 def read_predictions(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -176,16 +171,7 @@ def read_predictions(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
             by another version, or breaks the schema.
     """
     path = Path(path)
-    try:
-        # A file object, because PyArrow takes a plain string for a URI or a data set.
-        with path.open("rb") as stream:
-            arrow = pq.read_table(stream)
-    except FileNotFoundError as error:
-        raise ManifestError(f"{path}: no such prediction table") from error
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(
-            f"{path}: cannot be read as a Parquet prediction table ({error})"
-        ) from error
+    arrow = read_parquet(path, "prediction table")
     class_names = _read_class_names(path, arrow.schema.metadata or {})
     return (
         check_predictions(arrow.to_pandas(), class_names, where=str(path)),

@@ -13,6 +13,26 @@ from eosin.evaluation.curves import Curve
 from eosin.evaluation.predictions import Level
 
 
+def format_ends(low: float | None, high: float | None) -> tuple[str, str] | None:
+    """Write the ends of an interval, with two decimals or as many as part them.
+
+    Args:
+        low: The lower end; None without one.
+        high: The upper end; None without one.
+
+    Returns:
+        Both ends; None where no interval can be given. One without width is none
+        either: nothing varied that could be measured.
+    """
+    if low is None or high is None or low == high:
+        return None
+    for digits in (2, 3, 4):
+        ends = f"{low:.{digits}f}", f"{high:.{digits}f}"
+        if ends[0] != ends[1]:
+            return ends
+    return None
+
+
 @dataclass(frozen=True)
 class MetricResult:
     """One metric with its interval.
@@ -110,6 +130,15 @@ class EvaluationResult:
     levels: Mapping[Level, LevelResult]
     slides: pd.DataFrame
     cautions: tuple[str, ...]
+
+    @property
+    def thresholds(self) -> dict[str, tuple[float, float]]:
+        """Return level -> lowest and highest threshold of its calls, of two classes."""
+        return {
+            level: result.threshold_range or (result.threshold, result.threshold)
+            for level, result in self.levels.items()
+            if result.threshold is not None
+        }
 
     @property
     def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:

@@ -64,20 +64,22 @@ def choose_examples(
 
     Returns:
         Rows by label and kind, for each label that occurs: `right` and `wrong`, the
-        surest first; `uncertain`, right or wrong, the least sure first.
+        surest first; `uncertain`, right or wrong, the least sure first. No tile is in
+        two of them: of what is not among the wrong ones the surer half may be
+        `right`, the other half `uncertain`.
     """
     found: dict[tuple[int, ExampleKind], Rows] = {}
     for label in np.unique(labels[labels >= 0]).tolist():
         own = np.flatnonzero(labels == label)
-        is_right = called[own] == label
-        order = np.argsort(-confidence[own], kind="stable")
-        ranked: dict[ExampleKind, Rows] = {
-            "right": own[order][is_right[order]],
-            "wrong": own[order][~is_right[order]],
-            "uncertain": own[np.argsort(confidence[own], kind="stable")],
-        }
-        for kind, rows in ranked.items():
-            found[label, kind] = _take(rows, groups, n, per_group)
+        ranked = own[np.argsort(-confidence[own], kind="stable")]
+        is_wrong = called[ranked] != label
+        wrong = _take(ranked[is_wrong], groups, n, per_group)
+        rest = ranked[~np.isin(ranked, wrong)]
+        surer, others = np.split(rest, [(len(rest) + 1) // 2])
+        right = surer[called[surer] == label]
+        found[label, "right"] = _take(right, groups, n, per_group)
+        found[label, "wrong"] = wrong
+        found[label, "uncertain"] = _take(others[::-1], groups, n, per_group)
     return found
 
 

@@ -1,5 +1,6 @@
 """Finished models: run by ONNX Runtime, without Keras."""
 
+from eosin.inference.encoder_graphs import Head, hash_encoder
 from eosin.inference.encoding import (
     VIEW_SETS,
     AugmentTiles,
@@ -23,6 +24,7 @@ __all__ = [
     "VIEW_SETS",
     "AugmentTiles",
     "Device",
+    "Head",
     "ModelCard",
     "ReadTiles",
     "Session",
@@ -30,6 +32,7 @@ __all__ = [
     "TileScores",
     "encode_tiles",
     "find_views",
+    "hash_encoder",
     "hash_models",
     "iter_read_ahead",
     "open_session",

@@ -7,7 +7,7 @@ from eosin.models.grad_cam import Variant, find_map, grad_cam
 from eosin.models.keras_backend import has_gpu
 from eosin.models.mil_building import build_mil_model, build_pixel_mil_model
 from eosin.models.mil_models import MILModel, load_mil_model, save_mil_model
-from eosin.models.mil_prediction import BagPrediction, predict_bags
+from eosin.models.mil_prediction import BagPrediction, predict_bag, predict_bags
 from eosin.models.onnx_export import ExportedModel, export_onnx
 from eosin.models.preprocessing import Preprocessing
 from eosin.models.registry import ENCODERS, EncoderSpec, find_encoder
@@ -54,6 +54,7 @@ __all__ = [
     "load_classifier",
     "load_mil_model",
     "open_torch_encoder",
+    "predict_bag",
     "predict_bags",
     "save_classifier",
     "save_mil_model",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from eosin.models.instance_dense import InstanceDense
+from eosin.models.dense import Dense
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
@@ -78,12 +78,10 @@ class AttentionScores(keras.layers.Layer):
             )
         self.units, self.branches, self.seed = units, branches, seed
         policy = self.dtype_policy
-        self.content = InstanceDense(
+        self.content = Dense(
             units, "tanh", dtype=policy, name="content", **seed_dense(seed, 0)
         )
-        self.score = InstanceDense(
-            branches, dtype=policy, name="score", **seed_dense(seed, 1)
-        )
+        self.score = Dense(branches, dtype=policy, name="score", **seed_dense(seed, 1))
 
     def build(self, input_shape: Any) -> None:
         """Build the layers within."""
@@ -113,7 +111,7 @@ class GatedAttentionScores(AttentionScores):
         self, units: int, *, branches: int = 1, seed: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(units, branches=branches, seed=seed, **kwargs)
-        self.gate = InstanceDense(
+        self.gate = Dense(
             units,
             "sigmoid",
             dtype=self.dtype_policy,

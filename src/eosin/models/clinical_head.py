@@ -14,8 +14,8 @@ ops = keras.ops
 class ClinicalHead(keras.layers.Layer):
     """Weigh encoded clinical columns, linearly and without a constant.
 
-    Starts at 0, so that a column which says nothing in training, such as a level that
-    no training patient had, says nothing later.
+    Starts at 0; training begins with what the columns say by themselves (see
+    `start_clinical`).
 
     Args:
         n_outputs: Logits per bag.
@@ -34,24 +34,22 @@ class ClinicalHead(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Build the weights."""
-        self.kernel = self.add_weight(
-            shape=(input_shape[-1], self.n_outputs), initializer="zeros", name="kernel"
+        self.coefficients = self.add_weight(
+            shape=(input_shape[-1], self.n_outputs),
+            initializer="zeros",
+            name="coefficients",
         )
         super().build(input_shape)
 
     def call(self, clinical: Any) -> Any:
         """Run as the class says."""
-        return ops.matmul(clinical, self.kernel * SPEED)
+        return ops.matmul(clinical, self.coefficients)
 
     def predict(self, clinical: NDArray[np.float32]) -> NDArray[np.float32]:
         """Do what `call` does, in NumPy."""
-        (kernel,) = self.get_weights()
-        return np.asarray(clinical @ kernel * SPEED, np.float32)
+        (coefficients,) = self.get_weights()
+        return np.asarray(clinical @ coefficients, np.float32)
 
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that make another."""
         return {**super().get_config(), "n_outputs": self.n_outputs}
-
-
-SPEED = 30.0
-"""A handful of weights must go far in steps that are right for thousands of them."""

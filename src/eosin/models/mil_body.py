@@ -7,9 +7,9 @@ from eosin.bags import ClinicalEncoding
 from eosin.models.aggregators import find_aggregator
 from eosin.models.attention import seed_dense
 from eosin.models.clinical_head import ClinicalHead
+from eosin.models.dense import Dense
 from eosin.models.dropout import SeededDropout
 from eosin.models.encoders import build_encoder
-from eosin.models.instance_dense import InstanceDense
 from eosin.models.keras_backend import keras
 from eosin.models.tile_encoding import TileEncoding
 
@@ -69,7 +69,7 @@ def _build_projection(config: Mapping[str, Any]) -> Any:
             )
         )
     layers += [
-        InstanceDense(
+        Dense(
             width,
             "relu",
             dtype=precision,

@@ -176,6 +176,11 @@ class MILModel(keras.Model):
         """The aggregator's layer, within the body."""
         return self.body.get_layer("aggregator")
 
+    @property
+    def clinical_head(self) -> Any:
+        """The layer that weighs clinical columns, within the body."""
+        return self.body.get_layer("clinical_head")
+
     def pack(self, batch: PaddedBatch, bags: Sequence[Bag]) -> dict[str, Any]:
         """Make what `body` takes of a batch.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from eosin.core import ConfigError, ModelError
+from eosin.core import ConfigError, ModelError, suggest
 from eosin.models.keras_backend import keras
 from eosin.models.p4m_densenet import run_p4m_densenet
 from eosin.models.preprocessing import (
@@ -67,7 +67,10 @@ def find_encoder(name: str) -> EncoderSpec:
         ConfigError: No encoder has this name.
     """
     if name not in ENCODERS:
-        raise ConfigError(f"encoder must be one of {', '.join(ENCODERS)}; got '{name}'")
+        raise ConfigError(
+            f"encoder must be one of {', '.join(ENCODERS)}; got '{name}'"
+            f"{suggest(name, ENCODERS)}"
+        )
     return ENCODERS[name]
 
 

@@ -58,8 +58,9 @@ class ReportData:
         are_slides_made: True for slides that `slides.phantom` drew.
         are_patients_known: False where each slide counts as a patient of its own
             because nobody said whose it is.
-        unit: What bore the labels that were learnt from: tiles, or slides, of which a
-            model then scores each as a whole.
+        unit: What bore the labels that were learnt from: tiles, or slides or drawn
+            bags, of which a model then scores each as a whole. Of bags, what stands as
+            a slide and as a patient is a bag.
         created: When the evaluation was run, as it should be printed. None prints
             no date, so that the same input gives the same file.
     """
@@ -78,7 +79,7 @@ class ReportData:
     failures: Sequence[SlideFailure] = ()
     are_slides_made: bool = False
     are_patients_known: bool = True
-    unit: Literal["tile", "slide"] = "tile"
+    unit: Literal["tile", "slide", "bag"] = "tile"
     created: str | None = None
 
 

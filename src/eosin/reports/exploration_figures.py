@@ -7,14 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.reports.style import (
-    INK,
-    MUTED,
-    SERIES,
-    figure_style,
-    make_figure,
-    pick_colour,
-)
+from eosin.reports.grouped_points import MOST_GROUPS, draw_panels
+from eosin.reports.style import MUTED, SERIES, figure_style, make_figure, pick_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +18,6 @@ if TYPE_CHECKING:
 _N_BINS = 40
 # More points than that are ink, and a page of many megabytes.
 _MOST_POINTS = 3000
-_MOST_GROUPS = len(SERIES)
-_MOST_LETTERS = 22
 
 MEASURE_TITLES = {
     "intensity": "Intensity (mean grey, 0\N{EN DASH}255)",
@@ -195,26 +187,25 @@ def draw_colour_map(
             has any, are the order of the colours. Of more than six groups six are
             coloured: of slides those of the oddest colour, else the largest.
     """
-    known = np.flatnonzero(np.isfinite(points).all(axis=1))
-    # Spread evenly over the table, and drawn in no order of class or slide.
-    shown = np.random.default_rng(0).permutation(known)[:_MOST_POINTS]
-    n_columns = min(2, len(factors.columns))
-    n_rows = -(-len(factors.columns) // n_columns)
-    with figure_style():
-        figure = make_figure(0.2 + 4.6 * n_columns, 0.3 + 3.9 * n_rows)
-        grid = figure.subplots(n_rows, n_columns, squeeze=False)
-        for axes in list(grid.flat)[len(factors.columns) :]:
-            axes.set_visible(False)
-        for axes, name in zip(grid.flat, factors.columns, strict=False):
-            groups = factors[name].astype("category")
-            names = _choose_groups(points, groups, by_colour=name == "slide")
-            _draw_groups(axes, points, shown, groups.to_numpy(object), names)
-            axes.set(
-                title=f"By {name}",
-                xlabel=f"Darker \N{RIGHTWARDS ARROW} ({shares[0]:.0%} of the variance)",
-                ylabel=f"Second direction ({shares[1]:.0%})",
-            )
-    return figure
+
+    def choose(name: str, groups: "pd.Series[Any]") -> list[str]:
+        return _choose_groups(points, groups, by_colour=name == "slide")
+
+    def finish(axes: "Axes") -> None:
+        axes.set(
+            xlabel=f"Darker \N{RIGHTWARDS ARROW} ({shares[0]:.0%} of the variance)",
+            ylabel=f"Second direction ({shares[1]:.0%})",
+        )
+
+    return draw_panels(
+        points,
+        factors,
+        choose,
+        finish,
+        most_points=_MOST_POINTS,
+        height=3.9,
+        marks_means=True,
+    )
 
 
 def _use_ratio_scale(axes: "Axes") -> None:
@@ -253,42 +244,6 @@ def _make_cell(x: int, y: int, value: float) -> "Rectangle":
     )
 
 
-def _draw_groups(
-    axes: "Axes",
-    points: npt.NDArray[np.float64],
-    shown: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.object_],
-    names: Sequence[str],
-) -> None:
-    """Draw the points of each group, and its mean as a diamond."""
-    is_other = ~np.isin(groups[shown].astype(str), names)
-    if is_other.any():
-        label = "none" if pd.isna(groups[shown[is_other]]).all() else "others"
-        _draw_points(axes, points[shown[is_other]], MUTED)
-        axes.scatter([], [], color=MUTED, s=20, label=label)
-    for i, name in enumerate(names):
-        is_own = groups.astype(str) == name
-        _draw_points(axes, points[shown[is_own[shown]]], pick_colour(i))
-        x, y = np.nanmean(points[is_own], axis=0)
-        axes.scatter(
-            x,
-            y,
-            color=pick_colour(i),
-            edgecolors=INK,
-            s=60,
-            linewidths=1,
-            marker="D",
-            label=_shorten(name),
-        )
-    axes.legend(loc="best", markerscale=0.8, fontsize=8)
-
-
-def _draw_points(axes: "Axes", points: npt.NDArray[np.float64], colour: str) -> None:
-    # As pixels within the drawing: thousands of shapes would make the page slow.
-    x, y = points.T
-    axes.scatter(x, y, color=colour, s=9, linewidths=0, alpha=0.6, rasterized=True)
-
-
 def _choose_groups(
     points: npt.NDArray[np.float64], groups: "pd.Series[Any]", *, by_colour: bool
 ) -> list[str]:
@@ -298,18 +253,11 @@ def _choose_groups(
     table = table[groups.notna().to_numpy() & table["x"].notna()]
     sizes = table["group"].value_counts()
     chosen = list(sizes.index)
-    if by_colour and len(chosen) > _MOST_GROUPS:
+    if by_colour and len(chosen) > MOST_GROUPS:
         # A mean of two tiles is odd by chance.
         large = sizes.index[sizes >= min(5, sizes.max())]
         means = table[table["group"].isin(large)].groupby("group")[["x", "y"]].mean()
         away = (means - means.median()).pow(2).sum(axis=1)
         chosen = list(away.sort_values(ascending=False).index)
-    shown = set(chosen[:_MOST_GROUPS])
+    shown = set(chosen[:MOST_GROUPS])
     return [str(name) for name in groups.cat.categories if str(name) in shown]
-
-
-def _shorten(name: str) -> str:
-    if len(name) <= _MOST_LETTERS:
-        return name
-    half = _MOST_LETTERS // 2
-    return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half + 1 :]}"

@@ -137,8 +137,14 @@ def _collect(data: ReportData) -> Mapping[str, Any]:
         "confidence": CONFIDENCE,
         "is_held_out": result.split in ("test", "external"),
         "has_folds": any(level.threshold_range for level in result.levels.values()),
-        "headline": write_headline(result, data.baseline),
-        "key_numbers": _find_key_numbers(main, is_binary=len(result.class_names) == 2),
+        "headline": write_headline(
+            result, data.baseline, noun="bag" if data.unit == "bag" else None
+        ),
+        "key_numbers": _find_key_numbers(
+            main,
+            "bag" if data.unit == "bag" else main.level,
+            is_binary=len(result.class_names) == 2,
+        ),
         "cautions": _collect_cautions(data),
         "choices": describe_choices(data.choices, result.class_names)
         if isinstance(data.choices, ValidationChoices)
@@ -159,12 +165,12 @@ def _collect(data: ReportData) -> Mapping[str, Any]:
 
 
 def _find_key_numbers(
-    main: LevelResult, *, is_binary: bool
+    main: LevelResult, noun: str, *, is_binary: bool
 ) -> list[tuple[str, str, str]]:
     """Choose the three numbers beside the headline: name, value, interval."""
     third = "specificity" if is_binary else "accuracy"
     names = {
-        "roc_auc": f"AUC, {main.level}s",
+        "roc_auc": f"AUC, {noun}s",
         "sensitivity": "Sensitivity",
         third: third.capitalize(),
     }
@@ -198,7 +204,8 @@ def _collect_cautions(data: ReportData) -> list[str]:
             f"These are results on the {data.result.split} split, which the model has "
             f"seen or was chosen on. They are not a measure of its accuracy."
         )
-    if not data.are_patients_known:
+    # Drawn bags say themselves whose they are.
+    if not data.are_patients_known and data.unit != "bag":
         cautions.append(
             "No patient ids were given, so every slide counts as a patient. If slides "
             "share patients, the results are too good and the intervals too narrow."

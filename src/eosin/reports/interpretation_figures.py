@@ -1,20 +1,14 @@
 """The figures of an interpretation, each as a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.reports.style import (
-    INK,
-    MUTED,
-    SERIES,
-    figure_style,
-    make_figure,
-    pick_colour,
-)
+from eosin.reports.grouped_points import MOST_GROUPS, draw_panels
+from eosin.reports.style import INK, SERIES, figure_style, make_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +16,6 @@ if TYPE_CHECKING:
 
 # More points than that are ink.
 _MOST_POINTS = 5000
-_MOST_GROUPS = len(SERIES)
-_MOST_LETTERS = 22
 
 
 def draw_feature_map(
@@ -38,25 +30,16 @@ def draw_feature_map(
             largest are coloured.
         numbers: Cluster of each tile, from 1; written where its tiles are.
     """
-    known = np.flatnonzero(np.isfinite(places).all(axis=1))
-    # In no order of class or slide, so that none lies on top.
-    shown = np.random.default_rng(0).permutation(known)[:_MOST_POINTS]
-    n_columns = min(2, len(factors.columns))
-    n_rows = -(-len(factors.columns) // n_columns)
-    with figure_style():
-        figure = make_figure(0.2 + 4.6 * n_columns, 0.3 + 4.1 * n_rows)
-        grid = figure.subplots(n_rows, n_columns, squeeze=False)
-        for axes in list(grid.flat)[len(factors.columns) :]:
-            axes.set_visible(False)
-        for axes, name in zip(grid.flat, factors.columns, strict=False):
-            groups = factors[name].astype("category")
-            _draw_groups(axes, places, shown, groups)
-            axes.set_title(f"By {name}")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.grid(visible=False)
-            _write_numbers(axes, places, np.asarray(numbers))
-    return figure
+
+    def finish(axes: "Axes") -> None:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        _write_numbers(axes, places, np.asarray(numbers))
+
+    return draw_panels(
+        places, factors, _choose_largest, finish, most_points=_MOST_POINTS, height=4.1
+    )
 
 
 def draw_silhouettes(silhouettes: Mapping[int, float], chosen: int) -> "Figure":
@@ -79,31 +62,9 @@ def draw_silhouettes(silhouettes: Mapping[int, float], chosen: int) -> "Figure":
     return figure
 
 
-def _draw_groups(
-    axes: "Axes",
-    places: npt.NDArray[np.float64],
-    shown: npt.NDArray[np.int64],
-    groups: pd.Series,
-) -> None:
-    values = groups.astype(object).to_numpy()
-    largest = set(groups.value_counts().index[:_MOST_GROUPS])
-    names = [name for name in groups.cat.categories if name in largest]
-    is_other = ~np.isin(values[shown].astype(str), [str(name) for name in names])
-    if is_other.any():
-        known = pd.notna(values[shown[is_other]]).any()
-        _draw_points(axes, places[shown[is_other]], MUTED)
-        axes.scatter([], [], color=MUTED, s=20, label="others" if known else "none")
-    for i, name in enumerate(names):
-        is_own = values[shown].astype(str) == str(name)
-        _draw_points(axes, places[shown[is_own]], pick_colour(i))
-        axes.scatter([], [], color=pick_colour(i), s=20, label=_shorten(str(name)))
-    axes.legend(loc="best", fontsize=8)
-
-
-def _draw_points(axes: "Axes", places: npt.NDArray[np.float64], colour: str) -> None:
-    # As pixels within the drawing: thousands of shapes would make the page slow.
-    x, y = places.T
-    axes.scatter(x, y, color=colour, s=9, linewidths=0, alpha=0.6, rasterized=True)
+def _choose_largest(_: str, groups: "pd.Series[Any]") -> list[str]:
+    largest = set(groups.value_counts().index[:MOST_GROUPS])
+    return [str(name) for name in groups.cat.categories if name in largest]
 
 
 def _write_numbers(
@@ -117,10 +78,3 @@ def _write_numbers(
             axes.text(
                 x, y, str(number), ha="center", va="center", color=INK, weight="bold"
             )
-
-
-def _shorten(name: str) -> str:
-    if len(name) <= _MOST_LETTERS:
-        return name
-    half = _MOST_LETTERS // 2
-    return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half + 1 :]}"

@@ -12,6 +12,9 @@ from eosin.core import write_text
 from eosin.reports.limit_figures import draw_by_rate, say_training
 from eosin.reports.pages import FigureSlot, render_page, write_slots
 
+# An AUC up to which nothing was learnt.
+_GUESSING = 0.5
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LimitReport:
@@ -147,20 +150,27 @@ def _write_headline(report: LimitReport) -> list[str]:
     """
     is_mixed = ~report.limits["training"].str.isdecimal()
     candidates = report.limits[is_mixed] if is_mixed.any() else report.limits
-    best = candidates.sort_values("val_roc_auc", ascending=False).iloc[0]
+    ranked = candidates.sort_values("val_roc_auc", ascending=False, kind="stable")
+    best, chosen = ranked.iloc[0], _say_choice(candidates, report.limits)
     trained = f"{say_training(best['training'])}, {best['bags']:,} bags"
     asked = f"{report.power:.0%} of them at {report.specificity:.0%} specificity"
     if pd.isna(best["rate"]):
         sentences = [
             f"At no witness rate are bags found, {asked}, by {best['aggregator']} "
-            f"({trained}), which validation chose."
+            f"({trained}), {chosen}."
         ]
     else:
         sentences = [
             f"Bags with {best['limit']} witnesses are found, {asked}, by "
-            f"{best['aggregator']} ({trained}), which validation chose.",
+            f"{best['aggregator']} ({trained}), {chosen}.",
             f"The 95 % interval over patients and seeds is {best['interval']}.",
         ]
+    if best["val_roc_auc"] <= _GUESSING:
+        sentences.append(
+            f"On validation it is no better than guessing (an AUC of "
+            f"{best['val_roc_auc']:.2f}): it has learnt nothing, which more bags, "
+            "witnesses or epochs may change."
+        )
     own = report.ceilings[report.ceilings["source"] == "features"]
     fewest = own.sort_values("rate").iloc[0]
     sentences.append(
@@ -172,6 +182,21 @@ def _write_headline(report: LimitReport) -> list[str]:
     return sentences
 
 
+def _say_choice(candidates: pd.DataFrame, limits: pd.DataFrame) -> str:
+    """Say how the model of the headline was come by."""
+    aucs = candidates["val_roc_auc"]
+    if len(limits) == 1:
+        return "the only model of the study"
+    if len(candidates) == 1:
+        return "the only one that learnt from a mixture"
+    n_best = int((aucs == aucs.max()).sum())
+    if n_best == 0:
+        return f"the first of {len(candidates)}, since validation could rank none"
+    if n_best > 1:
+        return f"the first of {n_best} that are equally good on validation"
+    return "which validation chose"
+
+
 def _lay_out(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Turn the numbers of a row into texts."""
     texts = {}
@@ -181,7 +206,8 @@ def _lay_out(row: Mapping[Any, Any]) -> dict[str, Any]:
             text = "\N{EN DASH}" if math.isnan(value) else f"{value:.3f}"
             spread = row.get(f"{name}_sd")
             if isinstance(spread, float) and not math.isnan(spread):
-                text += f" \N{PLUS-MINUS SIGN} {spread:.3f}"
+                # Where the table is wide, the line breaks before the sign.
+                text += f" \N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}{spread:.3f}"
         texts[str(name)] = text
     texts["training"] = say_training(texts["training"]) if "training" in texts else ""
     return texts

@@ -1,9 +1,16 @@
 """An evaluation in plain words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
-from eosin.evaluation import EvaluationResult, Level, LevelResult, MetricResult
+from eosin.evaluation import (
+    EvaluationResult,
+    Level,
+    LevelResult,
+    MetricResult,
+    format_ends,
+)
 
 # The number and its sign must not be torn apart at a line's end.
 CONFIDENCE = "95\N{NARROW NO-BREAK SPACE}%"
@@ -91,9 +98,8 @@ def format_interval(metric: MetricResult) -> str:
 
     An interval without width is none either: nothing varied that could be measured.
     """
-    if metric.low is None or metric.high is None or metric.low == metric.high:
-        return "none"
-    return f"{metric.low:.2f} to {metric.high:.2f}"
+    ends = format_ends(metric.low, metric.high)
+    return "none" if ends is None else " to ".join(ends)
 
 
 def count(n: int, noun: str) -> str:
@@ -117,19 +123,26 @@ def choose_main_level(result: EvaluationResult) -> Level:
 
 
 def write_headline(
-    result: EvaluationResult, baseline: EvaluationResult | None
+    result: EvaluationResult,
+    baseline: EvaluationResult | None,
+    *,
+    noun: str | None = None,
 ) -> tuple[str, ...]:
     """Say in a few sentences how good the model is.
 
     Args:
         result: The model's evaluation.
         baseline: The colour baseline's, or None.
+        noun: What was scored, where it is none of the levels, such as drawn bags, which
+            are of no patient by themselves. None takes the level's own name.
 
     Returns:
         The sentences, the most important first.
     """
     level = choose_main_level(result)
     found = result.levels[level]
+    if noun is not None:
+        found = replace(found, level=cast("Level", noun))
     sentences = [_say_ranking(result, found), *_say_calls(result, found)]
     if baseline is not None and level in baseline.levels:
         sentences += _say_baseline(found, baseline.levels[level])
@@ -169,8 +182,8 @@ def _say_ranking(result: EvaluationResult, found: LevelResult) -> str:
     )
     if found.level == "tile" and found.n_patients == found.n:
         where = f"On {count(found.n, 'tile')} {_say_split(result.split)}"
-    elif found.level == "patient":
-        where = f"On {count(found.n, 'patient')} {_say_split(result.split)}"
+    elif found.level not in ("slide", "tile"):
+        where = f"On {count(found.n, found.level)} {_say_split(result.split)}"
     auc = found.metrics["roc_auc"].value
     names = result.class_names
     if auc is None:

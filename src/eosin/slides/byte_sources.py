@@ -91,7 +91,9 @@ class RemoteFile(ByteSource):
         try:
             size = self._files.info(self._path).get("size")
         except Exception as error:
-            raise SlideError(f"{url}: cannot be reached ({error})") from error
+            raise SlideError(
+                f"{url}: cannot be reached ({_find_reason(error)})"
+            ) from error
         if size is None:
             raise SlideError(
                 f"{url}: the server must tell the file's size and answer range "
@@ -107,7 +109,8 @@ class RemoteFile(ByteSource):
             data = bytes(self._files.cat_file(self._path, start=offset, end=end))
         except Exception as error:
             raise SlideError(
-                f"{self.url}: {count} bytes at {offset} cannot be read ({error})"
+                f"{self.url}: {count} bytes at {offset} cannot be read "
+                f"({_find_reason(error)})"
             ) from error
         if len(data) > end - offset:
             raise SlideError(
@@ -121,7 +124,30 @@ class RemoteFile(ByteSource):
         try:
             return self._files.open(self._path, "rb", block_size=1 << 20)
         except Exception as error:
-            raise SlideError(f"{self.url}: cannot be opened ({error})") from error
+            raise SlideError(
+                f"{self.url}: cannot be opened ({_find_reason(error)})"
+            ) from error
+
+
+def _find_reason(error: BaseException) -> str:
+    """Say what lies behind an error: an HTTP status, or the first error's own words.
+
+    File systems answer many failures with the address alone, and keep the reason in
+    the error that theirs came from.
+    """
+    while (deeper := _find_cause(error)) is not None:
+        error = deeper
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return f"HTTP status {status} {getattr(error, 'message', '')}".rstrip()
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _find_cause(error: BaseException) -> BaseException | None:
+    hidden = None if error.__suppress_context__ else error.__context__
+    return error.__cause__ or hidden
 
 
 def is_remote(path: str | Path) -> bool:

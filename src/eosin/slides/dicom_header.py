@@ -27,6 +27,7 @@ JPEG_2000_SYNTAXES = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _SYNTAXES = (PLAIN_SYNTAX, JPEG_SYNTAX, *JPEG_2000_SYNTAXES)
 
 _PREFIX_END = 132
+_IMAGE_TYPE = 0x00080008
 _SERIES = 0x0020000E
 _PER_FRAME_GROUPS = 0x52009230
 
@@ -177,6 +178,22 @@ def find_series(path: Path) -> str | None:
         return (values.text("SeriesInstanceUID") or None) if is_slide else None
     except Exception:  # noqa: BLE001 - whatever lies beside a slide is none of it
         return None
+
+
+def find_flavour(path: Path) -> str:
+    """Find what a file is an image of, even where its header is damaged further on.
+
+    Returns:
+        As in `DICOMHeader`; empty where that cannot be told.
+    """
+    try:
+        stream = _Stream(LocalFile(path))
+        if not _find_syntax(stream, path.name):
+            return ""
+        values = _read_values(stream, path.name, _IMAGE_TYPE)
+        return values.text("ImageType").split("\\")[2].strip()
+    except Exception:  # noqa: BLE001 - whatever is wrong, it cannot be told
+        return ""
 
 
 def _parse(path: Path, source: ByteSource) -> DICOMHeader:

@@ -8,7 +8,7 @@ Source: DICOM PS3.3, sections A.32.8, C.7.6.16.1 and C.7.6.17.3.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from eosin.slides.dicom_header import (
     MAX_FRAMES,
     PLAIN_SYNTAX,
     DICOMHeader,
+    find_flavour,
     find_series,
     read_header,
 )
@@ -32,6 +33,9 @@ from eosin.slides.tiled_reader import TileGrid, check_grid
 
 # What OpenSlide calls the images beside the pyramid.
 _ASSOCIATED = {"LABEL": "label", "OVERVIEW": "macro", "THUMBNAIL": "thumbnail"}
+
+# The property that says which of them cannot be read, and why.
+LEFT_OUT = "eosin.left-out"
 
 # Sides of a level may differ by this from level 0's: rounding, and padding.
 _SAME_SHAPE = 0.02
@@ -69,7 +73,8 @@ class DICOMIndex:
     Attributes:
         levels: The pyramid, finest first.
         resolution: Micrometres per level-0 pixel.
-        properties: What level 0's header says, as text.
+        properties: What level 0's header says, as text; `LEFT_OUT` names the images
+            beside the pyramid that cannot be read.
         associated: Files of each image beside the pyramid, by name.
     """
 
@@ -92,7 +97,8 @@ def read_dicom_index(path: Path, mpp: float | None) -> DICOMIndex:
             way that is not read here.
         ValueError: `mpp` is not a plausible resolution.
     """
-    headers = _drop_copies(_read_series(path))
+    left_out: list[str] = []
+    headers = _drop_copies(_read_series(path, left_out))
     volumes = _group(header for header in headers if header.flavour == "VOLUME")
     if not volumes:
         flavours = sorted({header.flavour for header in headers})
@@ -111,9 +117,9 @@ def read_dicom_index(path: Path, mpp: float | None) -> DICOMIndex:
     properties = {**first.properties, **chosen}
     if levels[0].n_planes > 1:
         properties["eosin.plane"] = f"1 of {levels[0].n_planes}"
-    associated: dict[str, Parts] = {}
-    for parts in _group(header for header in headers if header.flavour in _ASSOCIATED):
-        associated.setdefault(_ASSOCIATED[parts[0].flavour], parts)
+    associated = _find_associated(headers, left_out)
+    if left_out:
+        properties[LEFT_OUT] = "; ".join(left_out)
     return DICOMIndex(
         levels=tuple(levels),
         resolution=resolve_mpp(
@@ -174,7 +180,23 @@ def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
     )
 
 
-def _read_series(path: Path) -> list[DICOMHeader]:
+def _find_associated(
+    headers: list[DICOMHeader], left_out: list[str]
+) -> dict[str, Parts]:
+    """Find the images beside the pyramid; those that are damaged are left out."""
+    found: dict[str, Parts] = {}
+    for flavour, name in _ASSOCIATED.items():
+        try:
+            images = _group(header for header in headers if header.flavour == flavour)
+        except SlideError as error:
+            left_out.append(f"{name} ({error})")
+            continue
+        if images:
+            found[name] = images[0]
+    return found
+
+
+def _read_series(path: Path, left_out: list[str]) -> list[DICOMHeader]:
     """Read the headers of all files of a slide, first the one that was named."""
     if not path.is_dir():
         first = read_header(path)
@@ -183,7 +205,7 @@ def _read_series(path: Path) -> list[DICOMHeader]:
             for beside in sorted(path.parent.iterdir())
             if beside.name != path.name and find_series(beside) == first.series_uid
         ]
-        return [first, *map(read_header, found)]
+        return [first, *_read_headers(found, left_out)]
     series = {beside: find_series(beside) for beside in sorted(path.iterdir())}
     names = {name for name in series.values() if name}
     if len(names) != 1:
@@ -191,7 +213,19 @@ def _read_series(path: Path) -> list[DICOMHeader]:
             f"{path.name}: a folder must hold the DICOM files of one slide, this one "
             f"holds those of {len(names)}; name one file of the slide instead"
         )
-    return [read_header(beside) for beside, name in series.items() if name]
+    return list(_read_headers([p for p, name in series.items() if name], left_out))
+
+
+def _read_headers(paths: Iterable[Path], left_out: list[str]) -> Iterator[DICOMHeader]:
+    """Read headers; one that is damaged counts where it may be of the pyramid."""
+    for path in paths:
+        try:
+            yield read_header(path)
+        except SlideError as error:
+            name = _ASSOCIATED.get(find_flavour(path))
+            if name is None:
+                raise
+            left_out.append(f"{name} ({error})")
 
 
 def _drop_copies(headers: list[DICOMHeader]) -> list[DICOMHeader]:

@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from eosin.core import ManifestError, atomic_path
+from eosin.core import ManifestError, read_parquet, write_parquet
 
 _FORMAT = 1
 _METADATA_KEY = b"eosin.tiles"
@@ -101,9 +100,7 @@ def write_manifest(path: Path, tiles: pd.DataFrame, info: ManifestInfo) -> None:
         raise ManifestError(
             f"{path}: the tile table breaks its schema ({error})"
         ) from error
-    table = table.replace_schema_metadata({_METADATA_KEY: content.encode()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_parquet(path, table, key=_METADATA_KEY, content=content)
 
 
 def read_manifest(path: Path) -> tuple[pd.DataFrame, ManifestInfo]:
@@ -118,15 +115,7 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, ManifestInfo]:
             breaks the schema.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            arrow = pq.read_table(stream)
-    except FileNotFoundError as error:
-        raise ManifestError(f"{path}: no such tile table") from error
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(
-            f"{path}: cannot be read as a Parquet tile table ({error})"
-        ) from error
+    arrow = read_parquet(path, "tile table")
     info = _read_info(path, arrow)
     _check_types(arrow, info, path)
     tiles = arrow.to_pandas()

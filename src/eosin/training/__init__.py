@@ -20,13 +20,14 @@ from eosin.training.lr_range_test import (
 )
 from eosin.training.mil_training import MILConfig, MILFitResult, train_mil
 from eosin.training.snapshots import SnapshotKeeper
-from eosin.training.sources import CachedViews, PixelTiles
+from eosin.training.sources import CachedViews, ChosenTiles, PixelTiles, Views
 from eosin.training.training_tiles import TrainingTiles
 
 __all__ = [
     "FINE_TUNE_STAGE",
     "HISTORY_COLUMNS",
     "CachedViews",
+    "ChosenTiles",
     "ClassWeights",
     "EpochMetrics",
     "FineTuneConfig",
@@ -41,6 +42,7 @@ __all__ = [
     "TrainingBags",
     "TrainingConfig",
     "TrainingTiles",
+    "Views",
     "find_fine_tuning_curve",
     "find_head_curve",
     "find_learning_rate_curve",

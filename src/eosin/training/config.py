@@ -102,10 +102,13 @@ class TileTrainingConfig(TrainingConfig):
         ema_decay: How slowly the average of the weights follows them, [0, 1). The
             average is what validates and what is kept; 0.99 to 0.9999 is usual, 0
             is none.
+        min_steps: Steps of all epochs together at least, 0 or more: where one pass
+            over the tiles in each gives fewer, each has as many passes as it takes.
     """
 
     mixup: float = 0.0
     ema_decay: float = 0.0
+    min_steps: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,6 +118,7 @@ class TileTrainingConfig(TrainingConfig):
             self.mixup,
         )
         _require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", self.ema_decay)
+        _require(self.min_steps >= 0, "min_steps must be 0 or more", self.min_steps)
 
 
 @dataclass(frozen=True, kw_only=True)

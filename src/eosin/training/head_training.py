@@ -3,22 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from eosin.core import ConfigError, Progress
 from eosin.models import split_model
 from eosin.models.tile_classifiers import DROPOUT_LAYER
 from eosin.training.config import HeadConfig
 from eosin.training.history import FitResult
 from eosin.training.loop import Listeners, OnEpoch, run_epochs
-from eosin.training.sources import CachedViews
+from eosin.training.sources import CachedViews, Views
 from eosin.training.training_tiles import TrainingTiles
 
 
 def fit_head(  # noqa: PLR0913 - each says another thing of one stage
     classifier: Any,
-    features: NDArray[np.floating[Any]],
+    features: Views,
     tiles: TrainingTiles,
     config: HeadConfig,
     *,

@@ -1,5 +1,6 @@
 """The loop over epochs that both stages run."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -91,7 +92,7 @@ def run_epochs(
     training = _Training(model, source, tiles, config, stage, learning_rate_factors)
     epochs, best = training.resume(listeners.checkpoint)
     with (listeners.progress or Progress()).task(
-        stage.replace("_", "-"), config.epochs * training.n_steps
+        f"{stage.replace('_', '-')} steps", config.epochs * training.n_steps
     ) as task:
         task.advance(len(epochs) * training.n_steps)
         while len(epochs) < config.epochs and not _is_over(epochs, monitor, config):
@@ -201,7 +202,9 @@ class _Training:
         )
         self.fingerprint = _fingerprint(self._model, source, tiles, config, stage)
         # Equal batches: a last one of a few tiles would weigh as much as a full.
-        self.n_steps = max(1, round(count_epoch(self._shares) / config.batch))
+        steps = max(1, round(count_epoch(self._shares) / config.batch))
+        self._n_passes = max(1, math.ceil(config.min_steps / (config.epochs * steps)))
+        self.n_steps = self._n_passes * steps
 
     def resume(self, path: Path | None) -> tuple[tuple[EpochMetrics, ...], Arrays]:
         """Take up an interrupted training; return its epochs and best weights."""
@@ -283,8 +286,11 @@ class _Training:
 
     def _iter_epoch(self, epoch: int) -> Iterator[_Batch]:
         """Read an epoch's batches, one ahead."""
-        rows = draw_epoch(
-            self._tiles.train_rows, self._shares, seed=self._config.seed, epoch=epoch
+        own, seed = self._tiles.train_rows, self._config.seed
+        first = epoch * self._n_passes
+        passes = range(first, first + self._n_passes)
+        rows = np.concatenate(
+            [draw_epoch(own, self._shares, seed=seed, epoch=i) for i in passes]
         )
 
         def read(item: tuple[int, Rows]) -> _Batch:

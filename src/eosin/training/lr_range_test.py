@@ -19,7 +19,7 @@ from eosin.models import split_model
 from eosin.training.config import FineTuneConfig, HeadConfig, TileTrainingConfig
 from eosin.training.fine_tuning import prepared
 from eosin.training.loop import trying_steps
-from eosin.training.sources import CachedViews, PixelTiles, TileSource
+from eosin.training.sources import CachedViews, PixelTiles, TileSource, Views
 from eosin.training.training_tiles import TrainingTiles
 
 Step = Callable[[float], float]
@@ -117,7 +117,7 @@ class LearningRateCurve:
 
 def find_head_curve(
     classifier: Any,
-    features: NDArray[np.floating[Any]],
+    features: Views,
     tiles: TrainingTiles,
     config: HeadConfig,
     *,
@@ -213,7 +213,7 @@ def find_learning_rate_curve(
         trying_steps(
             model, source, tiles, config, learning_rate_factors=learning_rate_factors
         ) as step,
-        (progress or Progress()).task("lr-find", sweep.n_steps) as task,
+        (progress or Progress()).task("lr-find steps", sweep.n_steps) as task,
     ):
 
         def step_and_tell(learning_rate: float) -> float:

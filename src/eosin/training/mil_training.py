@@ -26,6 +26,7 @@ from eosin.training.checkpoints import (
     take_arrays,
     write_checkpoint,
 )
+from eosin.training.clinical_start import start_clinical
 from eosin.training.config import (
     Balance,
     ClassWeights,
@@ -156,11 +157,12 @@ def train_mil(
     if model.scaling is not None:
         mean, deviation = find_statistics(bags.bags, bags.train_rows)
         model.scaling.set_statistics(mean, deviation, clip=config.clip)
+    start_clinical(model, bags)
     # Frozen before it is compiled: the optimiser takes what can be trained then.
     with frozen(_find_resting(model, config)):
         training = _MILTraining(model, bags, config)
         epochs, best = training.resume(checkpoint)
-        with (progress or Progress()).task("mil", config.epochs) as task:
+        with (progress or Progress()).task("mil epochs", config.epochs) as task:
             task.advance(len(epochs))
             while len(epochs) < config.epochs and not _is_over(epochs, monitor, config):
                 epochs = (*epochs, training.run_epoch(len(epochs)))

@@ -37,14 +37,49 @@ class TileSource(Protocol):
         ...
 
 
+class Views(Protocol):
+    """An array `(views, tiles, ...)`, or what can be read like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Views, tiles, and what is kept of each."""
+        ...
+
+    def __getitem__(self, index: tuple[Any, Any], /) -> NDArray[Any]:
+        """Read some tiles of one view, or each in a view of its own."""
+        ...
+
+
+class ChosenTiles:
+    """Some tiles of an array of views, read where they lie.
+
+    Args:
+        array: `(views, tiles, ...)`; a memory map will do.
+        rows: Which of its tiles, in the order that they are to have.
+    """
+
+    def __init__(self, array: NDArray[Any], rows: Rows) -> None:
+        self._array, self._rows = array, rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Views, tiles, and what is kept of each."""
+        return (len(self._array), len(self._rows), *self._array.shape[2:])
+
+    def __getitem__(self, index: tuple[Any, Any], /) -> NDArray[Any]:
+        """Read some tiles of one view, or each in a view of its own."""
+        views, rows = index
+        return np.asarray(self._array[views, self._rows[rows]])
+
+
 class CachedViews:
     """Features or activations of every tile in several views, encoded before.
 
     Training gets one view of each tile, drawn anew in every epoch.
 
     Args:
-        array: `(views, tiles, ...)`, float16 or float32; a memory map will do.
-            View 0 is the tile as it is.
+        array: `(views, tiles, ...)`, float16 or float32; a memory map will do, and
+            `ChosenTiles` of one. View 0 is the tile as it is.
         n_validation_views: How many views validation averages over, from the
             first; its probabilities are averaged, not its features.
 
@@ -52,15 +87,16 @@ class CachedViews:
         ConfigError: The array has no views or fewer than are asked for.
     """
 
-    def __init__(self, array: NDArray[Any], *, n_validation_views: int = 1) -> None:
-        if array.ndim < 3:
+    def __init__(self, array: Views, *, n_validation_views: int = 1) -> None:
+        if len(array.shape) < 3:
             raise ConfigError(
                 "cached features must be (views, tiles, ...), got the shape "
                 f"{array.shape}"
             )
-        if not 1 <= n_validation_views <= len(array):
+        n_views = array.shape[0]
+        if not 1 <= n_validation_views <= n_views:
             raise ConfigError(
-                f"validation views must be in 1..{len(array)} (so many are cached), "
+                f"validation views must be in 1..{n_views} (so many are cached), "
                 f"got {n_validation_views}"
             )
         self._array = array
@@ -83,7 +119,7 @@ class CachedViews:
 
     def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
         """Read one random view of each tile, as float32."""
-        views = rng.integers(len(self._array), size=len(rows))
+        views = rng.integers(self._array.shape[0], size=len(rows))
         return np.asarray(self._array[views, rows], np.float32)
 
     def read_validation(self, rows: Rows, view: int) -> NDArray[Any]:

@@ -121,7 +121,7 @@ class ClassMapper:
         sums: dict[int, list[npt.NDArray[np.float32]]] = {}
         seen_by: dict[int, tuple[str, int]] = {}
         jobs = list(self._iter_jobs(wishes))
-        with progress.task("Mapping classes", len(jobs)) as task:
+        with progress.task("Asking models", len(jobs)) as task:
             for path, numbers in jobs:
                 maps, seen = self._map_by(path, [wishes[i] for i in numbers], pixels)
                 for i, values in zip(numbers, maps, strict=False):

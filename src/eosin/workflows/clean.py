@@ -18,6 +18,7 @@ from eosin.core import (
     hash_file,
     open_run,
 )
+from eosin.evaluation import find_copies
 from eosin.tiles import ManifestInfo, write_manifest
 from eosin.workflows.cleaning_rules import CleanConfig, apply_rules, scan_for_rules
 from eosin.workflows.patch_cautions import find_patch_cautions
@@ -27,7 +28,12 @@ from eosin.workflows.tile_folder import (
     open_tile_folder,
     read_tile_settings,
 )
-from eosin.workflows.tile_scan import TileScan, read_contents, require_other_folder
+from eosin.workflows.tile_scan import (
+    TileScan,
+    read_contents,
+    read_near_groups,
+    require_other_folder,
+)
 
 _OUTPUTS = ("tiles.parquet", "slides.csv", "dropped.csv", "cache", "run.json")
 _RECORDED_FAILURES = 100
@@ -165,7 +171,10 @@ def _clean(
         "n_by_rule": counts,
         "n_kept_by_hand": int(kept.sum()),
         "label_counts": label_counts,
-        "warnings": _find_warnings(info, label_counts, int(lost.sum())),
+        "warnings": [
+            *_find_warnings(info, label_counts, int(lost.sum())),
+            *_warn_of_near_conflicts(left, config),
+        ],
     }
 
 
@@ -251,6 +260,27 @@ def _record_failures(
     record.failures += [
         SlideFailure(str(table["tile_id"].iloc[row]), "clean", scan.errors[row])
         for row in rows[:_RECORDED_FAILURES]
+    ]
+
+
+def _warn_of_near_conflicts(left: pd.DataFrame, config: CleanConfig) -> list[str]:
+    """Say which tiles that are left look like one with another label.
+
+    They are not dropped unasked: neighbours may look alike and be rightly of two
+    classes. Known without reading where an import has looked for them.
+    """
+    content, near = read_contents(left), read_near_groups(left)
+    if "conflicting" not in config.rules or content is None or near is None:
+        return []
+    copies = find_copies(left, content, near)
+    found = copies[(copies["kind"] == "near") & copies["is_conflicting"]]
+    if found.empty:
+        return []
+    first = ", ".join(found.loc[found["group"] == found["group"].min(), "tile_id"][:3])
+    return [
+        f"{len(found):,} tiles that are left look like one of another label, such as "
+        f"{first}; conflicting drops identical ones alone, with --set near=true these "
+        "as well: look at them with 'eosin explore' first"
     ]
 
 

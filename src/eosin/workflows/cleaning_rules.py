@@ -48,9 +48,9 @@ class CleanConfig(OutlierLimits):
 
     Attributes:
         rules: `blank`, `black`, `saturated`, `blurred` (see `OutlierLimits`);
-            `unreadable`; `conflicting`: all tiles that have a copy with another
-            label; `duplicates`: all copies of one label but the first, those of test
-            before those of val and train.
+            `unreadable`; `conflicting`: all tiles that have an identical copy with
+            another label; `duplicates`: all copies of one label but the first, those
+            of test before those of val and train.
         near: Whether tiles that look alike count as copies, beside identical ones.
         keep: CSV with a column `tile_id`, such as a part of an earlier
             `dropped.csv`: these tiles stay whatever the rules say.

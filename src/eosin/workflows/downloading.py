@@ -56,7 +56,7 @@ def download_file(
         )
     part = path.with_name(f"{path.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    with progress.task(f"Fetching {path.name}", None) as task:
+    with progress.task(f"Fetching {path.name}, bytes", None) as task:
         if part.exists():
             task.advance(part.stat().st_size)
         _download(url, part, task, wait_s)

@@ -27,7 +27,7 @@ from eosin.evaluation import (
     read_predictions,
     write_predictions,
 )
-from eosin.inference import ModelCard, hash_models, open_session, read_card
+from eosin.inference import ModelCard, hash_models, read_card
 from eosin.workflows.evaluation_report import EvaluatedStudy, report_study
 from eosin.workflows.run_checks import (
     open_training_folder,
@@ -35,7 +35,7 @@ from eosin.workflows.run_checks import (
     require_unchanged,
     require_unseen,
 )
-from eosin.workflows.scoring import score_rows
+from eosin.workflows.scoring import score_by_features
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 
 _OUTPUTS = (
@@ -56,12 +56,15 @@ class EvaluateResult:
         folder: Where it lies.
         metrics: As `metrics.json`: level -> metric -> value, low, high, n.
         baseline_metrics: The colour baseline's, in the same form; may be empty.
+        thresholds: Level -> lowest and highest threshold of its calls; empty with
+            more than two classes.
         cautions: What a reader must know before believing the numbers.
     """
 
     folder: Path
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
     baseline_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    thresholds: Mapping[str, Sequence[float]]
     cautions: tuple[str, ...]
 
 
@@ -136,6 +139,7 @@ def evaluate_run(
             out,
             record.notes["metrics"],
             record.notes["baseline"],
+            record.notes.get("thresholds", {}),
             tuple(record.notes["cautions"]),
         )
 
@@ -161,6 +165,12 @@ class _Study:
             keep_default_na=False,
         )
         require_same_tiles(card, folder)
+        self._tiles = folder.studied_tiles
+        if self._tiles.empty:
+            raise ManifestError(
+                f"{folder.path}: evaluation needs patches with a label, got none; "
+                "'eosin predict' takes those without"
+            )
         if is_external:
             require_unseen(self._splits, folder)
 
@@ -217,6 +227,7 @@ class _Study:
         return {
             "metrics": result.metrics,
             "baseline": baseline.metrics if baseline else {},
+            "thresholds": result.thresholds,
             "cautions": cautions,
         }
 
@@ -257,13 +268,13 @@ class _Study:
     def _score(self, progress: Progress) -> tuple[list[pd.DataFrame], int]:
         """Score held-out tiles, each by the fold that did not train on it."""
         card = self._card
-        sessions = [open_session(self._run / name) for name in card.models]
+        models = [self._run / name for name in card.models]
         if self._split == "external":
-            jobs = [(self._folder.tiles, sessions)]
+            jobs = [(self._tiles, models)]
         else:
             jobs = [
-                (self._folder.tiles[self._folder.tiles["slide_id"].isin(ids)], [own])
-                for own, ids in zip(sessions, self._find_test_slides(), strict=True)
+                (self._tiles[self._tiles["slide_id"].isin(ids)], [own])
+                for own, ids in zip(models, self._find_test_slides(), strict=True)
             ]
         temperatures = (
             [float(chosen["temperature"]) for chosen in card.fold_choices]
@@ -271,11 +282,11 @@ class _Study:
             else [card.temperature] * len(jobs)
         )
         parts, n_unreadable = [], 0
-        for (tiles, models), temperature in zip(jobs, temperatures, strict=True):
-            scored = score_rows(
+        for (tiles, own_models), temperature in zip(jobs, temperatures, strict=True):
+            scored = score_by_features(
                 self._folder,
                 tiles,
-                models,
+                own_models,
                 views=card.views,
                 temperature=temperature,
                 progress=progress,
@@ -311,7 +322,7 @@ class _Study:
         """Fit and score the colour baseline on the very same patients."""
         if self._trained_on is None:
             return None
-        source = self._trained_on.tiles
+        source = self._trained_on.studied_tiles
         names = self._card.class_names
         parts = []
         for _, slides in self._splits.groupby("fold"):
@@ -323,7 +334,7 @@ class _Study:
                 held_out = (
                     tiles[tiles["split"] == "test"]
                     if self._split == "test"
-                    else self._folder.tiles.assign(split="external")
+                    else self._tiles.assign(split="external")
                 )
                 parts.append((baseline.predict(chosen_on), baseline.predict(held_out)))
             except ManifestError:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from eosin.bags import Bag, find_feature_files, read_bags
-from eosin.cohorts import read_cohort
+from eosin.cohorts import read_cohort, require_labels
 from eosin.core import (
-    CohortError,
     ManifestError,
+    ModelError,
     Progress,
     RunError,
     fingerprint_file,
@@ -94,6 +94,12 @@ def evaluate_mil_run(
                 "an external cohort needs its features, its slide table and a folder "
                 "of its own: --on FEATURES --cohort SLIDES.csv -o OUT"
             )
+        if found.takes_pixels:
+            raise ModelError(
+                f"{found.path}: its models take tiles, and --on takes features; score "
+                "other bags by 'eosin mil predict --bags', which writes their labels "
+                "beside what is found"
+            )
         bags = _read_external(found, Path(on), Path(cohort))
         inputs |= {"cohort": hash_file(Path(cohort)), "features": _hash_features(on)}
     out = Path(out) if out is not None else found.path / "evaluation"
@@ -115,6 +121,7 @@ def evaluate_mil_run(
             out,
             record.notes["metrics"],
             record.notes["baseline"],
+            record.notes.get("thresholds", {}),
             tuple(record.notes["cautions"]),
         )
 
@@ -169,6 +176,7 @@ class _Study:
         return {
             "metrics": result.metrics,
             "baseline": baseline.metrics if baseline else {},
+            "thresholds": result.thresholds,
             "cautions": cautions,
         }
 
@@ -230,6 +238,13 @@ class _Study:
             said = [text for text in told if text.startswith("Threshold")]
         else:
             said = list_fold_cautions(self._choices)
+        if run.takes_pixels:
+            said.append(
+                "Bags were drawn: what stands as a slide or as a patient below is a "
+                "bag. Bags share patients and tiles, so that intervals, which count "
+                "each as a patient of its own, are too narrow for a claim about new "
+                "patients."
+            )
         if run.per == "patient":
             said.append(
                 "A bag holds all slides of a patient, so that what stands as a slide "
@@ -250,13 +265,10 @@ class _Study:
 
 def _read_external(run: MILRun, features: Path, cohort: Path) -> list[Bag]:
     """Read an external cohort's bags, none of whose patients was in training."""
-    table = read_cohort(cohort, class_names=run.class_names, needs_files=False).table
-    if table["label"].isna().any():
-        nameless = table.loc[table["label"].isna(), "slide_id"]
-        raise CohortError(
-            f"{cohort}: every slide needs a label to be scored; {len(nameless)} have "
-            f"none, such as {nameless.iloc[0]}; use 'eosin mil predict' for these"
-        )
+    slides = read_cohort(cohort, class_names=run.class_names, needs_files=False)
+    table = slides.table
+    remedy = "label them, or use 'eosin mil predict', which needs none"
+    require_labels(slides, table, run.class_names, remedy=remedy)
     _require_unseen(run, table, cohort)
     for path in find_feature_files(features).values():
         require_same_origin(run.made_from, path, model=run.path)

@@ -1,5 +1,6 @@
 """What the folds of a run are trained on: a classifier, labels, encoded tiles."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import pandas as pd
 from filelock import FileLock
 
 from eosin.core import Progress, hash_object
-from eosin.inference import encode_tiles, open_session, read_encoded
+from eosin.inference import encode_tiles, hash_encoder, open_session, read_encoded
 from eosin.models import (
     Depth,
     build_classifier,
@@ -18,17 +19,21 @@ from eosin.models import (
     build_stem,
     export_onnx,
     hash_weights,
+    split_model,
 )
 from eosin.tiles import StainJitter, TileReader
-from eosin.training import TrainingTiles
+from eosin.training import ChosenTiles, TrainingTiles, Views
+from eosin.workflows.encoded_tiles import (
+    CACHE_NAME,
+    EncodedTiles,
+    find_encoded,
+    make_room,
+    open_encoded,
+)
 from eosin.workflows.tile_folder import TileFolder
 
 if TYPE_CHECKING:
     from eosin.workflows.train_tiles import TrainConfig
-
-# What was encoded for the last block holds the head's features as well.
-_HEAD: tuple[Depth, ...] = ("head", "last")
-_LAST: tuple[Depth, ...] = ("last",)
 
 
 class FoldInputs:
@@ -57,6 +62,7 @@ class FoldInputs:
         self._progress = progress
         used = set(splits.loc[splits["split"] != "test", "slide_id"])
         is_used = folder.tiles["slide_id"].isin(used) & folder.tiles["label"].notna()
+        self._rows = np.flatnonzero(is_used)
         self.tiles = folder.tiles[is_used].reset_index(drop=True)
 
     def build(self) -> Any:
@@ -80,10 +86,10 @@ class FoldInputs:
         return self._folder.open_reader(self.tiles)
 
     def find_validation(self, fold: int) -> pd.DataFrame:
-        """Find every tile of a fold's validation slides, with and without label."""
+        """Find every studied tile of a fold's validation slides."""
         slides = self._slides_of(fold)
         ids = set(slides.loc[slides["split"] == "val", "slide_id"])
-        tiles = self._folder.tiles
+        tiles = self._folder.studied_tiles
         return tiles[tiles["slide_id"].isin(ids)].reset_index(drop=True)
 
     def arrange(self, fold: int) -> TrainingTiles:
@@ -103,7 +109,7 @@ class FoldInputs:
             class_names=self._folder.info.class_names,
         )
 
-    def encode(self, classifier: Any) -> dict[str, npt.NDArray[Any]]:
+    def encode(self, classifier: Any) -> dict[str, Views]:
         """Encode `tiles` in all views, or find it done.
 
         Args:
@@ -113,31 +119,106 @@ class FoldInputs:
             `features`, `(views, tiles, dimension)`, and, where the last block is to
             be trained, `activations`, `(views, tiles, height, width, channels)`.
         """
+        config = self._config
         weights = hash_weights(classifier)
-        if self._config.depth in ("last", "progressive"):
-            depths, wanted = _LAST, ["activations", "features"]
-        else:
-            depths, wanted = _HEAD, ["features"]
-        keys = [self._make_key(depth, weights) for depth in depths]
-        for key in keys:
-            if (arrays := self._read(key, wanted)) is not None:
-                return arrays
-        return self._encode(classifier, depths[0], keys[0])
+        if config.depth in ("last", "progressive"):
+            return dict(self._encode_part(classifier, "last", weights))
+        if config.stain_jitter:
+            return dict(self._encode_part(classifier, "head", weights))
+        encoded = find_encoded(self._folder, weights=weights)
+        if (
+            encoded is None
+            or not encoded.is_done(self._rows, config.cached_views).all()
+        ):
+            with tempfile.TemporaryDirectory() as place:
+                stem = Path(place) / "stem.onnx"
+                export_onnx(build_stem(classifier, "head"), stem)
+                encoded = self._open_encoded(classifier, stem, weights)
+                encoded.encode(
+                    self._rows,
+                    config.cached_views,
+                    lambda: open_session(stem, device=config.device),
+                    progress=self._progress,
+                )
+        features = encoded.read(config.cached_views)
+        if len(self._rows) == features.shape[1]:
+            return {"features": features}
+        return {"features": ChosenTiles(features, self._rows)}
 
-    def _read(
-        self, key: str, wanted: Sequence[str]
+    def _open_encoded(self, classifier: Any, stem: Path, weights: str) -> EncodedTiles:
+        """Open what the encoder gave of any of the folder's tiles before."""
+        trunk, _ = split_model(classifier, "head")
+        return open_encoded(
+            self._folder,
+            encoder=self._config.encoder,
+            graph=hash_encoder(stem) or weights,
+            dimension=trunk.output_shape[-1],
+            weights=weights,
+        )
+
+    def _slides_of(self, fold: int) -> pd.DataFrame:
+        return self._splits[self._splits["fold"] == fold]
+
+    def _encode_part(
+        self, classifier: Any, depth: Depth, weights: str
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Encode what only trainings of these settings need: activations, stains."""
+        config = self._config
+        # What was encoded for the last block holds the head's features as well.
+        depths: tuple[Depth, ...] = ("head", "last") if depth == "head" else ("last",)
+        names = ["features"] if depth == "head" else ["activations", "features"]
+        for other in depths:
+            known = self._read_part(self._make_key(other, weights), names)
+            if known is not None:
+                return known
+        key = self._make_key(depth, weights)
+        cache = self._find_part(key)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        stem = cache / "stem.onnx"
+        export_onnx(build_stem(classifier, depth), stem)
+        jitter = StainJitter(config.stain_jitter)
+
+        def augment(
+            tiles: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], view: int
+        ) -> npt.NDArray[np.uint8]:
+            # View 0 stays as it is: validation looks at it.
+            if view == 0 or config.stain_jitter == 0:
+                return tiles
+            rng = np.random.default_rng((config.seed, view, int(rows[0])))
+            return jitter.apply(tiles, rng)
+
+        # A second training of the same tiles waits here, and finds them encoded.
+        with FileLock(f"{cache}.lock"), self.open_reader() as reader:
+            make_room(self._folder, cache)
+            arrays = encode_tiles(
+                reader.read,
+                len(self.tiles),
+                open_session(stem, device=config.device),
+                cache,
+                key=key,
+                views=config.cached_views,
+                outputs=names,
+                augment=augment,
+                progress=self._progress,
+            )
+        self._open_encoded(classifier, stem, weights).put(
+            self._rows,
+            1 if config.stain_jitter else config.cached_views,
+            arrays["features"],
+        )
+        return arrays
+
+    def _read_part(
+        self, key: str, names: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]] | None:
         """Read what was encoded under a key; None where it is missing or unfinished."""
         arrays = {}
-        for name in wanted:
-            found = read_encoded(self._find_cache(key), key, len(self.tiles), name)
+        for name in names:
+            found = read_encoded(self._find_part(key), key, len(self.tiles), name)
             if found is None:
                 return None
             arrays[name] = found
         return arrays
-
-    def _slides_of(self, fold: int) -> pd.DataFrame:
-        return self._splits[self._splits["fold"] == fold]
 
     def _make_key(self, depth: Depth, weights: str) -> str:
         config = self._config
@@ -154,38 +235,5 @@ class FoldInputs:
             }
         )
 
-    def _find_cache(self, key: str) -> Path:
-        return self._folder.path / "cache" / f"{self._config.encoder}-{key[:16]}"
-
-    def _encode(
-        self, classifier: Any, depth: Depth, key: str
-    ) -> dict[str, npt.NDArray[Any]]:
-        config = self._config
-        cache = self._find_cache(key)
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        stem = cache / "stem.onnx"
-        exported = export_onnx(build_stem(classifier, depth), stem)
-        jitter = StainJitter(config.stain_jitter)
-
-        def augment(
-            tiles: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], view: int
-        ) -> npt.NDArray[np.uint8]:
-            # View 0 stays as it is: validation looks at it.
-            if view == 0 or config.stain_jitter == 0:
-                return tiles
-            rng = np.random.default_rng((config.seed, view, int(rows[0])))
-            return jitter.apply(tiles, rng)
-
-        # A second training of the same tiles waits here, and finds them encoded.
-        with FileLock(f"{cache}.lock"), self.open_reader() as reader:
-            return encode_tiles(
-                reader.read,
-                len(self.tiles),
-                open_session(stem, device=config.device),
-                cache,
-                key=key,
-                views=config.cached_views,
-                outputs=exported.outputs,
-                augment=augment,
-                progress=self._progress,
-            )
+    def _find_part(self, key: str) -> Path:
+        return self._folder.path / CACHE_NAME / f"{self._config.encoder}-{key[:16]}"

@@ -14,8 +14,8 @@ from eosin.core import (
     read_json,
     write_json,
 )
-from eosin.inference import find_views, open_session
-from eosin.models import export_onnx, save_classifier, split_model
+from eosin.inference import open_session
+from eosin.models import export_onnx, save_classifier
 from eosin.tiles import N_VIEWS, StainJitter, apply_view
 from eosin.training import (
     FINE_TUNE_STAGE,
@@ -30,7 +30,7 @@ from eosin.training import (
     plan_unfreezing,
 )
 from eosin.workflows.fold_inputs import FoldInputs
-from eosin.workflows.scoring import score_rows
+from eosin.workflows.scoring import score_by_features
 from eosin.workflows.tile_folder import TileFolder
 
 if TYPE_CHECKING:
@@ -103,13 +103,20 @@ class FoldTrainer:
             keeper = SnapshotKeeper(state / "snapshots", self._config.snapshots)
             keeper.export(place / "snapshots")
         warnings = [warning for fit in fits for warning in fit.warnings]
-        scored, logits = self._score(classifier, validation, place / "model.onnx")
-        if n_unreadable := len(validation) - len(scored):
-            warnings.append(f"{n_unreadable} validation tiles are damaged")
+        scored = score_by_features(
+            self._folder,
+            validation,
+            [place / "model.onnx"],
+            views=self._config.views,
+            device=self._config.device,
+            progress=self._progress,
+        )
+        if scored.n_unreadable:
+            warnings.append(f"{scored.n_unreadable} validation tiles are damaged")
         result = FoldResult(
             pd.concat([fit.history for fit in fits], ignore_index=True),
-            scored,
-            logits,
+            scored.tiles,
+            scored.logits,
             tuple(warnings),
         )
         _write_result(state, result)
@@ -174,59 +181,6 @@ class FoldTrainer:
                     )
                 )
         return fits
-
-    def _score(
-        self, classifier: Any, validation: pd.DataFrame, path: Path
-    ) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
-        """Score tiles, by their cached features where there are any.
-
-        An encoder that was left as it is gives no others, and the exported model has
-        been held against this one.
-
-        Returns:
-            The tiles that could be read, and their logits.
-        """
-        logits = np.full((len(validation), classifier.output_shape[-1]), np.nan)
-        rows = self._find_cached(validation)
-        is_cached = rows >= 0
-        if is_cached.any():
-            logits[is_cached] = self._run_head(classifier, rows[is_cached])
-        others = np.flatnonzero(~is_cached)
-        if len(others):
-            scored = score_rows(
-                self._folder,
-                validation.iloc[others],
-                [open_session(path, device=self._config.device)],
-                views=self._config.views,
-                progress=self._progress,
-            )
-            is_read = validation["tile_id"].iloc[others].isin(scored.tiles["tile_id"])
-            logits[others[is_read]] = scored.logits
-        is_scored = np.isfinite(logits).all(axis=1)
-        tiles = validation.iloc[np.flatnonzero(is_scored)].reset_index(drop=True)
-        return tiles, logits[is_scored].astype(np.float32)
-
-    def _find_cached(self, tiles: pd.DataFrame) -> npt.NDArray[np.int64]:
-        """Find the rows of tiles in the cached features; -1 where there are none."""
-        config = self._config
-        # Staining changes what is cached of every view but the first.
-        cached = find_views(1 if config.stain_jitter else config.cached_views)
-        if config.depth != "none" or not set(find_views(config.views)) <= set(cached):
-            return np.full(len(tiles), -1)
-        rows = pd.Index(self._inputs.tiles["tile_id"]).get_indexer(tiles["tile_id"])
-        return np.asarray(rows, np.int64)
-
-    def _run_head(
-        self, classifier: Any, rows: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
-        features = self._inputs.encode(classifier)["features"]
-        cached = find_views(self._config.cached_views)
-        _, head = split_model(classifier, "head")
-        logits = [
-            head.predict(features[cached.index(view)][rows], batch_size=1024, verbose=0)
-            for view in find_views(self._config.views)
-        ]
-        return np.asarray(np.mean(logits, axis=0), np.float32)
 
     def _plan(self, classifier: Any) -> tuple[FineTuneConfig, ...]:
         """List the steps of fine-tuning."""

@@ -91,6 +91,16 @@ class HeldOutTiles:
         """Whether they are of another cohort."""
         return bool((self.folds == EVERY_FOLD).any())
 
+    def find_threshold(self, row: int) -> float | None:
+        """Return the probability of class 1 from which a tile is called so.
+
+        None with more than two classes.
+        """
+        threshold = self._threshold
+        if threshold is None:
+            return None
+        return float(np.broadcast_to(threshold, len(self.rows))[row])
+
     @property
     def _threshold(self) -> Threshold:
         """The threshold of each tile: that of the fold that held it out."""

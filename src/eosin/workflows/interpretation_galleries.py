@@ -101,6 +101,8 @@ class InterpretationGalleries:
         title, said = titles[kind]
         groups = [list(part) for _, part in groupby(own, key=lambda found: found.row)]
         text = f"Each tile, then its map: {said}" if groups else "None."
+        if groups and self._found.held_out.find_threshold(groups[0][0].row) is not None:
+            text += " In brackets is the threshold of the call."
         return Gallery(
             to_file_name(f"{kind}-{name}"),
             title,
@@ -133,8 +135,13 @@ class InterpretationGalleries:
         if held_out.probabilities is None:
             return "Not scored"
         called = int(held_out.called[row])
-        probability = held_out.probabilities[row, called]
-        return f"{self._names[called]} {probability:.3f}"
+        said = f"{self._names[called]} {held_out.probabilities[row, called]:.3f}"
+        threshold = held_out.find_threshold(row)
+        if threshold is None:
+            return said
+        # Of the class that was called: the negative one ends where the other begins.
+        limit = threshold if called else 1 - threshold
+        return f"{said} ({'from' if called else 'above'} {limit:.3f})"
 
     def _make(
         self,

@@ -175,12 +175,13 @@ def _say_clusters(found: Interpretation) -> list[str]:
     said = []
     if len(enough) > 1:
         worst = enough.iloc[int(enough["error_rate"].argmax())]
-        said.append(
-            f"It errs most in cluster {worst['cluster']} "
-            f"({format_percent(worst['error_rate'])} of {worst['called']:,}, mostly "
-            f"{worst['main_class']}), least where it errs "
-            f"{format_percent(enough['error_rate'].min())} of the time."
-        )
+        if worst["error_rate"] > 0:
+            said.append(
+                f"It errs most in cluster {worst['cluster']} "
+                f"({format_percent(worst['error_rate'])} of {worst['called']:,}, "
+                f"mostly {worst['main_class']}), least where it errs "
+                f"{format_percent(enough['error_rate'].min())} of the time."
+            )
     agreement = {k: v for k, v in found.space.agreement.items() if v is not None}
     others = {k: v for k, v in agreement.items() if k != "class"}
     if others and "class" in agreement:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags import Bag, BagDraw, DrawnFeatures, draw_bags, read_drawn_bags
-from eosin.core import ConfigError, ManifestError
+from eosin.core import ConfigError, ManifestError, suggest
 from eosin.workflows.tile_folder import TileFolder
 from eosin.workflows.tile_splits import SplitSettings, assign_splits
 
@@ -145,6 +145,7 @@ def _name_classes(folder: TileFolder, wanted: str | None) -> tuple[str, str]:
     if wanted is not None and wanted not in positive:
         raise ConfigError(
             f"witness_class must be one of {', '.join(positive)}, got '{wanted}'"
+            f"{suggest(wanted, positive)}"
         )
     return negative, wanted or "+".join(positive)
 

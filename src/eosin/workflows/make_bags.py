@@ -13,7 +13,7 @@ from eosin.bags import (
     read_bag_table,
     write_bag_table,
 )
-from eosin.core import ConfigError, open_run
+from eosin.core import ConfigError, open_run, suggest
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 from eosin.workflows.tile_splits import assign_splits
 
@@ -177,6 +177,7 @@ def _name_classes(folder: TileFolder, config: MakeBagsConfig) -> tuple[str, str]
     if wanted is not None and wanted not in positive:
         raise ConfigError(
             f"witness_class must be one of {', '.join(positive)}, got '{wanted}'"
+            f"{suggest(wanted, positive)}"
         )
     return negative, wanted or "+".join(positive)
 

@@ -18,7 +18,7 @@ from eosin.bags import (
     read_bags,
     read_clinical,
 )
-from eosin.cohorts import fold_patients, read_cohort
+from eosin.cohorts import fold_patients, read_cohort, require_labels
 from eosin.core import CohortError, ManifestError, Progress, to_file_name
 
 if TYPE_CHECKING:
@@ -82,22 +82,43 @@ def read_mil_cohort(
         ManifestError: Features, slides and columns do not fit together.
     """
     classes = config.classes
-    table = read_cohort(cohort, class_names=classes, needs_files=False).table
+    slides = read_cohort(
+        cohort, class_names=classes, class_option="--class", needs_files=False
+    )
+    table = slides.table
     files = find_feature_files(features)
     has_features = table["slide_id"].map(lambda name: to_file_name(str(name)) in files)
     is_skipping, cautions = config.missing == "skip", []
     if is_skipping:
         cautions += _say_skipped(table, has_features, set(files))
+        require_labels(slides, table[:0], classes, remedy="")
         table = table[has_features & table["label"].notna()].reset_index(drop=True)
         if table.empty:
             raise CohortError(
                 f"{cohort}: no slide with a label has features in {features}"
             )
     else:
-        _require_labels(cohort, table[has_features])
+        bare = ~has_features & _have_no_tiles(table)
+        if bare.any():
+            # Glass without tissue says nothing of the rest.
+            empty = table.loc[bare, "slide_id"].astype(str)
+            cautions.append(
+                f"{len(empty)} slides without a tile were left out, such as "
+                f"{', '.join(empty.iloc[:_SHOWN])}."
+            )
+            table = table[~bare].reset_index(drop=True)
+            has_features = has_features[~bare].reset_index(drop=True)
+        remedy = "label them, or leave them out by --set missing=skip"
+        require_labels(slides, table[has_features], classes, remedy=remedy)
     names = {name.lower(): name for name in classes}
     labels = [names.get(str(label).lower(), label) for label in table["label"]]
     table = table.assign(label=labels)
+    if absent := [name for name in classes if name not in labels]:
+        raise CohortError(
+            f"{cohort}: no slide has the label {', '.join(map(repr, absent))} that "
+            "--class asks for; the column 'label' holds "
+            f"{', '.join(sorted(set(labels)))}"
+        )
     bags = read_bags(
         features,
         table,
@@ -177,6 +198,13 @@ def check_features(bags: Sequence[Bag], progress: Progress) -> tuple[str, ...]:
     )
 
 
+def _have_no_tiles(table: pd.DataFrame) -> pd.Series:
+    """Find the slides of which `eosin tile` says in its table that they gave none."""
+    if "n_tiles" not in table:
+        return pd.Series(False, index=table.index)  # noqa: FBT003 - a value
+    return table["n_tiles"].astype(str) == "0"
+
+
 def _say_skipped(
     table: pd.DataFrame, has_features: pd.Series, files: set[str]
 ) -> list[str]:
@@ -194,13 +222,3 @@ def _say_skipped(
         for what, names in left_out
         if len(names)
     ]
-
-
-def _require_labels(cohort: Path, table: pd.DataFrame) -> None:
-    nameless = table.loc[table["label"].isna(), "slide_id"].astype(str)
-    if len(nameless):
-        raise CohortError(
-            f"{cohort}: every slide needs a label; {len(nameless)} have none, such as "
-            f"{', '.join(nameless.iloc[:_SHOWN])}; label them, or leave them out by "
-            "--set missing=skip"
-        )

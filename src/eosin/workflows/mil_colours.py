@@ -1,11 +1,13 @@
 """Mean colour alone, as a rival of a MIL model on the same patients."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from eosin.core import ManifestError
+from eosin.bags import read_bag_table
+from eosin.core import ManifestError, hash_file
 from eosin.evaluation import (
     COLOUR_COLUMNS,
     EvaluationResult,
@@ -75,6 +77,8 @@ def evaluate_mean_colour(
 
 def find_slide_colours(run: MILRun) -> pd.DataFrame | None:
     """Return the mean colour of each bag: `tile_id`, `slide_id` and the colours."""
+    if run.takes_pixels:
+        return _find_bag_colours(run)
     folder = None if run.features is None else find_tile_folder(run.features)
     if folder is None:
         return None
@@ -89,3 +93,22 @@ def find_slide_colours(run: MILRun) -> pd.DataFrame | None:
     table = mean.reset_index(names="tile_id").assign(slide_id=mean.index)
     wanted = set(run.splits["bag_id"])
     return table if wanted <= set(table["tile_id"]) else None
+
+
+def _find_bag_colours(run: MILRun) -> pd.DataFrame | None:
+    """Return the mean colour of each drawn bag, where its table is still there."""
+    path = run.record.get("notes", {}).get("bags")
+    if path is None or run.tiles is None or not Path(path).is_file():
+        return None
+    if hash_file(Path(path)) != run.record["inputs"]["bags"]:
+        return None
+    try:
+        bags, _ = read_bag_table(Path(path))
+        tiles = open_tile_folder(run.tiles).tiles
+    except ManifestError:
+        return None
+    if not set(COLOUR_COLUMNS) <= set(tiles.columns):
+        return None
+    drawn = bags[["bag_id", "tile_id"]].merge(tiles, on="tile_id")
+    mean = drawn.groupby("bag_id")[list(COLOUR_COLUMNS)].mean()
+    return mean.reset_index(names="tile_id").assign(slide_id=mean.index)

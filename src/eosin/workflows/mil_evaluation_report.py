@@ -69,7 +69,7 @@ def report_mil(study: EvaluatedMIL, out: Path, progress: Progress) -> None:
         cautions=[c for c in study.cautions if c not in result.cautions],
         are_patients_known=bool((slides["patient_id"] != slides["id"]).any())
         or run.per == "patient",
-        unit="slide",
+        unit="bag" if run.takes_pixels else "slide",
         created=run.record["finished"],
     )
     write_report(out / "report.html", data)
@@ -144,16 +144,20 @@ def _describe(study: EvaluatedMIL) -> dict[str, str]:
         if study.split == "test"
         else "the mean of all folds' probabilities"
     )
+    rate = settings.get("learning_rate")
     rows = {
         "Aggregator": run.aggregator,
         "A bag is": "a slide" if run.per == "slide" else "a patient, all slides joined",
         "Learnt from": f"labels of {run.per}s alone; no outline was used",
         "Encoder": str(origin.get("encoder", "not stated by the features")),
         "Split": f"by patient, {len(run.models)} folds, {n_models} models; {who}",
-        "Training": f"at most {settings.get('epochs')} epochs, learning rate "
-        f"{settings.get('learning_rate'):g}, {settings.get('batch')} bags a step; the "
+        "Training": f"at most {settings.get('epochs')} epochs, "
+        + (f"learning rate {rate:g}, " if rate else "")
+        + f"{settings.get('batch')} bags a step; the "
         "curves are the mean over the models that were still learning",
     }
+    if run.takes_pixels:
+        rows |= _describe_drawn(run)
     if origin.get("mpp"):
         rows["Tiles"] = (
             f"{origin.get('tile_px', 0):.0f} px at {origin['mpp']:g} micrometres per "
@@ -162,10 +166,29 @@ def _describe(study: EvaluatedMIL) -> dict[str, str]:
     return rows
 
 
+def _describe_drawn(run: MILRun) -> dict[str, str]:
+    """Say what a run from pixels learnt from."""
+    card = run.card
+    witnesses = ", ".join(map(str, card.get("witnesses", ()))) or "unknown numbers of"
+    resolution = f" at {card['mpp']:g} micrometres per pixel" if card["mpp"] else ""
+    folds = "1 side" if len(run.models) == 1 else f"{len(run.models)} folds"
+    return {
+        "A bag is": f"{card.get('bag_size', 'some')} drawn tiles; positive ones hold "
+        f"{witnesses} witnesses",
+        "Learnt from": "labels of bags alone, encoder and aggregator together",
+        "Encoder": f"{card['encoder']}, first weights: {Path(card['weights']).name}",
+        "Split": f"patients were divided before bags were drawn; each bag is scored by "
+        f"a model that saw no patient of it ({folds} held out)",
+        "Tiles": f"{card['tile_px']} px{resolution}",
+    }
+
+
 def _find_licence(study: EvaluatedMIL) -> str | None:
-    found = None if study.split == "external" else study.run.features
-    finder = SlideFinder.of_tiles(find_tile_folder(found)) if found else None
-    return finder.licence if finder else None
+    run = study.run
+    if study.split == "external":
+        return None
+    tiles = run.tiles or (find_tile_folder(run.features) if run.features else None)
+    return SlideFinder.of_tiles(tiles).licence if tiles else None
 
 
 def _draw_overlays(

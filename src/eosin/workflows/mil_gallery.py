@@ -1,5 +1,6 @@
 """The tiles that a MIL model attended to most, as pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,27 @@ def write_gallery(
     rows = list_most_attended(found.times, n_tiles)
     pixels = _read_tiles(slide, found.tiles.iloc[rows])
     words = [_say(found, int(row)) for row in rows]
-    tiles = tuple(
+    tiles = [
         GalleryTile(f"{slide_id}, tile {row}", text, own)
         for row, text, own in zip(rows, words, pixels, strict=True)
-    )
-    sheet = draw_sheet(Gallery("attended", slide_id, "", (tiles,), side_px=_SIDE_PX))
-    write_image(find_gallery(out, slide_id), sheet)
+    ]
+    write_sheet(out, slide_id, tiles)
     return words
+
+
+def write_sheet(out: Path, name: str, tiles: Sequence[GalleryTile]) -> None:
+    """Write tiles side by side as the gallery of a slide or of a bag.
+
+    Args:
+        out: The folder to write to.
+        name: The slide or the bag; the file is named after it.
+        tiles: In the order to be shown.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    gallery = Gallery("attended", name, "", (tuple(tiles),), side_px=_SIDE_PX)
+    write_image(find_gallery(out, name), draw_sheet(gallery))
 
 
 def find_gallery(out: Path, slide_id: str) -> Path:

@@ -274,7 +274,7 @@ def _run_cells(
     cells = config.list_cells()
     (out / _CELLS).mkdir(parents=True, exist_ok=True)
     clock = _Clock([c for c in cells if not _find_cell(out, c).exists()])
-    with progress.task("cells", len(cells)) as task:
+    with progress.task("Training models", len(cells)) as task:
         for fold in range(config.folds):
             own = [cell for cell in cells if cell.fold == fold]
             left = [cell for cell in own if not _find_cell(out, cell).exists()]

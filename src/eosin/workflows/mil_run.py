@@ -1,6 +1,6 @@
 """A finished run of `eosin mil train`, as later steps read it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from eosin.models import BagPrediction, MILModel
 
 Floats = npt.NDArray[np.float64]
+
+SOURCES = "sources.csv"
+"""What the bags of a run from pixels were drawn from: `slide_id, patient_id, split`."""
 
 _FORMAT = "mil 1"
 _FILES = ("card.json", "held_out.csv", "run.json", "splits.csv")
@@ -92,6 +95,51 @@ class MILRun:
     def clinical(self) -> tuple[str, ...]:
         """Columns of the slide table that the models take beside the features."""
         return tuple(self.card.get("clinical") or ())
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether its models take tiles' pixels, not features."""
+        return "encoder" in self.card
+
+    @property
+    def tiles(self) -> Path | None:
+        """Where the tiles were that a run from pixels learnt from."""
+        found = self.record.get("notes", {}).get("tiles")
+        return Path(found) if found else None
+
+    def is_seen(
+        self, bag_id: str, *, patients: Iterable[str], slides: Iterable[str] = ()
+    ) -> bool:
+        """Say whether models learnt from this bag, its patients or its slides.
+
+        Args:
+            bag_id: Of the bag. Names of drawn bags come again in other tables, so
+                that a run from pixels goes by patients and slides alone.
+            patients: Of the bag.
+            slides: Of the bag.
+
+        Raises:
+            ModelError: A run from pixels does not say what its bags were drawn from.
+        """
+        if not self.takes_pixels:
+            splits = self.splits
+            is_known = bag_id in set(splits["bag_id"])
+            return is_known or not set(splits["patient_id"]).isdisjoint(patients)
+        sources = self._read_sources()
+        sources = sources[sources["split"] != "test"]
+        return not (
+            set(sources["patient_id"]).isdisjoint(patients)
+            and set(sources["slide_id"]).isdisjoint(slides)
+        )
+
+    def _read_sources(self) -> pd.DataFrame:
+        path = self.path / SOURCES
+        if not path.is_file():
+            raise ModelError(
+                f"{self.path}: has no {SOURCES}, which says what its bags were drawn "
+                "from; train again"
+            )
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
 
     @property
     def sha256(self) -> str:
@@ -232,13 +280,22 @@ class MILEnsemble:
             ManifestError: A bag is not finite, or too large for the method.
             ModelError: A bag has another number of features than the models take.
         """
-        from eosin.models import predict_bags  # noqa: PLC0415  as above
+        from eosin.models import predict_bag, predict_bags  # noqa: PLC0415  as above
 
+        if self._run.takes_pixels:
+            # A tile costs more to read than features do: once for all models.
+            models = [model for fold in self._folds for model in fold]
+            return [self._average(self._group(predict_bag(models, b))) for b in bags]
         found = [[predict_bags(m, bags) for m in fold] for fold in self._folds]
         return [
             self._average([[told[row] for told in fold] for fold in found])
             for row in range(len(bags))
         ]
+
+    def _group(self, told: Sequence["BagPrediction"]) -> list[list["BagPrediction"]]:
+        """Group what all models say of one bag by their folds."""
+        left = iter(told)
+        return [[next(left) for _ in fold] for fold in self._folds]
 
     def _average(
         self, folds: Sequence[Sequence["BagPrediction"]]

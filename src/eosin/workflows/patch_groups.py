@@ -128,7 +128,8 @@ def complete_splits(
     """Make the given splits complete, so that training can work with them.
 
     A split that is missing beside others is taken from the training patients, class
-    by class. Where all are in training, or none in any, nothing is given.
+    by class. Where all are in training, or none in any, nothing is given. Patches
+    without a label are in no split.
 
     Args:
         table: Columns `patient_id`, `label` and `split`.
@@ -142,11 +143,14 @@ def complete_splits(
     Raises:
         CohortError: A patient is in two splits, or too few are in training.
     """
+    table = table.assign(
+        split=fill_with_none(table["split"].where(table["label"] >= 0))
+    )
     given = [split for split in SPLITS if (table["split"] == split).any()]
     if not given:
         return table, None
     if given == ["train"]:
-        said = "all patches are in train, so training divides them anew"
+        said = "all labelled patches are in train, so training divides them anew"
         return table.assign(split=pd.Series(None, table.index, dtype="object")), said
     _require_one_split(table)
     missing = [split for split in SPLITS if split not in given]

@@ -15,8 +15,9 @@ from eosin.core import CohortError, ModelError, SlideError, hash_object
 from eosin.inference import ModelCard
 from eosin.slides import is_remote
 from eosin.tiles import PatchReader
+from eosin.workflows.run_checks import require_same_tiles
 from eosin.workflows.slide_listing import SLIDE_SUFFIXES
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
+from eosin.workflows.tile_folder import open_tile_folder
 
 WhichPatches = Literal["auto", "unlabelled", "all"]
 
@@ -153,7 +154,12 @@ def _list_imported(path: Path, card: ModelCard, which: WhichPatches) -> PatchLis
             f"{path}: holds tiles of slides, not patches; to score slides, give the "
             "slides themselves or their slide table"
         )
-    _require_same_tiles(card, folder)
+    require_same_tiles(
+        card,
+        folder,
+        compares_classes=False,
+        advice="import them again as the model needs it (--set tile_px)",
+    )
     is_bare = folder.tiles["label"].isna().to_numpy()
     notes = []
     n = len(is_bare)
@@ -182,21 +188,6 @@ def _list_imported(path: Path, card: ModelCard, which: WhichPatches) -> PatchLis
         tuple(notes),
         functools.partial(folder.open_reader, tiles),
     )
-
-
-def _require_same_tiles(card: ModelCard, folder: TileFolder) -> None:
-    info = folder.info
-    problems = []
-    if info.tile_px != card.tile_px:
-        problems.append(f"tiles of {card.tile_px} px, these have {info.tile_px}")
-    # Of patches nobody may have stated it, and then nothing can be compared.
-    if card.mpp and info.mpp and abs(info.mpp / card.mpp - 1) > 0.1:
-        problems.append(f"{card.mpp:g} mpp, these have {info.mpp:g}")
-    if problems:
-        raise ModelError(
-            f"{folder.path}: the model was trained on {'; '.join(problems)}; import "
-            "them again as the model needs it (--set tile_px)"
-        )
 
 
 def _list_images(

@@ -67,7 +67,9 @@ def write_patch_table(
     for number, name in enumerate(_MEASURES):
         tiles[name] = scan.measures[:, number]
     write_manifest(folder / "tiles.parquet", tiles, info)
-    firsts = table.drop_duplicates("slide_id")
+    # A labelled patch says the split; those without a label have none.
+    firsts = table.sort_values("label", ascending=False, kind="stable")
+    firsts = firsts.drop_duplicates("slide_id").sort_index()
     slides = pd.DataFrame(
         {
             "slide_id": firsts["slide_id"],

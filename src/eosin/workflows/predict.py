@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
 
+from eosin.cohorts import say_examples
 from eosin.core import (
     ConfigError,
     Progress,
@@ -84,11 +85,13 @@ class PredictResult:
         folder: Where it lies.
         slides: One row per slide, as in `slides.csv`.
         failures: Slides that were given up on.
+        cautions: What a reader must know before believing the calls.
     """
 
     folder: Path
     slides: pd.DataFrame
     failures: tuple[SlideFailure, ...]
+    cautions: tuple[str, ...] = ()
 
 
 def predict_slides(
@@ -106,7 +109,8 @@ def predict_slides(
     Writes for each slide `<slide_id>.geojson` (QuPath), `<slide_id>.heatmap.tif`
     (probabilities), `<slide_id>.heatmap-colour.tif` (the same as a picture, for
     viewers that show no floating-point values) and `<slide_id>.overlay.jpg`, and for
-    all `slides.csv` and `failures.csv`. With more than two classes each positive
+    all `slides.csv` (`seen_in_training` says whose patient the model was trained or
+    chosen on) and `failures.csv`. With more than two classes each positive
     class has a heatmap and an overlay of its own, `<slide_id>.<class>.heatmap.tif`.
     A second call scores only slides that are new, were changed, or failed; the
     tables list those of earlier calls too.
@@ -150,7 +154,52 @@ def predict_slides(
                     predictor.predict, jobs, record=record, task=task, workers=workers
                 ):
                     pass
-        return _gather(table, record)
+        return _gather(table, record, _Seen.of_run(run))
+
+
+class _Seen:
+    """Slides and patients that a model was trained or chosen on."""
+
+    def __init__(self, slides: set[str], patients: set[str]) -> None:
+        self._slides, self._patients = slides, patients
+
+    @classmethod
+    def of_run(cls, run: Path) -> Self:
+        """Read them from a run; with folds each patient has trained some model."""
+        path = run / "splits.csv"
+        if not path.exists():
+            return cls(set(), set())
+        splits = pd.read_csv(path, dtype=str, keep_default_na=False)
+        seen = splits[splits["split"].isin(("train", "val"))]
+        return cls(set(seen["slide_id"]), set(seen["patient_id"]))
+
+    def mark(self, slides: pd.DataFrame) -> pd.Series:
+        """Say of each slide whether it or its patient was seen."""
+        return slides["slide_id"].isin(self._slides) | slides["patient_id"].isin(
+            self._patients
+        )
+
+
+def describe_seen(slides: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many slides' calls are no sign of how good a model is.
+
+    Args:
+        slides: `slide_id` and `seen_in_training`.
+
+    Returns:
+        One sentence, or none.
+    """
+    # Of a slide that failed nothing may be said.
+    is_seen = slides["seen_in_training"].eq(True)  # noqa: FBT003 - a value
+    seen = [str(slide_id) for slide_id in slides.loc[is_seen, "slide_id"]]
+    if not seen:
+        return ()
+    return (
+        f"{len(seen):,} of {len(slides):,} slides ({say_examples(seen)}) are of "
+        "patients that the model was trained or chosen on: what it finds on them says "
+        "nothing of how it does on new patients. Its evaluation scores those that were "
+        "held out.",
+    )
 
 
 def _find_jobs(
@@ -165,7 +214,9 @@ def _find_jobs(
         key = hash_object({"slide": content, "mpp": mpp, "model": model_hash})
         part = find_part(out, row["slide_id"])
         if not part.exists() or read_json(part).get("key") != key:
-            jobs.append((row["slide_id"], SlideJob(row["slide_id"], path, mpp, key)))
+            patient = str(row["patient_id"])
+            job = SlideJob(str(row["slide_id"]), path, mpp, key, patient)
+            jobs.append((job.slide_id, job))
     return jobs
 
 
@@ -177,24 +228,36 @@ def _fingerprint(path: str) -> str | None:
         return None
 
 
-def _gather(table: pd.DataFrame, record: RunRecord) -> PredictResult:
+def _gather(table: pd.DataFrame, record: RunRecord, seen: _Seen) -> PredictResult:
     """Write the tables of all slides, in the order they were given."""
     failed = {failure.slide_id for failure in record.failures}
     rows = []
-    for slide_id, path in zip(table["slide_id"], table["path"], strict=True):
+    columns = (table["slide_id"], table["path"], table["patient_id"])
+    for slide_id, path, patient in zip(*columns, strict=True):
         if slide_id in failed:
-            rows.append({"slide_id": slide_id, "path": path, "status": "failed"})
+            own = {"slide_id": slide_id, "path": path, "status": "failed"}
         else:
-            rows.append(read_json(find_part(record.folder, slide_id))["row"])
+            own = read_json(find_part(record.folder, slide_id))["row"]
+        # What the table says now goes before what it said when the slide was scored.
+        rows.append(own | {"patient_id": patient})
     asked = set(table["slide_id"])
     parts = sorted(find_part(record.folder, "any").parent.glob("*.json"))
     earlier = [read_json(part)["row"] for part in parts]
     rows += [row for row in earlier if row["slide_id"] not in asked]
     slides = pd.DataFrame(rows)
-    for name in ("score", "label", "tumour_mm2", "seconds", *_WHOLE_NUMBERS):
+    for name in (
+        "patient_id",
+        "score",
+        "label",
+        "tumour_mm2",
+        "seconds",
+        *_WHOLE_NUMBERS,
+    ):
         if name not in slides:
             slides[name] = None
     slides = slides.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64"))
+    slides["seen_in_training"] = seen.mark(slides)
+    cautions = describe_seen(slides)
     failures = pd.DataFrame(
         [asdict(failure) for failure in record.failures],
         columns=["slide_id", "step", "message"],
@@ -203,4 +266,5 @@ def _gather(table: pd.DataFrame, record: RunRecord) -> PredictResult:
         for name, frame in (("slides.csv", slides), ("failures.csv", failures)):
             with atomic_path(record.folder / name) as temporary:
                 frame.to_csv(temporary, index=False)
-    return PredictResult(record.folder, slides, tuple(record.failures))
+        record.notes["cautions"] = list(cautions)
+    return PredictResult(record.folder, slides, tuple(record.failures), cautions)

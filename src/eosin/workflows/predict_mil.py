@@ -1,9 +1,8 @@
 """From a MIL run and features of new slides to calls, attention and galleries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -11,38 +10,24 @@ from eosin.bags import ClinicalValues, find_feature_files, read_clinical
 from eosin.cohorts import find_patient, read_cohort
 from eosin.core import (
     ConfigError,
+    ModelError,
     Progress,
-    RunRecord,
     SlideFailure,
-    atomic_path,
     fingerprint_file,
     hash_object,
     open_run,
     read_json,
     to_file_name,
 )
-from eosin.evaluation import (
-    aggregate_slides,
-    call_classes,
-    probability_columns,
-    select_level,
-)
-from eosin.reports import AttendedSlide, AttentionData, write_attention
-from eosin.workflows.mil_bag_prediction import (
-    BagJob,
-    BagPredictor,
-    find_bag_part,
-    read_bag_rows,
-)
+from eosin.workflows.mil_bag_prediction import BagJob, BagPredictor, find_bag_part
 from eosin.workflows.mil_features import find_tile_folder
-from eosin.workflows.mil_gallery import find_gallery
+from eosin.workflows.mil_prediction_tables import gather_slides
 from eosin.workflows.mil_run import MILEnsemble, MILRun, open_mil_run
 from eosin.workflows.mil_slides import SlideFinder
 from eosin.workflows.predict import PredictResult
 from eosin.workflows.slide_pool import map_slides
 
-_WHOLE_NUMBERS = ("tiles", "tiles_with_half", "attended_regions")
-_OUTPUTS = (
+MIL_PREDICTIONS = (
     "*.gallery.png",
     "*.geojson",
     "*.heatmap-colour.tif",
@@ -55,6 +40,7 @@ _OUTPUTS = (
     "run.json",
     "slides.csv",
 )
+"""What the prediction of slides writes to its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +114,18 @@ def predict_mil(
         progress: Told how far it is.
 
     Raises:
-        ModelError: `run` holds no finished MIL model.
+        ModelError: `run` holds no finished MIL model, or one that takes pixels.
         ManifestError: There is no feature file.
         CohortError: The slide table is wrong.
         RunError: `out` holds other work or cannot be written.
     """
     progress = progress or Progress()
     found = open_mil_run(run)
+    if found.takes_pixels:
+        raise ModelError(
+            f"{found.path}: its models take tiles, not features; give it slides, or a "
+            "tile folder with the bags that were drawn from it"
+        )
     files = find_feature_files(features)
     table, clinical = _list_slides(found, files, slides)
     finder = (
@@ -148,7 +139,7 @@ def predict_mil(
         "mil predict",
         settings={"model": sha256, **asdict(config)},
         overwrite=overwrite,
-        outputs=_OUTPUTS,
+        outputs=MIL_PREDICTIONS,
     ) as record:
         record.notes["run"] = str(found.path.resolve())
         jobs = [
@@ -177,7 +168,7 @@ def predict_mil(
                     predictor.predict, todo, record=record, task=task, workers=1
                 ):
                     pass
-        return _gather(found, jobs, record, config)
+        return gather_slides(found, jobs, record, config)
 
 
 def _list_slides(
@@ -230,162 +221,3 @@ def _list_jobs(
 def _is_done(job: BagJob, out: Path) -> bool:
     part = find_bag_part(out, job.bag_id)
     return part.exists() and read_json(part).get("key") == job.key
-
-
-def _gather(
-    run: MILRun,
-    jobs: Sequence[BagJob],
-    record: RunRecord,
-    config: MILPredictConfig,
-) -> PredictResult:
-    """Write the tables of all slides, those of earlier calls too, and the page."""
-    out = record.folder
-    failed = {failure.slide_id for failure in record.failures}
-    rows: list[dict[str, Any]] = []
-    for job in jobs:
-        if job.bag_id in failed:
-            rows += [
-                {"slide_id": s, "patient_id": job.patient_id, "status": "failed"}
-                for s in job.slide_ids
-            ]
-        else:
-            rows += read_bag_rows(out, job.bag_id)
-    asked = {find_bag_part(out, job.bag_id).name for job in jobs}
-    for part in sorted((out / "parts").glob("*.json")):
-        if part.name not in asked:
-            rows += read_json(part)["rows"]
-    slides = pd.DataFrame(rows, columns=_list_columns(run, rows))
-    result = PredictResult(out, slides, tuple(record.failures))
-    if not record.is_done:
-        _write_tables(run, result)
-        _write_page(run, rows, out, config)
-    return result
-
-
-def _list_columns(run: MILRun, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """List the columns of `slides.csv`; some are there for some methods only."""
-    extra = [name for row in rows for name in row if name == "instances_mm2"]
-    return [
-        "slide_id",
-        "patient_id",
-        "status",
-        "label",
-        *probability_columns(run.class_names),
-        "lowest_fold",
-        "highest_fold",
-        "seen_in_training",
-        "tiles",
-        "highest_attention",
-        "tiles_with_half",
-        "attended_mm2",
-        "attended_regions",
-        *dict.fromkeys(extra),
-        "seconds",
-        "features",
-        "note",
-    ]
-
-
-def _write_tables(run: MILRun, result: PredictResult) -> None:
-    slides = result.slides
-    whole = dict.fromkeys(_WHOLE_NUMBERS, "Int64")
-    failures = pd.DataFrame(
-        [asdict(failure) for failure in result.failures],
-        columns=["slide_id", "step", "message"],
-    )
-    tables = {
-        "slides.csv": slides.astype(whole),
-        "patients.csv": score_patients(run, slides),
-        "failures.csv": failures,
-    }
-    for name, frame in tables.items():
-        with atomic_path(result.folder / name) as temporary:
-            frame.to_csv(temporary, index=False)
-
-
-def score_patients(run: MILRun, slides: pd.DataFrame) -> pd.DataFrame:
-    """Score patients by their slides, as the evaluation does.
-
-    Args:
-        run: The run.
-        slides: As in `slides.csv`.
-
-    Returns:
-        `patient_id`, `slides`, `label` and `probability_<class>`.
-    """
-    names = list(run.class_names)
-    columns = probability_columns(names)
-    done = slides[slides["status"] == "done"]
-    if done.empty:
-        return pd.DataFrame(columns=["patient_id", "slides", "label", *columns])
-    rows = done[["slide_id", "patient_id", *columns]].assign(
-        level="slide", id=done["slide_id"], split="external", label=None
-    )
-    table = select_level(aggregate_slides(rows, class_names=names), "patient")
-    probabilities = table[columns].to_numpy(float)
-    called = call_classes(probabilities, run.threshold)
-    counts = done.groupby("patient_id", sort=False).size()
-    return pd.DataFrame(
-        {
-            "patient_id": table["id"],
-            "slides": counts.loc[table["id"]].to_numpy(),
-            "label": [names[int(label)] for label in called],
-            **{name: table[name] for name in columns},
-        }
-    )
-
-
-def _write_page(
-    run: MILRun,
-    rows: Sequence[Mapping[str, Any]],
-    out: Path,
-    config: MILPredictConfig,
-) -> None:
-    """Write `attention.html`, the most suspicious slides first."""
-    column = probability_columns(run.class_names)[0]
-    done = sorted((r for r in rows if r["status"] == "done"), key=lambda r: r[column])
-    n_models = sum(len(fold) for fold in run.models)
-    data = AttentionData(
-        title=f"What {run.path.resolve().name} attends to",
-        facts=f"{run.aggregator} · {len(run.models)} folds, {n_models} models · "
-        f"{len(done):,} slides",
-        scale=(
-            "Attention sums to 1 over the tiles of a "
-            + ("slide" if run.per == "slide" else "patient")
-            + ", so it is told as times 1/n: with 1 a tile counts as much as if all n "
-            "tiles were attended alike. It is the mean over all models of all folds.",
-            "Colours show the rank among the tiles, 0 to 1: something is always the "
-            "brightest, on a slide with nothing to be found too. Orange outlines hold "
-            f"attention of {config.outline_from:g} times 1/n or more.",
-            "Attention says which tiles the model weighed, not that they are "
-            f"{run.class_names[1]}. No outline by hand was ever seen.",
-        ),
-        slides=[_describe_slide(run, row, out) for row in done],
-    )
-    write_attention(out / "attention.html", data)
-
-
-def _describe_slide(run: MILRun, row: Mapping[str, Any], out: Path) -> AttendedSlide:
-    slide_id = str(row["slide_id"])
-    overlay = out / (to_file_name(slide_id) + ".overlay.jpg")
-    gallery = find_gallery(out, slide_id)
-    facts = [("Called", str(row["label"]))]
-    facts += [
-        (f"Probability of {name}", f"{row[f'probability_{name}']:.3f}")
-        for name in run.class_names[1:]
-    ]
-    if row["seen_in_training"]:
-        facts.append(("Seen in training", "yes; for held-out results see the report"))
-    facts += [
-        ("Between folds", f"{row['lowest_fold']:.3f} to {row['highest_fold']:.3f}"),
-        ("Tiles", f"{row['tiles']:,}"),
-        ("Half of the attention on", f"{row['tiles_with_half']:,} tiles"),
-    ]
-    return AttendedSlide(
-        slide_id=slide_id,
-        facts=facts,
-        overlay=overlay if overlay.exists() else None,
-        gallery=gallery if gallery.exists() else None,
-        words=row.get("gallery", ()),
-        note=str(row.get("note", "")),
-    )

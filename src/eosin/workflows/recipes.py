@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eosin.core import ConfigError, ModelError, load_config
+from eosin.core import ConfigError, ModelError, load_config, suggest
 
 if TYPE_CHECKING:
     from eosin.workflows.train_tiles import TrainConfig
@@ -111,7 +111,10 @@ def find_recipe(name: str) -> Recipe:
         ConfigError: No recipe has this name.
     """
     if name not in RECIPES:
-        raise ConfigError(f"recipe must be one of {', '.join(RECIPES)}; got '{name}'")
+        raise ConfigError(
+            f"recipe must be one of {', '.join(RECIPES)}; got '{name}'"
+            f"{suggest(name, RECIPES)}"
+        )
     return RECIPES[name]
 
 

@@ -32,7 +32,11 @@ def require_unchanged(run: Path, card: ModelCard, folder: TileFolder) -> None:
 
 
 def require_same_tiles(
-    card: ModelCard, folder: TileFolder, *, compares_classes: bool = True
+    card: ModelCard,
+    folder: TileFolder,
+    *,
+    compares_classes: bool = True,
+    advice: str = "tile again as the model needs it",
 ) -> None:
     """Stop where tiles are not cut as a model's own were.
 
@@ -40,6 +44,7 @@ def require_same_tiles(
         card: The model's.
         folder: The tiles.
         compares_classes: Whether they must have the model's classes, too.
+        advice: What to do where they differ.
 
     Raises:
         ModelError: They differ in size, context, mpp or classes.
@@ -60,8 +65,7 @@ def require_same_tiles(
         )
     if problems:
         raise ModelError(
-            f"{folder.path}: the model was trained on {'; '.join(problems)}; tile "
-            "again as the model needs it"
+            f"{folder.path}: the model was trained on {'; '.join(problems)}; {advice}"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eosin.cohorts import read_cohort
+from eosin.cohorts import find_patient, read_cohort
 from eosin.core import CohortError
 from eosin.slides import (
     PACK_SUFFIX,
@@ -33,6 +33,7 @@ SLIDE_SUFFIXES = (
     ".vms",
     ".vmu",
 )
+_COLUMNS = ["slide_id", "path", "mpp", "patient_id"]
 
 
 def list_files(path: Path) -> list[Path]:
@@ -73,7 +74,7 @@ def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
     """List slides from files, folders, URLs, packs and slide tables.
 
     Returns:
-        Columns `slide_id`, `path` and `mpp` (NaN where not given).
+        Columns `slide_id`, `path`, `mpp` (NaN where not given) and `patient_id`.
 
     Raises:
         CohortError: A table is wrong, a folder has no slide, or two different
@@ -85,7 +86,7 @@ def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
         path = Path(given)
         if path.suffix.lower() == ".csv" and not is_remote(given):
             cohort = read_cohort(path).table
-            rows += iter_rows(cohort[["slide_id", "path", "mpp"]])
+            rows += iter_rows(cohort[_COLUMNS])
             continue
         if is_remote(given):
             rows.append(_make_row(path.stem, str(given)))
@@ -95,7 +96,7 @@ def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
         else:
             files = list_files(path)
             rows += [_make_row(file.stem, str(file.resolve())) for file in files]
-    table = pd.DataFrame(rows, columns=["slide_id", "path", "mpp"])
+    table = pd.DataFrame(rows, columns=_COLUMNS)
     table = table.drop_duplicates("path", ignore_index=True)
     repeated = table[table["slide_id"].duplicated(keep=False)]
     if len(repeated):
@@ -108,7 +109,8 @@ def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
 
 
 def _make_row(slide_id: str, path: str) -> dict[str, Any]:
-    return {"slide_id": slide_id, "path": path, "mpp": np.nan}
+    patient = find_patient(slide_id)
+    return {"slide_id": slide_id, "path": path, "mpp": np.nan, "patient_id": patient}
 
 
 def iter_rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -31,12 +31,14 @@ class SlideJob:
         path: The file, or whatever else `open_slide` opens.
         mpp: Micrometres per level-0 pixel, where a slide table gives it.
         key: Hash of all that its result depends on.
+        patient_id: Its patient, as far as anybody says.
     """
 
     slide_id: str
     path: str
     mpp: float | None
     key: str
+    patient_id: str = ""
 
 
 class SlidePredictor:
@@ -133,6 +135,7 @@ class SlidePredictor:
         known = scores.probabilities[np.isfinite(scores.probabilities).all(axis=1)]
         row: dict[str, Any] = {
             "slide_id": job.slide_id,
+            "patient_id": job.patient_id,
             "path": job.path,
             "status": "done" if len(known) else "no tissue",
             "mpp": slide.require_mpp(),

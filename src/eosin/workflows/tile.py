@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from eosin.annotations import Annotations, ClassMap, MappedAnnotations, read_annotations
-from eosin.cohorts import Cohort, read_cohort
+from eosin.cohorts import Cohort, read_cohort, say_examples
 from eosin.core import (
     ConfigError,
     ManifestError,
@@ -109,6 +109,8 @@ class TileResult:
         label_counts: Tiles by class name; `unlabelled` for those without.
         unknown_classes: Annotation class names that no `--classes` entry takes,
             with the number of regions.
+        remarks: What may be wrong with the classes, and which slides gave no tile or
+            no label, as sentences.
         failures: Slides that were given up on.
     """
 
@@ -117,6 +119,7 @@ class TileResult:
     n_tiles: int
     label_counts: Mapping[str, int]
     unknown_classes: Mapping[str, int]
+    remarks: tuple[str, ...]
     failures: tuple[SlideFailure, ...]
 
 
@@ -150,7 +153,9 @@ def tile_cohort(
     """
     progress = progress or Progress()
     class_map = ClassMap.parse(list(config.classes))
-    table = read_cohort(cohort, class_names=class_map.class_names)
+    table = read_cohort(
+        cohort, class_names=class_map.class_names, class_option="--classes"
+    )
     with open_run(
         out, "tile", settings=asdict(config), overwrite=overwrite, outputs=_OUTPUTS
     ) as record:
@@ -276,8 +281,15 @@ def _summarise(
         "n_tiles": len(tiles),
         "n_regions": len(annotations.regions) if annotations else 0,
         "n_repaired": annotations.n_repaired if annotations else 0,
+        "annotation_classes": _count_names(annotations),
         "unknown_classes": dict(mapped.unknown) if mapped else {},
     }
+
+
+def _count_names(annotations: Annotations | None) -> dict[str, int]:
+    """Count a slide's regions by their name in the annotations."""
+    regions = annotations.regions if annotations else ()
+    return dict(Counter(region.class_name for region in regions))
 
 
 def _merge_parts(
@@ -291,7 +303,8 @@ def _merge_parts(
         if slide_id in failed:
             continue
         summary = read_json(_part_path(record.folder, slide_id, ".json"))["slide"]
-        rows.append({**row, **summary})
+        # Parts of earlier versions do not name all classes.
+        rows.append({**row, "annotation_classes": {}, **summary})
         frames.append(pd.read_parquet(_part_path(record.folder, slide_id, ".parquet")))
     if not any(len(frame) for frame in frames):
         reasons = "; ".join(f"{f.slide_id}: {f.message}" for f in record.failures[:3])
@@ -309,9 +322,10 @@ def _merge_parts(
         resampling="; ".join(sorted({str(row["resampling"]) for row in rows})),
     )
     slides = pd.DataFrame(rows)
-    unknown: Counter[str] = Counter()
-    for counts in slides.pop("unknown_classes"):
-        unknown.update(counts)
+    unknown, found = (
+        sum(map(Counter, slides.pop(name)), Counter[str]())
+        for name in ("unknown_classes", "annotation_classes")
+    )
     if not record.is_done:
         write_manifest(record.folder / "tiles.parquet", tiles, info)
         with atomic_path(record.folder / "slides.csv") as temporary:
@@ -326,8 +340,29 @@ def _merge_parts(
         len(tiles),
         label_counts,
         unknown,
+        (*class_map.describe_names(found), *_say_bare_slides(slides, tiles)),
         tuple(record.failures),
     )
+
+
+def _say_bare_slides(slides: pd.DataFrame, tiles: pd.DataFrame) -> Iterator[str]:
+    """Say which slides give nothing to later steps while others do."""
+    names = slides["slide_id"].astype(str)
+    bare = names[~names.isin(set(tiles["slide_id"]))]
+    if len(bare):
+        yield (
+            f"{len(bare)} of {len(slides)} slides gave no tile ({say_examples(bare)}): "
+            "no tissue was found on them, see overviews; pale tissue needs "
+            "--set tissue=density"
+        )
+    labelled = set(tiles.loc[tiles["label"].notna(), "slide_id"])
+    unlabelled = names[names.isin(set(tiles["slide_id"])) & ~names.isin(labelled)]
+    if labelled and len(unlabelled):
+        yield (
+            f"No tile of {len(unlabelled)} of {len(slides)} slides has a label "
+            f"({say_examples(unlabelled)}), so that a tile classifier learns nothing "
+            "from them; outline their classes, or label them with the negative class"
+        )
 
 
 def _part_path(out: Path, slide_id: str, suffix: str) -> Path:

@@ -11,6 +11,7 @@ from eosin.core import (
     hash_file,
     hash_object,
     load_config,
+    suggest,
 )
 from eosin.inference import TileModel, open_session, read_card
 from eosin.workflows.run_checks import MPP_TOLERANCE, require_same_tiles
@@ -176,6 +177,7 @@ def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
         raise ConfigError(
             "encoder must be the folder of a run, a TOML file, or one of "
             f"{', '.join((*ENCODERS, *TORCH_ENCODERS))}; got '{name}'"
+            f"{suggest(name, (*ENCODERS, *TORCH_ENCODERS))}"
         )
     given = "imagenet" if weights == "auto" else weights
     encoder = build_encoder(name, tile_px=folder.info.tile_px, weights=given, seed=0)

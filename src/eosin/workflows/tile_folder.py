@@ -78,6 +78,17 @@ class TileFolder:
         return "source" in self.tiles
 
     @property
+    def studied_tiles(self) -> pd.DataFrame:
+        """The tiles that models are chosen and measured on.
+
+        All tiles of slides, since a slide's score is that of its unlabelled tiles as
+        well; of patches those with a label, since the others are there to be predicted.
+        """
+        if not self.has_patches:
+            return self.tiles
+        return self.tiles[self.tiles["label"].notna()]
+
+    @property
     def knows_patients(self) -> bool:
         """Whether a slide's patient is more than the slide's own id."""
         patients = self.slides["patient_id"].astype(str)

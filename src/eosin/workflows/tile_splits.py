@@ -36,13 +36,14 @@ class SplitSettings(Protocol):
 
 
 def assign_splits(folder: TileFolder, config: SplitSettings) -> pd.DataFrame:
-    """Give every slide its split in every fold, one row each.
+    """Give every slide with a label its split in every fold, one row each.
 
     A slide without a label of its own has that of its tiles: the commonest positive
-    class, or the negative one.
+    class, or the negative one. One whose tiles have none either (as a test set's
+    patches) is in no split.
 
     Raises:
-        CohortError: The patients cannot be split.
+        CohortError: The patients cannot be split, or nothing has a label.
     """
     slides = folder.slides[["slide_id", "patient_id", "split"]].copy()
     slides["split"] = [None if pd.isna(s) else str(s) for s in slides["split"]]
@@ -50,6 +51,13 @@ def assign_splits(folder: TileFolder, config: SplitSettings) -> pd.DataFrame:
         slides["split"].astype("object").where(slides["split"].notna(), None)
     )
     slides["label"] = _label_slides(folder)
+    slides = slides[slides["label"].notna()].reset_index(drop=True)
+    if slides.empty:
+        raise CohortError(
+            f"{folder.path}: to divide patients, slides or tiles with a label are "
+            "needed, got none; give labels in the slide table, by annotations or with "
+            "the patches"
+        )
     negative = folder.info.class_names[0]
     if config.folds == 1:
         fractions = (
@@ -77,6 +85,21 @@ def assign_splits(folder: TileFolder, config: SplitSettings) -> pd.DataFrame:
         )
     rows = [slides.assign(fold=fold, split=part) for fold, part in enumerate(parts)]
     return pd.concat(rows, ignore_index=True)[list(SPLIT_COLUMNS)]
+
+
+def say_left_out(folder: TileFolder, splits: pd.DataFrame) -> list[str]:
+    """Say what is in no split because nobody labelled it, as sentences.
+
+    Args:
+        folder: The tiles.
+        splits: From `assign_splits`.
+    """
+    if folder.has_patches:
+        n, what = int(folder.tiles["label"].isna().sum()), "patches"
+    else:
+        is_left = ~folder.slides["slide_id"].isin(set(splits["slide_id"]))
+        n, what = int(is_left.sum()), "slides"
+    return [f"{n:,} {what} without a label are in no split."] if n else []
 
 
 def _label_slides(folder: TileFolder) -> pd.Series:

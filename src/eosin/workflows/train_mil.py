@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eosin.core import ConfigError, Progress, hash_file, open_run
+from eosin.models import find_aggregator
 from eosin.training import ClassWeights, MILConfig
 from eosin.workflows.mil_choices import divide_inner, list_settings
 from eosin.workflows.mil_cohort import (
@@ -26,6 +27,7 @@ MIL_OUTPUTS = (
     "metrics.json",
     "predictions.parquet",
     "run.json",
+    "sources.csv",
     "splits.csv",
     "state",
     "validation.parquet",
@@ -93,6 +95,7 @@ class MILStudyConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        find_aggregator(self.aggregator)
         if len(self.classes) < 2:
             raise ConfigError(
                 "two classes or more are needed, the negative one first, such as "

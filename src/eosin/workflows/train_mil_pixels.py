@@ -7,7 +7,7 @@ some 40 tiles of 96 to 256 px.
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,14 @@ from eosin.training import MILConfig, MILFitResult, TrainingBags
 from eosin.workflows.make_bags import BAG_TABLE
 from eosin.workflows.mil_cohort import MILCohort
 from eosin.workflows.mil_fitting import run_training
+from eosin.workflows.mil_run import SOURCES
 from eosin.workflows.mil_study import MILStudy
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
+from eosin.workflows.tile import TileConfig
+from eosin.workflows.tile_folder import (
+    TileFolder,
+    open_tile_folder,
+    read_tile_settings,
+)
 from eosin.workflows.train_mil import MIL_OUTPUTS, MILStudyConfig, MILStudyResult
 
 _TILES_PER_READ = 256
@@ -149,7 +155,7 @@ def train_pixel_mil(
     path = bags / BAG_TABLE if bags.is_dir() else bags
     table, info = read_bag_table(path)
     folder = open_tile_folder(tiles)
-    _require_same_tiles(path, info, folder)
+    require_drawn_from(path, info, folder)
     splits = divide_bags(table, where=str(path))
     weights = Path(config.weights)
     with open_run(
@@ -172,14 +178,12 @@ def train_pixel_mil(
                 out,
                 progress,
                 fit=_PixelFit(config, folder.info.tile_px),
-                card={
-                    "encoder": config.encoder,
-                    "weights": config.first_weights,
-                    "tile_px": folder.info.tile_px,
-                    "mpp": folder.info.mpp,
-                },
+                card=_describe_input(config, info, folder),
             )
+            record.notes["tiles"] = str(folder.path.resolve())
+            record.notes["bags"] = str(path.resolve())
             record.notes |= study.run()
+            _write_sources(out / SOURCES, table)
             pixels.unlink()
         notes = record.notes
         return MILStudyResult(out, notes["metrics"], tuple(notes["cautions"]))
@@ -261,6 +265,25 @@ def read_pixel_bags(
     return [replace(bag, patient_id=bag.bag_id) for bag in bags]
 
 
+def require_drawn_from(path: Path, info: BagTableInfo, folder: TileFolder) -> None:
+    """Stop where a bag table was drawn from other tiles.
+
+    Args:
+        path: The bag table, for the message.
+        info: Of the table.
+        folder: The tiles.
+
+    Raises:
+        ManifestError: It was.
+    """
+    if info.tiles_sha256 != folder.sha256:
+        raise ManifestError(
+            f"{path}: these bags were drawn from other tiles than those in "
+            f"{folder.path}; give the tile folder that they were drawn from, or draw "
+            "them again by 'eosin bags make'"
+        )
+
+
 class _PixelFit:
     """Trains one model; stands for `fit_model`."""
 
@@ -297,13 +320,31 @@ class _PixelFit:
         return model, run_training(model, bags, own.training, state, progress)
 
 
-def _require_same_tiles(path: Path, info: BagTableInfo, folder: TileFolder) -> None:
-    if info.tiles_sha256 != folder.sha256:
-        raise ManifestError(
-            f"{path}: these bags were drawn from other tiles than those in "
-            f"{folder.path}; give the tile folder that they were drawn from, or draw "
-            "them again by 'eosin bags make'"
-        )
+def _describe_input(
+    config: PixelMILConfig, info: BagTableInfo, folder: TileFolder
+) -> dict[str, Any]:
+    """Say what the models take, so that new slides can be tiled likewise."""
+    cut = read_tile_settings(folder.path)
+    return {
+        "encoder": config.encoder,
+        "weights": config.first_weights,
+        "tile_px": folder.info.tile_px,
+        "mpp": folder.info.mpp,
+        "overlap_px": folder.info.overlap_px,
+        "context": folder.info.context,
+        # Patches were cut elsewhere; slides are tiled as `eosin tile` does.
+        "tissue": str(cut.get("tissue", TileConfig.tissue)),
+        "min_tissue": float(cut.get("min_tissue", TileConfig.min_tissue)),
+        "bag_size": info.size,
+        "witnesses": list(info.witnesses),
+    }
+
+
+def _write_sources(path: Path, table: pd.DataFrame) -> None:
+    """Write which slides and patients the bags of each side were drawn from."""
+    sources = table[["slide_id", "patient_id", "split"]].drop_duplicates()
+    with atomic_path(path) as temporary:
+        sources.sort_values(["split", "slide_id"]).to_csv(temporary, index=False)
 
 
 def _make_cohort(

@@ -29,7 +29,10 @@ from eosin.workflows.fold_training import FoldResult, FoldTrainer
 from eosin.workflows.recipes import find_recipe
 from eosin.workflows.run_card import make_card
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
-from eosin.workflows.tile_splits import assign_splits
+from eosin.workflows.tile_splits import assign_splits, say_left_out
+
+# Chosen on validation tiles; see docs/train.md.
+_AUTO_EPOCHS, _AUTO_STEPS = 20, 2000
 
 _OUTPUTS = (
     "fold_*",
@@ -66,7 +69,8 @@ class TrainConfig:
         stain_jitter: Strength of random staining in training, 0 for none; 0.2 is
             about the spread between laboratories.
         views: Turns and flips that prediction averages over: 1, 2, 4 or 8.
-        epochs: Epochs of the head at most.
+        epochs: Epochs of the head at most, each a pass over the tiles. `auto` is 20, of
+            several passes each where 20 passes are fewer than 2,000 steps.
         learning_rate: Peak learning rate of the head.
         batch: Tiles per step of the head.
         dropout: Share of the features dropped in training, 0 to 1.
@@ -108,7 +112,7 @@ class TrainConfig:
     cached_views: Literal[8, 4, 2, 1] = 8
     stain_jitter: float = 0.0
     views: Literal[1, 2, 4, 8] = 1
-    epochs: int = 20
+    epochs: int | Literal["auto"] = "auto"
     learning_rate: float = 1e-3
     batch: int = 128
     dropout: float = 0.5
@@ -165,8 +169,10 @@ class TrainConfig:
     @property
     def head(self) -> HeadConfig:
         """Settings of the frozen stage."""
+        is_auto = self.epochs == "auto"
         return HeadConfig(
-            epochs=self.epochs,
+            epochs=_AUTO_EPOCHS if is_auto else int(self.epochs),
+            min_steps=_AUTO_STEPS if is_auto else 0,
             learning_rate=self.learning_rate,
             batch=self.batch,
             dropout=self.dropout,
@@ -326,7 +332,8 @@ def _finish(
     write_predictions(out / "validation.parquet", validation, names)
     warnings = sorted({w for r in results for w in r.warnings})
     cautions = (*folder.info.cautions, *cautions, *choices.cautions)
-    record.notes["warnings"] = [*warnings, *cautions]
+    left_out = say_left_out(folder, splits)
+    record.notes["warnings"] = [*warnings, *left_out, *cautions]
     record.notes["validation_aucs"] = [find_validation_auc(r, names) for r in results]
     card = make_card(
         folder,

@@ -52,7 +52,7 @@ def unpack_once(
     digest = hashlib.md5(usedforsecurity=False)
     total = path.stat().st_size
     with (
-        (progress or Progress()).task(f"Unpacking {path.name}", total) as task,
+        (progress or Progress()).task(f"Unpacking {path.name}, bytes", total) as task,
         path.open("rb") as packed,
         atomic_path(target) as temporary,
     ):

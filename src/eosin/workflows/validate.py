@@ -156,6 +156,8 @@ def _find_warnings(slide: Slide) -> Iterator[str]:
             + (f" that is plausible ({found})" if found else "")
             + "; give it in the slide table's column mpp or by --slide-mpp"
         )
+    if left_out := slide.properties.get("eosin.left-out"):
+        yield f"images beside the pyramid are left out: {left_out}"
     for disagreement in slide.resolution.disagreements:
         yield f"the mpp is uncertain: {disagreement}"
     if len(slide.levels) == 1 and max(slide.dimensions) > _LARGE_PX:

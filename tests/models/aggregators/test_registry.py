@@ -267,3 +267,5 @@ def test_specs_are_listed_by_their_names(name):
 def test_an_unknown_method_is_named_with_those_there_are():
     with pytest.raises(ConfigError, match=r"linear_probe, mean.*; got 'median'"):
         find_aggregator("median")
+    with pytest.raises(ConfigError, match="got 'gated_atention'; is 'gated_attention'"):
+        find_aggregator("gated_atention")

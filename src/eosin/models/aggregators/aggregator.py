@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eosin.models.attention import HIDDEN_SCORE, seed_dense
-from eosin.models.instance_dense import InstanceDense
+from eosin.models.dense import Dense
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
@@ -86,7 +86,7 @@ class Aggregator(keras.layers.Layer):
         options = {"dtype": self.dtype_policy, **options}
         # Attention's own layers take the seed's first places.
         seeded = seed_dense(self.seed, 8 + self._n_dense)
-        return InstanceDense(units, name=name, **seeded, **options)
+        return Dense(units, name=name, **seeded, **options)
 
     def _make_head(self, units: int, name: str = "head", **options: Any) -> Any:
         """Make a dense layer that gives logits, which are float32 always."""

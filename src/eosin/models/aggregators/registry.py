@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from eosin.core import ConfigError
+from eosin.core import ConfigError, suggest
 from eosin.models.aggregators.additive_attention import AdditiveAttentionAggregator
 from eosin.models.aggregators.aggregator import Aggregator
 from eosin.models.aggregators.attention import AttentionAggregator
@@ -120,5 +120,6 @@ def find_aggregator(name: str) -> AggregatorSpec:
     if name not in AGGREGATORS:
         raise ConfigError(
             f"aggregator must be one of {', '.join(AGGREGATORS)}; got '{name}'"
+            f"{suggest(name, AGGREGATORS)}"
         )
     return AGGREGATORS[name]

@@ -4,7 +4,7 @@ from typing import Any
 
 from eosin.models.aggregators.nystrom import assign_landmarks, attend_by_landmarks
 from eosin.models.attention import masked_softmax, seed_dense
-from eosin.models.instance_dense import InstanceDense
+from eosin.models.dense import Dense
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
@@ -37,7 +37,7 @@ class _Heads(keras.layers.Layer):
     def _make_dense(self, units: int, name: str, place: int, **options: Any) -> Any:
         seeded = seed_dense(self.seed, place)
         policy = self.dtype_policy
-        return InstanceDense(units, name=name, dtype=policy, **seeded, **options)
+        return Dense(units, name=name, dtype=policy, **seeded, **options)
 
     def _split(self, tokens: Any) -> Any:
         """Go from `(batch, tokens, units)` to `(batch, heads, tokens, width)`."""

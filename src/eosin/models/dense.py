@@ -10,12 +10,13 @@ if keras.backend.backend() == "torch":
 
 
 @keras.saving.register_keras_serializable(package="eosin")
-class InstanceDense(keras.layers.Dense):
+class Dense(keras.layers.Dense):
     """`keras.layers.Dense`, with the faster product where there is one.
 
     Results differ from Keras' by rounding, and are the same to the bit wherever
     `torch_products` has nothing to gain: on other backends, on a GPU, on Intel's
-    processors, in half precision and for small batches.
+    processors, in half precision and for small batches. Named as Keras' own, after
+    which files name the weights, so that files of either load.
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: FBT001 - Keras' signature

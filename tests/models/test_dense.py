@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from eosin.models import instance_dense, torch_products
-from eosin.models.instance_dense import InstanceDense
+from eosin.models import dense, torch_products
+from eosin.models.dense import Dense
 from eosin.models.keras_backend import keras
 
 SEEDED = {"kernel_initializer": keras.initializers.GlorotUniform(seed=1)}
@@ -15,9 +15,7 @@ def inputs():
 
 
 def make_pair(**options):
-    pair = [
-        kind(32, **SEEDED, **options) for kind in (InstanceDense, keras.layers.Dense)
-    ]
+    pair = [kind(32, **SEEDED, **options) for kind in (Dense, keras.layers.Dense)]
     for layer in pair:
         layer.build((None, None, 64))
         if layer.use_bias:
@@ -70,7 +68,7 @@ def test_elsewhere_it_is_keras_own_to_the_bit(inputs, monkeypatch):
     expected = keras.ops.convert_to_numpy(theirs(inputs))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
     # As on another backend.
-    monkeypatch.setattr(instance_dense, "torch_products", None)
+    monkeypatch.setattr(dense, "torch_products", None)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
 
 
@@ -83,11 +81,23 @@ def test_half_precision_is_keras_own(inputs, calls):
     assert not calls
 
 
+def test_weights_of_keras_own_layer_are_taken(inputs, tmp_path):
+    # Files name a layer's weights after its class.
+    theirs, ours = (
+        keras.Sequential([keras.Input((300, 64)), layer])
+        for layer in reversed(make_pair())
+    )
+    theirs.layers[0].bias.assign(np.full(32, 7))
+    theirs.save_weights(tmp_path / "a.weights.h5")
+    ours.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(ours.get_weights()[1], np.full(32, 7))
+
+
 def test_a_saved_layer_comes_back(inputs, tmp_path):
     model = keras.Sequential([keras.Input((300, 64)), make_pair()[0]])
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert isinstance(loaded.layers[0], InstanceDense)
+    assert isinstance(loaded.layers[0], Dense)
     np.testing.assert_array_equal(
         loaded.predict_on_batch(inputs), model.predict_on_batch(inputs)
     )

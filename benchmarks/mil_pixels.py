@@ -1,0 +1,249 @@
+"""Multiple-instance learning from pixels on real tiles, beside frozen features.
+
+    python benchmarks/mil_pixels.py DATA WEIGHTS OUT [--encoders smallcnn mobilenetv2]
+
+DATA is a folder with `slides.csv` (slide_id, patient_id, path, annotation, label),
+WEIGHTS MobileNetV2's. Slides are tiled (96 px at 1 micrometre per pixel), and 120 bags
+of 10 tiles are drawn, half of them with 5 witnesses, in 4 folds by patient. Each fold
+is held out once, the next one validates; every line below is scored on all 120 bags:
+
+pixels         the encoder is trained with gated attention (`mil train --encoder`)
+features       the same bags, folds and method on features of the same encoder with the
+               same first weights, not fine-tuned
+dealt labels   pixels again, with bag labels dealt at random: must fall to chance
+colour         logistic regression on a bag's mean red, green and blue
+
+The AUC's interval is over bags, which share patients; how far the folds are apart says
+more of other patients. Beside it: how well attention tells witnesses within positive
+bags, and, for pixels, all tiles of each slide as one bag, by the fold that held the
+slide's patient out (interval over patients). Nothing that OUT holds is done again;
+OUT/figures.json grows as results come.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from eosin.bags import Bag, read_bag_table, read_drawn_bags, write_bag_table
+from eosin.core import Progress, open_run, read_json, write_json
+from eosin.models import load_mil_model, predict_bag
+from eosin.workflows.embed import EmbedConfig, embed_tiles
+from eosin.workflows.evaluate_mil import evaluate_mil_run
+from eosin.workflows.make_bags import MakeBagsConfig, make_bags
+from eosin.workflows.mil_cohort import MILCohort
+from eosin.workflows.mil_pixel_prediction import TilePixels
+from eosin.workflows.mil_run import open_mil_run
+from eosin.workflows.mil_study import MILStudy
+from eosin.workflows.tile import TileConfig, tile_cohort
+from eosin.workflows.tile_folder import TileFolder, open_tile_folder
+from eosin.workflows.train_mil import MILStudyConfig
+from eosin.workflows.train_mil_pixels import (
+    PixelMILConfig,
+    divide_bags,
+    train_pixel_mil,
+)
+
+CLASSES = ("normal", "tumor")
+COLOURS = ["mean_red", "mean_green", "mean_blue"]
+# Of each encoder: its first weights, and epochs that fit a few minutes of one core.
+ENCODERS = {"smallcnn": ("none", 30), "mobilenetv2": ("file", 6)}
+
+
+def make_data(data: Path, out: Path, bags: MakeBagsConfig) -> TileFolder:
+    """Tile the slides, draw bags, and deal their labels anew in a second table."""
+    tile = TileConfig(mpp=1.0, tile_px=96, classes=("tumor=Tumor", "normal=Normal"))
+    tile_cohort(data / "slides.csv", tile, out / "tiles", workers=1)
+    make_bags(out / "tiles", bags, out / "bags")
+    table, info = read_bag_table(out / "bags" / "bags.parquet")
+    rng = np.random.default_rng(1)
+    parts = []
+    for _, side in table.groupby("split", sort=False):
+        names = side["bag_id"].unique()
+        is_positive = rng.permutation(np.arange(len(names)) % 2 == 1)
+        dealt = side["bag_id"].map(dict(zip(names, is_positive, strict=True)))
+        # As many tiles as before are called witnesses, whatever they show.
+        called = dealt & (side["position"] < bags.witnesses[0])
+        parts.append(
+            side.assign(
+                label=dealt.astype(np.int8),
+                n_witnesses=dealt.astype(np.int32) * bags.witnesses[0],
+                is_witness=called,
+            )
+        )
+    (out / "dealt").mkdir(exist_ok=True)
+    write_bag_table(out / "dealt" / "bags.parquet", pd.concat(parts), info)
+    return open_tile_folder(out / "tiles")
+
+
+def train_on_features(features: Path, bags: Path, out: Path) -> None:
+    """Train the same method on the same bags and folds, their features as they are."""
+    table, info = read_bag_table(bags / "bags.parquet")
+    found = read_drawn_bags(table, features)
+    named = [Bag(**{**vars(bag), "patient_id": bag.bag_id}) for bag in found]
+    cohort = MILCohort(named, table, info.class_names, {})
+    config = MILStudyConfig(classes=info.class_names)
+    with open_run(out, "mil train", settings={"features": str(features)}) as record:
+        if not record.is_done:
+            splits = divide_bags(table, where=str(bags))
+            study = MILStudy(cohort, config, splits, out, Progress())
+            record.notes |= study.run()
+
+
+def describe(run: Path, bags: Path) -> dict[str, Any]:
+    """Collect a run's held-out AUC, that of its folds, and its attention's."""
+    metrics = read_json(run / "metrics.json")["slide"]["roc_auc"]
+    found = open_mil_run(run)
+    held = found.held_out[found.held_out["split"] == "test"]
+    folds = [
+        round(float(roc_auc_score(own["label"], own["logit_0"])), 3)
+        for _, own in held.groupby("fold")
+    ]
+    table, _ = read_bag_table(bags / "bags.parquet")
+    aucs = []
+    for name, own in table[table["label"] == 1].groupby("bag_id"):
+        attention = pd.read_csv(run / "attention" / f"{name}.csv")
+        attention = attention.sort_values("instance")["attention"]
+        if attention.min() < attention.max():
+            aucs.append(roc_auc_score(own["is_witness"], attention))
+    return {
+        "bag_auc": [round(metrics[k], 3) for k in ("value", "low", "high")],
+        "bags": metrics["n"],
+        "by_fold": folds,
+        "attention_on_witnesses": round(float(np.mean(aucs)), 3) if aucs else None,
+        "train_seconds": read_json(run / "run.json")["wall_seconds"],
+    }
+
+
+def score_slides(run: Path, folder: TileFolder) -> dict[str, Any]:
+    """Let the fold that held a slide's patient out see all of its tiles as one bag."""
+    found = open_mil_run(run)
+    sources = pd.read_csv(run / "sources.csv", dtype=str)
+    side_of = dict(zip(sources["slide_id"], sources["split"], strict=True))
+    models = [[load_mil_model(run / name) for name in fold] for fold in found.models]
+    rows = []
+    started = time.monotonic()
+    with folder.open_reader() as reader:
+        for slide in folder.slides.to_dict("records"):
+            side = side_of.get(str(slide["slide_id"]))
+            if side is None:
+                continue
+            fold = int(side.removeprefix("fold_"))
+            own = folder.tiles[folder.tiles["slide_id"] == slide["slide_id"]]
+            pixels = TilePixels(reader.read, own.index.to_numpy(), folder.info.tile_px)
+            bag = Bag(bag_id=str(slide["slide_id"]), features=pixels)
+            logits = [p.logits[0] for p in predict_bag(models[fold], bag)]
+            told = dict(slide, score=np.mean(logits), tiles=len(own))
+            rows.append(told)
+    table = pd.DataFrame(rows)
+    truth = table["label"] == CLASSES[1]
+    seconds = time.monotonic() - started
+    return {
+        "slides": len(table),
+        "tiles": int(table["tiles"].sum()),
+        "auc": round(float(roc_auc_score(truth, table["score"])), 3),
+        "interval": bootstrap(table.assign(truth=truth)),
+        "tiles_per_second": round(float(table["tiles"].sum()) / seconds, 1),
+    }
+
+
+def bootstrap(table: pd.DataFrame, n: int = 2000) -> list[float]:
+    """Give the 95 % interval of slides' AUC, drawn by patient."""
+    groups = [own for _, own in table.groupby("patient_id")]
+    rng = np.random.default_rng(0)
+    aucs = []
+    for _ in range(n):
+        drawn = pd.concat(
+            [groups[i] for i in rng.integers(len(groups), size=len(groups))]
+        )
+        if drawn["truth"].nunique() == 2:
+            aucs.append(roc_auc_score(drawn["truth"], drawn["score"]))
+    return [round(float(q), 3) for q in np.quantile(aucs, (0.025, 0.975))]
+
+
+def score_colour(folder: TileFolder, bags: Path) -> dict[str, Any]:
+    """Score bags by their mean colour in the same folds; validation trains, too."""
+    table, _ = read_bag_table(bags / "bags.parquet")
+    colours = folder.tiles.set_index("tile_id")[COLOURS].loc[table["tile_id"]]
+    table = table.assign(**{name: colours[name].to_numpy() for name in COLOURS})
+    means = table.groupby("bag_id")[[*COLOURS, "label"]].mean()
+    side = table.groupby("bag_id")["split"].first()
+    folds, scores = [], pd.Series(0.0, means.index)
+    for name in sorted(side.unique()):
+        is_own = side == name
+        model = make_pipeline(StandardScaler(), LogisticRegression())
+        model.fit(means.loc[~is_own, COLOURS], means.loc[~is_own, "label"])
+        told = model.decision_function(means.loc[is_own, COLOURS])
+        scores[is_own] = told
+        folds.append(round(float(roc_auc_score(means.loc[is_own, "label"], told)), 3))
+    pooled = round(float(roc_auc_score(means["label"], scores)), 3)
+    return {"bag_auc": [pooled, None, None], "bags": len(means), "by_fold": folds}
+
+
+def main() -> None:
+    """Run what is not there yet and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    for name in ("data", "weights", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
+    parser.add_argument("--bags", type=int, default=120)
+    words = parser.parse_args()
+    out: Path = words.out
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "figures.json"
+    figures: dict[str, Any] = read_json(path) if path.exists() else {}
+    bags = MakeBagsConfig(n_bags=words.bags, size=10, witnesses=(5,), folds=4)
+    folder = make_data(words.data, out, bags)
+
+    def keep(key: str, found: dict[str, Any]) -> None:
+        figures[key] = found
+        write_json(path, figures)
+        print(key, figures[key], flush=True)
+
+    if "colour" not in figures:
+        keep("colour", score_colour(folder, out / "bags"))
+    for encoder in words.encoders:
+        for name, work in list_work(encoder, words.weights, out, folder).items():
+            if f"{encoder}, {name}" not in figures:
+                keep(f"{encoder}, {name}", work())
+
+
+def list_work(
+    encoder: str, weights: Path, out: Path, folder: TileFolder
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """List what is measured of one encoder."""
+    kind, epochs = ENCODERS[encoder]
+    first = str(weights) if kind == "file" else kind
+    config = PixelMILConfig(encoder=encoder, weights=first, epochs=epochs)
+
+    def train(source: str) -> dict[str, Any]:
+        run = out / f"{encoder}_{source}"
+        train_pixel_mil(out / "tiles", out / source, config, run)
+        evaluate_mil_run(run)
+        return describe(run, out / source)
+
+    def train_beside() -> dict[str, Any]:
+        features, run = out / f"{encoder}_features", out / f"{encoder}_on_features"
+        embed = EmbedConfig(encoder=encoder, weights=first)
+        embed_tiles(out / "tiles", embed, features)
+        train_on_features(features, out / "bags", run)
+        return describe(run, out / "bags")
+
+    return {
+        "pixels": lambda: train("bags"),
+        "pixels, whole slides": lambda: score_slides(out / f"{encoder}_bags", folder),
+        "features": train_beside,
+        "dealt labels": lambda: train("dealt"),
+    }
+
+
+if __name__ == "__main__":
+    main()

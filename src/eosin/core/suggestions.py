@@ -1,0 +1,25 @@
+"""What was probably meant by a name that nothing has."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def find_nearest(name: str, known: Iterable[str]) -> str | None:
+    """Find the known name that is most like another, whatever their case.
+
+    Args:
+        name: What came.
+        known: What could have been meant.
+
+    Returns:
+        One of `known` as it is spelled there; None where none is like it.
+    """
+    by_lower = {text.casefold(): text for text in known}
+    close = difflib.get_close_matches(name.casefold(), by_lower, n=1)
+    return by_lower[close[0]] if close else None
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return `; is 'x' meant?` for the end of a message, or nothing."""
+    nearest = find_nearest(name, known)
+    return "" if nearest is None else f"; is '{nearest}' meant?"

@@ -1,0 +1,292 @@
+"""What an encoder gives of a folder's tiles: each tile and view encoded once."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from eosin.core import (
+    Progress,
+    RunError,
+    atomic_path,
+    hash_object,
+    read_json,
+    require_free_space,
+    write_json,
+)
+from eosin.inference import TileModel, encode_tiles, find_views
+from eosin.tiles import N_VIEWS
+from eosin.workflows.tile_folder import TileFolder
+
+Rows = npt.NDArray[np.int64]
+
+CACHE_NAME = "cache"
+MAX_BYTES = 20e9
+"""What is kept of a tile folder beside what is in use; the longest unused goes."""
+
+_CARD, _DONE, _FEATURES = "encoder.json", "done.npy", "features.npy"
+_PROGRESS = "progress.json"
+
+
+class EncodedTiles:
+    """Features of a tile folder by one encoder, whoever asked for them.
+
+    They lie in `cache/<encoder>-<hash>/` of the tile folder: `features.npy`, one place
+    for each tile in each of the eight views, and `done.npy`, which of them are filled.
+    Space is taken for the views that were asked for, 4 bytes a number. A call that is
+    killed goes on where it was; between two calls the folder may be deleted.
+
+    Attributes:
+        path: Where they lie.
+        graph: Hash of what the encoder computes, from `hash_encoder`.
+
+    Args:
+        folder: The tiles.
+        path: One of the folders that `open_encoded` made.
+    """
+
+    def __init__(self, folder: TileFolder, path: Path) -> None:
+        self._folder = folder
+        self.path = path
+        self.graph: str = read_json(path / _CARD)["graph"]
+        # Says when it was last of use.
+        with suppress(OSError):
+            os.utime(path / _CARD)
+
+    def is_done(self, rows: Rows, views: int) -> npt.NDArray[np.bool_]:
+        """Say which rows of the tile table are encoded in all of some views."""
+        done = np.load(self.path / _DONE, allow_pickle=False)
+        return np.asarray(done[list(find_views(views))][:, rows].all(axis=0))
+
+    def read(self, views: int) -> npt.NDArray[np.float32]:
+        """Map all features, `(views, rows of the tile table, dimension)`."""
+        first, *others = find_views(views)
+        step = others[0] - first if others else 1
+        array = np.load(self.path / _FEATURES, mmap_mode="r", allow_pickle=False)
+        return np.asanyarray(array[first : first + views * step : step])
+
+    def encode(
+        self,
+        rows: Rows,
+        views: int,
+        open_model: Callable[[], TileModel],
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Encode the rows that are missing.
+
+        Args:
+            rows: Rows of the tile table.
+            views: 1, 2, 4 or 8 turns and flips.
+            open_model: Opens a model of this encoder; not called if all is there.
+            progress: Told of every chunk.
+
+        Raises:
+            RunError: The disk is too small, or cannot be written.
+            SlideError: A tile cannot be read.
+            ModelError: The model fails.
+        """
+        # Others that want the same wait here, and find it done.
+        if self.is_done(rows, views).all():
+            return
+        if not os.access(self.path, os.W_OK) or not os.access(
+            self.path.parent, os.W_OK
+        ):
+            raise RunError(
+                f"{self.path}: encoded tiles are kept here, and it may not be written "
+                "to; allow it, or copy the tile folder"
+            )
+        with FileLock(f"{self.path}.lock"):
+            missing = rows[~self.is_done(rows, views)]
+            if not len(missing):
+                return
+            make_room(self._folder, self.path)
+            part = self.path / "part"
+            with self._folder.open_reader(
+                self._folder.tiles.iloc[missing].reset_index(drop=True)
+            ) as reader:
+                found = encode_tiles(
+                    reader.read,
+                    len(missing),
+                    open_model(),
+                    part,
+                    key=hash_object([self.path.name, views, missing.tolist()]),
+                    views=views,
+                    progress=progress,
+                )
+            self._put(missing, find_views(views), found["features"])
+            del found
+            shutil.rmtree(part, ignore_errors=True)
+
+    def put(self, rows: Rows, views: int, features: npt.NDArray[Any]) -> None:
+        """Take over what was encoded on another occasion, `(views, rows, dimension)`.
+
+        Args:
+            rows: Rows of the tile table.
+            views: So many of the array's views, from its first, are taken.
+            features: By this encoder, unless they are there already.
+
+        Raises:
+            RunError: The disk is too small, or cannot be written.
+        """
+        with FileLock(f"{self.path}.lock"):
+            is_new = ~self.is_done(rows, views)
+            if is_new.any():
+                self._put(rows[is_new], find_views(views), features[:, is_new])
+
+    def _put(
+        self, rows: Rows, numbers: tuple[int, ...], features: npt.NDArray[Any]
+    ) -> None:
+        done = np.load(self.path / _DONE, allow_pickle=False)
+        new = [view for view in numbers if not done[view].any()]
+        array = np.load(self.path / _FEATURES, mmap_mode="r+", allow_pickle=False)
+        self._reserve(array, new)
+        for index, view in enumerate(numbers):
+            array[view, rows] = features[index]
+            done[view, rows] = True
+        array.flush()
+        # Last of all: what is killed before this is written again.
+        with atomic_path(self.path / _DONE) as temporary, temporary.open("wb") as file:
+            np.save(file, done)
+
+    def _reserve(self, array: npt.NDArray[Any], views: list[int]) -> None:
+        """Take the space of whole views; a disk that fills under a map kills."""
+        size = array[0].nbytes
+        require_free_space(self.path, len(views) * size, "keeping the encoded tiles")
+        if not hasattr(os, "posix_fallocate"):
+            return
+        path = self.path / _FEATURES
+        start = path.stat().st_size - array.nbytes
+        try:
+            with path.open("r+b") as stream:
+                for view in views:
+                    os.posix_fallocate(stream.fileno(), start + view * size, size)
+        except OSError as error:
+            raise RunError(
+                f"{path}: {size / 1e9:.2f} GB for each view of the encoded tiles "
+                f"cannot be written ({error.strerror or error})"
+            ) from error
+
+
+def find_encoded(
+    folder: TileFolder, *, graph: str = "", weights: str | None = None
+) -> EncodedTiles | None:
+    """Find what one encoder gave of these very tiles, if it ran before.
+
+    Args:
+        folder: The tiles.
+        graph: Hash of what the encoder computes; or
+        weights: Hash of its Keras weights.
+    """
+    wanted = {"tiles": _hash_tiles(folder)}
+    wanted |= {"graph": graph} if weights is None else {"weights": weights}
+    for path, content in _iter_cards(folder.path / CACHE_NAME):
+        if wanted.items() <= content.items():
+            with suppress(RunError, OSError, ValueError, EOFError):
+                found = EncodedTiles(folder, path)
+                found.is_done(np.empty(0, np.int64), 1)
+                found.read(1)
+                return found
+    return None
+
+
+def open_encoded(
+    folder: TileFolder,
+    *,
+    encoder: str,
+    graph: str,
+    dimension: int,
+    weights: str | None = None,
+) -> EncodedTiles:
+    """Open the place of one encoder's features, made where there is none.
+
+    Args:
+        folder: The tiles.
+        encoder: Its name.
+        graph: Hash of what it computes, from `hash_encoder`.
+        dimension: Numbers that it gives of a tile.
+        weights: Hash of its Keras weights, by which it is found as well.
+
+    Raises:
+        RunError: The place cannot be written.
+    """
+    tiles = _hash_tiles(folder)
+    cache = folder.path / CACHE_NAME
+    path = cache / f"{encoder}-{hash_object([tiles, graph])[:16]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        found = find_encoded(folder, graph=graph)
+        if found is None:
+            make_room(folder, path)
+            _make(path, (N_VIEWS, len(folder.tiles), dimension))
+        else:
+            path = found.path
+        if found is None or weights is not None:
+            card = {"tiles": tiles, "graph": graph, "weights": weights}
+            write_json(path / _CARD, card)
+    return EncodedTiles(folder, path)
+
+
+def make_room(folder: TileFolder, path: Path) -> None:
+    """Delete what was encoded and is of no more use, before more is.
+
+    That is what belongs to another tile table, and, above `MAX_BYTES`, what was not
+    used for the longest time.
+
+    Args:
+        folder: The tiles.
+        path: What is to stay in any case.
+    """
+    cache = folder.path / CACHE_NAME
+    cards = dict(_iter_cards(cache))
+    others = [p for p in cache.iterdir() if p.is_dir() and p != path]
+    sizes = {p: _measure(p) for p in others}
+    total = sum(sizes.values())
+    for other in sorted(others, key=_find_last_use):
+        card = cards.get(other)
+        is_old = card is not None and card["tiles"] != _hash_tiles(folder)
+        if is_old or total > MAX_BYTES:
+            with suppress(Timeout), FileLock(f"{other}.lock", timeout=0):
+                shutil.rmtree(other, ignore_errors=True)
+                total -= sizes[other]
+
+
+def _make(path: Path, shape: tuple[int, ...]) -> None:
+    """Make empty arrays; the file of features takes no space yet."""
+    path.mkdir(exist_ok=True)
+    (path / _CARD).unlink(missing_ok=True)
+    np.lib.format.open_memmap(
+        path / _FEATURES, mode="w+", dtype=np.float32, shape=shape
+    )
+    np.save(path / _DONE, np.zeros(shape[:2], bool))
+
+
+def _iter_cards(cache: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(cache.glob(f"*/{_CARD}")):
+        with suppress(RunError):
+            yield path.parent, read_json(path)
+
+
+def _hash_tiles(folder: TileFolder) -> str:
+    """Hash the tile table and its slides' sizes: a slide may be another by now."""
+    paths = [Path(path) for path in folder.slides["path"]]
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
+    return hash_object([folder.sha256, sizes])
+
+
+def _measure(path: Path) -> int:
+    """Count the bytes that a folder takes on the disk."""
+    found = [p.stat() for p in path.rglob("*") if p.is_file()]
+    # Files have places that are not filled; not every system counts blocks.
+    return sum(int(getattr(s, "st_blocks", s.st_size // 512)) * 512 for s in found)
+
+
+def _find_last_use(path: Path) -> float:
+    times = [p.stat().st_mtime for p in (path / _CARD, path / _PROGRESS) if p.exists()]
+    return max(times, default=0.0)
