@@ -89,13 +89,16 @@ def test_patients_have_one_value_whichever_slide_says_it():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("grade",), "no column grade; it has age"),
+        (("grade",), "no column grade; it has age$"),
+        (("ages",), "no column ages; it has age; is 'age' meant\\?"),
         (("label",), "label can be no clinical column"),
         (("age", "age"), "named twice: age, age"),
     ],
 )
 def test_columns_that_cannot_be_taken_are_named(names, message):
     table = pd.DataFrame({"patient_id": ["P1"], "age": ["1"], "label": ["a"]})
+    # As a slide table is read whose file has no such column.
+    table["scanner"] = None
     with pytest.raises(ManifestError, match=message):
         read_clinical(table, names)
 

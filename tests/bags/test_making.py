@@ -131,6 +131,12 @@ def test_without_reuse_every_tile_is_used_once():
             {"reuse": False},
             "need 40 negative tiles, has 30; ask for fewer bags, or let",
         ),
+        (
+            {"n_positive": 0},
+            "train: not one of its 30 labelled tiles is a witness; bags are drawn by "
+            "labels of tiles, which outlines give",
+        ),
+        ({"n_negative": 0}, "not one of its 10 labelled tiles is negative"),
     ],
 )
 def test_too_few_tiles_are_said_with_numbers(options, message):

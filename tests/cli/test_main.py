@@ -130,11 +130,21 @@ def test_an_unforeseen_error_says_how_to_report_it(monkeypatch, capsys):
         main.run()
 
 
+@pytest.fixture
+def python_interrupts():
+    """Python's own handler, also where a shell started us deaf to Ctrl+C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "code", "text"),
     [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
 )
-def test_a_signal_ends_the_process_at_once(number, code, text, monkeypatch, capsys):
+def test_a_signal_ends_the_process_at_once(
+    number, code, text, monkeypatch, capsys, python_interrupts
+):
     def interrupt(*_args, **_options):
         signal.raise_signal(number)
 

@@ -70,11 +70,12 @@ def test_what_is_wrong_is_said_before_anything_is_read(tmp_path):
 
 def test_an_encoder_is_trained_from_pixels(tmp_path, monkeypatch):
     calls = []
+    auc = {"value": None, "low": None, "high": None, "n": 2}
+    levels = {"slide": {"roc_auc": auc}}
 
     def train(tiles, bags, config, out, **how):
         calls.append((tiles.name, bags.name, config, how["overwrite"]))
-        auc = {"value": None, "low": None, "high": None, "n": 2}
-        return MILStudyResult(out, {"slide": {"roc_auc": auc}}, ("Beware.",))
+        return MILStudyResult(out, levels, ("Beware.",))
 
     monkeypatch.setattr(train_mil_pixels, "train_pixel_mil", train)
     words = [tmp_path / "tiles", tmp_path / "bags", "-o", tmp_path / "run"]
@@ -85,6 +86,13 @@ def test_an_encoder_is_trained_from_pixels(tmp_path, monkeypatch):
     assert (tiles, bags, overwrite) == ("tiles", "bags", True)
     assert (config.encoder, config.aggregator) == ("mobilenetv2", "max")
     assert (config.n_seeds, config.fine_tune) == (2, "all")
+    # Drawn bags are neither slides nor patients.
+    auc |= {"value": 0.75, "low": 0.5, "high": 0.9, "n": 12}
+    levels |= {"patient": levels["slide"]}
+    said = run(*words).output
+    assert "bag      ROC AUC 0.75" in said
+    assert "slide " not in said
+    assert "patient" not in said
     # An area that has no meaning is not told.
     assert "ROC AUC" not in done.output
     assert "Caution: Beware." in done.output

@@ -3,11 +3,13 @@
 import json
 import signal
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from eosin.cli.main import app
 from eosin.cli.options import spread_values
+from eosin.workflows.tile import TileResult
 
 
 def run(*arguments):
@@ -65,6 +67,23 @@ def test_unknown_annotation_classes_are_told_and_not_dropped_in_silence(
     assert "'Tumor'" in done.output
     # Without a label the tiles are good for a study of slides only.
     assert f"Next      eosin embed {tmp_path / 'tiles'} -o features/" in done.output
+
+
+@pytest.mark.parametrize(
+    ("counts", "step"),
+    [
+        ({"normal": 5, "unlabelled": 9}, "embed"),
+        ({"tumor": 5, "unlabelled": 9}, "embed"),
+        ({"normal": 5, "tumor": 1}, "train"),
+    ],
+)
+def test_tiles_of_one_class_are_no_training(tmp_path, monkeypatch, counts, step):
+    slides = pd.DataFrame({"slide_id": ["A", "B"]})
+    result = TileResult(tmp_path, slides, sum(counts.values()), counts, {}, (), ())
+    monkeypatch.setattr("eosin.workflows.tile.tile_cohort", lambda *_, **__: result)
+    done = run("tile", tmp_path / "slides.csv", "-o", tmp_path, "--mpp", "1")
+    assert done.exit_code == 0, done.output
+    assert f"Next      eosin {step} {tmp_path}" in done.output
 
 
 @pytest.mark.parametrize(

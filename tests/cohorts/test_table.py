@@ -1,6 +1,11 @@
 import pytest
 
-from eosin.cohorts import find_patient, read_cohort, require_labels
+from eosin.cohorts import (
+    find_patient,
+    read_cohort,
+    require_labels,
+    say_unknown_patients,
+)
 from eosin.core import CohortError
 
 
@@ -124,7 +129,7 @@ def test_a_mistyped_label_is_told_of_by_its_line(folder):
             "needs a column 'label' with the class of every slide (normal, tumor); it "
             "has path, status; rename 'status', which holds classes, to 'label'",
         ),
-        ("path,labels", "a.svs,x", "it has path, labels; rename 'labels' to 'label'"),
+        ("path,labeling", "a.svs,x", "rename 'labeling' to 'label'"),
         ("path,age", "a.svs,7", "it has path, age; add it, a class a slide"),
         ("path,category", "a.svs,", "1 have none, such as a; label them"),
     ],
@@ -135,6 +140,17 @@ def test_what_lacks_a_label_is_told_with_what_to_do(folder, header, row, message
         require_labels(cohort, cohort.table, ("normal", "tumor"), remedy="label them")
     assert str(raised.value).startswith(f"{cohort.path}: ")
     assert message in str(raised.value)
+
+
+def test_slides_whose_patients_nobody_named_are_told_of(folder):
+    def say(text):
+        return say_unknown_patients(read_cohort(write(folder, text)))
+
+    assert "has no column patient_id" in say("path\na.svs\nb.svs\n")
+    assert say("path\na.svs\n") is None
+    # Somebody may well name each slide's patient after it.
+    assert say("path,patient\na.svs,a\nb.svs,b\n") is None
+    assert say("path,case_id\na.svs,P\nb.svs,P\n") is None
 
 
 def test_labelled_slides_go_on(folder):

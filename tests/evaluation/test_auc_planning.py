@@ -63,8 +63,9 @@ def test_with_too_few_patients_nothing_is_told():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prevalence": 0}, "prevalence must be"),
-        ({"prevalence": 1}, "prevalence must be"),
+        ({"prevalence": 0}, "prevalence must be above 0 and below 1, got 0"),
+        ({"prevalence": 1}, "prevalence must be .* got 1$"),
+        ({"prevalence": 40}, "got 40; is 0.4 meant"),
         ({"auc": 0.4}, "auc must be 0.5 to below 1"),
         ({"power": 1}, "power must be"),
         ({"confidence": 0.1}, "confidence must be"),

@@ -1,6 +1,10 @@
 import pytest
 
-from eosin.evaluation import aggregate_predictions, evaluate_predictions
+from eosin.evaluation import (
+    aggregate_predictions,
+    caution_bags,
+    evaluate_predictions,
+)
 from eosin.evaluation.aggregation import SlideAggregation
 
 
@@ -61,3 +65,23 @@ def test_a_perfect_score_is_not_certain(make_tiles, class_names):
     )
     found = cautions_of(tiles, class_names)
     assert any("AUC and sensitivity and specificity of slides; AUC" in c for c in found)
+
+
+def test_drawn_bags_are_called_bags_and_no_patients_are_counted(
+    make_tiles, class_names
+):
+    tiles = make_study(make_tiles, 6)
+    table = aggregate_predictions(tiles, SlideAggregation(), class_names=class_names)
+    result = evaluate_predictions(
+        table[table["level"] != "tile"],
+        class_names=class_names,
+        threshold=None,
+        slide_threshold=0.5,
+        n_bootstrap=50,
+    )
+    assert any("Only 6 patients" in caution for caution in result.cautions)
+    found = caution_bags(result)
+    assert found.levels is result.levels
+    (text,) = found.cautions
+    assert "only 3 normal and 3 tumour bags" in text
+    assert "of the bag level" in text

@@ -122,6 +122,13 @@ def test_a_bag_by_models_of_a_fixed_size_is_read_whole():
         predict_bag(models, _make_bags(3, dim=5)[0])
 
 
+def test_a_bag_that_is_too_large_is_refused_before_it_is_read(monkeypatch):
+    (bag,) = _make_bags(41)
+    monkeypatch.setattr(Bag, "read", lambda *_: pytest.fail("read"))
+    with pytest.raises(ManifestError, match="at most 40 instances, got 41"):
+        predict_bag([build_mil_model("concat40", dimension=4)], bag)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gated_attention", "clam_sb", "dsmil", "transmil"])
 def test_a_bag_of_200000_instances_is_scored_in_bounded_memory(name, tmp_path):

@@ -2,6 +2,7 @@ import shutil
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -84,6 +85,35 @@ def test_a_bad_slide_stops_nothing(run_folder, cohort, tmp_path):
     assert [failure.slide_id for failure in result.failures] == ["slide-02"]
     assert result.n_slides == 9
     assert not (tmp_path / "features" / "slide-02.h5").exists()
+
+
+def test_a_slide_that_was_replaced_is_encoded_anew(run_folder, cohort, tmp_path):
+    shutil.copytree(cohort.table.parent, tmp_path / "cohort")
+    table = tmp_path / "cohort" / "slides.csv"
+    tile_cohort(table, TileConfig(mpp=1.0, tile_px=64), tmp_path / "tiles")
+    folder = open_tile_folder(tmp_path / "tiles")
+    paths = folder.slides.set_index("slide_id")["path"]
+    config = EmbedConfig(encoder=str(run_folder))
+    out = tmp_path / "features"
+    embed_tiles(tmp_path / "tiles", config, out)
+    before = {path.stem: FeatureFile(path)[:] for path in out.glob("*.h5")}
+    shutil.copy(paths["slide-03"], paths["slide-02"])
+    result = embed_tiles(tmp_path / "tiles", config, out)
+    n_own = (folder.tiles["slide_id"] == "slide-02").sum()
+    assert (result.n_tiles, result.failures) == (n_own, ())
+    # As a folder of its own would have it.
+    embed_tiles(tmp_path / "tiles", config, tmp_path / "fresh")
+    after = FeatureFile(out / "slide-02.h5")[:]
+    np.testing.assert_array_equal(
+        after, FeatureFile(tmp_path / "fresh" / "slide-02.h5")[:]
+    )
+    assert not np.allclose(after, before["slide-02"])
+    with open(paths["slide-02"], "r+b") as file:  # noqa: PTH123 - to cut it
+        file.truncate(5000)
+    result = embed_tiles(tmp_path / "tiles", config, out)
+    assert [failure.slide_id for failure in result.failures] == ["slide-02"]
+    # What the slide was before is not trained on.
+    assert not (out / "slide-02.h5").exists()
 
 
 def test_tiles_that_are_known_to_be_damaged_are_left_out(
@@ -185,6 +215,21 @@ def test_what_is_stated_of_a_slide_is_written(run_folder, tile_folder, tmp_path)
     assert found["level0_magnification"] == round(10 / own["mpp_used"])
 
 
+def test_whom_a_fine_tuned_encoder_knows_is_noted(run_folder, tile_folder, tmp_path):
+    config = EmbedConfig(encoder=str(run_folder))
+    embed_tiles(tile_folder, config, tmp_path / "features")
+    notes = read_json(tmp_path / "features" / "run.json")["notes"]
+    splits = pd.read_csv(run_folder / "splits.csv")
+    held_out = set(splits.loc[splits["split"] == "test", "patient_id"])
+    known = set(notes["encoder_learnt_from"]["patients"])
+    assert known == set(splits["patient_id"]) - held_out
+    assert held_out
+    config = EmbedConfig(encoder="smallcnn", weights="none")
+    embed_tiles(tile_folder, config, tmp_path / "frozen")
+    notes = read_json(tmp_path / "frozen" / "run.json")["notes"]
+    assert "encoder_learnt_from" not in notes
+
+
 def test_patches_go_into_one_file_without_a_slides_size(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
@@ -200,6 +245,11 @@ def test_patches_go_into_one_file_without_a_slides_size(tmp_path):
     file = FeatureFile(tmp_path / "features" / "patches.h5")
     assert file.shape == (6, 192)
     assert "level0_width" not in file.attributes
+    assert embed_tiles(tmp_path / "tiles", config, tmp_path / "features").n_tiles == 0
+    # One file has become another.
+    blank = np.zeros((48, 48, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "set" / "a" / "1.png"), blank)
+    assert embed_tiles(tmp_path / "tiles", config, tmp_path / "features").n_tiles == 6
 
 
 def test_a_batch_must_be_positive():

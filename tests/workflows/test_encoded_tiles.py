@@ -3,6 +3,7 @@ import os
 import shutil
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -191,9 +192,15 @@ def test_views_are_read_in_their_own_order(own_tiles, views):
     assert not encoded.is_done(np.array([0]), 1).any()
 
 
-def test_only_missing_tiles_are_encoded_and_known_ones_stay(own_tiles):
+def test_only_missing_tiles_are_encoded_and_known_ones_stay(own_tiles, monkeypatch):
+    monkeypatch.setattr(encoded_tiles, "_BLOCK_ROWS", 2)
     folder = open_tile_folder(own_tiles)
     encoded, model = make_store(folder), Model()
+    rows = np.arange(10, 15)
+    many = np.arange(5 * 3, dtype=np.float32).reshape(1, 5, 3)
+    encoded.put(rows[1:2], 1, many[:, 1:2])
+    encoded.put(rows, 1, many)
+    np.testing.assert_array_equal(encoded.read(1)[:, rows], many)
     given = np.full((8, 2, 3), 7, np.float32)
     encoded.put(np.array([2, 5]), 1, given)
     encoded.put(np.array([2, 6]), 1, given + 1)
@@ -286,3 +293,57 @@ def test_above_the_bound_the_longest_unused_goes(own_tiles, monkeypatch):
     stores[2].encode(np.array([3]), 8, Model)
     left = [store.path.exists() for store in (*stores, fourth)]
     assert left == [False, False, True, False]
+
+
+@pytest.mark.parametrize("what", ["folder", "lock"])
+def test_a_place_that_cannot_be_written_is_said(own_tiles, monkeypatch, what):
+    if what == "folder":
+        (own_tiles / "cache").write_text("in its place")
+    else:
+
+        def refuse(path, **_):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(RunError, match=r"cache: encoded tiles are kept here.*allow"):
+        make_store(open_tile_folder(own_tiles))
+
+
+def test_what_another_command_deleted_is_said(own_tiles):
+    encoded = make_store(open_tile_folder(own_tiles))
+    shutil.rmtree(encoded.path)
+    with pytest.raises(RunError, match=r"done\.npy: encoded tiles cannot be read"):
+        encoded.is_done(np.array([0]), 1)
+    with pytest.raises(RunError, match=r"features\.npy: .* deleted by another"):
+        encoded.read(1)
+
+
+def test_evaluation_does_without_features_that_are_deleted_meanwhile(
+    trained, tmp_path, monkeypatch
+):
+    place, _ = trained
+    monkeypatch.setattr("eosin.workflows.evaluate.report_study", lambda *a: None)
+    evaluate_run(place / "run", out=tmp_path / "fast", n_bootstrap=0)
+
+    def fail(self, views):
+        raise RunError("deleted")
+
+    monkeypatch.setattr(EncodedTiles, "read", fail)
+    evaluate_run(place / "run", out=tmp_path / "slow", n_bootstrap=0)
+    tables = [
+        read_predictions(tmp_path / name / "predictions.parquet")[0]
+        for name in ("fast", "slow")
+    ]
+    pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-6)
+
+
+def test_what_was_just_encoded_for_fine_tuning_stays(own_tiles, tmp_path, monkeypatch):
+    config = dataclasses.replace(FROZEN, fine_tune="last", epochs=1, tune_epochs=1)
+    found = []
+    for bound in (20e9, 0):
+        monkeypatch.setattr(encoded_tiles, "MAX_BYTES", bound)
+        shutil.rmtree(own_tiles / "cache", ignore_errors=True)
+        with counting(monkeypatch) as counts:
+            train_classifier(own_tiles, config, tmp_path / f"run-{bound:g}")
+        found.append(counts.total())
+    assert found[0] == found[1]

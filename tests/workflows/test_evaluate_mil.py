@@ -5,8 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.core import CohortError, ManifestError, ModelError, RunError
+from eosin.core import (
+    CohortError,
+    ManifestError,
+    ModelError,
+    RunError,
+    read_json,
+    write_json,
+)
 from eosin.evaluation import read_predictions
+from eosin.workflows.encoder_patients import LEARNT
 from eosin.workflows.evaluate_mil import evaluate_mil_run
 from eosin.workflows.mil_run import open_mil_run
 from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
@@ -33,6 +41,20 @@ def others(mil_study, plant_witnesses):
     )
     table.to_csv(mil_study / "others.csv", index=False)
     return folder, mil_study / "others.csv"
+
+
+def test_a_caution_of_whom_the_encoder_learnt_from_stays(mil_study, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(mil_study / "run", run)
+    record = read_json(run / "run.json")
+    said = f"{LEARNT} 2 of these 24 patients."
+    record["notes"]["cautions"] = [said, "Of another kind."]
+    write_json(run / "run.json", record)
+    result = evaluate_mil_run(run, n_bootstrap=10)
+    assert said in result.cautions
+    assert "Of another kind." not in result.cautions
+    page = (run / "evaluation" / "report.html").read_text(encoding="utf-8")
+    assert "2 of these 24 patients" in page
 
 
 def read_slides(folder):
@@ -199,6 +221,20 @@ def test_a_run_from_pixels_is_evaluated_bag_by_bag(pixel_study, tmp_path):
     assert "AUC, bags" in text
     assert "No patient ids were given" not in text
     assert "Bags of different splits share no patient" in text
+    assert "Bag by bag" in text
+    assert "Score of a bag" in text
+    for word in ("Slides<", "Patients<", ">Patient<", "Slide by slide"):
+        assert word not in text
+    assert "Of 6 tumor bags: " in text
+    assert "of ten bags given 0.8" in text
+    assert "Intervals are drawn over bags" in text
+    assert "what other bags of the same tiles could give" in text
+    for word in ("normal slide", "tumor slide", "ten slides", "over patients"):
+        assert word not in text
+    sources = pd.read_csv(pixel_study / "run" / "sources.csv")
+    n = sources.loc[sources["split"] == "test", "patient_id"].nunique()
+    assert not any("12 patients" in text for text in found.cautions)
+    assert any(f"are scored share {n} patients, and" in t for t in found.cautions)
     assert "6 drawn tiles; positive ones hold 3 witnesses" in text
     assert "smallcnn, first weights: none" in text
     assert "64 px at 1 micrometres per pixel" in text

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from eosin.bags import Bag, FeatureInfo, write_features
-from eosin.core import CohortError, ManifestError, Progress
+from eosin.core import CohortError, ManifestError, Progress, write_json
 from eosin.workflows.mil_cohort import (
     check_features,
     divide_patients,
@@ -54,6 +54,14 @@ def test_a_cohort_has_bags_labels_and_columns(features, tmp_path):
     # Each patient counts once.
     assert len(found.list_clinical(np.array([0, 1, 6]))) == 2
     assert found.cautions == ()
+
+
+def test_patients_that_the_encoder_learnt_from_are_a_caution(tmp_path):
+    folder = write_slides(tmp_path / "f", [f"S{i}" for i in range(8)])
+    learnt = {"run": "runs/a", "patients": ["P0", "P3", "P9"], "slides": []}
+    write_json(folder / "run.json", {"notes": {"encoder_learnt_from": learnt}})
+    (said,) = read_mil_cohort(folder, write_table(tmp_path / "s.csv"), CONFIG).cautions
+    assert "2 of these 4 patients (P0, P3)" in said
 
 
 def test_patients_may_be_bags(features, tmp_path):

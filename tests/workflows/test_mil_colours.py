@@ -80,3 +80,6 @@ def test_a_drawn_bag_has_the_mean_colour_of_its_tiles(
     assert find_with(tiles=str(tmp_path / "gone")) is None
     (tmp_path / "bags.parquet").write_bytes(b"other bags")
     assert find_with(bags=str(tmp_path / "bags.parquet")) is None
+    # Other tiles, such as half of them, are not those that the bags were drawn from.
+    other = {**run.record, "inputs": {**run.record["inputs"], "tiles": "0"}}
+    assert find_slide_colours(change(run, record=other)) is None

@@ -49,6 +49,12 @@ def test_the_report_says_how_the_model_came_about(make_report, mil_study):
     assert "No baseline was scored beside the model" in text
 
 
+def test_the_report_names_the_columns_that_the_models_take(make_report, mil_study):
+    card = open_mil_run(mil_study / "run").card
+    text = make_report(card={**card, "clinical": ["age", "sex"]})
+    assert "no outline was used; with the columns age, sex" in text
+
+
 def test_external_cohorts_show_the_ensemble_and_no_overlay(make_report, tmp_path):
     text = make_report(split="external")
     assert "the mean of all folds" in text

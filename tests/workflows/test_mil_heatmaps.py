@@ -62,6 +62,9 @@ def test_outlines_and_tiles_lie_where_the_tiles_are(tmp_path):
     }
     assert shape(first["geometry"]).bounds == (15, 5, 25, 15)
     assert shape(second["geometry"]).bounds == (25, 5, 35, 15)
+    # The second one has 1 x 1/n, and outlines begin at 1.5.
+    assert first["properties"]["classification"]["name"] == "High attention"
+    assert "classification" not in second["properties"]
     assert first["properties"]["measurements"] == {
         "Attention over 1/n": 2,
         "Attention rank": 1,

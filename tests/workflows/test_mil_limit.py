@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from eosin.core import ConfigError, Progress, RunError, Task, read_json
+from eosin.core import ConfigError, Progress, RunError, Task, read_json, write_json
 from eosin.workflows import mil_limit as module
 from eosin.workflows.mil_limit import LimitConfig, study_limit
 
@@ -121,6 +121,19 @@ def test_what_is_alike_is_not_found(make_planted, tmp_path):
 def test_colour_that_tells_is_a_caution(make_planted, tmp_path):
     result = study_limit(*make_planted(1.0, colour=3.0), SMALL, tmp_path / "out")
     assert "mean colour of a tile alone" in " ".join(result.cautions)
+
+
+def test_patients_that_the_encoder_learnt_from_are_a_caution(make_planted, tmp_path):
+    features, tiles = make_planted(1.0)
+    learnt = {"run": "runs/a", "patients": ["P00", "P05"], "slides": ["S07"]}
+    write_json(features / "run.json", {"notes": {"encoder_learnt_from": learnt}})
+    result = study_limit(features, tiles, SMALL, tmp_path / "out")
+    said = result.cautions[0]
+    assert "3 of these 12 patients (P00, P05, P07)" in said
+    record = read_json(tmp_path / "out" / "run.json")
+    assert record["notes"]["cautions"][0] == said
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "3 of these 12 patients" in page
 
 
 class Killer(Progress):

@@ -33,6 +33,7 @@ def make_row(name, tumor, patient="P", **facts):
         "seen_in_training": False,
         "tiles": 9,
         "tiles_with_half": 2,
+        "damaged_tiles": 1,
     } | facts
 
 
@@ -58,9 +59,15 @@ def test_slides_of_earlier_calls_stay_and_failed_ones_are_listed(run, tmp_path):
     assert slides["slide_id"].tolist() == ["B", "C", "X", "A"]
     assert slides["status"].tolist() == ["done", "no tissue", "failed", "done"]
     assert {"path", "damaged_tiles"} <= set(slides)
+    # A failed slide has none, and the others' stay whole numbers.
+    assert ",False,9,1,,2," in (tmp_path / "slides.csv").read_text()
+    assert result.slides["damaged_tiles"].isna().tolist() == [False, False, True, False]
     assert result.cautions == ("Mind <this>.",)
     text = (tmp_path / "attention.html").read_text()
     assert "Mind &lt;this&gt;." in text
+    # Witnesses come from outlines; they reach the models by the bags' labels.
+    assert "No outline by hand" not in text
+    assert "bags were drawn by labels of tiles" in text
     # The most suspicious slide stands first; what has no tissue is not shown.
     assert text.index(">B</h2>") < text.index(">A</h2>")
     assert ">C</h2>" not in text
@@ -68,6 +75,28 @@ def test_slides_of_earlier_calls_stay_and_failed_ones_are_listed(run, tmp_path):
     patients = pd.read_csv(tmp_path / "patients.csv")
     assert patients["probability_tumor"].tolist() == [0.6]
     assert patients["slides"].tolist() == [2]
+
+
+def test_a_failed_slide_stays_listed_until_it_is_asked_for_again(run, tmp_path):
+    keep_parts(tmp_path, make_row("A", 0.3))
+    bad, good = (PixelJob(name, "", None, "P", "") for name in ("X", "A"))
+    failure = SlideFailure("X", "mil predict", "is bad")
+    record = make_record(tmp_path, failures=[failure])
+    gather_slides(run, [bad, good], record, MILPredictConfig())
+    record = make_record(tmp_path)
+    result = gather_slides(run, [good], record, MILPredictConfig())
+    assert result.failures == (failure,)
+    # The record calls the folder incomplete.
+    assert record.failures == [failure]
+    slides = pd.read_csv(tmp_path / "slides.csv")
+    assert slides["slide_id"].tolist() == ["A", "X"]
+    assert slides["status"].tolist() == ["done", "failed"]
+    assert pd.read_csv(tmp_path / "failures.csv")["message"].tolist() == ["is bad"]
+    # It fails again, and is listed once.
+    record = make_record(tmp_path, failures=[failure])
+    result = gather_slides(run, [bad], record, MILPredictConfig())
+    assert result.failures == (failure,)
+    assert result.slides["slide_id"].tolist() == ["X", "A"]
 
 
 def test_nothing_is_written_where_all_is_done(run, tmp_path):

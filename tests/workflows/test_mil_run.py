@@ -100,7 +100,7 @@ def test_what_is_no_finished_run_is_refused(mil_study, tmp_path):
         open_mil_run(out)
 
 
-def test_seen_is_who_was_trained_on(run, pixel_study, tmp_path):
+def test_seen_is_who_was_trained_on(run, pixel_study, tmp_path, monkeypatch):
     assert run.is_seen("M1", patients=("nobody",))
     assert run.is_seen("new", patients=("P1",))
     assert not run.is_seen("new", patients=("nobody",), slides=("M1",))
@@ -122,6 +122,9 @@ def test_seen_is_who_was_trained_on(run, pixel_study, tmp_path):
     (bare / "sources.csv").unlink()
     with pytest.raises(ModelError, match=r"has no sources\.csv"):
         open_mil_run(bare).is_seen("x", patients=("P",))
+    # It is read once, not for each bag.
+    monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("read again"))
+    assert not drawn.is_seen("x", patients=("nobody",))
 
 
 def test_an_ensemble_of_pixels_is_the_mean_of_its_models(pixel_study):

@@ -67,7 +67,7 @@ def test_every_patient_is_held_out_once_and_every_file_is_there(cohort, study):
     assert "One was left out." in notes["cautions"]
     card = json.loads((out / "card.json").read_text())
     assert (card["format"], card["aggregator"], card["more"]) == (
-        "mil 1",
+        "mil 2",
         "mean",
         "facts",
     )

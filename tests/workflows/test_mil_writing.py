@@ -66,3 +66,8 @@ def test_attention_is_measured_by_the_tiles_that_hold_half_of_it():
     assert measure_attention(TIMES) == {"highest_attention": 2.4, "tiles_with_half": 1}
     # Of four alike two hold half.
     assert measure_attention(np.ones(4))["tiles_with_half"] == 2
+
+
+def test_a_slide_beside_another_one_may_have_no_attention():
+    found = measure_attention(np.zeros(3))
+    assert found == {"highest_attention": 0.0, "tiles_with_half": 0}

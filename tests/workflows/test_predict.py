@@ -144,6 +144,38 @@ def test_what_was_found_before_does_not_stay_beside_a_failure(
     assert not list(out.glob("a.*"))
 
 
+def test_a_failed_slide_stays_listed_until_it_is_asked_for_again(
+    run_folder, cohort, tmp_path
+):
+    bad = tmp_path / "bad.svs"
+    bad.write_bytes(b"no slide at all")
+    out = tmp_path / "out"
+    first, second = cohort.new_slides
+    predict_slides(run_folder, [bad, first], PredictConfig(), out)
+    for given in ([second], [first]):
+        result = predict_slides(run_folder, given, PredictConfig(), out)
+        assert [failure.slide_id for failure in result.failures] == ["bad"]
+        slides = pd.read_csv(out / "slides.csv").set_index("slide_id")
+        assert slides["status"].to_dict() == {
+            "new-1": "done",
+            "new-2": "done",
+            "bad": "failed",
+        }
+        assert slides.loc["bad", "path"] == str(bad)
+        assert pd.read_csv(out / "failures.csv")["slide_id"].tolist() == ["bad"]
+        assert read_json(out / "run.json")["status"] == "incomplete"
+    bad.unlink()
+    whole = tmp_path / f"bad{second.suffix}"
+    shutil.copy(second, whole)
+    table = tmp_path / "slides.csv"
+    table.write_text(f"path,mpp\n{whole},1.0\n")
+    result = predict_slides(run_folder, [table], PredictConfig(), out)
+    assert result.failures == ()
+    assert set(pd.read_csv(out / "slides.csv")["status"]) == {"done"}
+    assert pd.read_csv(out / "failures.csv").empty
+    assert read_json(out / "run.json")["status"] == "done"
+
+
 def test_slides_that_the_model_learnt_from_are_told_of(run_folder, cohort, tmp_path):
     splits = pd.read_csv(run_folder / "splits.csv").set_index("slide_id")["split"]
     train, test = (splits.index[splits == name][0] for name in ("train", "test"))

@@ -210,13 +210,15 @@ def test_a_bad_file_is_listed_and_the_rest_goes_on(mil_study, others, tmp_path):
         "E3": "failed",
         "E4": "failed",
     }
-    # Mended, it alone is done anew.
+    # Mended, one is done anew; the others, not asked for again, stay as they were.
     (others / "E3.h5").unlink()
     (others / "E4.h5").unlink()
     shutil.copy(others / "E0.h5", others / "E2.h5")
     again = predict_mil(mil_study / "run", others, MILPredictConfig(), out)
-    assert result.failures
-    assert not again.failures
+    assert len(result.failures) == 3
+    assert sorted(failure.slide_id for failure in again.failures) == ["E3", "E4"]
+    status = pd.read_csv(out / "slides.csv").set_index("slide_id")["status"]
+    assert status[["E2", "E3", "E4"]].tolist() == ["done", "failed", "failed"]
 
 
 def test_a_slide_table_says_which_and_of_whom(mil_study, predicted, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -116,6 +117,11 @@ def test_runs_of_the_other_kind_are_refused(pixel_study, mil_study, tmp_path):
         require_pixel_run(mil_study / "run", MILPredictConfig())
     with pytest.raises(ConfigError, match="tile_px0 is for feature files"):
         require_pixel_run(pixel_study / "run", MILPredictConfig(tile_px0=9))
+    bare = tmp_path / "bare"
+    shutil.copytree(pixel_study / "run", bare)
+    (bare / "sources.csv").unlink()
+    with pytest.raises(ModelError, match=r"has no sources\.csv.*train again"):
+        require_pixel_run(bare, MILPredictConfig())
     with pytest.raises(ModelError, match="take tiles, not features"):
         predict_mil(
             pixel_study / "run", mil_study / "features", MILPredictConfig(), tmp_path

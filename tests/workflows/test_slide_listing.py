@@ -48,6 +48,19 @@ def test_slides_are_listed_from_folders_and_tables(cohort, tmp_path):
         list_slides([tmp_path])
 
 
+@pytest.mark.parametrize("tables_first", [True, False])
+def test_what_a_table_says_counts_whatever_the_order(cohort, tmp_path, tables_first):
+    slide = cohort.new_slides[0]
+    table, other = tmp_path / "slides.csv", tmp_path / "other.csv"
+    table.write_text(f"slide_id,path,mpp,patient_id\nmine,{slide},0.7,PT-7\n")
+    other.write_text(f"slide_id,path,mpp,patient_id\nlater,{slide},0.9,PT-9\n")
+    given = [table, other, slide] if tables_first else [slide, table, other]
+    # Of two tables the first counts.
+    assert list_slides(given).to_dict("records") == [
+        {"slide_id": "mine", "path": str(slide), "mpp": 0.7, "patient_id": "PT-7"}
+    ]
+
+
 def test_two_files_of_one_name_are_refused(cohort, tmp_path):
     (tmp_path / "new-1.png").write_bytes(b"")
     with pytest.raises(CohortError, match="share one"):

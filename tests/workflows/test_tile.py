@@ -162,6 +162,9 @@ def test_slides_that_give_nothing_are_told_of_and_end_nothing(cohort, tmp_path):
     bare, unlabelled = result.remarks
     assert "1 of 4 slides gave no tile (blank)" in bare
     assert f"No tile of 1 of 4 slides has a label ({rows['slide_id'][0]})" in unlabelled
+    # Nobody is told to call a tumour slide normal.
+    assert "Only a slide that is wholly 'normal' may have that label" in unlabelled
+    assert "'eosin embed' and 'eosin mil train'" in unlabelled
 
 
 def test_slides_without_tissue_give_a_clear_error(tmp_path):

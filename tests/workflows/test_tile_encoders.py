@@ -10,6 +10,7 @@ import torch
 
 from eosin.core import ConfigError, MissingExtraError, ModelError, hash_file
 from eosin.models import TorchEncoder, TorchEncoderSpec
+from eosin.workflows import tile_encoders as module
 from eosin.workflows.tile_encoders import (
     ENCODER_FILE,
     open_tile_encoder,
@@ -106,11 +107,20 @@ def test_a_run_takes_no_other_weights(folder, run_folder, tmp_path):
         open_by(folder, run_folder, tmp_path, weights="imagenet")
 
 
-def test_an_ensemble_has_no_features_of_its_own(folder, run_folder, tmp_path):
+def test_an_ensemble_has_no_features_of_its_own(
+    folder, run_folder, tmp_path, monkeypatch
+):
     shutil.copytree(run_folder, tmp_path / "run")
     card = json.loads((tmp_path / "run" / "card.json").read_text())
     card["models"] *= 2
     (tmp_path / "run" / "card.json").write_text(json.dumps(card))
+    # Folds whose encoder was not trained have one together.
+    assert open_by(folder, tmp_path / "run", tmp_path).dimension == 192
+    hashes = iter(["one", "another"])
+    monkeypatch.setattr(module, "hash_encoder", lambda _: next(hashes))
+    with pytest.raises(ModelError, match="an ensemble of 2 folds"):
+        open_by(folder, tmp_path / "run", tmp_path)
+    monkeypatch.setattr(module, "hash_encoder", lambda _: None)
     with pytest.raises(ModelError, match="an ensemble of 2 folds"):
         open_by(folder, tmp_path / "run", tmp_path)
 

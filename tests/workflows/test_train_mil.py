@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -145,6 +146,15 @@ def test_an_interrupted_study_ends_like_an_unbroken_one(
     result = train_mil_study(*words)
     assert result.metrics == trained.metrics
     assert len(calls) == 4
+
+
+def test_features_of_another_kind_are_another_study(trained, study, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(study / "run", out)
+    other = make_study(tmp_path / "other", shift=0.0)
+    (other / "slides.csv").write_bytes((study / "slides.csv").read_bytes())
+    with pytest.raises(RunError, match="features"):
+        train_mil_study(other / "features", other / "slides.csv", CONFIG, out)
 
 
 def test_patients_may_be_bags_and_seeds_be_averaged(study, tmp_path):

@@ -48,7 +48,11 @@ def test_tumour_is_found_from_pixels_in_patients_never_seen(trained):
     result, out = trained
     assert result.metrics["slide"]["roc_auc"]["value"] > 0.95
     assert find_accuracy(out) > 0.9
-    assert any("Bags share patients" in text for text in result.cautions)
+    sources = pd.read_csv(out / "sources.csv")
+    n = sources.loc[sources["split"] == "test", "patient_id"].nunique()
+    (text,) = (text for text in result.cautions if "Bags share patients" in text)
+    assert f"the 24 that were held out are of {n} patients" in text
+    assert not any("were scored" in text for text in result.cautions)
 
 
 def test_attention_from_pixels_points_at_the_witnesses(trained, bags):
@@ -83,7 +87,7 @@ def test_the_run_has_the_files_of_a_study(trained, bags):
     _, out = trained
     card = json.loads((out / "card.json").read_text())
     assert (card["format"], card["encoder"], card["weights"], card["tile_px"]) == (
-        "mil 1",
+        "mil 2",
         "smallcnn",
         "none",
         64,

@@ -7,6 +7,7 @@ from eosin.bags.batching import (
     PaddedBatch,
     plan_batches,
     read_batch,
+    require_size,
 )
 from eosin.bags.clinical import (
     ClinicalColumn,
@@ -70,6 +71,7 @@ __all__ = [
     "read_drawn_bags",
     "read_key",
     "read_slide_bag",
+    "require_size",
     "share_drawn",
     "write_bag_table",
     "write_features",

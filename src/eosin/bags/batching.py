@@ -146,6 +146,24 @@ def _cut(order: Rows, sizes: Rows, batch: int, max_padded: int) -> list[Rows]:
     return batches
 
 
+def require_size(bag_id: str, size: int, n_instances: int | None) -> None:
+    """Stop where a bag is larger than a model takes.
+
+    Args:
+        bag_id: Names the bag.
+        size: Its instances.
+        n_instances: So many at most. None takes any number.
+
+    Raises:
+        ManifestError: It is.
+    """
+    if n_instances is not None and size > n_instances:
+        raise ManifestError(
+            f"{bag_id}: this model takes bags of at most {n_instances} instances, got "
+            f"{size}; choose a method that takes any size"
+        )
+
+
 def read_batch(
     bags: Sequence[Bag],
     rows: Rows,
@@ -171,11 +189,7 @@ def read_batch(
     for row in rows:
         bag = bags[row]
         parts.append(bag.read(None if sampling is None else sampling.draw(bag)))
-        if n_instances is not None and len(parts[-1]) > n_instances:
-            raise ManifestError(
-                f"{bag.bag_id}: this model takes bags of at most {n_instances} "
-                f"instances, got {len(parts[-1])}; choose a method that takes any size"
-            )
+        require_size(bag.bag_id, len(parts[-1]), n_instances)
     size = n_instances or round_up_size(max(len(part) for part in parts))
     # Not made of zeros: the system hands those out page by page, at each batch anew.
     features = np.empty((len(parts), size, parts[0].shape[1]), np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import ManifestError
+from eosin.core import ManifestError, suggest
 
 ColumnKind = Literal["number", "category"]
 ClinicalValues = Mapping[str, str | None]
@@ -260,10 +260,15 @@ def _fit_numbers(name: str, values: Sequence[str | None]) -> ClinicalColumn:
 
 def _check_names(table: pd.DataFrame, names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in table.columns]:
-        others = [c for c in table.columns if c not in _NOT_CLINICAL]
+        # A slide table that was read has columns that its file had not.
+        others = [
+            str(name)
+            for name in table.columns
+            if name not in _NOT_CLINICAL and table[name].notna().any()
+        ]
         raise ManifestError(
             f"the slide table has no column {', '.join(missing)}; it has "
-            f"{', '.join(map(str, others)) or 'no further ones'}"
+            f"{', '.join(others) or 'no further ones'}{suggest(missing[0], others)}"
         )
     if wrong := [name for name in names if name in _NOT_CLINICAL]:
         raise ManifestError(

@@ -158,6 +158,14 @@ def _require_enough(
     split: str,
 ) -> None:
     """Stop where a pool is too small, and say what it would be enough for."""
+    for label, found in (("a witness", n_positive), ("negative", n_negative)):
+        if not found and (label == "a witness" or counts.min() < draw.size):
+            raise ManifestError(
+                f"{split}: not one of its {n_negative + n_positive:,} labelled tiles "
+                f"is {label}; bags are drawn by labels of tiles, which outlines give, "
+                "in patients of every side: outline more slides, or ask for fewer "
+                "folds; models from labels of slides alone need no drawn bags"
+            )
     if draw.reuse:
         needed_negative, needed_positive = draw.size, int(counts.max())
         cure = "ask for smaller bags or fewer witnesses, or add patients"

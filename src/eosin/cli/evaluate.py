@@ -56,8 +56,9 @@ def evaluate(
 def print_evaluation(result: "EvaluateResult", next_step: str) -> None:
     """Print the main numbers, the cautions, where the report is and what is next."""
     console = Console(highlight=False)
-    levels = list(result.metrics)
-    table = Table("", *(f"{name}s" for name in levels))
+    levels = ["slide"] if result.is_of_bags else list(result.metrics)
+    nouns = ["bag"] if result.is_of_bags else levels
+    table = Table("", *(f"{noun}s" for noun in nouns))
     counts = [result.metrics[level]["roc_auc"]["n"] for level in levels]
     table.add_row("scored", *(f"{n:,}" for n in counts))
     for name in _SHOWN:
@@ -70,6 +71,7 @@ def print_evaluation(result: "EvaluateResult", next_step: str) -> None:
     finest = next(iter(result.baseline_metrics), None)
     if finest is not None:
         auc = options.format_metric(result.baseline_metrics[finest]["roc_auc"])
+        finest = "bag" if result.is_of_bags else finest
         console.print(f"Colour alone, for comparison: {finest} roc auc {auc}")
     options.print_remarks("Caution", result.cautions)
     options.print_ends({"Report": result.folder / "report.html", "Next": next_step})

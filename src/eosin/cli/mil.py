@@ -84,4 +84,5 @@ def evaluate(
         overwrite=overwrite,
         progress=options.make_progress(),
     )
-    print_evaluation(result, f"eosin mil predict {run} new_features/ -o out/")
+    new = "new_slides.csv" if result.is_of_bags else "new_features/"
+    print_evaluation(result, f"eosin mil predict {run} {new} -o out/")

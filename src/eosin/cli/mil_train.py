@@ -84,7 +84,9 @@ def train(
             given=given | {"encoder": encoder},
         )
         result = train_pixel_mil(features, cohort, own, out, **how)
-    _say_metrics(result.metrics)
+    # Drawn bags stand as slides and as patients, of which they are neither.
+    levels = result.metrics if encoder is None else {"bag": result.metrics["slide"]}
+    _say_metrics(levels)
     options.print_remarks("Caution", result.cautions)
     options.print_ends(
         {

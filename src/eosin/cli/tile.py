@@ -68,7 +68,8 @@ def tile(
         ends["Pack"] = f"{packed.path} ({size})"
         for slide_id, reason in packed.left_out.items():
             console.print(f"{slide_id} is not in the pack: {reason}", markup=False)
-    is_labelled = set(result.label_counts) - {"unlabelled"}
+    # Tiles of one class teach nothing; slides' own labels may.
+    is_labelled = len(set(result.label_counts) - {"unlabelled"}) > 1
     ends["Next"] = (
         f"eosin train {result.folder} -o run/"
         if is_labelled

@@ -1,6 +1,7 @@
 """Cohorts: the slide table, and who trains, validates and tests."""
 
 from eosin.cohorts.class_folders import FolderRules, read_class_folders
+from eosin.cohorts.columns import COLUMNS
 from eosin.cohorts.folds import DEFAULT_FRACTIONS, fold_patients, split_patients
 from eosin.cohorts.kaggle import read_kaggle
 from eosin.cohorts.near_duplicates import (
@@ -28,12 +29,12 @@ from eosin.cohorts.pcam import (
     read_pcam,
 )
 from eosin.cohorts.table import (
-    COLUMNS,
     SPLITS,
     Cohort,
     find_patient,
     read_cohort,
     require_labels,
+    say_unknown_patients,
 )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "read_pcam",
     "require_labels",
     "say_examples",
+    "say_unknown_patients",
     "split_patients",
     "strip_suffix",
 ]

@@ -11,35 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from eosin.cohorts.columns import ALIASES, COLUMNS, rename_columns
 from eosin.core import CohortError, find_nearest, suggest
 from eosin.slides import is_plausible_mpp, is_remote
 
 SPLITS = ("train", "val", "test")
 
-COLUMNS = (
-    "slide_id",
-    "patient_id",
-    "path",
-    "annotation",
-    "label",
-    "mpp",
-    "split",
-    "site",
-    "scanner",
-)
-
-# What other tools call these columns, in lower case.
-_ALIASES = {
-    "slide_id": ("slide_id", "slide"),
-    "patient_id": ("patient_id", "case_id", "patient"),
-    "path": ("path", "wsi", "filename", "file"),
-    "annotation": ("annotation", "annotations"),
-    "label": ("label", "category"),
-    "mpp": ("mpp",),
-    "split": ("split",),
-    "site": ("site",),
-    "scanner": ("scanner",),
-}
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -49,9 +26,6 @@ _SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-# Tried in this order where a table names slides without their suffix.
-_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif")
-
 # Slides that a message names at most.
 _SHOWN = 5
 
@@ -103,7 +77,7 @@ def read_cohort(
     """
     path = Path(path)
     own = _read_csv(path)
-    raw = _rename(path, own, needs_files=needs_files)
+    raw = rename_columns(path, own, needs_files=needs_files)
     table = _fill(raw, path.parent)
     problems = [
         *_find_duplicates(table),
@@ -138,7 +112,7 @@ def require_labels(
     Raises:
         CohortError: The column is missing, or slides have nothing in it.
     """
-    if not {name.lower() for name in cohort.columns} & set(_ALIASES["label"]):
+    if not {name.lower() for name in cohort.columns} & set(ALIASES["label"]):
         raise CohortError(
             f"{cohort.path}: needs a column 'label' with the class of every slide "
             f"({', '.join(class_names)}); it has {', '.join(cohort.columns)}; "
@@ -162,6 +136,18 @@ def _say_label_column(cohort: Cohort, class_names: Sequence[str]) -> str:
                 return f"rename '{name}', which holds classes, to 'label'"
     nearest = find_nearest("label", cohort.columns)
     return f"rename '{nearest}' to 'label'" if nearest else "add it, a class a slide"
+
+
+def say_unknown_patients(cohort: Cohort) -> str | None:
+    """Say that each slide counts as a patient, where nobody said whose it is."""
+    has_column = {name.lower() for name in cohort.columns} & set(ALIASES["patient_id"])
+    own = cohort.table["patient_id"] == cohort.table["slide_id"]
+    if has_column or not own.all() or len(own) < 2:
+        return None
+    return (
+        "the table has no column patient_id, so each slide counts as a patient of its "
+        "own; if slides share patients, add it, or one patient is trained and tested on"
+    )
 
 
 def find_patient(slide_id: str) -> str:
@@ -209,39 +195,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
     cells = [[cell.strip() for cell in row[: len(names)]] for row in rows[1:]]
     padded = [row + [""] * (len(names) - len(row)) for row in cells]
     return pd.DataFrame(padded, columns=names, dtype="object")
-
-
-def _rename(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.DataFrame:
-    """Give known columns their names; keep the others as they are."""
-    found: dict[str, str] = {}
-    for name, aliases in _ALIASES.items():
-        for alias in aliases:
-            columns = [c for c in raw.columns if c.lower() == alias]
-            if columns and name not in found.values() and columns[0] not in found:
-                found[columns[0]] = name
-                break
-    raw = raw.rename(columns=found)
-    if "path" not in raw.columns and "slide_id" in raw.columns:
-        found_files = [_find_slide(path.parent, value) for value in raw["slide_id"]]
-        files = [file for file in found_files if file is not None]
-        if len(files) == len(raw):
-            raw = raw.assign(path=files, slide_id=[Path(file).stem for file in files])
-    if "path" not in raw.columns and not needs_files and "slide_id" in raw.columns:
-        return raw.assign(path=raw["slide_id"])
-    if "path" not in raw.columns:
-        raise CohortError(
-            f"{path}: needs a column 'path' with the slide files; it has "
-            f"{', '.join(map(str, raw.columns))}{suggest('path', raw.columns)}"
-        )
-    return raw
-
-
-def _find_slide(folder: Path, name: str) -> str | None:
-    """Find the file that a slide's name means, with or without its suffix."""
-    for suffix in ("", *_SUFFIXES):
-        if name and (folder / (name + suffix)).is_file():
-            return name + suffix
-    return None
 
 
 def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from eosin.evaluation.calibration import (
     expected_calibration_error,
     fit_temperature,
 )
+from eosin.evaluation.cautions import caution_bags
 from eosin.evaluation.choices import ValidationChoices, choose_on_validation
 from eosin.evaluation.clusters import (
     Clustering,
@@ -169,6 +170,7 @@ __all__ = [
     "bootstrap_metrics",
     "build_tile_predictions",
     "call_classes",
+    "caution_bags",
     "check_predictions",
     "choose_aggregation",
     "choose_examples",

@@ -92,7 +92,9 @@ def plan_auc(
         ("power", power, 0.5),
     ):
         if not least <= value < 1 or value == 0:
-            raise ConfigError(f"{name} must be {least:g} to below 1, got {value:g}")
+            first = f"{least:g} to" if least else "above 0 and"
+            share = f"; is {value / 100:g} meant?" if 1 < value < 100 else ""
+            raise ConfigError(f"{name} must be {first} below 1, got {value:g}{share}")
     n_positive = round(n_patients * prevalence)
     n_negative = n_patients - n_positive
     if min(n_positive, n_negative) < 2:

@@ -1,9 +1,11 @@
 """What a reader must know before believing an evaluation's numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
 
 from eosin.evaluation.predictions import Level
-from eosin.evaluation.results import LevelResult
+from eosin.evaluation.results import EvaluationResult, LevelResult
 
 # In simulated studies of 40 tiles a patient, with patients as unlike as tiles, 95 %
 # intervals held the true AUC in 54 to 84 % of studies of 4 patients, 83 to 93 % of
@@ -34,6 +36,25 @@ def find_cautions(
         *_caution_perfect(levels),
         *_caution_undefined(levels),
     )
+
+
+def caution_bags(result: EvaluationResult) -> EvaluationResult:
+    """Give an evaluation of drawn bags its own cautions.
+
+    Such bags stand as slides, and each as a patient of its own, of which it is none:
+    they are called bags, and no patients are counted.
+
+    Args:
+        result: The evaluation, with the level `slide`.
+    """
+    bags = replace(result.levels["slide"], level=cast("Level", "bag"))
+    levels: dict[Level, LevelResult] = {"slide": bags}
+    said = (
+        *_caution_classes(levels, result.class_names),
+        *_caution_perfect(levels),
+        *_caution_undefined(levels),
+    )
+    return replace(result, cautions=said)
 
 
 def _caution_patients(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
@@ -80,22 +101,22 @@ def _caution_classes(
         ]
         if few:
             yield (
-                f"There are only {' and '.join(few)} {level}s; one more or less would "
-                f"change the numbers of the {level} level visibly."
+                f"There are only {' and '.join(few)} {result.level}s; one more or less "
+                f"would change the numbers of the {result.level} level visibly."
             )
             return
 
 
 def _caution_perfect(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
     perfect = []
-    for level, result in levels.items():
+    for result in levels.values():
         names = [
             word
             for name, word in _PERFECTIBLE.items()
             if result.metrics[name].value == result.metrics[name].low == 1
         ]
         if names:
-            perfect.append(f"{' and '.join(names)} of {level}s")
+            perfect.append(f"{' and '.join(names)} of {result.level}s")
     if perfect:
         yield (
             f"Perfect in every resample: {'; '.join(perfect)}. Resampling cannot "

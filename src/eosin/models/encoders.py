@@ -65,9 +65,9 @@ def _build_pretrained(spec: EncoderSpec, preprocessed: Any) -> Any:
         # Keras raises a bare Exception where a download fails.
         raise ModelError(
             f"the ImageNet weights of {spec.name} could not be downloaded ({error}); "
-            "fetch the file ending in _notop.h5 on a machine with network (Keras "
-            "names its address above) and give it by --weights FILE, or train from "
-            "scratch by --weights none"
+            "fetch its file without top (_notop.h5 or _no_top.h5) on a machine with "
+            "network (Keras names its address above) and give it by --weights FILE, or "
+            "train from scratch by --weights none"
         ) from error
 
 

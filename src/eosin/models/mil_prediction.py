@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eosin.bags import Bag, plan_batches, read_batch
+from eosin.bags import Bag, plan_batches, read_batch, require_size
 from eosin.core import ModelError
 from eosin.models.keras_backend import keras
 from eosin.models.mil_models import MILModel
@@ -100,6 +100,8 @@ def predict_bag(
     """
     for model in models:
         _require_own_features(model, bag)
+        # Before any is read: a slide may have tens of thousands of tiles.
+        require_size(bag.bag_id, len(bag), model.n_instances)
     if max_padded is None:
         max_padded = min(_find_limit(model) for model in models)
     if len(bag) > max_padded and all(model.n_instances is None for model in models):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from eosin.evaluation import CURVE_GRID, Curve, LevelResult
+from eosin.evaluation import CURVE_GRID, LEVELS, Curve, LevelResult
 from eosin.reports.style import (
     GRID,
     INK,
@@ -54,7 +54,7 @@ def draw_roc_curves(result: LevelResult, baseline: LevelResult | None) -> "Figur
             color=MUTED,
             fontsize=8.5,
         )
-        _draw_curves(axes, result.roc_curves, area="AUC")
+        _draw_curves(axes, result, result.roc_curves, area="AUC")
         if baseline is not None:
             _draw_baseline(axes, baseline.roc_curves, area="AUC")
         axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="Sensitivity")
@@ -85,7 +85,8 @@ def draw_precision_curves(
                     color=MUTED,
                     fontsize=8.5,
                 )
-        _draw_curves(axes, result.precision_curves, area="AP", is_step=True)
+        curves = result.precision_curves
+        _draw_curves(axes, result, curves, area="AP", is_step=True)
         if baseline is not None:
             _draw_baseline(axes, baseline.precision_curves, area="AP", is_step=True)
         axes.set(xlabel="Recall (sensitivity)", ylabel="Precision")
@@ -268,8 +269,15 @@ def draw_history(history: pd.DataFrame) -> "Figure | None":
 
 
 def _draw_curves(
-    axes: "Axes", curves: Sequence[Curve], *, area: str, is_step: bool = False
+    axes: "Axes",
+    result: LevelResult,
+    curves: Sequence[Curve],
+    *,
+    area: str,
+    is_step: bool = False,
 ) -> None:
+    # Of drawn bags the patients are not told apart.
+    resampled = "patients" if result.level in LEVELS else f"{result.level}s"
     # With one curve, orange as everywhere for the positive class.
     first = 1 if len(curves) == 1 else 0
     for i, curve in enumerate(curves):
@@ -282,7 +290,7 @@ def _draw_curves(
                 color=colour,
                 alpha=0.16,
                 linewidth=0,
-                label="95\N{NARROW NO-BREAK SPACE}% band over patients",
+                label=f"95\N{NARROW NO-BREAK SPACE}% band over {resampled}",
             )
         axes.plot(
             curve.x,

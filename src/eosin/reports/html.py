@@ -3,11 +3,10 @@
 import base64
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
-from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from eosin.core import RunError, atomic_path, write_text
@@ -26,8 +25,8 @@ from eosin.reports.figures import (
     draw_roc_curves,
     draw_score_histogram,
 )
-from eosin.reports.pages import render_page
-from eosin.reports.style import render_inline_svg, render_png
+from eosin.reports.pages import FigureSlot, render_page
+from eosin.reports.style import render_png
 from eosin.reports.tables import (
     MetricRow,
     describe_choices,
@@ -45,9 +44,6 @@ from eosin.reports.wording import (
     write_headline,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 # Enough to see what goes wrong, and the file stays small enough to be mailed.
 _MOST_OVERLAYS = 12
 _OVERLAY_PX = 640
@@ -55,29 +51,15 @@ _READING_ORDER: tuple[Level, ...] = ("slide", "patient", "tile")
 
 
 @dataclass(frozen=True)
-class _FigureSlot:
-    """A figure and the words that stand for it."""
-
-    name: str
-    title: str
-    text: str
-    figure: "Figure"
-
-    @property
-    def svg(self) -> Markup:
-        # Drawn by matplotlib, which escapes every text that it writes.
-        return Markup(render_inline_svg(self.figure, self.name))
-
-
-@dataclass(frozen=True)
 class _LevelSection:
     """Everything that the page shows of one level."""
 
     level: Level
+    noun: str
     summary: str
     rows: list[MetricRow]
     has_baseline: bool
-    figures: list[_FigureSlot]
+    figures: list[FigureSlot]
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -131,6 +113,7 @@ def _collect(data: ReportData) -> Mapping[str, Any]:
     main = result.levels[choose_main_level(result)]
     return {
         "data": data,
+        "noun": "bag" if data.unit == "bag" else "slide",
         "result": result,
         "class_names": result.class_names,
         "is_binary": len(result.class_names) == 2,
@@ -243,17 +226,19 @@ def _iter_levels(data: ReportData) -> Iterator[_LevelSection]:
             f"{n:,} {name}"
             for n, name in zip(found.n_by_class, result.class_names, strict=True)
         )
-        source = (
-            "" if level == "patient" else f" of {count(found.n_patients, 'patient')}"
-        )
-        summary = f"{count(found.n, level)}{source}: {by_class}."
+        noun = "bag" if data.unit == "bag" else level
+        source = f" of {count(found.n_patients, 'patient')}"
+        if noun in ("patient", "bag"):
+            source = ""
+        summary = f"{count(found.n, noun)}{source}: {by_class}."
         if found.n_unlabelled:
             summary += (
-                f" {count(found.n_unlabelled, level)} without a label "
+                f" {count(found.n_unlabelled, noun)} without a label "
                 f"{'is' if found.n_unlabelled == 1 else 'are'} left out."
             )
         yield _LevelSection(
             level=level,
+            noun=noun,
             summary=summary,
             rows=list_metrics(found, baseline, len(result.class_names)),
             has_baseline=baseline is not None,
@@ -262,6 +247,7 @@ def _iter_levels(data: ReportData) -> Iterator[_LevelSection]:
                     found,
                     baseline,
                     result.class_names,
+                    noun=noun,
                     averages_tiles=data.unit == "tile",
                 )
             ),
@@ -273,23 +259,26 @@ def _draw_level(
     baseline: LevelResult | None,
     class_names: tuple[str, ...],
     *,
+    noun: str,
     averages_tiles: bool,
-) -> Iterator[_FigureSlot]:
+) -> Iterator[FigureSlot]:
     level = found.level
-    yield _FigureSlot(
+    # What is drawn and said goes by the noun, files by the level.
+    found = replace(found, level=cast("Level", noun))
+    yield FigureSlot(
         f"{level}-confusion",
         "Right and wrong calls",
         say_confusion(found, class_names),
         draw_confusion(found, class_names),
     )
-    yield _FigureSlot(
+    yield FigureSlot(
         f"{level}-scores",
         "Spread of the probabilities",
         "The further the classes lie apart, the better.",
         draw_score_histogram(found, class_names),
     )
     if found.roc_curves:
-        yield _FigureSlot(
+        yield FigureSlot(
             f"{level}-roc",
             "ROC curve",
             f"Sensitivity against false alarms at every threshold; {say_auc(found)}.",
@@ -297,14 +286,14 @@ def _draw_level(
         )
     if found.precision_curves:
         area = found.metrics["average_precision"]
-        yield _FigureSlot(
+        yield FigureSlot(
             f"{level}-precision",
             "Precision and recall",
-            f"How many of the {level}s called positive are; average precision "
+            f"How many of the {noun}s called positive are; average precision "
             f"{format_number(area.value)}.",
             draw_precision_curves(found, baseline),
         )
-    yield _FigureSlot(
+    yield FigureSlot(
         f"{level}-reliability",
         "Calibration",
         _explain_reliability(found, averages_tiles=averages_tiles),
@@ -327,7 +316,7 @@ def _explain_reliability(found: LevelResult, *, averages_tiles: bool) -> str:
     )
 
 
-def _make_training_figure(data: ReportData) -> _FigureSlot | None:
+def _make_training_figure(data: ReportData) -> FigureSlot | None:
     figure = None if data.history is None else draw_history(data.history)
     if figure is None or data.history is None:
         return None
@@ -335,10 +324,10 @@ def _make_training_figure(data: ReportData) -> _FigureSlot | None:
         f"{count(len(data.history), 'epoch')}. Training dashed, validation solid; a "
         f"dotted line marks the start of another stage."
     )
-    return _FigureSlot("training", "Training curves", text, figure)
+    return FigureSlot("training", "Training curves", text, figure)
 
 
-def _iter_figures(data: ReportData) -> Iterator[_FigureSlot]:
+def _iter_figures(data: ReportData) -> Iterator[FigureSlot]:
     for section in _iter_levels(data):
         yield from section.figures
     training = _make_training_figure(data)

@@ -390,6 +390,8 @@ def _fingerprint(model: MILModel, bags: TrainingBags, config: MILConfig) -> str:
     return hash_object(
         {
             "stage": _STAGE,
+            # Before 2 the weights of clinical columns stood for others.
+            "format": 2,
             "config": asdict(config),
             "model": model.get_config(),
             "bags": [bag.bag_id for bag in bags.bags],

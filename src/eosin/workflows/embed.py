@@ -17,6 +17,7 @@ from eosin.core import (
     EosinError,
     Progress,
     RunRecord,
+    SlideError,
     SlideFailure,
     Task,
     hash_file,
@@ -25,7 +26,9 @@ from eosin.core import (
     to_file_name,
 )
 from eosin.inference import TileModel, encode_tiles, find_views
+from eosin.slides import fingerprint_slide
 from eosin.tiles import DAMAGED, apply_view
+from eosin.workflows.encoder_patients import note_learnt
 from eosin.workflows.tile_encoders import (
     ENCODER_FILE,
     TileEncoder,
@@ -193,11 +196,15 @@ class _Embedding:
     ) -> None:
         self._folder, self._config = folder, config
         self._encoder, self._out = encoder, out
+        slides = folder.slides
+        self._paths = dict(
+            zip(slides["slide_id"].astype(str), slides["path"], strict=True)
+        )
         self._model = _AveragedViews(encoder.model, find_views(config.views))
 
     def run(self, record: RunRecord, progress: Progress) -> EmbedResult:
         groups = self._group_tiles()
-        keys = {name: self._find_key(part) for name, part in groups.items()}
+        keys = {name: self._find_key(name, part) for name, part in groups.items()}
         todo = [n for n in groups if read_key(self._find_file(n)) != keys[n]]
         if todo:
             record.reopen()
@@ -245,20 +252,44 @@ class _Embedding:
             "slides_without_tiles": (
                 [] if folder.has_patches else [s for s in slides if s not in groups]
             ),
+            **note_learnt(self._encoder.learnt_from),
         }
 
-    def _find_key(self, part: pd.DataFrame) -> str:
+    def _find_key(self, name: str, part: pd.DataFrame) -> str:
         """Hash all that a slide's features depend on."""
         info = self._folder.info
         places = part[["tile_id", "x_px0", "y_px0", "size_px0"]]
         return hash_object(
             {
                 "model": self._encoder.sha256,
+                "pixels": (
+                    self._hash_patches(part)
+                    if self._folder.has_patches
+                    else self._fingerprint(name)
+                ),
                 "views": self._config.views,
                 "tiles": hash_object(places.to_numpy().tolist()),
                 "tile": [info.tile_px, info.mpp, info.context],
             }
         )
+
+    def _fingerprint(self, name: str) -> str | None:
+        """Hash a slide; what cannot be read fails later, where it is recorded."""
+        try:
+            return fingerprint_slide(self._paths[name])
+        except (SlideError, OSError):
+            return None
+
+    def _hash_patches(self, part: pd.DataFrame) -> str:
+        """Hash where patches are and their files' sizes; there may be millions."""
+        owners, sources, indices = (
+            part[name].tolist() for name in ("slide_id", "source", "source_index")
+        )
+        files = [
+            Path(self._paths[str(s)], f) for s, f in zip(owners, sources, strict=True)
+        ]
+        sizes = [f.stat().st_size if f.exists() else 0 for f in dict.fromkeys(files)]
+        return hash_object([sources, indices, sizes])
 
     def _find_file(self, name: str) -> Path:
         return self._out / (to_file_name(name) + ".h5")
@@ -266,6 +297,8 @@ class _Embedding:
     def _write(
         self, name: str, part: pd.DataFrame, key: str, progress: Progress
     ) -> None:
+        # What was found before the slide changed must not stay beside a failure.
+        self._find_file(name).unlink(missing_ok=True)
         state = self._out / _STATE / to_file_name(name)
         with self._folder.open_reader(part) as reader:
             found = encode_tiles(

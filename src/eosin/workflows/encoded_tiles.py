@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ MAX_BYTES = 20e9
 
 _CARD, _DONE, _FEATURES = "encoder.json", "done.npy", "features.npy"
 _PROGRESS = "progress.json"
+# Features are a map of a file that may be larger than memory.
+_BLOCK_ROWS = 4096
 
 
 class EncodedTiles:
@@ -60,15 +62,23 @@ class EncodedTiles:
             os.utime(path / _CARD)
 
     def is_done(self, rows: Rows, views: int) -> npt.NDArray[np.bool_]:
-        """Say which rows of the tile table are encoded in all of some views."""
-        done = np.load(self.path / _DONE, allow_pickle=False)
+        """Say which rows of the tile table are encoded in all of some views.
+
+        Raises:
+            RunError: The files are gone, or damaged.
+        """
+        done = self._load(_DONE)
         return np.asarray(done[list(find_views(views))][:, rows].all(axis=0))
 
     def read(self, views: int) -> npt.NDArray[np.float32]:
-        """Map all features, `(views, rows of the tile table, dimension)`."""
+        """Map all features, `(views, rows of the tile table, dimension)`.
+
+        Raises:
+            RunError: The files are gone, or damaged.
+        """
         first, *others = find_views(views)
         step = others[0] - first if others else 1
-        array = np.load(self.path / _FEATURES, mmap_mode="r", allow_pickle=False)
+        array = self._load(_FEATURES, mmap_mode="r")
         return np.asanyarray(array[first : first + views * step : step])
 
     def encode(
@@ -120,7 +130,8 @@ class EncodedTiles:
                     views=views,
                     progress=progress,
                 )
-            self._put(missing, find_views(views), found["features"])
+            everything = np.arange(len(missing))
+            self._put(missing, find_views(views), found["features"], everything)
             del found
             shutil.rmtree(part, ignore_errors=True)
 
@@ -136,24 +147,41 @@ class EncodedTiles:
             RunError: The disk is too small, or cannot be written.
         """
         with FileLock(f"{self.path}.lock"):
-            is_new = ~self.is_done(rows, views)
-            if is_new.any():
-                self._put(rows[is_new], find_views(views), features[:, is_new])
+            new = np.flatnonzero(~self.is_done(rows, views))
+            if len(new):
+                self._put(rows[new], find_views(views), features, new)
 
     def _put(
-        self, rows: Rows, numbers: tuple[int, ...], features: npt.NDArray[Any]
+        self,
+        rows: Rows,
+        numbers: tuple[int, ...],
+        features: npt.NDArray[Any],
+        places: Rows,
     ) -> None:
-        done = np.load(self.path / _DONE, allow_pickle=False)
+        """Write to `rows` what stands at `places` of the features."""
+        done = self._load(_DONE)
         new = [view for view in numbers if not done[view].any()]
-        array = np.load(self.path / _FEATURES, mmap_mode="r+", allow_pickle=False)
+        array = self._load(_FEATURES, mmap_mode="r+")
         self._reserve(array, new)
         for index, view in enumerate(numbers):
-            array[view, rows] = features[index]
+            for start in range(0, len(rows), _BLOCK_ROWS):
+                block = slice(start, start + _BLOCK_ROWS)
+                array[view, rows[block]] = features[index][places[block]]
             done[view, rows] = True
         array.flush()
         # Last of all: what is killed before this is written again.
         with atomic_path(self.path / _DONE) as temporary, temporary.open("wb") as file:
             np.save(file, done)
+
+    def _load(self, name: str, mmap_mode: Literal["r", "r+"] | None = None) -> Any:
+        path = self.path / name
+        try:
+            return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise RunError(
+                f"{path}: encoded tiles cannot be read ({error}); were they deleted by "
+                "another command? Run it again"
+            ) from error
 
     def _reserve(self, array: npt.NDArray[Any], views: list[int]) -> None:
         """Take the space of whole views; a disk that fills under a map kills."""
@@ -188,7 +216,7 @@ def find_encoded(
     wanted |= {"graph": graph} if weights is None else {"weights": weights}
     for path, content in _iter_cards(folder.path / CACHE_NAME):
         if wanted.items() <= content.items():
-            with suppress(RunError, OSError, ValueError, EOFError):
+            with suppress(RunError):
                 found = EncodedTiles(folder, path)
                 found.is_done(np.empty(0, np.int64), 1)
                 found.read(1)
@@ -219,7 +247,7 @@ def open_encoded(
     tiles = _hash_tiles(folder)
     cache = folder.path / CACHE_NAME
     path = cache / f"{encoder}-{hash_object([tiles, graph])[:16]}"
-    cache.mkdir(parents=True, exist_ok=True)
+    _require_writable(cache, path)
     with FileLock(f"{path}.lock"):
         found = find_encoded(folder, graph=graph)
         if found is None:
@@ -231,6 +259,19 @@ def open_encoded(
             card = {"tiles": tiles, "graph": graph, "weights": weights}
             write_json(path / _CARD, card)
     return EncodedTiles(folder, path)
+
+
+def _require_writable(cache: Path, path: Path) -> None:
+    """Make the cache, and stop where neither it nor its locks can be written."""
+    lock = Path(f"{path}.lock")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise RunError(
+            f"{cache}: encoded tiles are kept here, and it cannot be written to "
+            f"({error.strerror or error}); allow it, or copy the tile folder"
+        ) from error
 
 
 def make_room(folder: TileFolder, path: Path) -> None:

@@ -59,6 +59,8 @@ class EvaluateResult:
         thresholds: Level -> lowest and highest threshold of its calls; empty with
             more than two classes.
         cautions: What a reader must know before believing the numbers.
+        is_of_bags: Whether drawn bags were scored, which stand as slides and as
+            patients.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class EvaluateResult:
     baseline_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
     thresholds: Mapping[str, Sequence[float]]
     cautions: tuple[str, ...]
+    is_of_bags: bool = False
 
 
 def evaluate_run(

@@ -14,25 +14,26 @@ from eosin.core import (
     ModelError,
     Progress,
     RunError,
-    fingerprint_file,
     hash_file,
-    hash_object,
     open_run,
     write_json,
 )
 from eosin.evaluation import (
     aggregate_slides,
+    caution_bags,
     evaluate_predictions,
     probability_columns,
     write_predictions,
 )
+from eosin.workflows.encoder_patients import LEARNT
 from eosin.workflows.evaluate import EvaluateResult
 from eosin.workflows.mil_colours import evaluate_mean_colour
 from eosin.workflows.mil_evaluation_report import EvaluatedMIL, report_mil
-from eosin.workflows.mil_features import require_same_origin
+from eosin.workflows.mil_features import hash_features, require_same_origin
 from eosin.workflows.mil_run import (
     MILEnsemble,
     MILRun,
+    is_held_out,
     list_fold_cautions,
     open_mil_run,
     tabulate_slides,
@@ -101,7 +102,7 @@ def evaluate_mil_run(
                 "beside what is found"
             )
         bags = _read_external(found, Path(on), Path(cohort))
-        inputs |= {"cohort": hash_file(Path(cohort)), "features": _hash_features(on)}
+        inputs |= {"cohort": hash_file(Path(cohort)), "features": hash_features(on)}
     out = Path(out) if out is not None else found.path / "evaluation"
     with open_run(
         out,
@@ -123,6 +124,7 @@ def evaluate_mil_run(
             record.notes["baseline"],
             record.notes.get("thresholds", {}),
             tuple(record.notes["cautions"]),
+            is_of_bags=found.takes_pixels,
         )
 
 
@@ -155,6 +157,8 @@ class _Study:
             group_thresholds=self._find_group_thresholds(),
             **self._options,
         )
+        if run.takes_pixels:
+            result = caution_bags(result)
         baseline = None
         if not self._external:
             baseline = evaluate_mean_colour(run, self._options)
@@ -233,17 +237,18 @@ class _Study:
     def _list_cautions(self) -> list[str]:
         """Say what limits the numbers beside what they say themselves."""
         run = self._run
+        told = run.record.get("notes", {}).get("cautions", [])
         if self._external:
-            told = run.record.get("notes", {}).get("cautions", [])
             said = [text for text in told if text.startswith("Threshold")]
         else:
             said = list_fold_cautions(self._choices)
+            said += [text for text in told if text.startswith(LEARNT)]
         if run.takes_pixels:
             said.append(
-                "Bags were drawn: what stands as a slide or as a patient below is a "
-                "bag. Bags share patients and tiles, so that intervals, which count "
-                "each as a patient of its own, are too narrow for a claim about new "
-                "patients."
+                "Bags were drawn: what stands as a slide or as a patient in files is a "
+                f"bag. The bags that are scored share {_count_patients(run)}, and "
+                "tiles, so that intervals, which count each bag as a patient of its "
+                "own, are too narrow for a claim about new patients."
             )
         if run.per == "patient":
             said.append(
@@ -261,6 +266,16 @@ class _Study:
             path.stem: path.read_bytes().count(b"\n") - 1
             for path in folder.glob("*.csv")
         }
+
+
+def _count_patients(run: MILRun) -> str:
+    """Say how many patients the held-out bags of a run from pixels are of."""
+    try:
+        sources = run.sources
+    except ModelError:
+        return "patients"
+    n = sources.loc[sources["split"].map(is_held_out), "patient_id"].nunique()
+    return "1 patient" if n == 1 else f"{n:,} patients"
 
 
 def _read_external(run: MILRun, features: Path, cohort: Path) -> list[Bag]:
@@ -288,9 +303,3 @@ def _require_unseen(run: MILRun, table: pd.DataFrame, cohort: Path) -> None:
                 f"{theirs}(s) were in the training cohort ({', '.join(shared[:5])}); "
                 "leave them out, or rename them if they are others by the same name"
             )
-
-
-def _hash_features(folder: Path) -> str:
-    """Hash which feature files there are, and what is in them."""
-    files = find_feature_files(folder)
-    return hash_object({name: fingerprint_file(p) for name, p in files.items()})

@@ -24,6 +24,7 @@ from eosin.reports import (
     write_report,
 )
 from eosin.slides import open_slide
+from eosin.workflows.encoder_patients import find_depth
 from eosin.workflows.tile_folder import TileFolder
 
 _SHOWN_OVERLAYS = 12
@@ -160,12 +161,9 @@ def _describe(
         "all": "all layers",
         "progressive": "head, then block by block",
     }
-    depth = settings["fine_tune"]
-    if depth == "auto":
-        depth = "all" if card.weights == "none" else "none"
     return {
         "Encoder": f"{card.encoder}, weights {card.weights}",
-        "Trained": tuned[depth],
+        "Trained": tuned[find_depth(settings)],
         "Tiles": f"{card.tile_px} px at {_write_mpp(card.mpp)}",
         "Split": (
             "by patient, one split"

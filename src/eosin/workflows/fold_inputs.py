@@ -201,11 +201,12 @@ class FoldInputs:
                 augment=augment,
                 progress=self._progress,
             )
-        self._open_encoded(classifier, stem, weights).put(
-            self._rows,
-            1 if config.stain_jitter else config.cached_views,
-            arrays["features"],
-        )
+            # Within the lock, without which what was just encoded may have to go.
+            self._open_encoded(classifier, stem, weights).put(
+                self._rows,
+                1 if config.stain_jitter else config.cached_views,
+                arrays["features"],
+            )
         return arrays
 
     def _read_part(

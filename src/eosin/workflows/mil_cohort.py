@@ -18,8 +18,14 @@ from eosin.bags import (
     read_bags,
     read_clinical,
 )
-from eosin.cohorts import fold_patients, read_cohort, require_labels
+from eosin.cohorts import (
+    fold_patients,
+    read_cohort,
+    require_labels,
+    say_unknown_patients,
+)
 from eosin.core import CohortError, ManifestError, Progress, to_file_name
+from eosin.workflows.encoder_patients import caution_learnt
 
 if TYPE_CHECKING:
     from eosin.workflows.train_mil import MILStudyConfig
@@ -36,7 +42,8 @@ class MILCohort:
         table: One row per slide of the bags, with `patient_id` and `label`.
         class_names: Of the labels, the negative class first.
         kinds: Of each clinical column, whether it holds numbers or categories.
-        cautions: What was left out, as sentences.
+        cautions: What was left out, and of whom the features know too much, as
+            sentences.
     """
 
     bags: Sequence[Bag]
@@ -88,7 +95,8 @@ def read_mil_cohort(
     table = slides.table
     files = find_feature_files(features)
     has_features = table["slide_id"].map(lambda name: to_file_name(str(name)) in files)
-    is_skipping, cautions = config.missing == "skip", []
+    is_skipping = config.missing == "skip"
+    cautions = list(filter(None, [say_unknown_patients(slides)]))
     if is_skipping:
         cautions += _say_skipped(table, has_features, set(files))
         require_labels(slides, table[:0], classes, remedy="")
@@ -133,6 +141,7 @@ def read_mil_cohort(
             kinds = find_kinds(read_clinical(table, config.columns), config.columns)
         except ManifestError as error:
             raise ManifestError(f"{cohort}: {error}") from error
+    cautions += caution_learnt(features, table)
     return MILCohort(bags, table, classes, kinds, tuple(cautions))
 
 

@@ -104,9 +104,12 @@ def _find_bag_colours(run: MILRun) -> pd.DataFrame | None:
         return None
     try:
         bags, _ = read_bag_table(Path(path))
-        tiles = open_tile_folder(run.tiles).tiles
+        folder = open_tile_folder(run.tiles)
     except ManifestError:
         return None
+    if folder.sha256 != run.record["inputs"]["tiles"]:
+        return None
+    tiles = folder.tiles
     if not set(COLOUR_COLUMNS) <= set(tiles.columns):
         return None
     drawn = bags[["bag_id", "tile_id"]].merge(tiles, on="tile_id")

@@ -80,10 +80,10 @@ def _describe_choices(study: EvaluatedMIL) -> list[tuple[str, str]]:
     """Say what was chosen on validation patients, and for whom it holds."""
     run = study.run
     name, rule = run.class_names[1], run.threshold_rule
-    rows = [
-        ("Score of a slide", "the model's own probability; nothing is averaged"),
-        ("Score of a patient", "that of the slide in which most was found"),
-    ]
+    noun = "bag" if run.takes_pixels else "slide"
+    rows = [(f"Score of a {noun}", "the model's own probability; nothing is averaged")]
+    if noun == "slide":
+        rows.append(("Score of a patient", "that of the slide in which most was found"))
     if study.split == "external":
         rows.append(("Temperature", f"{run.temperature:.3f}, of all folds together"))
     else:
@@ -96,14 +96,14 @@ def _describe_choices(study: EvaluatedMIL) -> list[tuple[str, str]]:
             f"probability {run.threshold:.3f}; chosen by the rule {rule} on the "
             "validation patients of all folds"
         )
-        return [*rows, (f"A slide is called {name} from", text)]
+        return [*rows, (f"A {noun} is called {name} from", text)]
     text = _list_numbers([c.threshold or 0.0 for c in study.choices])
     text += (
         f"; chosen in each fold by the rule {rule} on its own validation patients, and "
         "applied to the patients that it held out. Figures show that of all folds "
         f"together, {run.threshold:.3f}"
     )
-    return [*rows, (f"A slide is called {name} from, by fold", text)]
+    return [*rows, (f"A {noun} is called {name} from, by fold", text)]
 
 
 def _list_numbers(values: Sequence[float]) -> str:
@@ -148,7 +148,8 @@ def _describe(study: EvaluatedMIL) -> dict[str, str]:
     rows = {
         "Aggregator": run.aggregator,
         "A bag is": "a slide" if run.per == "slide" else "a patient, all slides joined",
-        "Learnt from": f"labels of {run.per}s alone; no outline was used",
+        "Learnt from": f"labels of {run.per}s alone; no outline was used"
+        + (f"; with the columns {', '.join(run.clinical)}" if run.clinical else ""),
         "Encoder": str(origin.get("encoder", "not stated by the features")),
         "Split": f"by patient, {len(run.models)} folds, {n_models} models; {who}",
         "Training": f"at most {settings.get('epochs')} epochs, "

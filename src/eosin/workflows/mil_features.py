@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from eosin.bags import FeatureFile, find_feature_files
-from eosin.core import ManifestError, ModelError, read_json
+from eosin.core import (
+    ManifestError,
+    ModelError,
+    fingerprint_file,
+    hash_object,
+    read_json,
+)
 from eosin.workflows.run_checks import MPP_TOLERANCE
 
 # What must not differ between the features of a model and new ones, and how far.
@@ -41,6 +47,15 @@ def describe_file(path: Path) -> dict[str, Any]:
         if name in known and np.isfinite(known[name]):
             found[name] = float(known[name])
     return found
+
+
+def hash_features(folder: Path) -> str:
+    """Hash which feature files a folder has, and what is in them.
+
+    Of large files only the size and both ends are looked at.
+    """
+    files = find_feature_files(folder)
+    return hash_object({name: fingerprint_file(p) for name, p in files.items()})
 
 
 def read_attributes(path: Path) -> Mapping[str, Any]:

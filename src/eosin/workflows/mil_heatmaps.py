@@ -230,7 +230,11 @@ class AttentionWriter:
             )
 
     def _iter_tiles(self, found: SlideAttention) -> Iterator[Feature]:
-        """Yield the most attended tiles, the first one most."""
+        """Yield the most attended tiles, the first one most.
+
+        Only those that outlines would hold are of their class: among few tiles, or
+        where all are attended alike, some of the most attended have little.
+        """
         boxes = found.tiles[["x_px0", "y_px0", "size_px0"]].to_numpy(np.int64)
         for row in list_most_attended(found.times, self._tile_objects):
             x, y, size = (int(value) for value in boxes[row])
@@ -245,9 +249,10 @@ class AttentionWriter:
                         self._names, found.instance_probabilities[row], strict=True
                     )
                 }
+            is_high = found.times[row] >= self._outline_from
             yield Feature(
                 shapely.box(x, y, x + size, y + size),
-                class_name=CLASS_NAME,
+                class_name=CLASS_NAME if is_high else None,
                 colour=_COLOUR,
                 object_type="tile",
                 measurements=measurements,

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +20,7 @@ from eosin.core import (
 from eosin.models import find_aggregator
 from eosin.reports import LimitReport, write_limit_report
 from eosin.training import MILConfig
+from eosin.workflows.encoder_patients import caution_learnt
 from eosin.workflows.limit_cells import (
     MIXTURE,
     Cell,
@@ -256,6 +257,8 @@ def study_limit(
         if not record.is_done:
             _run_cells(data, config, out, progress or Progress())
         result = _collect(data, config, out)
+        learnt = caution_learnt(features, data.table)
+        result = replace(result, cautions=(*learnt, *result.cautions))
         if record.is_done and (out / "report.html").exists():
             return result
         record.reopen()

@@ -21,6 +21,7 @@ from eosin.evaluation import (
     select_level,
 )
 from eosin.reports import AttendedSlide, AttentionData, write_attention
+from eosin.workflows.earlier_failures import keep_failures
 from eosin.workflows.mil_bag_prediction import find_bag_part, read_bag_rows
 from eosin.workflows.mil_gallery import find_gallery
 from eosin.workflows.mil_run import MILRun
@@ -29,7 +30,7 @@ from eosin.workflows.predict import PredictResult, describe_seen
 if TYPE_CHECKING:
     from eosin.workflows.predict_mil import MILPredictConfig
 
-_WHOLE_NUMBERS = ("tiles", "tiles_with_half", "attended_regions")
+_WHOLE_NUMBERS = ("tiles", "damaged_tiles", "tiles_with_half", "attended_regions")
 
 
 class AskedBag(Protocol):
@@ -64,7 +65,8 @@ def gather_slides(
     Args:
         run: The run.
         jobs: The bags that were asked for.
-        record: Of the call, with its failures; nothing is written where it is done.
+        record: Of the call, with its failures, to which those of earlier calls are
+            added; nothing is written where it is done.
         config: What was written of each slide.
         cautions: What a reader must know before believing the calls, as sentences.
 
@@ -89,8 +91,11 @@ def gather_slides(
     for part in sorted((out / "parts").glob("*.json")):
         if part.name not in asked:
             rows += read_json(part)["rows"]
+    named = {name for job in jobs for name in (job.bag_id, *job.slide_ids)}
+    rows += keep_failures(record, named | failed)
     slides = pd.DataFrame(rows, columns=_list_columns(run, rows))
-    slides = slides.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64"))
+    whole = [name for name in _WHOLE_NUMBERS if name in slides]
+    slides = slides.astype(dict.fromkeys(whole, "Int64"))
     known = (*cautions, *describe_seen(slides))
     result = PredictResult(out, slides, tuple(record.failures), known)
     if not record.is_done:
@@ -200,11 +205,20 @@ def _write_page(
             "brightest, on a slide with nothing to be found too. Orange outlines hold "
             f"attention of {config.outline_from:g} times 1/n or more.",
             "Attention says which tiles the model weighed, not that they are "
-            f"{run.class_names[1]}. No outline by hand was ever seen.",
+            f"{run.class_names[1]}. {_say_teacher(run)}",
         ),
         slides=[_describe_slide(run, row, out) for row in done],
     )
     write_attention(out / "attention.html", data)
+
+
+def _say_teacher(run: MILRun) -> str:
+    if not run.takes_pixels:
+        return "No outline by hand was ever seen."
+    return (
+        "It was told labels of bags alone; the bags were drawn by labels of tiles, as "
+        "outlines give them."
+    )
 
 
 def _describe_slide(run: MILRun, row: Mapping[str, Any], out: Path) -> AttendedSlide:

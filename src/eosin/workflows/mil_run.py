@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,8 @@ Floats = npt.NDArray[np.float64]
 SOURCES = "sources.csv"
 """What the bags of a run from pixels were drawn from: `slide_id, patient_id, split`."""
 
-_FORMAT = "mil 1"
+MIL_FORMAT = "mil 2"
+"""Of a run's files; another one's weights would give other numbers."""
 _FILES = ("card.json", "held_out.csv", "run.json", "splits.csv")
 
 
@@ -125,14 +127,20 @@ class MILRun:
             splits = self.splits
             is_known = bag_id in set(splits["bag_id"])
             return is_known or not set(splits["patient_id"]).isdisjoint(patients)
-        sources = self._read_sources()
+        sources = self.sources
         sources = sources[sources["split"] != "test"]
         return not (
             set(sources["patient_id"]).isdisjoint(patients)
             and set(sources["slide_id"]).isdisjoint(slides)
         )
 
-    def _read_sources(self) -> pd.DataFrame:
+    @cached_property
+    def sources(self) -> pd.DataFrame:
+        """What bags were drawn from: `slide_id`, `patient_id` and `split`.
+
+        Raises:
+            ModelError: A run from pixels does not say so.
+        """
         path = self.path / SOURCES
         if not path.is_file():
             raise ModelError(
@@ -188,6 +196,11 @@ def list_fold_cautions(choices: Sequence[FoldChoice]) -> list[str]:
     ]
 
 
+def is_held_out(side: str) -> bool:
+    """Say whether bags of this side of a bag table are held out once."""
+    return side == "test" or side.startswith("fold_")
+
+
 def open_mil_run(path: Path) -> MILRun:
     """Read the folder of a finished `eosin mil train`.
 
@@ -202,10 +215,10 @@ def open_mil_run(path: Path) -> MILRun:
             f"{', '.join(_FILES)} in it; it has no {', '.join(missing)}"
         )
     card, record = read_json(path / "card.json"), read_json(path / "run.json")
-    if card.get("format") != _FORMAT:
+    if card.get("format") != MIL_FORMAT:
         raise ModelError(
             f"{path / 'card.json'}: describes no MIL model (format "
-            f"{card.get('format')}, this version reads '{_FORMAT}'); classifiers "
+            f"{card.get('format')}, this version reads '{MIL_FORMAT}'); classifiers "
             "have 'eosin evaluate' and 'eosin predict'"
         )
     if record.get("status") != "done":

@@ -13,6 +13,7 @@ from eosin.bags import Bag
 from eosin.core import Progress, write_json
 from eosin.evaluation import (
     aggregate_slides,
+    caution_bags,
     choose_threshold,
     compute_probabilities,
     evaluate_predictions,
@@ -31,6 +32,7 @@ from eosin.workflows.mil_fitting import (
     predict_rows,
     read_fitted,
 )
+from eosin.workflows.mil_run import MIL_FORMAT
 
 if TYPE_CHECKING:
     from eosin.workflows.train_mil import MILStudyConfig
@@ -95,6 +97,8 @@ class MILStudy:
             n_bootstrap=self._config.n_bootstrap,
             seed=self._config.seed,
         )
+        if "encoder" in self._card:
+            result = caution_bags(result)
         for name, split in (("validation", "val"), ("predictions", "test")):
             path = self._out / f"{name}.parquet"
             write_predictions(path, tables[split], self._config.classes)
@@ -161,7 +165,7 @@ class MILStudy:
         write_json(
             self._out / "card.json",
             {
-                "format": "mil 1",
+                "format": MIL_FORMAT,
                 "aggregator": ", ".join(methods),
                 "class_names": list(config.classes),
                 "dimension": self._bags[0].n_features,

@@ -136,9 +136,12 @@ def measure_attention(times: npt.NDArray[Any]) -> dict[str, float]:
 
     Returns:
         `highest_attention`, and `tiles_with_half`, how many of the most attended tiles
-        hold half of it.
+        hold half of it; 0 where there is none, as on a slide beside another one of a
+        patient's.
     """
     falling = np.sort(times)[::-1]
+    if not falling.sum():
+        return {"highest_attention": 0.0, "tiles_with_half": 0}
     share = np.cumsum(falling) / falling.sum()
     return {
         "highest_attention": float(falling[0]),

@@ -21,6 +21,7 @@ from eosin.core import (
 )
 from eosin.inference import hash_models, open_session, read_card
 from eosin.slides import fingerprint_slide
+from eosin.workflows.earlier_failures import keep_failures
 from eosin.workflows.slide_listing import list_slides
 from eosin.workflows.slide_pool import map_slides
 from eosin.workflows.slide_prediction import SlideJob, SlidePredictor, find_part
@@ -113,7 +114,7 @@ def predict_slides(
     chosen on) and `failures.csv`. With more than two classes each positive
     class has a heatmap and an overlay of its own, `<slide_id>.<class>.heatmap.tif`.
     A second call scores only slides that are new, were changed, or failed; the
-    tables list those of earlier calls too.
+    tables list those of earlier calls too, failed ones as well.
 
     Args:
         run: Folder that `train_classifier` wrote.
@@ -244,6 +245,7 @@ def _gather(table: pd.DataFrame, record: RunRecord, seen: _Seen) -> PredictResul
     parts = sorted(find_part(record.folder, "any").parent.glob("*.json"))
     earlier = [read_json(part)["row"] for part in parts]
     rows += [row for row in earlier if row["slide_id"] not in asked]
+    rows += keep_failures(record, asked)
     slides = pd.DataFrame(rows)
     for name in (
         "patient_id",

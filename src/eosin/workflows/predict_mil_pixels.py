@@ -92,7 +92,8 @@ def require_pixel_run(run: Path, config: MILPredictConfig) -> MILRun:
         config: What is written.
 
     Raises:
-        ModelError: `run` holds no finished MIL model, or takes features.
+        ModelError: `run` holds no finished MIL model, takes features, or does not say
+            what its bags were drawn from.
         ConfigError: `tile_px0` is given.
     """
     found = open_mil_run(run)
@@ -106,6 +107,8 @@ def require_pixel_run(run: Path, config: MILPredictConfig) -> MILRun:
             "tile_px0 is for feature files that do not say it; a run from pixels cuts "
             "tiles as it was trained on them"
         )
+    # Missing, it is found out here and not with every slide anew.
+    _ = found.sources
     return found
 
 

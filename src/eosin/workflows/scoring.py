@@ -83,12 +83,16 @@ def score_by_features(
     # what is missing then is scored below.
     with suppress(SlideError, RunError):
         encoded.encode(rows, views, lambda: sessions[0], progress=progress)
-    is_known = encoded.is_done(rows, views)
+    is_known = np.zeros(len(rows), bool)
+    # Another command may have deleted them.
+    with suppress(RunError):
+        features = encoded.read(views)
+        is_known = encoded.is_done(rows, views)
     if not is_known.any():
         return score_rows(folder, tiles, sessions, **options, progress=progress)
     logits, probabilities = _run_heads(
         [Head(path) for path in models],
-        encoded.read(views),
+        features,
         np.where(is_known, rows, -1),
         temperature,
     )

@@ -73,6 +73,9 @@ def _merge_series(files: list[Path]) -> list[Path]:
 def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
     """List slides from files, folders, URLs, packs and slide tables.
 
+    Of a slide that is given both in a table and as a file, the table's row is taken,
+    whatever the order, since it may say the mpp and the patient.
+
     Returns:
         Columns `slide_id`, `path`, `mpp` (NaN where not given) and `patient_id`.
 
@@ -82,11 +85,14 @@ def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
         SlideError: A pack cannot be read.
     """
     rows: list[dict[str, Any]] = []
+    stated: dict[str, dict[str, Any]] = {}
     for given in paths:
         path = Path(given)
         if path.suffix.lower() == ".csv" and not is_remote(given):
             cohort = read_cohort(path).table
-            rows += iter_rows(cohort[_COLUMNS])
+            told = list(iter_rows(cohort[_COLUMNS]))
+            rows += told
+            stated = {row["path"]: row for row in told} | stated
             continue
         if is_remote(given):
             rows.append(_make_row(path.stem, str(given)))
@@ -96,6 +102,7 @@ def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
         else:
             files = list_files(path)
             rows += [_make_row(file.stem, str(file.resolve())) for file in files]
+    rows = [stated.get(row["path"], row) for row in rows]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table = table.drop_duplicates("path", ignore_index=True)
     repeated = table[table["slide_id"].duplicated(keep=False)]

@@ -10,7 +10,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from eosin.annotations import Annotations, ClassMap, MappedAnnotations, read_annotations
-from eosin.cohorts import Cohort, read_cohort, say_examples
+from eosin.cohorts import (
+    Cohort,
+    read_cohort,
+    say_examples,
+    say_unknown_patients,
+)
 from eosin.core import (
     ConfigError,
     ManifestError,
@@ -334,19 +339,27 @@ def _merge_parts(
     counts = tiles["label"].map(dict(enumerate(info.class_names))).fillna("unlabelled")
     label_counts = {str(k): int(v) for k, v in counts.value_counts().items()}
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
+    remarks = [
+        say_unknown_patients(cohort),
+        *class_map.describe_names(found),
+        *_say_bare_slides(slides, tiles, info),
+    ]
     return TileResult(
         record.folder,
         slides,
         len(tiles),
         label_counts,
         unknown,
-        (*class_map.describe_names(found), *_say_bare_slides(slides, tiles)),
+        tuple(filter(None, remarks)),
         tuple(record.failures),
     )
 
 
-def _say_bare_slides(slides: pd.DataFrame, tiles: pd.DataFrame) -> Iterator[str]:
+def _say_bare_slides(
+    slides: pd.DataFrame, tiles: pd.DataFrame, info: ManifestInfo
+) -> Iterator[str]:
     """Say which slides give nothing to later steps while others do."""
+    negative = info.class_names[0]
     names = slides["slide_id"].astype(str)
     bare = names[~names.isin(set(tiles["slide_id"]))]
     if len(bare):
@@ -361,7 +374,9 @@ def _say_bare_slides(slides: pd.DataFrame, tiles: pd.DataFrame) -> Iterator[str]
         yield (
             f"No tile of {len(unlabelled)} of {len(slides)} slides has a label "
             f"({say_examples(unlabelled)}), so that a tile classifier learns nothing "
-            "from them; outline their classes, or label them with the negative class"
+            "from them: outline their classes. Only a slide that is wholly "
+            f"'{negative}' may have that label instead; labels of slides alone are "
+            "learnt from by 'eosin embed' and 'eosin mil train'"
         )
 
 

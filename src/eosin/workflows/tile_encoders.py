@@ -1,9 +1,10 @@
 """The encoder that a name, a run or a description stands for, ready to run."""
 
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from eosin.core import (
     ConfigError,
@@ -13,7 +14,8 @@ from eosin.core import (
     load_config,
     suggest,
 )
-from eosin.inference import TileModel, open_session, read_card
+from eosin.inference import TileModel, hash_encoder, open_session, read_card
+from eosin.workflows.encoder_patients import find_learnt
 from eosin.workflows.run_checks import MPP_TOLERANCE, require_same_tiles
 from eosin.workflows.tile_folder import TileFolder
 
@@ -34,12 +36,14 @@ class TileEncoder:
         name: What it is called.
         licence: Terms of its weights, as far as they are known.
         sha256: Hash of its weights.
+        learnt_from: Whom a run fine-tuned it on, from `find_learnt`.
     """
 
     model: TileModel
     name: str
     licence: str
     sha256: str
+    learnt_from: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def dimension(self) -> int:
@@ -146,7 +150,7 @@ def _open_run(
             f"{run}: a run has weights of its own, and {weights} were asked for; leave "
             "out --weights, or name the encoder alone"
         )
-    if len(card.models) > 1:
+    if len(card.models) > 1 and not _share_encoder([run / m for m in card.models]):
         raise ModelError(
             f"{run}: holds an ensemble of {len(card.models)} folds, each with features "
             "of its own; train one model for all (--folds 1) and name its run"
@@ -155,8 +159,18 @@ def _open_run(
     path = run / card.models[0]
     name = f"{card.encoder} of {run.resolve().name}"
     return TileEncoder(
-        open_session(path, device=device), name, card.encoder_licence, hash_file(path)
+        open_session(path, device=device),
+        name,
+        card.encoder_licence,
+        hash_file(path),
+        find_learnt(run),
     )
+
+
+def _share_encoder(models: Sequence[Path]) -> bool:
+    """Say whether all folds have one encoder, as those have where it stays frozen."""
+    hashes = [hash_encoder(path) for path in models]
+    return hashes[0] is not None and len(set(hashes)) == 1
 
 
 def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:

@@ -14,7 +14,8 @@ from eosin.workflows.mil_cohort import (
     divide_patients,
     read_mil_cohort,
 )
-from eosin.workflows.mil_features import describe_features
+from eosin.workflows.mil_features import describe_features, hash_features
+from eosin.workflows.mil_run import MIL_FORMAT
 from eosin.workflows.mil_study import MILStudy
 
 MIL_OUTPUTS = (
@@ -193,7 +194,12 @@ def train_mil_study(
         out,
         "mil train",
         settings=asdict(config),
-        inputs={"cohort": hash_file(Path(cohort))},
+        inputs={
+            "cohort": hash_file(Path(cohort)),
+            "features": hash_features(features),
+            # Fold by fold a killed study goes on with files of its own kind only.
+            "format": MIL_FORMAT,
+        },
         seed=config.seed,
         overwrite=overwrite,
         outputs=MIL_OUTPUTS,

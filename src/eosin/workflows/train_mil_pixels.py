@@ -27,7 +27,7 @@ from eosin.training import MILConfig, MILFitResult, TrainingBags
 from eosin.workflows.make_bags import BAG_TABLE
 from eosin.workflows.mil_cohort import MILCohort
 from eosin.workflows.mil_fitting import run_training
-from eosin.workflows.mil_run import SOURCES
+from eosin.workflows.mil_run import MIL_FORMAT, SOURCES, is_held_out
 from eosin.workflows.mil_study import MILStudy
 from eosin.workflows.tile import TileConfig
 from eosin.workflows.tile_folder import (
@@ -162,7 +162,11 @@ def train_pixel_mil(
         out,
         "mil train from pixels",
         settings=asdict(config),
-        inputs={"bags": hash_file(path), "tiles": folder.sha256}
+        inputs={
+            "bags": hash_file(path),
+            "tiles": folder.sha256,
+            "format": MIL_FORMAT,
+        }
         | ({"weights": hash_file(weights)} if weights.is_file() else {}),
         seed=config.seed,
         overwrite=overwrite,
@@ -355,9 +359,12 @@ def _make_cohort(
     progress: Progress,
 ) -> MILCohort:
     bags = read_pixel_bags(table, folder, pixels, progress)
+    held_out = table[table["split"].map(is_held_out)]
+    n_bags, n = held_out["bag_id"].nunique(), held_out["patient_id"].nunique()
     caution = (
-        "Bags share patients and tiles, but the intervals count every bag as a patient "
-        "of its own, and so are too narrow for a claim about new patients."
+        f"Bags share patients and tiles: the {n_bags:,} that were held out are of "
+        f"{n:,} {'patient' if n == 1 else 'patients'}. The intervals count every bag "
+        "as a patient of its own, and so are too narrow for a claim about new patients."
     )
     return MILCohort(bags, table, info.class_names, {}, (caution,))
 

@@ -1,0 +1,112 @@
+"""The names of the slide table's columns, and what is probably meant by others."""
+
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import pandas as pd
+
+from eosin.core import CohortError, suggest
+
+COLUMNS = (
+    "slide_id",
+    "patient_id",
+    "path",
+    "annotation",
+    "label",
+    "mpp",
+    "split",
+    "site",
+    "scanner",
+)
+
+# What other tools call these columns, in lower case.
+ALIASES = {
+    "slide_id": ("slide_id", "slide"),
+    "patient_id": ("patient_id", "case_id", "patient"),
+    "path": ("path", "wsi", "filename", "file"),
+    "annotation": ("annotation", "annotations"),
+    "label": ("label", "category"),
+    "mpp": ("mpp",),
+    "split": ("split",),
+    "site": ("site",),
+    "scanner": ("scanner",),
+}
+# Columns without which results would be wrong in silence, so that one which is
+# probably meant for them is asked about; and what else people call a patient.
+_DECISIVE = ("patient_id", "label", "annotation", "split")
+_LIKE_PATIENT = {"case", "subject", "subjectid", "participant", "participantid"}
+_LIKENESS = 0.85
+
+# Tried in this order where a table names slides without their suffix.
+_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif")
+
+
+def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.DataFrame:
+    """Give known columns their names; keep the others as they are.
+
+    Args:
+        path: The slide table, beside which slides are looked for by their names.
+        raw: Its cells.
+        needs_files: Whether slides must be there; else a column `slide_id` will do.
+
+    Raises:
+        CohortError: No column says which slides there are, or one is probably meant
+            for another.
+    """
+    found: dict[str, str] = {}
+    for name, aliases in ALIASES.items():
+        for alias in aliases:
+            columns = [c for c in raw.columns if c.lower() == alias]
+            if columns and name not in found.values() and columns[0] not in found:
+                found[columns[0]] = name
+                break
+    raw = raw.rename(columns=found)
+    _require_clear_names(path, raw)
+    if "path" not in raw.columns and "slide_id" in raw.columns:
+        found_files = [_find_slide(path.parent, value) for value in raw["slide_id"]]
+        files = [file for file in found_files if file is not None]
+        if len(files) == len(raw):
+            raw = raw.assign(path=files, slide_id=[Path(file).stem for file in files])
+    if "path" not in raw.columns and not needs_files and "slide_id" in raw.columns:
+        return raw.assign(path=raw["slide_id"])
+    if "path" not in raw.columns:
+        raise CohortError(
+            f"{path}: needs a column 'path' with the slide files; it has "
+            f"{', '.join(map(str, raw.columns))}{suggest('path', raw.columns)}"
+        )
+    return raw
+
+
+def _require_clear_names(path: Path, raw: pd.DataFrame) -> None:
+    """Stop where a column is probably meant for one that the table lacks."""
+    for name in _DECISIVE:
+        if name in raw.columns:
+            continue
+        for column in map(str, raw.columns):
+            if column not in COLUMNS and _is_like(column, name):
+                raise CohortError(
+                    f"{path}: the column '{column}' is probably meant to be '{name}', "
+                    f"which the table lacks; rename it to '{name}', or to something "
+                    "less like it if it is not"
+                )
+
+
+def _is_like(column: str, name: str) -> bool:
+    """Say whether a column's name is another's, but for spelling."""
+    given, wanted = (
+        "".join(filter(str.isalnum, text.casefold())) for text in (column, name)
+    )
+    if name == "patient_id" and given in _LIKE_PATIENT:
+        return True
+    return (
+        sorted(given) == sorted(wanted)
+        or SequenceMatcher(None, given, wanted).ratio() >= _LIKENESS
+    )
+
+
+def _find_slide(folder: Path, name: str) -> str | None:
+    """Find the file that a slide's name means, with or without its suffix."""
+    for suffix in ("", *_SUFFIXES):
+        if name and (folder / (name + suffix)).is_file():
+            return name + suffix
+    return None
