@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ def run(mil_study):
 
 
 def change(run, **content):
-    return type(run)(**{**vars(run), **content})
+    return replace(run, **content)
 
 
 def test_a_slide_has_the_mean_colour_of_its_tiles(mil_study, run):

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ def make_report(mil_study, tmp_path):
     table, names = read_predictions(mil_study / "run" / "predictions.parquet")
 
     def make(split="test", **content):
-        changed = type(run)(**{**vars(run), **content})
+        changed = replace(run, **content)
         table["split"] = split
         result = evaluate_predictions(
             table,

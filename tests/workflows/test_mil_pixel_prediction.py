@@ -1,5 +1,6 @@
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def predict(run, ensemble, tmp_path):
 
 def change(run, **content):
     card = {**run.card, **content}
-    return type(run)(**{**vars(run), "card": card})
+    return replace(run, card=card)
 
 
 def find_slide(tile_folder):
@@ -161,7 +162,7 @@ def test_tiles_are_cut_as_the_run_says(run):
     with pytest.raises(ModelError, match="import them with --mpp"):
         find_tiling(change(run, mpp=None))
     card = {k: v for k, v in run.card.items() if k != "tissue"}
-    old = type(run)(**{**vars(run), "card": card})
+    old = replace(run, card=card)
     with pytest.raises(ModelError, match=r"\(no tissue\); train again"):
         find_tiling(old)
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ def test_a_fold_chooses_on_its_own_validation_alone(run):
     held = run.held_out.copy()
     others = (held["split"] == "test") | (held["fold"] != 1)
     held.loc[others, "logit_0"] = 77.0
-    changed = type(run)(**{**vars(run), "held_out": held}).choose_by_fold()
+    changed = replace(run, held_out=held).choose_by_fold()
     assert changed[1] == first[1]
     assert len(first) == 3
     assert all(0 <= choice.threshold <= 1.0001 for choice in first)
