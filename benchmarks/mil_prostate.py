@@ -35,8 +35,9 @@ from eosin.models import load_mil_model, predict_bags
 from eosin.tiles import read_manifest
 from eosin.workflows.embed import EmbedConfig, embed_tiles
 from eosin.workflows.evaluate_mil import evaluate_mil_run
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import open_mil_run
-from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
+from eosin.workflows.predict_mil import predict_mil
 from eosin.workflows.tile import TileConfig, tile_cohort
 from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
 

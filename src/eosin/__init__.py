@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from eosin.workflows.interpret import InterpretConfig, interpret_run
     from eosin.workflows.make_bags import MakeBagsConfig, make_bags
     from eosin.workflows.mil_limit import LimitConfig, study_limit
+    from eosin.workflows.mil_prediction_config import MILPredictConfig
     from eosin.workflows.predict import PredictConfig, predict_slides
-    from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
+    from eosin.workflows.predict_mil import predict_mil
     from eosin.workflows.predict_patches import PatchPredictConfig, predict_patches
     from eosin.workflows.tile import TileConfig, tile_cohort
     from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
@@ -36,7 +37,7 @@ _HOMES = {
     "ImportConfig": "eosin.workflows.import_patches",
     "InterpretConfig": "eosin.workflows.interpret",
     "LimitConfig": "eosin.workflows.mil_limit",
-    "MILPredictConfig": "eosin.workflows.predict_mil",
+    "MILPredictConfig": "eosin.workflows.mil_prediction_config",
     "MILStudyConfig": "eosin.workflows.train_mil",
     "MakeBagsConfig": "eosin.workflows.make_bags",
     "PatchPredictConfig": "eosin.workflows.predict_patches",

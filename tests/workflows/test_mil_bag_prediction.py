@@ -7,9 +7,9 @@ from eosin.workflows.mil_bag_prediction import (
     find_bag_part,
     read_bag_rows,
 )
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import EnsemblePrediction, open_mil_run
 from eosin.workflows.mil_slides import SlideFinder
-from eosin.workflows.predict_mil import MILPredictConfig
 
 
 class Fixed:

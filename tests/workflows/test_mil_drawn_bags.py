@@ -7,8 +7,8 @@ from PIL import Image
 
 from eosin.bags import read_bag_table
 from eosin.workflows.mil_drawn_bags import DrawnBagPredictor, DrawnJob
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import EnsemblePrediction, open_mil_run
-from eosin.workflows.predict_mil import MILPredictConfig
 from eosin.workflows.tile_folder import open_tile_folder
 
 

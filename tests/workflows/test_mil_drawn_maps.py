@@ -9,8 +9,8 @@ import tifffile
 from eosin.core import Progress, SlideError
 from eosin.workflows import mil_drawn_maps as module
 from eosin.workflows.mil_drawn_maps import draw_slide_maps
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import open_mil_run
-from eosin.workflows.predict_mil import MILPredictConfig
 from eosin.workflows.tile_folder import open_tile_folder
 
 

@@ -18,8 +18,8 @@ from eosin.workflows.mil_pixel_prediction import (
     TilePixels,
     find_tiling,
 )
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import MILEnsemble, open_mil_run
-from eosin.workflows.predict_mil import MILPredictConfig
 from eosin.workflows.tile_folder import open_tile_folder
 
 

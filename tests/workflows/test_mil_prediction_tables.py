@@ -5,6 +5,7 @@ import pytest
 
 from eosin.core import RunRecord, SlideFailure, write_json
 from eosin.workflows.mil_pixel_prediction import PixelJob
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_prediction_tables import (
     describe_models,
     gather_slides,
@@ -12,7 +13,6 @@ from eosin.workflows.mil_prediction_tables import (
     write_tables,
 )
 from eosin.workflows.mil_run import open_mil_run
-from eosin.workflows.predict_mil import MILPredictConfig
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import pytest
 from eosin.core import Box
 from eosin.slides import open_slide, write_pyramid
 from eosin.workflows.mil_heatmaps import SlideAttention, rank_attention
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import EnsemblePrediction, open_mil_run
 from eosin.workflows.mil_slides import SlidePlace
 from eosin.workflows.mil_writing import MILWriter, measure_attention
-from eosin.workflows.predict_mil import MILPredictConfig
 
 TIMES = np.array([0.2, 0.4, 2.4])
 CALLED = {"label": "tumor", "probability_normal": 0.2, "probability_tumor": 0.8}

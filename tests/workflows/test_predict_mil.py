@@ -15,7 +15,8 @@ from eosin.core import Box, ConfigError, RunError, SlideError
 from eosin.slides import open_slide
 from eosin.workflows import mil_writing
 from eosin.workflows import predict_mil as module
-from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
+from eosin.workflows.mil_prediction_config import MILPredictConfig
+from eosin.workflows.predict_mil import predict_mil
 from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
 
 WITNESS = 20

@@ -12,8 +12,8 @@ from eosin.evaluation import compute_probabilities
 from eosin.tiles import read_manifest, write_manifest
 from eosin.workflows import predict_mil_bags as module
 from eosin.workflows.make_bags import MakeBagsConfig, make_bags
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import open_mil_run
-from eosin.workflows.predict_mil import MILPredictConfig
 from eosin.workflows.predict_mil_bags import predict_mil_bags
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from eosin.core import ConfigError, ModelError, RunError
 from eosin.workflows import predict_mil_pixels as module
-from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
+from eosin.workflows.mil_prediction_config import MILPredictConfig
+from eosin.workflows.predict_mil import predict_mil
 from eosin.workflows.predict_mil_pixels import (
     predict_mil_slides,
     require_pixel_run,

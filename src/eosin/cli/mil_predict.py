@@ -40,8 +40,9 @@ def predict(
     Example: eosin mil predict pixel_run/ tiles/ --bags bags/ -o out/
     """
     from eosin.core import load_config
+    from eosin.workflows.mil_prediction_config import MILPredictConfig
     from eosin.workflows.mil_run import open_mil_run
-    from eosin.workflows.predict_mil import MILPredictConfig, predict_mil
+    from eosin.workflows.predict_mil import predict_mil
     from eosin.workflows.predict_mil_bags import predict_mil_bags
     from eosin.workflows.predict_mil_pixels import predict_mil_slides
 

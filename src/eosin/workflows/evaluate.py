@@ -11,6 +11,7 @@ from eosin.core import (
     ManifestError,
     Progress,
     RunError,
+    RunRecord,
     open_run,
     read_json,
     write_json,
@@ -69,6 +70,21 @@ class EvaluateResult:
     thresholds: Mapping[str, Sequence[float]]
     cautions: tuple[str, ...]
     is_of_bags: bool = False
+
+    @classmethod
+    def from_record(
+        cls, record: RunRecord, *, is_of_bags: bool = False
+    ) -> "EvaluateResult":
+        """Take it from the notes of a run that is done."""
+        notes = record.notes
+        return cls(
+            record.folder,
+            notes["metrics"],
+            notes["baseline"],
+            notes.get("thresholds", {}),
+            tuple(notes["cautions"]),
+            is_of_bags,
+        )
 
 
 def evaluate_run(
@@ -138,13 +154,7 @@ def evaluate_run(
             content = study.evaluate(out, n_bootstrap, seed, progress)
             write_json(out / "metrics.json", content["metrics"])
             record.notes |= content
-        return EvaluateResult(
-            out,
-            record.notes["metrics"],
-            record.notes["baseline"],
-            record.notes.get("thresholds", {}),
-            tuple(record.notes["cautions"]),
-        )
+        return EvaluateResult.from_record(record)
 
 
 class _Study:

@@ -118,14 +118,7 @@ def evaluate_mil_run(
             content = study.evaluate(out, progress)
             write_json(out / "metrics.json", content["metrics"])
             record.notes |= content
-        return EvaluateResult(
-            out,
-            record.notes["metrics"],
-            record.notes["baseline"],
-            record.notes.get("thresholds", {}),
-            tuple(record.notes["cautions"]),
-            is_of_bags=found.takes_pixels,
-        )
+        return EvaluateResult.from_record(record, is_of_bags=found.takes_pixels)
 
 
 class _Study:

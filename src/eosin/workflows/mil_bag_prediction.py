@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from eosin.bags import Bag, ClinicalValues, JoinedFeatures, read_slide_bag
 from eosin.core import SlideError, read_json, to_file_name, write_json
 from eosin.workflows.mil_features import read_attributes, require_same_origin
 from eosin.workflows.mil_heatmaps import SlideAttention, rank_attention
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import MILEnsemble, MILRun
 from eosin.workflows.mil_slides import (
     SlideFinder,
@@ -21,9 +22,6 @@ from eosin.workflows.mil_slides import (
     place_slide,
 )
 from eosin.workflows.mil_writing import MILWriter, measure_attention
-
-if TYPE_CHECKING:
-    from eosin.workflows.predict_mil import MILPredictConfig
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class BagPredictor:
         run: MILRun,
         ensemble: MILEnsemble,
         finder: SlideFinder,
-        config: "MILPredictConfig",
+        config: MILPredictConfig,
         out: Path,
     ) -> None:
         self._run, self._ensemble = run, ensemble
@@ -149,6 +147,12 @@ class BagPredictor:
 def find_bag_part(out: Path, bag_id: str) -> Path:
     """Return where a finished bag's rows are kept."""
     return out / "parts" / (to_file_name(bag_id) + ".json")
+
+
+def is_bag_done(out: Path, bag_id: str, key: str) -> bool:
+    """Say whether a bag's rows are kept, made from what `key` is the hash of."""
+    part = find_bag_part(out, bag_id)
+    return part.exists() and read_json(part).get("key") == key
 
 
 def read_bag_rows(out: Path, bag_id: str) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,9 @@ from eosin.workflows.mil_bag_prediction import find_bag_part
 from eosin.workflows.mil_gallery import find_gallery, write_sheet
 from eosin.workflows.mil_heatmaps import list_most_attended, rank_attention
 from eosin.workflows.mil_pixel_prediction import TilePixels
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import EnsemblePrediction, MILEnsemble, MILRun
 from eosin.workflows.mil_writing import MILWriter, measure_attention
-
-if TYPE_CHECKING:
-    from eosin.workflows.predict_mil import MILPredictConfig
 
 TILE_COLUMNS = ("tile_id", "slide_id", "x_px0", "y_px0", "is_witness")
 """What is kept of each tile of a bag, beside its attention."""
@@ -59,7 +57,7 @@ class DrawnBagPredictor:
         run: MILRun,
         ensemble: MILEnsemble,
         reader: TileReader,
-        config: "MILPredictConfig",
+        config: MILPredictConfig,
         out: Path,
     ) -> None:
         self._run, self._ensemble, self._reader = run, ensemble, reader

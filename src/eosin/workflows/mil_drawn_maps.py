@@ -15,9 +15,9 @@ from eosin.workflows.mil_heatmaps import (
     SlideAttention,
     rank_attention,
 )
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import MILRun
 from eosin.workflows.mil_slides import SlideFinder, place_slide
-from eosin.workflows.predict_mil import MILPredictConfig
 from eosin.workflows.tile_folder import TileFolder
 
 

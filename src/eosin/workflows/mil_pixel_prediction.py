@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,11 @@ from eosin.slides import Slide, open_slide
 from eosin.tiles import find_boxes, find_tissue, place_tiles
 from eosin.workflows.mil_bag_prediction import find_bag_part
 from eosin.workflows.mil_heatmaps import SlideAttention, rank_attention
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import EnsemblePrediction, MILEnsemble, MILRun
 from eosin.workflows.mil_slides import SlidePlace
 from eosin.workflows.mil_writing import MILWriter, measure_attention
 from eosin.workflows.tile import TileConfig
-
-if TYPE_CHECKING:
-    from eosin.workflows.predict_mil import MILPredictConfig
 
 Rows = npt.NDArray[np.int64]
 
@@ -117,7 +115,7 @@ class PixelPredictor:
         self,
         run: MILRun,
         ensemble: MILEnsemble,
-        config: "MILPredictConfig",
+        config: MILPredictConfig,
         out: Path,
     ) -> None:
         self._run, self._ensemble, self._out = run, ensemble, out

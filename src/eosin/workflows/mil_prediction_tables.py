@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -24,11 +24,9 @@ from eosin.reports import AttendedSlide, AttentionData, write_attention
 from eosin.workflows.earlier_failures import keep_failures
 from eosin.workflows.mil_bag_prediction import find_bag_part, read_bag_rows
 from eosin.workflows.mil_gallery import find_gallery
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import MILRun
 from eosin.workflows.predict import PredictResult, describe_seen
-
-if TYPE_CHECKING:
-    from eosin.workflows.predict_mil import MILPredictConfig
 
 _WHOLE_NUMBERS = ("tiles", "damaged_tiles", "tiles_with_half", "attended_regions")
 
@@ -56,7 +54,7 @@ def gather_slides(
     run: MILRun,
     jobs: Sequence[AskedBag],
     record: RunRecord,
-    config: "MILPredictConfig",
+    config: MILPredictConfig,
     *,
     cautions: Sequence[str] = (),
 ) -> PredictResult:
@@ -181,7 +179,7 @@ def _write_page(
     run: MILRun,
     rows: Sequence[Mapping[str, Any]],
     result: PredictResult,
-    config: "MILPredictConfig",
+    config: MILPredictConfig,
 ) -> None:
     """Write `attention.html`, the most suspicious slides first."""
     out = result.folder

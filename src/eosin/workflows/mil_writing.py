@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,10 @@ from eosin.heatmaps import SlidePicture, picture_slide
 from eosin.slides import Slide
 from eosin.workflows.mil_gallery import find_gallery, write_gallery
 from eosin.workflows.mil_heatmaps import AttentionWriter, SlideAttention
+from eosin.workflows.mil_prediction_config import MILPredictConfig
 from eosin.workflows.mil_run import EnsemblePrediction, MILRun
 from eosin.workflows.mil_slides import SlidePlace
 from eosin.workflows.prediction_writing import PredictionWriter
-
-if TYPE_CHECKING:
-    from eosin.workflows.predict_mil import MILPredictConfig
 
 
 class MILWriter:
@@ -29,7 +27,7 @@ class MILWriter:
         out: The folder to write to.
     """
 
-    def __init__(self, run: MILRun, config: "MILPredictConfig", out: Path) -> None:
+    def __init__(self, run: MILRun, config: MILPredictConfig, out: Path) -> None:
         self._run, self._config, self._out = run, config, out
         n_folds = len(run.models)
         source = "by 1 fold" if n_folds == 1 else f"mean of {n_folds} folds"

@@ -12,7 +12,6 @@ from eosin.core import (
     ConfigError,
     Progress,
     RunRecord,
-    SlideError,
     SlideFailure,
     atomic_path,
     hash_object,
@@ -20,9 +19,8 @@ from eosin.core import (
     read_json,
 )
 from eosin.inference import hash_models, open_session, read_card
-from eosin.slides import fingerprint_slide
 from eosin.workflows.earlier_failures import keep_failures
-from eosin.workflows.slide_listing import list_slides
+from eosin.workflows.slide_listing import fingerprint_readable, list_slides
 from eosin.workflows.slide_pool import map_slides
 from eosin.workflows.slide_prediction import SlideJob, SlidePredictor, find_part
 
@@ -211,7 +209,7 @@ def _find_jobs(
     for row in table.to_dict("records"):
         path = str(row["path"])
         mpp = None if pd.isna(row["mpp"]) else float(row["mpp"])
-        content = _fingerprint(path)
+        content = fingerprint_readable(path)
         key = hash_object({"slide": content, "mpp": mpp, "model": model_hash})
         part = find_part(out, row["slide_id"])
         if not part.exists() or read_json(part).get("key") != key:
@@ -219,14 +217,6 @@ def _find_jobs(
             job = SlideJob(str(row["slide_id"]), path, mpp, key, patient)
             jobs.append((job.slide_id, job))
     return jobs
-
-
-def _fingerprint(path: str) -> str | None:
-    """Hash a slide; what cannot be read fails later, where it is recorded."""
-    try:
-        return fingerprint_slide(path)
-    except (SlideError, OSError):
-        return None
 
 
 def _gather(table: pd.DataFrame, record: RunRecord, seen: _Seen) -> PredictResult:

@@ -1,7 +1,7 @@
 """From a MIL run and features of new slides to calls, attention and galleries."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,71 +16,16 @@ from eosin.core import (
     fingerprint_file,
     hash_object,
     open_run,
-    read_json,
     to_file_name,
 )
-from eosin.workflows.mil_bag_prediction import BagJob, BagPredictor, find_bag_part
+from eosin.workflows.mil_bag_prediction import BagJob, BagPredictor, is_bag_done
 from eosin.workflows.mil_features import find_tile_folder
+from eosin.workflows.mil_prediction_config import MIL_PREDICTIONS, MILPredictConfig
 from eosin.workflows.mil_prediction_tables import gather_slides
 from eosin.workflows.mil_run import MILEnsemble, MILRun, open_mil_run
 from eosin.workflows.mil_slides import SlideFinder
 from eosin.workflows.predict import PredictResult
 from eosin.workflows.slide_pool import map_slides
-
-MIL_PREDICTIONS = (
-    "*.gallery.png",
-    "*.geojson",
-    "*.heatmap-colour.tif",
-    "*.heatmap.tif",
-    "*.overlay.jpg",
-    "attention.html",
-    "failures.csv",
-    "parts",
-    "patients.csv",
-    "run.json",
-    "slides.csv",
-)
-"""What the prediction of slides writes to its folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MILPredictConfig:
-    """What is made of new slides' attention.
-
-    Attributes:
-        outline_from: Attention over 1/n from which an area is outlined, above 0;
-            1 is what every tile has where all are attended alike.
-        tile_objects: How many of the most attended tiles the GeoJSON holds as tile
-            objects; 0 for none.
-        gallery_tiles: How many of them the gallery shows; 0 for none.
-        tile_px0: Side of a tile in level-0 pixels, for feature files that do not say
-            it; None takes it from the file.
-        instance_threshold: Probability from which a tile counts for the outlines of
-            methods that score tiles. No label of a tile was ever seen, so that it
-            could not be chosen.
-    """
-
-    outline_from: float = 2.0
-    tile_objects: int = 100
-    gallery_tiles: int = 24
-    tile_px0: int | None = None
-    instance_threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not self.outline_from > 0:
-            raise ConfigError(
-                f"outline_from must be above 0, got {self.outline_from:g}"
-            )
-        for name in ("tile_objects", "gallery_tiles"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be 0 or more")
-        if self.tile_px0 is not None and self.tile_px0 < 1:
-            raise ConfigError(f"tile_px0 must be 1 or more, got {self.tile_px0}")
-        if not 0 <= self.instance_threshold <= 1:
-            raise ConfigError(
-                "instance_threshold must lie between 0 and 1, got "
-                f"{self.instance_threshold:g}"
-            )
 
 
 def predict_mil(
@@ -150,7 +95,11 @@ def predict_mil(
             )
             for job in _list_jobs(found, table, files, finder, sha256)
         ]
-        todo = [(job.bag_id, job) for job in jobs if not _is_done(job, record.folder)]
+        todo = [
+            (job.bag_id, job)
+            for job in jobs
+            if not is_bag_done(record.folder, job.bag_id, job.key)
+        ]
         missing = [s for s in table["slide_id"] if to_file_name(s) not in files]
         if todo or missing:
             record.reopen()
@@ -216,8 +165,3 @@ def _list_jobs(
         patient = str(rows["patient_id"].iloc[0])
         jobs.append(BagJob(str(bag_id), patient, tuple(slide_ids), tuple(paths), key))
     return jobs
-
-
-def _is_done(job: BagJob, out: Path) -> bool:
-    part = find_bag_part(out, job.bag_id)
-    return part.exists() and read_json(part).get("key") == job.key

@@ -23,7 +23,7 @@ from eosin.evaluation import probability_columns
 from eosin.reports import AttendedSlide, AttentionData, write_attention
 from eosin.tiles import TileReader
 from eosin.workflows.make_bags import BAG_TABLE
-from eosin.workflows.mil_bag_prediction import find_bag_part
+from eosin.workflows.mil_bag_prediction import find_bag_part, is_bag_done
 from eosin.workflows.mil_drawn_bags import (
     TILE_COLUMNS,
     DrawnBagPredictor,
@@ -31,11 +31,11 @@ from eosin.workflows.mil_drawn_bags import (
 )
 from eosin.workflows.mil_drawn_maps import draw_slide_maps
 from eosin.workflows.mil_gallery import find_gallery
+from eosin.workflows.mil_prediction_config import MIL_PREDICTIONS, MILPredictConfig
 from eosin.workflows.mil_prediction_tables import describe_models, write_tables
 from eosin.workflows.mil_run import MILEnsemble, MILRun
-from eosin.workflows.predict_mil import MIL_PREDICTIONS, MILPredictConfig
 from eosin.workflows.predict_mil_pixels import require_pixel_run, say_what_was_learnt
-from eosin.workflows.run_checks import MPP_TOLERANCE
+from eosin.workflows.run_checks import find_differences
 from eosin.workflows.slide_pool import map_slides
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 from eosin.workflows.train_mil_pixels import require_drawn_from
@@ -120,7 +120,11 @@ def predict_mil_bags(
     ) as record:
         record.notes["run"] = str(found.path.resolve())
         jobs = _list_jobs(table, folder, sha256)
-        todo = [(job.bag_id, job) for job in jobs if not _is_done(job, record.folder)]
+        todo = [
+            (job.bag_id, job)
+            for job in jobs
+            if not is_bag_done(record.folder, job.bag_id, job.key)
+        ]
         if todo:
             record.reopen()
             with folder.open_reader() as reader:
@@ -132,17 +136,13 @@ def _require_own_tiles(
     run: MILRun, folder: TileFolder, class_names: Sequence[str]
 ) -> None:
     """Stop where tiles or classes are not those that a run learnt from."""
-    info, card = folder.info, run.card
-    problems = []
-    if info.tile_px != card["tile_px"]:
-        problems.append(f"tile_px {card['tile_px']}, the tiles have {info.tile_px}")
-    context = card.get("context", 1.0)
-    if info.context != context:
-        problems.append(f"context {context:g}, the tiles have {info.context:g}")
-    mpp = card["mpp"]
-    # Of patches nobody may have stated it, and then nothing can be compared.
-    if mpp and info.mpp and abs(info.mpp / mpp - 1) > MPP_TOLERANCE:
-        problems.append(f"mpp {mpp:g}, the tiles have {info.mpp:g}")
+    card = run.card
+    problems = find_differences(
+        folder.info,
+        tile_px=card["tile_px"],
+        context=card.get("context", 1.0),
+        mpp=card["mpp"],
+    )
     if tuple(class_names) != run.class_names:
         problems.append(
             f"classes {', '.join(run.class_names)}, the bags have "
@@ -167,11 +167,6 @@ def _list_jobs(table: pd.DataFrame, folder: TileFolder, sha256: str) -> list[Dra
         )
         for bag_id, rows in table.groupby("bag_id", sort=False)
     ]
-
-
-def _is_done(job: DrawnJob, out: Path) -> bool:
-    part = find_bag_part(out, job.bag_id)
-    return part.exists() and read_json(part).get("key") == job.key
 
 
 def _score(

@@ -10,19 +10,16 @@ from eosin.core import (
     ConfigError,
     ModelError,
     Progress,
-    SlideError,
     hash_object,
     open_run,
-    read_json,
 )
-from eosin.slides import fingerprint_slide
-from eosin.workflows.mil_bag_prediction import find_bag_part
+from eosin.workflows.mil_bag_prediction import is_bag_done
 from eosin.workflows.mil_pixel_prediction import PixelJob, PixelPredictor, find_tiling
+from eosin.workflows.mil_prediction_config import MIL_PREDICTIONS, MILPredictConfig
 from eosin.workflows.mil_prediction_tables import gather_slides
 from eosin.workflows.mil_run import MILEnsemble, MILRun, open_mil_run
 from eosin.workflows.predict import PredictResult
-from eosin.workflows.predict_mil import MIL_PREDICTIONS, MILPredictConfig
-from eosin.workflows.slide_listing import list_slides
+from eosin.workflows.slide_listing import fingerprint_readable, list_slides
 from eosin.workflows.slide_pool import map_slides
 
 
@@ -69,7 +66,11 @@ def predict_mil_slides(
         outputs=MIL_PREDICTIONS,
     ) as record:
         record.notes["run"] = str(found.path.resolve())
-        todo = [(job.bag_id, job) for job in jobs if not _is_done(job, record.folder)]
+        todo = [
+            (job.bag_id, job)
+            for job in jobs
+            if not is_bag_done(record.folder, job.bag_id, job.key)
+        ]
         if todo:
             record.reopen()
             predictor = PixelPredictor(found, MILEnsemble(found), config, record.folder)
@@ -142,20 +143,7 @@ def _list_jobs(slides: Sequence[Path | str], sha256: str) -> list[PixelJob]:
         slide_id, path = str(row["slide_id"]), str(row["path"])
         mpp = None if pd.isna(row["mpp"]) else float(row["mpp"])
         patient_id = str(row["patient_id"])
-        content = [path, _fingerprint(path), mpp, patient_id]
+        content = [path, fingerprint_readable(path), mpp, patient_id]
         key = hash_object({"model": sha256, "slide": content})
         jobs.append(PixelJob(slide_id, path, mpp, patient_id, key))
     return jobs
-
-
-def _fingerprint(path: str) -> str | None:
-    """Hash a slide; what cannot be read fails later, where it is recorded."""
-    try:
-        return fingerprint_slide(path)
-    except (SlideError, OSError):
-        return None
-
-
-def _is_done(job: PixelJob, out: Path) -> bool:
-    part = find_bag_part(out, job.bag_id)
-    return part.exists() and read_json(part).get("key") == job.key

@@ -6,6 +6,7 @@ import pandas as pd
 
 from eosin.core import ManifestError, ModelError, read_json
 from eosin.inference import ModelCard
+from eosin.tiles import ManifestInfo
 from eosin.workflows.tile_folder import TileFolder, open_tile_folder
 
 # Slides are rarely scanned at exactly the resolution that their makers name.
@@ -50,14 +51,9 @@ def require_same_tiles(
         ModelError: They differ in size, context, mpp or classes.
     """
     info = folder.info
-    problems = []
-    if info.tile_px != card.tile_px:
-        problems.append(f"tile_px {card.tile_px}, the tiles have {info.tile_px}")
-    if info.context != card.context:
-        problems.append(f"context {card.context:g}, the tiles have {info.context:g}")
-    # Of patches nobody may have stated it, and then nothing can be compared.
-    if card.mpp and info.mpp and abs(info.mpp / card.mpp - 1) > MPP_TOLERANCE:
-        problems.append(f"mpp {card.mpp:g}, the tiles have {info.mpp:g}")
+    problems = find_differences(
+        info, tile_px=card.tile_px, context=card.context, mpp=card.mpp
+    )
     if compares_classes and tuple(info.class_names) != tuple(card.class_names):
         problems.append(
             f"classes {', '.join(card.class_names)}, the tiles have "
@@ -67,6 +63,28 @@ def require_same_tiles(
         raise ModelError(
             f"{folder.path}: the model was trained on {'; '.join(problems)}; {advice}"
         )
+
+
+def find_differences(
+    info: ManifestInfo, *, tile_px: int, context: float, mpp: float | None
+) -> list[str]:
+    """Say how tiles are cut otherwise than a model needs, one text a difference.
+
+    Args:
+        info: Of the tiles.
+        tile_px: Side that the model needs, in pixels as it sees them.
+        context: Side of what it is shown, in sides of a tile.
+        mpp: Micrometres per pixel; None where nobody stated it.
+    """
+    problems = []
+    if info.tile_px != tile_px:
+        problems.append(f"tile_px {tile_px}, the tiles have {info.tile_px}")
+    if info.context != context:
+        problems.append(f"context {context:g}, the tiles have {info.context:g}")
+    # Of patches nobody may have stated it, and then nothing can be compared.
+    if mpp and info.mpp and abs(info.mpp / mpp - 1) > MPP_TOLERANCE:
+        problems.append(f"mpp {mpp:g}, the tiles have {info.mpp:g}")
+    return problems
 
 
 def require_unseen(splits: pd.DataFrame, folder: TileFolder) -> None:

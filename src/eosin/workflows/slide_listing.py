@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from eosin.cohorts import find_patient, read_cohort
-from eosin.core import CohortError
+from eosin.core import CohortError, SlideError
 from eosin.slides import (
     PACK_SUFFIX,
     find_series,
+    fingerprint_slide,
     is_remote,
     list_packed,
     name_packed,
@@ -124,3 +125,11 @@ def iter_rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield a table's rows as values by column name."""
     for row in table.to_dict("records"):
         yield {str(name): value for name, value in row.items()}
+
+
+def fingerprint_readable(path: str) -> str | None:
+    """Hash a slide; what cannot be read fails later, where it is recorded."""
+    try:
+        return fingerprint_slide(path)
+    except (SlideError, OSError):
+        return None
