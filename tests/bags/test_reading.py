@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from eosin.bags import (
-    BagDraw,
     FeatureInfo,
     JoinedFeatures,
     draw_bags,
@@ -15,6 +14,7 @@ from eosin.bags import (
     write_features,
 )
 from eosin.core import ManifestError, to_file_name
+from eosin.settings import BagDraw
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(7, 5)).astype(np.float32)

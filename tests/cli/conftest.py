@@ -1,4 +1,4 @@
-"""A small made study, for commands that need one, and a hand on Ctrl-C."""
+"""A hand on Ctrl-C, and what a command wrote."""
 
 import signal
 import subprocess
@@ -9,52 +9,34 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 
-from eosin.workflows.demo import PhantomCohort, make_phantom_cohort
-from eosin.workflows.tile import TileConfig, tile_cohort
-from eosin.workflows.train_tiles import TrainConfig, train_classifier
+from eosin.cli.main import app
+from eosin.cli.options import spread_values
 
 # Tables that tell of time beside what they tell of slides or epochs.
 _TIMED = ("history.csv", "slides.csv")
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> PhantomCohort:
-    folder = tmp_path_factory.mktemp("cohort")
-    return make_phantom_cohort(folder, n_patients=10, n_new=2, size_px=(1024, 896))
+def eosin() -> Callable[..., tuple[Result, str]]:
+    """Run a command in this process; what came of it, and its text on one line."""
 
+    def run(*words: object) -> tuple[Result, str]:
+        done = CliRunner().invoke(app, spread_values(list(map(str, words))))
+        return done, " ".join(f"{done.output} {done.exception or ''}".split())
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("commands")
-
-
-@pytest.fixture(scope="session")
-def tile_folder(folder: Path, cohort: PhantomCohort) -> Path:
-    tile_cohort(cohort.table, TileConfig(mpp=1.0, tile_px=64), folder / "unbroken")
-    return folder / "unbroken"
-
-
-@pytest.fixture(scope="session")
-def run_folder(folder: Path, tile_folder: Path) -> Path:
-    config = TrainConfig(encoder="smallcnn", weights="none", tune_epochs=2)
-    train_classifier(tile_folder, config, folder / "trained")
-    return folder / "trained"
+    return run
 
 
 @pytest.fixture(scope="session")
 def interrupt() -> Callable[..., tuple[int, str]]:
-    """Start a command, end it at a moment; its exit code and what it said.
-
-    It is sent what Ctrl-C sends, or another signal.
-    """
+    """Start a command, end it by a signal at a moment; its exit code and last words."""
     if sys.platform == "win32":
         pytest.skip("sends a POSIX signal")
 
     def run(
-        *arguments: object,
-        when: Callable[[subprocess.Popen[str]], bool],
-        send: signal.Signals = signal.SIGINT,
+        *arguments: object, when: Callable[[], bool], send: signal.Signals
     ) -> tuple[int, str]:
         # Tests that run in the background ignore Ctrl-C, and so would the command.
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,8 +47,8 @@ def interrupt() -> Callable[..., tuple[int, str]]:
             text=True,
         )
         signal.signal(signal.SIGINT, handler)
-        deadline = time.monotonic() + 60
-        while not when(process):
+        deadline = time.monotonic() + 120
+        while not when():
             assert process.poll() is None, "it ended before the moment came"
             assert time.monotonic() < deadline, "the moment never came"
             time.sleep(0.002)
@@ -87,7 +69,7 @@ def read_results() -> Callable[[Path], dict[str, object]]:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             name = path.relative_to(folder).as_posix()
             if path.name == "run.json" or name.startswith(
-                ("cache/", "parts/", "state/")
+                ("cache/", "parts/", "state/", "evaluation/")
             ):
                 continue
             if path.name in _TIMED:

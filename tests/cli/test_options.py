@@ -1,20 +1,102 @@
-import pandas as pd
-import pytest
-import typer
+from dataclasses import dataclass
+from typing import Literal
 
-from eosin.cli.options import (
-    format_metric,
-    load_training,
-    make_progress,
-    make_table,
-    print_ends,
-    print_remarks,
-    spread_values,
-    stop_on_failures,
+import click
+import pytest
+from click.testing import CliRunner
+
+from eosin.cli.options import of_settings, spread_values
+from eosin.core import ConfigError
+from eosin.settings import Settings
+from eosin.settings.setting import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paint(Settings):
+    """How to paint.
+
+    Attributes:
+        colour: Of the `wall`.
+        coats: How many.
+        is_dry: Whether it dries.
+        rooms: Which.
+        brush: Which one.
+    """
+
+    colour: Literal["red", "blue"] = setting("red")
+    coats: int = setting(2, least=1)
+    is_dry: bool = setting(False)
+    rooms: tuple[str, ...] = setting(())
+    brush: str | None = setting(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper(Settings):
+    """How to paper.
+
+    Attributes:
+        coats: How many.
+        glue: Which one.
+    """
+
+    coats: int = setting(1, least=1)
+    glue: str = setting("weak")
+
+
+@click.command()
+@of_settings(
+    "colour", "coats", "is_dry", "rooms", kinds={Paint: "walls", Paper: "paper"}
 )
-from eosin.core import SlideFailure
-from eosin.workflows.find_lr import FindLRConfig
-from eosin.workflows.train_tiles import TrainConfig
+@click.option("--paper", is_flag=True)
+def decorate(given, paper):
+    """Example: decorate."""
+    click.echo(given.load(Paper if paper else Paint, rooms=None))
+
+
+def run(*words):
+    done = CliRunner().invoke(decorate, [str(word) for word in words])
+    if isinstance(done.exception, ConfigError):
+        raise done.exception
+    return done.output
+
+
+def test_options_files_and_set_make_the_settings(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('coats = 3\ncolour = "blue"\nbrush = "a"\n')
+    words = ["--config", path, "--coats", 4, "--is-dry", "--rooms", "x,y"]
+    made = run(*words, "--set", "brush=none")
+    expected = Paint(colour="blue", coats=4, is_dry=True, rooms=("x", "y"))
+    assert made.strip() == str(expected)
+    assert run("--paper", "--coats", 7).strip() == str(Paper(coats=7))
+
+
+def test_help_says_every_default_of_every_kind():
+    text = " ".join(run("--help").split())
+    assert "--colour red|blue Of the wall. [red]" in text
+    assert "--coats NUMBER How many. [2; paper: 1]" in text
+    assert "--is-dry Whether it dries. [false]" in text
+    assert "--rooms TEXT Which. [none]" in text
+    listed = " ".join(run("--settings").split())
+    assert "Settings of walls: colour = red Of the wall." in listed
+    assert "brush = none" in listed
+    assert "Settings of paper: coats = 1" in listed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "coat=3"], "unknown setting: coat.*'coats'"),
+        (["--colour", "bleu"], "colour must be one of red, blue, got 'bleu'.*'blue'"),
+        (["--coats", "0"], "coats must be 1 or more, got 0"),
+        (["--set", "coats"], "--set takes field=value, got 'coats'"),
+        (["--config", "none.toml"], r"none\.toml: no such config file"),
+        (["--set", "glue=x"], "glue is a setting of paper; this is about walls"),
+        (["--paper", "--colour", "red"], "colour is a setting of walls; .* paper"),
+    ],
+)
+def test_what_is_wrong_is_named(words, message):
+    with pytest.raises(ConfigError, match=message):
+        run(*words)
 
 
 @pytest.mark.parametrize(
@@ -24,9 +106,12 @@ from eosin.workflows.train_tiles import TrainConfig
             ["tile", "--classes", "a=A", "b=B", "-o", "x"],
             ["tile", "--classes", "a=A", "--classes", "b=B", "-o", "x"],
         ),
+        (
+            ["--classes", "normal", "tumor"],
+            ["--classes", "normal", "--classes", "tumor"],
+        ),
         (["--set", "a=1", "--set", "b=2"], ["--set", "a=1", "--set", "b=2"]),
         (["--mpp", "0.5", "c=d"], ["--mpp", "0.5", "c=d"]),
-        (["--classes", "a", "slides.csv"], ["--classes", "a", "slides.csv"]),
         # A malformed value is one still, so that the message about it is reached.
         (
             ["--classes", "a=A", "b:B", "s3://b/x.csv"],
@@ -38,75 +123,8 @@ def test_options_of_several_values_are_spread(given, expected):
     assert spread_values(given) == expected
 
 
-@pytest.mark.parametrize(
-    ("metric", "text"),
-    [
-        ({"value": 0.91234, "low": 0.8, "high": 0.95}, "0.912 (0.80-0.95)"),
-        ({"value": 0.998, "low": 0.9961, "high": 1.0}, "0.998 (0.996-1.000)"),
-        # What the report calls no interval is none here.
-        ({"value": 1.0, "low": 1.0, "high": 1.0}, "1.000"),
-        ({"value": 0.5, "low": None, "high": None}, "0.500"),
-        ({"value": None}, "-"),
-    ],
-)
-def test_metrics_are_shown_with_their_interval(metric, text):
-    assert format_metric(metric) == text
-
-
-def test_remarks_are_said_once_and_wrapped_under_their_beginning(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "30")
-    long = "/a/path/that/is/longer/than/a/line/of/text"
-    print_remarks("Note", [f"look at [this] {long} now", "twice", "twice"])
-    assert capsys.readouterr().out == (
-        f"Note: look at [this]\n      {long}\n      now\nNote: twice\n"
-    )
-
-
-def test_settings_of_a_training_come_from_file_and_options(
-    tmp_path, capsys, monkeypatch
-):
-    path = tmp_path / "own.toml"
-    path.write_text('encoder = "xception"\nseed = 3\ndropout = 0.1\n')
-    words = {"encoder": "smallcnn", "seed": None, "weights": "none"}
-    config = load_training(TrainConfig, path, ["dropout=0.4"], **words)
-    assert (config.encoder, config.seed, config.dropout) == ("smallcnn", 3, 0.4)
-    assert capsys.readouterr().out == ""
-
-    def load(cls, **_):
-        return cls(), ("of a recipe", "of a recipe")
-
-    monkeypatch.setattr("eosin.workflows.recipes.load_train_config", load)
-    assert load_training(FindLRConfig, None, None) == FindLRConfig()
-    assert capsys.readouterr().out == "Note: of a recipe\n"
-
-
-def test_ends_are_aligned_and_stay_whole(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "20")
-    print_ends({"Report": "/a/long/path/report.html", "Next": "eosin view out/ [x]"})
-    assert capsys.readouterr().out == (
-        "Report /a/long/path/report.html\nNext   eosin view out/ [x]\n"
-    )
-
-
-def test_no_failure_goes_on():
-    stop_on_failures([])
-
-
-def test_failures_are_named_and_exit_with_1(capsys):
-    with pytest.raises(typer.Exit) as ended:
-        stop_on_failures([SlideFailure("S1", "tile", "[damaged] at x=1")])
-    assert ended.value.exit_code == 1
-    assert "S1: [damaged] at x=1" in capsys.readouterr().err
-
-
-def test_tables_show_gaps_as_dashes():
-    frame = pd.DataFrame({"a": [0.123456, float("nan")], "b": ["x", None]})
-    table = make_table(frame, ["a", "b"])
-    assert list(table.columns[0].cells) == ["0.123", "-"]
-    assert list(table.columns[1].cells) == ["x", "-"]
-
-
-def test_progress_goes_to_the_error_stream(capsys):
-    make_progress().say("hello")
-    streams = capsys.readouterr()
-    assert (streams.out, streams.err) == ("", "hello\n")
+def test_a_path_is_no_class(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slides.csv").touch()
+    words = ["--classes", "a", "slides.csv"]
+    assert spread_values(words) == words

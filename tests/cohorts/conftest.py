@@ -42,15 +42,15 @@ def make_kaggle(tmp_path: Path) -> MakeKaggle:
 def make_pcam(tmp_path: Path) -> Callable[..., Path]:
     """Write PCam files of some splits: labels by split, slides by split."""
 
-    def make(labels, *, slides=None, shape=(32, 32, 3), kind=np.uint8) -> Path:
+    def make(labels, *, slides=None) -> Path:
         root = tmp_path / "pcam"
         root.mkdir(exist_ok=True)
         for number, (split, values) in enumerate(labels.items()):
             stem = f"camelyonpatch_level_2_split_{split}"
             rng = np.random.default_rng(number)
             with h5py.File(root / f"{stem}_x.h5", "w") as file:
-                pixels = rng.integers(0, 256, (len(values), *shape))
-                file["x"] = pixels.astype(kind)
+                pixels = rng.integers(0, 256, (len(values), 32, 32, 3))
+                file["x"] = pixels.astype(np.uint8)
             with h5py.File(root / f"{stem}_y.h5", "w") as file:
                 file["y"] = np.array(values, np.uint8).reshape(-1, 1, 1, 1)
             if slides is not None:

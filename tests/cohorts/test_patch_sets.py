@@ -8,9 +8,7 @@ from eosin.cohorts import patch_sets as module
 from eosin.cohorts.patch_sets import (
     Listing,
     fill_with_none,
-    is_hidden,
     iter_images,
-    raise_problems,
     read_patch_csv,
     say_examples,
     strip_suffix,
@@ -78,14 +76,6 @@ def test_a_million_files_stream_through_little_memory(monkeypatch, tmp_path):
     assert n == 1_000_000
 
 
-@pytest.mark.parametrize(
-    ("name", "hidden"),
-    [(".a.png", True), ("__MACOSX", True), ("desktop.ini", True), ("a.png", False)],
-)
-def test_hidden_files_are_told(name, hidden):
-    assert is_hidden(name) is hidden
-
-
 def test_only_the_last_suffix_is_taken_off():
     assert strip_suffix("a/b.c/d.e.tif") == "a/b.c/d.e"
 
@@ -93,12 +83,6 @@ def test_only_the_last_suffix_is_taken_off():
 def test_examples_are_few_and_the_rest_is_counted():
     assert say_examples("abc") == "a, b, c"
     assert say_examples(range(1005)) == "0, 1, 2, 3, 4 and 1,000 more"
-
-
-def test_all_problems_come_at_once(tmp_path):
-    raise_problems(tmp_path, [])
-    with pytest.raises(CohortError, match=r"2 problem\(s\):\n  - one\n  - two"):
-        raise_problems(tmp_path, ["one", "two"])
 
 
 def test_columns_are_found_whatever_their_case_and_order(tmp_path):

@@ -153,25 +153,25 @@ def test_slides_whose_patients_nobody_named_are_told_of(folder):
     assert say("path,case_id\na.svs,P\nb.svs,P\n") is None
 
 
-def test_labelled_slides_go_on(folder):
-    cohort = read_cohort(write(folder, "path,label\na.svs,tumor\nb.svs,\n"))
-    assert cohort.columns == ("path", "label")
-    require_labels(cohort, cohort.table.head(1), ("normal", "tumor"), remedy="")
-
-
-def test_labels_take_the_classes_own_spelling(folder):
-    text = "path,label\na.svs,TUMOR\nb.svs,\n"
-    table = read_cohort(write(folder, text), class_names=("normal", "tumor")).table
-    assert list(table["label"]) == ["tumor", None]
-
-
-def test_splits_have_other_names_too(folder):
-    text = "path,split\na.svs,Training\nb.svs,validation\nc d.svs,\n"
-    assert list(read_cohort(write(folder, text)).table["split"]) == [
-        "train",
-        "val",
-        None,
-    ]
+@pytest.mark.parametrize(
+    ("text", "column", "values"),
+    [
+        ("path,label\na.svs,TUMOR\nb.svs,\n", "label", ["tumor", None]),
+        ("path,split\na.svs,Training\nb.svs,validation\n", "split", ["train", "val"]),
+        # A delimiter at the end of a row is no field, an odd line end no row.
+        ("path,label\na.svs,tumor,\n", "label", ["tumor"]),
+        (
+            "path,note\na.svs,one\u2028two\x0bthree\n",
+            "note",
+            ["one\u2028two\x0bthree"],
+        ),
+        ("path\ns3://bucket/S01.svs\n", "path", ["s3://bucket/S01.svs"]),
+        ("path\ns3://bucket/S01.svs\n", "slide_id", ["S01"]),
+    ],
+)
+def test_cells_are_understood(folder, text, column, values):
+    cohort = read_cohort(write(folder, text), class_names=("normal", "tumor"))
+    assert cohort.table[column].tolist() == values
 
 
 @pytest.mark.parametrize(
@@ -183,6 +183,7 @@ def test_splits_have_other_names_too(folder):
         ("file name,x\na,b\n", "needs a column 'path'"),
         ("path,path\na.svs,b.svs\n", "path stands twice"),
         ("path\na.svs,b,c\n", "line 2 has more fields"),
+        ("path\n.\n", "line 2 .*: path is a folder"),
     ],
 )
 def test_a_table_of_another_form_is_refused(folder, text, message):
@@ -220,31 +221,28 @@ def test_the_real_cohort_reads(data_folder):
     assert table["annotation"].notna().sum() == 16
 
 
-def test_a_delimiter_at_the_end_of_rows_is_no_field(tmp_path):
-    (tmp_path / "a.svs").write_bytes(b"x")
-    table = tmp_path / "slides.csv"
-    table.write_text("path,label\na.svs,tumor,\n")
-    assert read_cohort(table).table["label"].tolist() == ["tumor"]
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        ("patientid", "patient_id"),
+        ("Patient ID", "patient_id"),
+        ("patinet_id", "patient_id"),
+        ("case", "patient_id"),
+        ("lbael", "label"),
+        ("labels", "label"),
+        ("Annotation_", "annotation"),
+        ("splits", "split"),
+    ],
+)
+def test_a_column_that_is_almost_one_of_ours_is_asked_about(folder, column, meant):
+    with pytest.raises(CohortError, match=f"'{column}' is probably meant .*'{meant}'"):
+        read_cohort(write(folder, f"path,{column}\na.svs,x\n"))
+    # Beside the real one it is a column like any other.
+    table = read_cohort(write(folder, f"path,{column},{meant}\na.svs,x,\n")).table
+    assert table.loc[0, column] == "x"
 
 
-def test_an_odd_line_end_in_a_note_breaks_no_row(tmp_path):
-    (tmp_path / "a.svs").write_bytes(b"x")
-    table = tmp_path / "slides.csv"
-    table.write_text("path,note\na.svs,one\u2028two\x0bthree\n", encoding="utf-8")
-    assert read_cohort(table).table["note"].tolist() == ["one\u2028two\x0bthree"]
-
-
-def test_a_folder_is_no_slide(tmp_path):
-    (tmp_path / "a.tif").mkdir()
-    table = tmp_path / "slides.csv"
-    table.write_text("path\na.tif\n")
-    with pytest.raises(CohortError, match=r"line 2 .a.: path is a folder"):
-        read_cohort(table)
-
-
-def test_a_slide_may_lie_behind_a_url(tmp_path):
-    table = tmp_path / "slides.csv"
-    table.write_text("path\ns3://bucket/folder/S01.svs\n")
-    cohort = read_cohort(table)
-    assert cohort.table["path"].tolist() == ["s3://bucket/folder/S01.svs"]
-    assert cohort.table["slide_id"].tolist() == ["S01"]
+@pytest.mark.parametrize("column", ["annotator", "age", "batch", "stain", "status"])
+def test_columns_of_other_meaning_are_kept(folder, column):
+    table = read_cohort(write(folder, f"path,{column}\na.svs,x\n")).table
+    assert table.loc[0, column] == "x"

@@ -87,7 +87,7 @@ def test_values_of_another_type_are_refused_by_name(text):
 
 def test_a_number_with_a_fraction_is_no_whole_number(tmp_path):
     (tmp_path / "c.toml").write_text("size = 1.5")
-    with pytest.raises(ConfigError, match="size must be int"):
+    with pytest.raises(ConfigError, match="size must be a whole number"):
         load_config(Settings, path=tmp_path / "c.toml")
 
 
@@ -129,7 +129,7 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
             "mode must be one of plain, fancy, got 'plane'; is 'plain' meant",
         ),
         ("views=2", "views must be one of 1, 8, got '2'$"),
-        ("limit=x", "limit must be int or none, got 'x'"),
+        ("limit=x", "limit must be a whole number or none, got 'x'"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_is_right(text, message):

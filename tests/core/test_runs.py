@@ -1,6 +1,8 @@
 import errno
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -292,3 +294,83 @@ def test_a_call_that_failed_without_a_result_blocks_nothing(tmp_path, name):
     else:
         with pytest.raises(RunError, match="mpp was 9, is 1"), again:
             pass
+
+
+@dataclass(frozen=True)
+class Found:
+    folder: Path
+    n_tiles: int
+    by_class: Mapping[str, int]
+    report: Path
+    mpp: float | None
+    notes: tuple[str, ...]
+    failures: tuple[SlideFailure, ...]
+    table: list[int]
+
+
+def find_once(folder, calls, **options):
+    """Do the same work, and say what it gave; `calls` counts how often it is done."""
+
+    def work():
+        calls.append("work")
+        record.notes["more"] = 1
+        record.failures += options.get("failures", [])
+        return Found(
+            folder, 3, {"a": 1}, folder / "r.html", None, ("so",), (), [len(calls)]
+        )
+
+    def read_table():
+        calls.append("read")
+        return [1]
+
+    with open_run(folder, "tile", settings={}) as record:
+        return record.once(Found, work, table=read_table)
+
+
+def test_work_is_done_once_and_its_result_is_the_same_after(tmp_path):
+    calls = []
+    first = find_once(tmp_path, calls)
+    assert calls == ["work"]
+    assert first.report == tmp_path / "r.html"
+    assert find_once(tmp_path, calls) == first
+    assert calls == ["work", "read"]
+    notes = read(tmp_path)["notes"]
+    assert notes["n_tiles"] == 3
+    assert notes["more"] == 1
+    assert notes.keys().isdisjoint({"folder", "failures", "table"})
+
+
+def test_failures_are_in_the_result_and_the_work_is_done_again(tmp_path):
+    calls, failure = [], SlideFailure("s", "tile", "no")
+    assert find_once(tmp_path, calls, failures=[failure]).failures == (failure,)
+    assert find_once(tmp_path, calls).failures == ()
+    assert calls == ["work", "work"]
+
+
+def test_work_that_fails_leaves_nothing_to_be_read(tmp_path):
+    def fail():
+        raise RunError("full")
+
+    with pytest.raises(RunError), open_run(tmp_path, "tile", settings={}) as record:
+        record.once(Found, fail, table=list)
+    calls = []
+    find_once(tmp_path, calls)
+    assert calls == ["work"]
+
+
+def test_a_record_that_lacks_a_field_asks_for_the_work_again(tmp_path):
+    find_once(tmp_path, [])
+    content = read(tmp_path)
+    del content["notes"]["mpp"]
+    write_json(tmp_path / "run.json", content)
+    with pytest.raises(RunError, match=r"run\.json.*mpp.*--overwrite"):
+        find_once(tmp_path, [])
+
+
+def test_a_field_that_cannot_be_noted_is_named(tmp_path):
+    found = Found(tmp_path, 3, {}, tmp_path, None, (), (), {1})
+    with (
+        pytest.raises(TypeError, match=r"Found\.table.*set"),
+        open_run(tmp_path, "tile", settings={}) as record,
+    ):
+        record.once(Found, lambda: found)

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.evaluation import build_tile_predictions
+from eosin.evaluation import Classes, build_predictions
 
-NAMES = ("normal", "tumour")
+TARGET = Classes(("normal", "tumour"))
 
 MakeTiles = Callable[..., pd.DataFrame]
 
 
 @pytest.fixture
-def class_names() -> tuple[str, ...]:
-    return NAMES
+def target() -> Classes:
+    return TARGET
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def make_tiles() -> MakeTiles:
         ]
         tiles = pd.DataFrame(rows)
         scores = tiles["score"].to_numpy(dtype=float)
-        return build_tile_predictions(tiles, np.stack([1 - scores, scores], 1), NAMES)
+        values = np.stack([1 - scores, scores], 1)
+        return build_predictions(tiles, values, TARGET, unit="tile")
 
     return make
 

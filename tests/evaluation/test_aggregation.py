@@ -7,11 +7,11 @@ from eosin.core import ManifestError
 from eosin.evaluation import (
     SlideAggregation,
     aggregate_predictions,
-    choose_aggregation,
+    build_predictions,
     labels_of,
-    probabilities_of,
     select_level,
 )
+from eosin.evaluation.aggregation import choose_aggregation
 
 
 def two_columns(scores):
@@ -59,47 +59,68 @@ def test_contradicting_certainties_give_equal_probabilities():
     assert SlideAggregation().score_patient(slides) == pytest.approx([1 / 3] * 3)
 
 
-def test_slides_and_patients_are_added_to_the_tiles(make_tiles, class_names):
+def test_slides_and_patients_are_added_to_the_tiles(make_tiles, target):
     tiles = make_tiles(
         ("A", "P1", "test", 0, [0.1, 0.3]),
         ("B", "P1", "test", 1, [0.2, 0.8]),
         ("C", "P2", "test", None, [0.4, 0.4]),
     )
-    table = aggregate_predictions(tiles, SlideAggregation(0.5), class_names=class_names)
+    table = aggregate_predictions(tiles, SlideAggregation(0.5), target=target)
     slides, patients = select_level(table, "slide"), select_level(table, "patient")
     assert len(select_level(table, "tile")) == 6
     assert slides["id"].tolist() == ["A", "B", "C"]
     assert labels_of(slides).tolist() == [0, 1, -1]
-    assert probabilities_of(slides, class_names)[:, 1] == pytest.approx([0.3, 0.8, 0.4])
+    assert target.take(slides)[:, 1] == pytest.approx([0.3, 0.8, 0.4])
     assert patients["id"].tolist() == ["P1", "P2"]
     assert labels_of(patients).tolist() == [1, -1]
     assert patients["slide_id"].isna().all()
-    assert probabilities_of(patients, class_names)[:, 1] == pytest.approx([0.8, 0.4])
+    assert target.take(patients)[:, 1] == pytest.approx([0.8, 0.4])
 
 
-def test_aggregating_again_changes_nothing(cohort, class_names):
-    once = aggregate_predictions(cohort, SlideAggregation(), class_names=class_names)
-    twice = aggregate_predictions(once, SlideAggregation(), class_names=class_names)
+def test_aggregating_again_changes_nothing(cohort, target):
+    once = aggregate_predictions(cohort, SlideAggregation(), target=target)
+    twice = aggregate_predictions(once, SlideAggregation(), target=target)
     assert once.equals(twice)
 
 
-def test_slide_labels_may_be_given(make_tiles, class_names):
+def test_slide_labels_may_be_given(make_tiles, target):
     tiles = make_tiles(("A", "P1", "test", None, [0.9]), ("B", "P2", "test", 0, [0.1]))
     table = aggregate_predictions(
-        tiles, SlideAggregation(), class_names=class_names, slide_labels={"A": 1}
+        tiles, SlideAggregation(), target=target, slide_labels={"A": 1}
     )
     assert labels_of(select_level(table, "slide")).tolist() == [1, -1]
     assert labels_of(select_level(table, "patient")).tolist() == [1, -1]
 
 
-def test_an_empty_table_stays_empty(cohort, class_names):
-    table = aggregate_predictions(
-        cohort.iloc[:0], SlideAggregation(), class_names=class_names
+def test_slides_that_a_model_scored_stay_and_patients_are_added(make_tiles, target):
+    tiles = make_tiles(
+        ("A", "P1", "test", 0, [0.3]),
+        ("B", "P1", "test", 1, [0.8]),
+        ("C", "P2", "test", None, [0.4]),
     )
+    slides = build_predictions(tiles, target.take(tiles), target, unit="slide")
+    slides = slides.assign(id=["A", "B", "C"], slide_id=["A", "B", "C"])
+    table = aggregate_predictions(slides, target=target)
+    assert table["level"].tolist() == ["slide"] * 3 + ["patient"] * 2
+    assert select_level(table, "slide").equals(slides)
+    patients = select_level(table, "patient")
+    assert target.take(patients)[:, 1] == pytest.approx([0.8, 0.4])
+
+
+@pytest.mark.parametrize("unit", ["patient", "bag"])
+def test_patients_and_drawn_bags_have_nothing_above_them(make_tiles, target, unit):
+    rows = make_tiles(("A", "P1", "test", 0, [0.3, 0.4]))
+    rows = rows if unit == "bag" else rows.iloc[:1]
+    table = build_predictions(rows, target.take(rows), target, unit=unit)
+    assert aggregate_predictions(table, target=target).equals(table)
+
+
+def test_an_empty_table_stays_empty(cohort, target):
+    table = aggregate_predictions(cohort.iloc[:0], SlideAggregation(), target=target)
     assert table.empty
 
 
-def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, class_names):
+def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, target):
     # A tumour slide holds one hot tile in ten: only a small share sees it.
     tumour = [0.9] + [0.1] * 9
     normal = [0.3] * 10
@@ -109,7 +130,7 @@ def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, class
         ("C", "P3", "test", 1, normal),
         ("D", "P4", "test", 0, tumour),
     )
-    choice = choose_aggregation(tiles, class_names=class_names)
+    choice = choose_aggregation(tiles, target=target)
     # Means of the highest n of 10: n=3 gives 0.37 against 0.3, n=5 gives 0.26; of
     # the shares up to 0.3, which all rank right, 0.1 is the one to keep.
     assert choice.aggregation.share == 0.1
@@ -119,51 +140,49 @@ def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, class
     assert (choice.n_slides, choice.caution) == (2, None)
 
 
-def test_equally_good_shares_leave_the_one_nearest_to_a_tenth(make_tiles, class_names):
+def test_equally_good_shares_leave_the_one_nearest_to_a_tenth(make_tiles, target):
     tiles = make_tiles(
         ("A", "P1", "val", 1, [0.9, 0.8]), ("B", "P2", "val", 0, [0.1, 0.2])
     )
-    choice = choose_aggregation(tiles, class_names=class_names)
+    choice = choose_aggregation(tiles, target=target)
     assert set(choice.auc_by_share.values()) == {1.0}
     assert choice.aggregation.share == 0.1
 
 
-def test_test_rows_do_not_touch_the_choice(cohort, class_names):
+def test_test_rows_do_not_touch_the_choice(cohort, target):
     changed = cohort.copy()
     is_test = changed["split"] == "test"
     flipped = changed.loc[is_test, "probability_normal"].to_numpy()
     changed.loc[is_test, "probability_normal"] = 1 - flipped
     changed.loc[is_test, "probability_tumour"] = flipped
-    assert choose_aggregation(cohort, class_names=class_names) == choose_aggregation(
-        changed, class_names=class_names
+    assert choose_aggregation(cohort, target=target) == choose_aggregation(
+        changed, target=target
     )
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_without_both_classes_on_validation_the_share_is_set(
-    make_tiles, class_names, split
-):
+def test_without_both_classes_on_validation_the_share_is_set(make_tiles, target, split):
     tiles = make_tiles(("A", "P1", split, 1, [0.9, 0.8]))
-    choice = choose_aggregation(tiles, class_names=class_names)
+    choice = choose_aggregation(tiles, target=target)
     assert choice.aggregation.share == 0.1
     assert choice.auc_by_share == {}
     assert "set to 10%, not chosen" in choice.caution
 
 
 def test_settings_out_of_range_are_refused():
-    for bad in ({"share": 0}, {"share": 1.1}, {"patient": "min"}, {"method": "mean"}):
+    for bad in ({"share": 0}, {"share": 1.1}, {"patient": "min"}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             SlideAggregation(**bad)
     with pytest.raises(ValueError, match="at least one tile"):
         SlideAggregation().score_slide(np.zeros((0, 2)))
 
 
-def test_a_broken_table_is_refused(cohort, class_names):
+def test_a_broken_table_is_refused(cohort, target):
     with pytest.raises(ManifestError, match="patient_id"):
         aggregate_predictions(
             cohort.drop(columns="patient_id"),
             SlideAggregation(),
-            class_names=class_names,
+            target=target,
         )
 
 

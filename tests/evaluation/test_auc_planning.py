@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from eosin.core import ConfigError
-from eosin.evaluation import find_standard_error, plan_auc
+from eosin.evaluation import plan_auc
+from eosin.evaluation.auc_planning import find_standard_error
 
 
 def test_the_standard_error_is_that_of_the_paper_by_hand():

@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from eosin.evaluation import find_bag_ceiling, find_log_ratios, score_bags
+from eosin.evaluation import find_bag_ceiling, find_log_ratios
+from eosin.evaluation.bag_ceiling import score_bags
 
 SHIFT = 1.2
 

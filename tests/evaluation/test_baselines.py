@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from eosin.core import ManifestError
-from eosin.evaluation import compute_roc_auc, fit_colour_baseline, probabilities_of
+from eosin.evaluation import Classes, compute_roc_auc, fit_colour_baseline
 
 
 @pytest.fixture
@@ -24,47 +24,45 @@ def tiles():
     )
 
 
-def test_a_colour_that_tells_classes_apart_is_found(tiles, class_names):
-    baseline = fit_colour_baseline(tiles, class_names=class_names)
+def test_a_colour_that_tells_classes_apart_is_found(tiles, target):
+    baseline = fit_colour_baseline(tiles, target=target)
     table = baseline.predict(tiles)
     assert baseline.n_tiles == 1000
     assert table["split"].tolist() == tiles["split"].tolist()
     is_test = (table["split"] == "test").to_numpy()
     labels = tiles["label"].to_numpy(dtype=int)[is_test]
-    probabilities = probabilities_of(table, class_names)[is_test]
+    probabilities = target.take(table)[is_test]
     # Two normal distributions three deviations apart: an AUC of Phi(3 / sqrt 2).
     assert compute_roc_auc(labels, probabilities) == pytest.approx(0.983, abs=0.02)
 
 
-def test_only_labelled_training_tiles_are_fitted(tiles, class_names):
+def test_only_labelled_training_tiles_are_fitted(tiles, target):
     changed = tiles.copy()
     is_test = changed["split"] == "test"
     changed.loc[is_test, "label"] = 1 - changed.loc[is_test, "label"]
     changed.loc[is_test, "mean_red"] = 0.0
-    one, two = (
-        fit_colour_baseline(t, class_names=class_names) for t in (tiles, changed)
-    )
+    one, two = (fit_colour_baseline(t, target=target) for t in (tiles, changed))
     np.testing.assert_array_equal(one.pipeline[-1].coef_, two.pipeline[-1].coef_)
     changed.loc[0, "label"] = pd.NA
-    assert fit_colour_baseline(changed, class_names=class_names).n_tiles == 999
+    assert fit_colour_baseline(changed, target=target).n_tiles == 999
 
 
 def test_a_class_without_training_tiles_gets_no_probability(tiles):
-    names = ("normal", "tumour", "necrosis")
-    baseline = fit_colour_baseline(tiles, class_names=names)
+    target = Classes(("normal", "tumour", "necrosis"))
+    baseline = fit_colour_baseline(tiles, target=target)
     assert (baseline.predict(tiles)["probability_necrosis"] == 0).all()
 
 
-def test_one_class_cannot_be_fitted(tiles, class_names):
+def test_one_class_cannot_be_fitted(tiles, target):
     with pytest.raises(ManifestError, match=r"two classes; split train has 500 .* 1 c"):
-        fit_colour_baseline(tiles[tiles["label"] == 1], class_names=class_names)
+        fit_colour_baseline(tiles[tiles["label"] == 1], target=target)
 
 
-def test_missing_colours_are_named(tiles, class_names):
+def test_missing_colours_are_named(tiles, target):
     with pytest.raises(ManifestError, match="mean_blue; tile the slides again"):
-        fit_colour_baseline(tiles.drop(columns="mean_blue"), class_names=class_names)
+        fit_colour_baseline(tiles.drop(columns="mean_blue"), target=target)
     with pytest.raises(ManifestError, match="split"):
-        fit_colour_baseline(tiles.drop(columns="split"), class_names=class_names)
+        fit_colour_baseline(tiles.drop(columns="split"), target=target)
     tiles.loc[3, "mean_red"] = np.nan
     with pytest.raises(ManifestError, match=r"1 tile\(s\) have none"):
-        fit_colour_baseline(tiles, class_names=class_names)
+        fit_colour_baseline(tiles, target=target)

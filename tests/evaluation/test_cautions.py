@@ -1,21 +1,19 @@
 import pytest
 
 from eosin.evaluation import (
+    Thresholds,
     aggregate_predictions,
-    caution_bags,
+    build_predictions,
     evaluate_predictions,
 )
-from eosin.evaluation.aggregation import SlideAggregation
 
 
-def cautions_of(tiles, class_names, **settings):
-    table = aggregate_predictions(tiles, SlideAggregation(), class_names=class_names)
+def cautions_of(table, target):
     return evaluate_predictions(
-        table,
-        class_names=class_names,
-        threshold=0.5,
-        slide_threshold=0.5,
-        n_bootstrap=settings.pop("n_bootstrap", 50),
+        aggregate_predictions(table, target=target),
+        target=target,
+        thresholds=Thresholds(0.5, 0.5),
+        n_bootstrap=50,
     ).cautions
 
 
@@ -37,51 +35,44 @@ def make_study(make_tiles, n_patients):
         (12, "Only 12 patients were scored. The intervals are wide"),
     ],
 )
-def test_few_patients_are_named(make_tiles, class_names, n_patients, text):
-    found = cautions_of(make_study(make_tiles, n_patients), class_names)
+def test_few_patients_are_named(make_tiles, target, n_patients, text):
+    found = cautions_of(make_study(make_tiles, n_patients), target)
     assert any(text in caution for caution in found)
 
 
-def test_many_patients_need_no_caution(make_tiles, class_names):
-    assert cautions_of(make_study(make_tiles, 24), class_names) == ()
+def test_many_patients_need_no_caution(make_tiles, target):
+    assert cautions_of(make_study(make_tiles, 24), target) == ()
 
 
-def test_tiles_that_are_all_patients_of_their_own_are_named(make_tiles, class_names):
+def test_tiles_that_are_all_patients_of_their_own_are_named(make_tiles, target):
     tiles = make_tiles(
         *((f"S{i}", f"P{i}", "test", i % 2, [0.5 + 0.01 * i]) for i in range(30))
     )
-    found = cautions_of(tiles, class_names)
+    found = cautions_of(tiles, target)
     assert any("no patient is known" in caution for caution in found)
 
 
-def test_a_rare_class_is_counted(make_tiles, class_names):
-    found = cautions_of(make_study(make_tiles, 6), class_names)
+def test_a_rare_class_is_counted(make_tiles, target):
+    found = cautions_of(make_study(make_tiles, 6), target)
     assert any("only 3 normal and 3 tumour slides" in caution for caution in found)
 
 
-def test_a_perfect_score_is_not_certain(make_tiles, class_names):
+def test_a_perfect_score_is_not_certain(make_tiles, target):
     tiles = make_tiles(
         *((f"S{i}", f"P{i}", "test", i % 2, [0.1 + 0.8 * (i % 2)]) for i in range(20))
     )
-    found = cautions_of(tiles, class_names)
-    assert any("AUC and sensitivity and specificity of slides; AUC" in c for c in found)
+    found = cautions_of(tiles, target)
+    words = "AUC and sensitivity and specificity of slides; ROC AUC"
+    assert any(words in caution for caution in found)
 
 
-def test_drawn_bags_are_called_bags_and_no_patients_are_counted(
-    make_tiles, class_names
-):
-    tiles = make_study(make_tiles, 6)
-    table = aggregate_predictions(tiles, SlideAggregation(), class_names=class_names)
-    result = evaluate_predictions(
-        table[table["level"] != "tile"],
-        class_names=class_names,
-        threshold=None,
-        slide_threshold=0.5,
-        n_bootstrap=50,
+def test_drawn_bags_are_called_bags_and_no_patients_are_counted(make_tiles, target):
+    rows = make_tiles(
+        ("A", "P", "test", 0, [0.3, 0.1, 0.6]), ("B", "P", "test", 1, [0.9])
     )
-    assert any("Only 6 patients" in caution for caution in result.cautions)
-    found = caution_bags(result)
-    assert found.levels is result.levels
-    (text,) = found.cautions
-    assert "only 3 normal and 3 tumour bags" in text
-    assert "of the bag level" in text
+    bags = build_predictions(rows, target.take(rows), target, unit="bag")
+    found = cautions_of(bags, target)
+    assert any("only 3 normal and 1 tumour bags" in text for text in found)
+    assert any("of the bag level" in text for text in found)
+    assert any("Bags were drawn" in text for text in found)
+    assert not any("single patient" in text for text in found)

@@ -7,25 +7,26 @@ from sklearn import metrics as sk
 
 from eosin.core import ManifestError
 from eosin.evaluation import (
-    METRIC_NAMES,
+    METRICS,
+    Classes,
     SlideAggregation,
+    Thresholds,
     aggregate_predictions,
-    build_tile_predictions,
+    build_predictions,
     evaluate_predictions,
     select_level,
 )
 
 
 @pytest.fixture
-def predictions(cohort, class_names):
-    return aggregate_predictions(cohort, SlideAggregation(0.2), class_names=class_names)
+def predictions(cohort, target):
+    return aggregate_predictions(cohort, SlideAggregation(0.2), target=target)
 
 
 def evaluate(predictions, **changes):
     settings = {
-        "class_names": ("normal", "tumour"),
-        "threshold": 0.5,
-        "slide_threshold": 0.7,
+        "target": Classes(("normal", "tumour")),
+        "thresholds": Thresholds(0.5, 0.7),
         "n_bootstrap": 100,
     }
     return evaluate_predictions(predictions, **(settings | changes))
@@ -62,7 +63,7 @@ def test_metrics_are_json_in_the_stated_form(predictions):
     assert set(metrics) == {"tile", "slide", "patient"}
     for metric in metrics["tile"].values():
         assert set(metric) == {"value", "low", "high", "n", "resamples"}
-    assert tuple(metrics["tile"]) == METRIC_NAMES
+    assert list(metrics["tile"]) == [metric.name for metric in METRICS]
     json.dumps(metrics, allow_nan=False)
 
 
@@ -88,13 +89,13 @@ def test_rows_without_a_label_are_counted_and_left_out(predictions):
     result = evaluate(predictions)
     assert result.levels["slide"].n == 11
     assert result.levels["slide"].n_unlabelled == 1
-    last = result.slides.iloc[-1]
-    assert last["slide_id"] == predictions.loc[index, "slide_id"]
+    last = result.calls.iloc[-1]
+    assert last["id"] == predictions.loc[index, "slide_id"]
     assert pd.isna(last["is_right"])
     assert pd.isna(last["wrong_margin"])
 
 
-def test_slides_are_listed_with_the_clearest_mistakes_first(make_tiles, class_names):
+def test_slides_are_listed_with_the_clearest_mistakes_first(make_tiles, target):
     tiles = make_tiles(
         ("low normal", "P1", "test", 0, [0.1]),
         ("missed", "P2", "test", 1, [0.6]),
@@ -103,9 +104,9 @@ def test_slides_are_listed_with_the_clearest_mistakes_first(make_tiles, class_na
         ("on the threshold", "P5", "test", 1, [0.7]),
         ("no label", "P6", "test", None, [0.99]),
     )
-    table = aggregate_predictions(tiles, SlideAggregation(), class_names=class_names)
-    slides = evaluate(table).slides
-    assert slides["slide_id"].tolist() == [
+    table = aggregate_predictions(tiles, SlideAggregation(), target=target)
+    slides = evaluate(table).calls
+    assert slides["id"].tolist() == [
         "false alarm",
         "missed",
         "on the threshold",
@@ -120,7 +121,7 @@ def test_slides_are_listed_with_the_clearest_mistakes_first(make_tiles, class_na
 def test_a_table_of_tiles_alone_has_one_level(cohort):
     result = evaluate(cohort)
     assert list(result.levels) == ["tile"]
-    assert result.slides.empty
+    assert result.calls.empty
 
 
 def test_more_classes_need_no_threshold():
@@ -137,20 +138,17 @@ def test_more_classes_need_no_threshold():
     )
     probabilities = rng.dirichlet(np.ones(3), 120) + np.eye(3)[labels]
     probabilities /= 2
-    names = ("normal", "clear cell", "papillary")
-    table = aggregate_predictions(
-        build_tile_predictions(tiles, probabilities, names),
-        SlideAggregation(),
-        class_names=names,
-    )
-    result = evaluate(table, class_names=names, threshold=None, slide_threshold=None)
+    target = Classes(("normal", "clear cell", "papillary"))
+    tiles = build_predictions(tiles, probabilities, target, unit="tile")
+    table = aggregate_predictions(tiles, target=target)
+    result = evaluate(table, target=target, thresholds=Thresholds())
     tile = result.levels["tile"]
     assert len(tile.roc_curves) == len(tile.precision_curves) == 3
-    assert [curve.class_name for curve in tile.roc_curves] == list(names)
+    assert [curve.class_name for curve in tile.roc_curves] == list(target.class_names)
     assert tile.confusion.shape == (3, 3)
     assert tile.threshold is None
     assert [len(scores) for scores in tile.scores_by_class] == [40, 40, 40]
-    slides = result.slides
+    slides = result.calls
     assert {"probability_clear cell"} < set(slides.columns)
     assert (slides["is_right"] == (slides["wrong_margin"] < 0)).all()
 
@@ -166,7 +164,7 @@ def test_a_split_without_labels_is_refused(predictions):
 
 def test_two_classes_need_a_threshold(predictions):
     with pytest.raises(ValueError, match="need a threshold"):
-        evaluate(predictions, threshold=None)
+        evaluate(predictions, thresholds=Thresholds(slide=0.5))
 
 
 def test_each_patient_may_have_thresholds_of_their_own_fold():
@@ -182,27 +180,41 @@ def test_each_patient_may_have_thresholds_of_their_own_fold():
             "split": "test",
             "label": pd.array(labels, "Int64"),
             "probability_normal": 1 - np.array(scores),
-            "probability_tumor": scores,
+            "probability_tumour": scores,
         }
     )
-    by_patient = {f"P{i}": 0.3 if i < 4 else 0.7 for i in range(8)}
-    options = {
-        "class_names": ("normal", "tumor"),
-        "threshold": 0.5,
-        "slide_threshold": 0.5,
-        "n_bootstrap": 20,
-    }
-    one = evaluate_predictions(table, **options)
-    own = evaluate_predictions(
-        table, group_thresholds=(by_patient, by_patient), **options
-    )
+    by_group = {f"P{i}": Thresholds(slide=0.3 if i < 4 else 0.7) for i in range(8)}
+    options = {"thresholds": Thresholds(slide=0.5), "n_bootstrap": 20}
+    one = evaluate(table, **options)
+    own = evaluate(table, by_group=by_group, **options)
     # By hand: at 0.5 the calls are 0 0 0 1 1 1 1 1; by fold all are right.
     assert one.metrics["slide"]["specificity"]["value"] == 0.5
     assert one.metrics["slide"]["sensitivity"]["value"] == 0.75
     for name in ("sensitivity", "specificity"):
         assert own.metrics["slide"][name]["value"] == 1.0
         assert own.metrics["slide"][name]["low"] == 1.0
-    assert own.slides["is_right"].all()
+    assert own.calls["is_right"].all()
     assert own.levels["slide"].threshold_range == (0.3, 0.7)
     assert one.levels["slide"].threshold_range is None
     assert own.metrics["slide"]["roc_auc"] == one.metrics["slide"]["roc_auc"]
+
+
+def test_drawn_bags_are_scored_as_bags_each_by_its_own_fold(make_tiles, target):
+    scores = [0.2, 0.4, 0.6, 0.9]
+    rows = make_tiles(("A", "P", "test", 0, scores)).assign(label=[0, 1, 0, 1])
+    table = build_predictions(rows, target.take(rows), target, unit="bag")
+    by_group = {
+        name: Thresholds(slide=0.3 if i < 2 else 0.7)
+        for i, name in enumerate(table["id"])
+    }
+    result = evaluate(table, by_group=by_group, thresholds=Thresholds(slide=0.5))
+    assert list(result.levels) == ["bag"]
+    bags = result.levels["bag"]
+    assert (bags.n, bags.n_patients, bags.threshold_range) == (4, 0, (0.3, 0.7))
+    assert result.metrics["bag"]["accuracy"]["value"] == 1
+    # Each bag is drawn by itself.
+    assert (
+        result.metrics["bag"]["brier"]["low"] < result.metrics["bag"]["brier"]["high"]
+    )
+    assert result.listed == "bag"
+    assert set(result.calls["id"]) == set(table["id"])

@@ -4,8 +4,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eosin.evaluation import METRIC_NAMES, bootstrap_metrics, compute_metrics
-from eosin.evaluation.intervals import CURVE_GRID, find_interval, find_tails
+from eosin.evaluation import CURVE_GRID, METRICS, Classes
+from eosin.evaluation.intervals import (
+    bootstrap,
+    find_interval,
+    find_tails,
+    iter_resamples,
+)
+
+NAMES = ("normal", "tumour", "necrosis")
+
+
+def resample(labels, values, patients, threshold=0.5, **settings):
+    sample = Classes(NAMES[: values.shape[1]]).sample(labels, values, threshold)
+    return bootstrap(sample, METRICS, patients, **settings)
+
+
+def draw(n_groups, n_resamples, seed=1):
+    return np.concatenate(list(iter_resamples(n_groups, n_resamples, seed)))
 
 
 def simulate(n_patients, n_tiles, rng, *, spread=1.0, effect=1.5):
@@ -19,8 +35,8 @@ def simulate(n_patients, n_tiles, rng, *, spread=1.0, effect=1.5):
     return labels.ravel(), np.stack([1 - scores, scores], 1), patients
 
 
-def covers(interval, truth):
-    return interval.low <= truth <= interval.high
+def covers(metric, truth):
+    return metric.low <= truth <= metric.high
 
 
 def test_intervals_over_patients_cover_and_those_over_tiles_do_not():
@@ -31,10 +47,8 @@ def test_intervals_over_patients_cover_and_those_over_tiles_do_not():
     for i in range(100):
         labels, probabilities, patients = simulate(40, 25, rng)
         for hits, units in ((by_patient, patients), (by_tile, np.arange(len(labels)))):
-            found = bootstrap_metrics(
-                labels, probabilities, units, threshold=0.5, n_bootstrap=200, seed=i
-            )
-            hits.append(covers(found.intervals["roc_auc"], truth))
+            found = resample(labels, probabilities, units, n_bootstrap=200, seed=i)
+            hits.append(covers(found.metrics["roc_auc"], truth))
     # Of 100 studies at a coverage of 0.95, 88 or fewer hit once in 200 tries.
     assert np.mean(by_patient) > 0.88
     assert np.mean(by_tile) < 0.75
@@ -43,30 +57,26 @@ def test_intervals_over_patients_cover_and_those_over_tiles_do_not():
 def test_a_thousand_resamples_of_30000_tiles_take_seconds():
     labels, probabilities, patients = simulate(60, 500, np.random.default_rng(0))
     start = time.perf_counter()
-    bootstrap_metrics(labels, probabilities, patients, threshold=0.5)
+    resample(labels, probabilities, patients)
     assert time.perf_counter() - start < 10
 
 
 def test_intervals_hold_the_value_and_repeat_with_the_seed():
     labels, probabilities, patients = simulate(15, 20, np.random.default_rng(5))
-    values = compute_metrics(labels, probabilities, threshold=0.5)
     one, same, other = (
-        bootstrap_metrics(labels, probabilities, patients, threshold=0.5, seed=seed)
+        resample(labels, probabilities, patients, seed=seed).metrics
         for seed in (0, 0, 1)
     )
-    assert one.intervals == same.intervals
-    assert one.intervals != other.intervals
-    for name in METRIC_NAMES:
-        assert covers(one.intervals[name], values[name].value), name
-        assert one.intervals[name].n_defined == 1000
-    assert one.n_patients == 15
+    assert one == same
+    assert one != other
+    for name, metric in one.items():
+        assert covers(metric, metric.value), name
+        assert (metric.n, metric.n_defined) == (300, 1000)
 
 
 def test_bands_lie_around_the_curve():
     labels, probabilities, patients = simulate(15, 20, np.random.default_rng(5))
-    found = bootstrap_metrics(
-        labels, probabilities, patients, threshold=0.5, n_bootstrap=200
-    )
+    found = resample(labels, probabilities, patients, n_bootstrap=200)
     (roc,), (precision,) = found.roc_bands, found.precision_bands
     assert roc.low.shape == roc.high.shape == CURVE_GRID.shape
     assert (roc.low <= roc.high).all()
@@ -77,13 +87,10 @@ def test_bands_lie_around_the_curve():
 def test_more_classes_have_a_band_each():
     rng = np.random.default_rng(1)
     labels, probabilities = rng.integers(0, 3, 90), rng.dirichlet(np.ones(3), 90)
-    found = bootstrap_metrics(
-        labels, probabilities, np.arange(90) % 12, threshold=None, n_bootstrap=50
-    )
+    found = resample(labels, probabilities, np.arange(90) % 12, None, n_bootstrap=50)
     assert len(found.roc_bands) == len(found.precision_bands) == 3
-    values = compute_metrics(labels, probabilities, threshold=None)
-    for name in METRIC_NAMES:
-        assert covers(found.intervals[name], values[name].value), name
+    for name, metric in found.metrics.items():
+        assert covers(metric, metric.value), name
 
 
 def test_resamples_without_a_class_are_left_out_and_counted():
@@ -91,28 +98,36 @@ def test_resamples_without_a_class_are_left_out_and_counted():
     labels = np.array([1, 1, 0, 0, 0, 0, 0])
     scores = np.array([0.9, 0.4, 0.5, 0.3, 0.2, 0.1, 0.3])
     patients = ["a", "a", "b", "c", "d", "e", "f"]
-    found = bootstrap_metrics(
-        labels, np.stack([1 - scores, scores], 1), patients, threshold=0.5
-    )
-    interval = found.intervals["roc_auc"]
-    assert interval.n_defined == pytest.approx(665, abs=45)
-    assert interval.low is not None
-    assert found.intervals["accuracy"].n_defined == 1000
+    found = resample(labels, np.stack([1 - scores, scores], 1), patients).metrics
+    assert found["roc_auc"].n_defined == pytest.approx(665, abs=45)
+    assert found["roc_auc"].low is not None
+    assert found["accuracy"].n_defined == 1000
 
 
 def test_a_metric_that_is_mostly_undefined_gets_no_interval():
-    found = bootstrap_metrics(
-        np.array([1, 1, 1]),
-        np.full((3, 2), 0.5),
-        ["a", "b", "c"],
-        threshold=0.5,
-        n_bootstrap=10,
+    labels = np.array([0, 1, 1, 1, 1, 1, 1])
+    scores = np.linspace(0.1, 0.9, 7)
+    # All tumours but one are of one patient, so that few resamples hold both classes.
+    patients = ["a", "b", "b", "b", "b", "b", "b"]
+    found = resample(
+        labels, np.stack([1 - scores, scores], 1), patients, n_bootstrap=30, seed=2
     )
-    interval = found.intervals["roc_auc"]
-    assert (interval.low, interval.high, interval.n_defined) == (None, None, 0)
-    assert interval.reason == "defined in only 0 of 10 resamples"
+    auc = found.metrics["roc_auc"]
+    assert (auc.value, auc.low, auc.high) == (1, None, None)
+    assert auc.n_defined < 15
+    assert auc.reason == f"defined in only {auc.n_defined} of 30 resamples"
     assert found.roc_bands == (None,)
-    assert found.intervals["sensitivity"].low == 1
+    assert found.metrics["accuracy"].low is not None
+
+
+def test_a_metric_without_a_value_gets_neither_interval_nor_band():
+    found = resample(
+        np.array([1, 1, 1]), np.full((3, 2), 0.5), ["a", "b", "c"], n_bootstrap=10
+    )
+    auc = found.metrics["roc_auc"]
+    assert (auc.value, auc.low, auc.high, auc.n_defined) == (None, None, None, 0)
+    assert auc.reason == "no row has the label normal"
+    assert found.metrics["sensitivity"].low == 1
 
 
 @pytest.mark.parametrize(
@@ -123,15 +138,15 @@ def test_a_metric_that_is_mostly_undefined_gets_no_interval():
     ],
 )
 def test_no_interval_without_patients_or_resamples(patients, n_bootstrap, reason):
-    found = bootstrap_metrics(
+    found = resample(
         np.array([0, 1]),
         np.array([[0.9, 0.1], [0.2, 0.8]]),
         patients,
-        threshold=0.5,
         n_bootstrap=n_bootstrap,
     )
-    assert found.intervals["roc_auc"].low is None
-    assert reason in found.intervals["roc_auc"].reason
+    assert found.metrics["roc_auc"].value == 1
+    assert found.metrics["roc_auc"].low is None
+    assert reason in found.metrics["roc_auc"].reason
     assert found.precision_bands == (None,)
 
 
@@ -140,17 +155,36 @@ def test_percentiles_move_outwards_with_few_patients():
     assert find_tails(10)[0] == pytest.approx(stats.norm.cdf(-2.3846), abs=1e-5)
     assert find_tails(100_000) == pytest.approx((0.025, 0.975), abs=1e-5)
     values = np.arange(1001) / 1000
-    assert find_interval(values, n_patients=10).low < 0.01
-    assert find_interval(values, n_patients=10_000).low == pytest.approx(
-        0.025, abs=1e-4
-    )
+    assert find_interval(values, 10)[0] < 0.01
+    assert find_interval(values, 10_000)[0] == pytest.approx(0.025, abs=1e-4)
+
+
+def test_every_resample_draws_as_many_patients_as_there_are():
+    counts = draw(7, 5000)
+    assert counts.shape == (5000, 7)
+    assert (counts.sum(axis=1) == 7).all()
+    # Each patient is drawn once on average, with a variance of 7 * 1/7 * 6/7.
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.06)
+    np.testing.assert_allclose(counts.var(axis=0), 6 / 7, atol=0.08)
+    np.testing.assert_array_equal(counts, draw(7, 5000))
+    assert (counts != draw(7, 5000, seed=2)).any()
+
+
+def test_many_patients_are_drawn_in_small_parts(monkeypatch):
+    labels, probabilities, patients = simulate(7, 20, np.random.default_rng(5))
+    whole = draw(7, 20)
+    one = resample(labels, probabilities, patients, n_bootstrap=20)
+    monkeypatch.setattr("eosin.evaluation.intervals._BLOCK_COUNTS", 21)
+    parts = list(iter_resamples(7, 20, 1))
+    assert [len(part) for part in parts] == [3] * 6 + [2]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    again = resample(labels, probabilities, patients, n_bootstrap=20)
+    assert again.metrics == one.metrics
 
 
 def test_bad_arguments_are_refused():
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
     with pytest.raises(ValueError, match="each row needs its patient, got 1 for 2"):
-        bootstrap_metrics(np.array([0, 1]), probabilities, ["a"], threshold=0.5)
+        resample(np.array([0, 1]), probabilities, ["a"])
     with pytest.raises(ValueError, match="n_bootstrap must be 0 or more"):
-        bootstrap_metrics(
-            np.array([0, 1]), probabilities, ["a", "b"], threshold=0.5, n_bootstrap=-1
-        )
+        resample(np.array([0, 1]), probabilities, ["a", "b"], n_bootstrap=-1)

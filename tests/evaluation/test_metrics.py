@@ -1,16 +1,15 @@
-import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from eosin.evaluation import (
-    METRIC_NAMES,
-    call_classes,
-    compute_metrics,
-    compute_roc_auc,
-    count_confusion,
-)
+from eosin.evaluation import METRICS, Classes
+from eosin.evaluation.metrics import measure
+
+NAMES = ("normal", "tumour", "necrosis", "stroma")
 
 
 def two_columns(scores):
@@ -18,24 +17,107 @@ def two_columns(scores):
     return np.stack([1 - scores, scores], axis=1)
 
 
-def test_auc_is_the_share_of_pairs_in_the_right_order():
-    labels = np.array([0, 0, 1, 1, 0, 1])
-    scores = np.array([0.1, 0.4, 0.35, 0.8, 0.35, 0.9])
-    pairs = [
-        1.0 if p > n else 0.5 if p == n else 0.0
-        for p, n in itertools.product(scores[labels == 1], scores[labels == 0])
+def find_values(labels, values, threshold=0.5):
+    target = Classes(NAMES[: values.shape[1]])
+    sample = target.sample(np.asarray(labels), values, threshold)
+    return {metric.name: measure(metric, sample) for metric in METRICS}
+
+
+def find_ece(sample):
+    """Scikit-learn has none: by hand, over ten equal bins."""
+    bins = np.digitize(sample.shown, np.arange(1, 10) / 10)
+    gaps = [
+        abs((sample.shown - sample.is_true)[bins == i].sum()) for i in np.unique(bins)
     ]
-    # 0.35 beats 0.1, ties with 0.35, loses to 0.4; 0.8 and 0.9 beat all three.
-    assert sum(pairs) == 7.5
-    found = compute_metrics(labels, two_columns(scores), threshold=0.5)
-    assert found["roc_auc"].value == pytest.approx(7.5 / 9)
+    return sum(gaps) / len(bins)
+
+
+def average(score):
+    """Score the positive class of two, or each class against the rest."""
+    return lambda s: np.mean([score(s, i) for i in s.ranked])
+
+
+# What another library says of each metric of the registry.
+ORACLES = {
+    "roc_auc": average(lambda s, i: sk.roc_auc_score(s.labels == i, s.predicted[:, i])),
+    "average_precision": average(
+        lambda s, i: sk.average_precision_score(s.labels == i, s.predicted[:, i])
+    ),
+    "sensitivity": average(lambda s, i: sk.recall_score(s.labels == i, s.called == i)),
+    "specificity": average(lambda s, i: sk.recall_score(s.labels != i, s.called != i)),
+    "balanced_accuracy": lambda s: sk.balanced_accuracy_score(s.labels, s.called),
+    "accuracy": lambda s: sk.accuracy_score(s.labels, s.called),
+    "f1": average(lambda s, i: sk.f1_score(s.labels == i, s.called == i)),
+    "brier": lambda s: sum(
+        sk.brier_score_loss(s.labels == i, s.predicted[:, i]) for i in s.ranked
+    ),
+    "ece": find_ece,
+}
+
+
+@st.composite
+def samples(choose):
+    """A few patients' rows, with tied scores, and one resample of the patients."""
+    n_classes = choose(st.sampled_from([2, 2, 3, 4]))
+    n_groups = choose(st.integers(2, 4))
+    n_rows = choose(st.integers(n_groups, 20))
+    rng = np.random.default_rng(choose(st.integers(0, 2**16)))
+    parts = rng.integers(1, 6, (n_rows, n_classes)).astype(float)
+    sample = Classes(NAMES[:n_classes]).sample(
+        rng.integers(0, n_classes, n_rows),
+        parts / parts.sum(axis=1, keepdims=True),
+        0.5,
+    )
+    groups = np.concatenate(
+        [np.arange(n_groups), rng.integers(0, n_groups, n_rows - n_groups)]
+    )
+    counts = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups))
+    return replace(sample, groups=groups, counts=counts[None].astype(float))
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@settings(max_examples=30, deadline=None)
+@given(samples())
+def test_a_resample_has_what_another_library_says_of_repeated_rows(metric, sample):
+    rows = np.repeat(
+        np.arange(len(sample.labels)), sample.counts[0, sample.groups].astype(int)
+    )
+    repeated = replace(
+        sample,
+        **{
+            name: getattr(sample, name)[rows]
+            for name in ("labels", "predicted", "called", "shown", "is_true")
+        },
+        groups=np.zeros(len(rows), int),
+        counts=np.ones((1, 1)),
+    )
+    value, reason = measure(metric, repeated)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        resampled = metric.resampled(sample)[0]
+    if value is None:
+        assert reason
+        assert np.isnan(resampled)
+    else:
+        assert reason is None
+        assert value == pytest.approx(ORACLES[metric.name](repeated), abs=1e-12)
+        assert resampled == pytest.approx(value, abs=1e-12)
+
+
+def test_each_metric_is_named_once_and_has_words():
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    for metric in METRICS:
+        assert metric.title[0].isupper()
+        assert metric.explain(2).endswith(".")
+        assert metric.explain(3).endswith(".")
+    first = METRICS[0]
+    assert first.explain(2) != first.explain(3)
 
 
 def test_calls_at_the_threshold_are_counted_by_hand():
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
     scores = [0.9, 0.6, 0.2, 0.6, 0.1, 0.1, 0.1, 0.59]
-    found = compute_metrics(labels, two_columns(scores), threshold=0.6)
-    values = {name: metric.value for name, metric in found.items()}
+    found = find_values(labels, two_columns(scores), 0.6)
+    values = {name: value for name, (value, _) in found.items()}
     # A score on the threshold is positive: 2 of 3 found, 1 of 5 called wrongly.
     assert values["sensitivity"] == pytest.approx(2 / 3)
     assert values["specificity"] == pytest.approx(4 / 5)
@@ -46,101 +128,54 @@ def test_calls_at_the_threshold_are_counted_by_hand():
     assert values["brier"] == pytest.approx(sum(errors) / 8)
 
 
+def test_calibration_error_by_hand():
+    # Bin 0.2-0.3: mean 0.25, none true. Bin 0.9-1: mean 0.95, 2 of 4 true.
+    labels = np.array([0, 0, 1, 1, 0, 0])
+    scores = np.array([0.2, 0.3 - 1e-9, 0.9, 1.0, 0.95, 0.95])
+    error, _ = find_values(labels, two_columns(scores))["ece"]
+    assert error == pytest.approx((2 * 0.25 + 4 * 0.45) / 6)
+
+
 def test_confusion_has_labels_in_rows():
-    labels, called = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 1, 1, 0])
-    assert count_confusion(labels, called, 2).tolist() == [[1, 2], [1, 1]]
-
-
-def test_more_classes_are_averaged_each_against_the_rest():
-    rng = np.random.default_rng(3)
-    labels = rng.integers(0, 3, 200)
-    probabilities = rng.dirichlet(np.ones(3), 200) + np.eye(3)[labels]
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    called = probabilities.argmax(axis=1)
-    found = compute_metrics(labels, probabilities, threshold=None)
-    expected = {
-        "roc_auc": sk.roc_auc_score(labels, probabilities, multi_class="ovr"),
-        "average_precision": sk.average_precision_score(
-            np.eye(3)[labels], probabilities
-        ),
-        "balanced_accuracy": sk.balanced_accuracy_score(labels, called),
-        "accuracy": sk.accuracy_score(labels, called),
-        "f1": sk.f1_score(labels, called, average="macro"),
-        "sensitivity": sk.recall_score(labels, called, average="macro"),
-        "specificity": np.mean(
-            [sk.recall_score(labels != i, called != i) for i in range(3)]
-        ),
-        "brier": ((probabilities - np.eye(3)[labels]) ** 2).sum(axis=1).mean(),
-    }
-    for name, value in expected.items():
-        assert found[name].value == pytest.approx(value), name
-    assert compute_roc_auc(labels, probabilities) == pytest.approx(expected["roc_auc"])
+    sample = Classes(NAMES[:2]).sample(
+        np.array([0, 0, 0, 1, 1]), two_columns([0.1, 0.9, 0.9, 0.9, 0.1]), 0.5
+    )
+    assert sample.confusion.tolist() == [[[1, 2], [1, 1]]]
 
 
 @pytest.mark.parametrize(
-    ("labels", "undefined"),
+    ("labels", "undefined", "word"),
     [
-        ([0, 0], {"roc_auc", "average_precision", "balanced_accuracy", "sensitivity"}),
-        ([1, 1], {"roc_auc", "balanced_accuracy", "specificity"}),
+        (
+            [0, 0],
+            {"roc_auc", "average_precision", "balanced_accuracy", "sensitivity"},
+            "tumour",
+        ),
+        ([1, 1], {"roc_auc", "balanced_accuracy"}, "normal"),
     ],
 )
-def test_one_class_leaves_metrics_undefined_with_a_reason(labels, undefined):
-    found = compute_metrics(
-        np.array(labels),
-        two_columns([0.2, 0.7]),
-        threshold=0.5,
-        class_names=("normal", "tumour"),
-    )
-    assert {name for name in METRIC_NAMES if found[name].value is None} == undefined
-    absent = "tumour" if labels[0] == 0 else "normal"
+def test_one_class_leaves_metrics_undefined_with_a_reason(labels, undefined, word):
+    found = find_values(labels, two_columns([0.2, 0.7]))
     for name in undefined:
-        assert found[name].reason == f"no row has the label {absent}"
+        assert found[name] == (None, f"no row has the label {word}")
+    others = {name for name, (value, _) in found.items() if value is None} - undefined
+    assert others == ({"specificity"} if labels[0] else set())
+    if labels[0]:
+        assert found["specificity"][1] == "every row has the label tumour"
 
 
 def test_f1_needs_a_positive_row_or_call():
-    found = compute_metrics(np.array([0, 0]), two_columns([0.2, 0.3]), threshold=0.5)
-    assert found["f1"].value is None
-    assert "class 1" in found["f1"].reason
+    value, reason = find_values([0, 0], two_columns([0.2, 0.3]))["f1"]
+    assert value is None
+    assert reason == "no row has or is called tumour"
 
 
 def test_a_class_of_several_that_is_absent_is_named():
-    probabilities = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])
-    names = ("normal", "clear cell", "papillary")
-    found = compute_metrics(
-        np.array([0, 1]), probabilities, threshold=None, class_names=names
-    )
+    values = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])
+    found = find_values([0, 1], values)
     for name in ("roc_auc", "average_precision", "sensitivity", "f1"):
-        assert found[name].value is None
-        assert "papillary" in found[name].reason
-    assert found["specificity"].value == 1
-    alone = compute_metrics(
-        np.array([0, 0]), probabilities, threshold=None, class_names=names
-    )
-    assert alone["specificity"].reason == "every row has the label normal"
-
-
-def test_calls_take_the_threshold_or_the_highest_probability():
-    assert call_classes(two_columns([0.3, 0.29]), 0.3).tolist() == [1, 0]
-    assert call_classes(np.array([[0.3, 0.3, 0.4]]), None).tolist() == [2]
-    with pytest.raises(ValueError, match="need a threshold"):
-        call_classes(two_columns([0.3]), None)
-
-
-@pytest.mark.parametrize(
-    ("labels", "probabilities", "threshold", "message"),
-    [
-        ([0, 1], np.ones((2, 1)), 0.5, "two or more classes"),
-        ([0, 1], np.ones(2), 0.5, "two or more classes"),
-        ([0], two_columns([0.1, 0.2]), 0.5, "one for each row"),
-        ([], np.ones((0, 2)), 0.5, "at least one"),
-        ([0, 2], two_columns([0.1, 0.2]), 0.5, "0 to 1, got 0 to 2"),
-        ([-1, 1], two_columns([0.1, 0.2]), 0.5, "leave rows without a label out"),
-        ([0, 1], two_columns([0.1, np.nan]), 0.5, "finite"),
-        ([0, 1], two_columns([0.1, 0.2]), None, "need a threshold"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(labels, probabilities, threshold, message):
-    with pytest.raises(ValueError, match=message):
-        compute_metrics(
-            np.array(labels, dtype=np.int64), probabilities, threshold=threshold
-        )
+        assert found[name][0] is None
+        assert "necrosis" in found[name][1]
+    assert found["specificity"][0] == 1
+    alone = find_values([0, 0], values)
+    assert alone["specificity"][1] == "every row has the label normal"

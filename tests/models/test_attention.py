@@ -3,12 +3,10 @@ import pytest
 from scipy.special import expit, softmax
 
 from eosin.models.attention import (
-    AttentionPooling,
     AttentionScores,
     GatedAttentionScores,
     masked_softmax,
     seed_dense,
-    weigh,
 )
 from eosin.models.keras_backend import keras
 
@@ -66,29 +64,11 @@ def test_scores_are_as_in_the_paper(bags):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("is_gated", [False, True])
-def test_pooling_sums_by_the_weights_it_gives(bags, mask, is_gated):
-    layer = AttentionPooling(6, is_gated=is_gated)
-    pooled, attention = _run(layer, bags, mask)
-    np.testing.assert_allclose(
-        pooled, np.einsum("bi,bif->bf", attention, bags), atol=1e-6
-    )
-    np.testing.assert_allclose(attention.sum(axis=1), [1, 1, 0], atol=1e-6)
-    assert (attention[~mask] == 0).all()
-    assert (pooled[2] == 0).all()
-
-
-def test_without_a_mask_all_instances_count(bags):
-    _, attention = _run(AttentionPooling(6, is_gated=True), bags)
-    np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     "layer",
     [
         AttentionScores(6, branches=2, seed=3),
         GatedAttentionScores(6, seed=3),
-        AttentionPooling(6, is_gated=True, seed=3),
     ],
     ids=lambda layer: layer.name,
 )
@@ -102,14 +82,6 @@ def test_a_layer_is_made_again_from_its_config(layer):
 def test_widths_are_at_least_1(options):
     with pytest.raises(ValueError, match="units and branches must be 1 or more"):
         AttentionScores(**options)
-
-
-def test_instances_are_summed_by_weight():
-    bags = ops.convert_to_tensor(np.array([[[1.0, 2.0], [3.0, 4.0]]], np.float16))
-    weights = ops.convert_to_tensor(np.array([[0.25, 0.75]], np.float32))
-    found = np.asarray(weigh(weights, bags))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [[2.5, 3.5]])
 
 
 def test_seeds_and_places_tell_layers_apart():

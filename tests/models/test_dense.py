@@ -68,7 +68,7 @@ def test_elsewhere_it_is_keras_own_to_the_bit(inputs, monkeypatch):
     expected = keras.ops.convert_to_numpy(theirs(inputs))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
     # As on another backend.
-    monkeypatch.setattr(dense, "torch_products", None)
+    monkeypatch.setattr(dense, "is_faster", None)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
 
 

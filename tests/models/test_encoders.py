@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from eosin.core import ConfigError, ModelError
-from eosin.models import build_encoder, encoders
-from eosin.models.registry import ENCODERS
+from eosin.models import ENCODERS, build_encoder, encoders
 
 
 def _same(a, b):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 
 from eosin.models import build_encoder
-from eosin.models.tile_encoding import TileEncoding, find_early_layers
+from eosin.models.tile_encoding import TileEncoding
 
 
 def to_numpy(tensor):
@@ -44,10 +44,3 @@ def test_learning_statistics_sees_all_tiles_as_one_batch():
     maps = other(tiles.reshape(19, 32, 32, 3), training=True)
     expected = to_numpy(maps).mean(axis=(1, 2))
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_early_layers_end_where_the_last_block_begins():
-    encoder = build_encoder("smallcnn", tile_px=32, weights="none")
-    names = [layer.name for layer in find_early_layers(encoder)]
-    assert names[-1] == "block3_pool"
-    assert "block4_conv" not in names

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from eosin.core import ModelError
-from eosin.models import build_encoder
-from eosin.models.registry import ENCODERS
+from eosin.models import ENCODERS, build_encoder
 from eosin.models.weights import load_weights
 
 SPEC = ENCODERS["smallcnn"]

@@ -1,6 +1,9 @@
-"""A small made study, and its report."""
+"""A small made study, and what a test asks of a page."""
 
 import dataclasses
+import itertools
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +11,101 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from eosin.core import SlideFailure
 from eosin.evaluation import (
-    EvaluationResult,
-    ValidationChoices,
+    Classes,
     aggregate_predictions,
-    build_tile_predictions,
+    build_predictions,
     choose_on_validation,
     evaluate_predictions,
 )
-from eosin.reports import ReportData, count_splits, render_report
+from eosin.reports import EvaluationFacts, make_evaluation_page, render_page
+from eosin.runs.card import Card, FoldCard, Sees
+
+VOID = {"meta", "img", "br", "path", "use", "rect", "line"}
 
 
-def make_predictions(
-    class_names: tuple[str, ...], *, n_slides: int = 48, noise: float = 1.5
-) -> pd.DataFrame:
+class ParsedPage(HTMLParser):
+    """A page's tags and words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.parts = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.parts.append(data)
+
+    def find(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.parts).split())
+
+
+@pytest.fixture(scope="session")
+def read():
+    """Render a page, check what every page must be, and return what it holds."""
+
+    def parse(page):
+        text = render_page(page)
+        parsed = ParsedPage(text)
+        assert parsed.open == []
+        _check_it_loads_nothing(parsed, text)
+        _check_it_can_be_read_aloud(parsed)
+        return parsed
+
+    return parse
+
+
+def _check_it_loads_nothing(page, text):
+    for _, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            address = attributes.get(name) or "#"
+            assert address.startswith(("#", "data:image/"))
+    assert not page.find("script")
+    assert not page.find("link")
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def _check_it_can_be_read_aloud(page):
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    wanted = {a["href"][1:] for a in page.find("a")}
+    wanted |= {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a}
+    assert wanted <= set(ids)
+    assert page.find("html")[0]["lang"] == "en"
+    assert len(page.find("h1")) == 1
+    assert all("scope" in attributes for attributes in page.find("th"))
+    assert all(attributes["alt"] for attributes in page.find("img"))
+    figures = [a for a in page.find("div") if a.get("role") == "img"]
+    assert all(len(a["aria-label"]) > 20 for a in figures)
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+@pytest.fixture(scope="session")
+def read_facts(read):
+    """Render the page of an evaluation."""
+    return lambda facts, **changes: read(
+        make_evaluation_page(dataclasses.replace(facts, **changes))
+    )
+
+
+def make_predictions(class_names, *, n_slides=48, noise=1.5):
     """Make tiles of two slides a patient, of which classes differ."""
     rng = np.random.default_rng(4)
     n_classes, n_tiles = len(class_names), 10
@@ -42,70 +125,71 @@ def make_predictions(
     logits = logits + rng.normal(0, noise, logits.shape)
     logits += rng.normal(0, noise / 2, (n_slides, n_classes))[slide]
     parts = np.exp(logits)
-    return build_tile_predictions(
-        tiles, parts / parts.sum(axis=1, keepdims=True), class_names
+    values = parts / parts.sum(axis=1, keepdims=True)
+    return build_predictions(tiles, values, Classes(class_names), unit="tile")
+
+
+def evaluate(tiles, class_names):
+    target = Classes(class_names)
+    choices = choose_on_validation(tiles, target=target)
+    table = aggregate_predictions(tiles, choices.aggregation.aggregation, target=target)
+    return choices, evaluate_predictions(
+        table, target=target, thresholds=choices.thresholds, n_bootstrap=60
     )
 
 
-def evaluate(
-    tiles: pd.DataFrame, class_names: tuple[str, ...], split: str = "test"
-) -> tuple[ValidationChoices, EvaluationResult]:
-    choices = choose_on_validation(tiles, class_names=class_names)
-    table = aggregate_predictions(
-        tiles, choices.aggregation.aggregation, class_names=class_names
-    )
-    result = evaluate_predictions(
-        table,
-        class_names=class_names,
-        threshold=choices.threshold,
-        slide_threshold=choices.slide_threshold,
-        split=split,
-        n_bootstrap=60,
-    )
-    return choices, result
-
-
-def make_data(
-    class_names: tuple[str, ...] = ("normal", "tumour"),
-    *,
-    split: str = "test",
-    **changes: object,
-) -> ReportData:
+def make_facts(class_names=("normal", "tumour")):
     tiles = make_predictions(class_names)
-    choices, result = evaluate(tiles, class_names, split)
-    settings: dict[str, object] = {
-        "title": "A study",
-        "result": result,
-        "choices": choices,
-        "splits": count_splits(tiles, class_names),
-        "data_licence": "made, CC0",
-    }
-    return ReportData(**(settings | changes))  # type: ignore[arg-type]
+    choices, result = evaluate(tiles, class_names)
+    own = FoldCard(
+        models=("model.onnx",),
+        temperature=1.25,
+        threshold=choices.slide.threshold,
+        tile_threshold=choices.tile.threshold,
+    )
+    card = Card(
+        learner="tiles",
+        unit="tile",
+        class_names=class_names,
+        sees=Sees(encoder="smallcnn", weights="none", mpp=0.5, tile_px=256),
+        folds=(own,),
+        together=dataclasses.replace(own, models=()),
+        threshold_rule="youden",
+    )
+    return EvaluationFacts(
+        title="A study",
+        result=result,
+        card=card,
+        settings={"fine_tune": "last"},
+        units=tiles,
+        validation=choices,
+        licence="made, CC0",
+    )
 
 
 @pytest.fixture(scope="session")
-def data() -> ReportData:
-    return make_data()
+def facts():
+    return make_facts()
 
 
 @pytest.fixture(scope="session")
-def result(data: ReportData) -> EvaluationResult:
-    return data.result
+def result(facts):
+    return facts.result
 
 
 @pytest.fixture(scope="session")
-def baseline() -> EvaluationResult:
+def baseline():
     names = ("normal", "tumour")
     return evaluate(make_predictions(names, noise=6), names)[1]
 
 
 @pytest.fixture(scope="session")
-def three_classes() -> ReportData:
-    return make_data(("normal", "clear cell", "papillary"))
+def three_facts():
+    return make_facts(("normal", "clear cell", "papillary"))
 
 
 @pytest.fixture(scope="session")
-def history() -> pd.DataFrame:
+def history():
     epochs = np.arange(1, 6)
     return pd.DataFrame(
         {
@@ -122,43 +206,31 @@ def history() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def full_data(
-    data: ReportData,
-    baseline: EvaluationResult,
-    history: pd.DataFrame,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> ReportData:
-    """A report with every section."""
+def full_facts(facts, baseline, history, tmp_path_factory):
+    """An evaluation with every section."""
     overlay: Path = tmp_path_factory.mktemp("overlays") / "Bild ä.jpg"
     Image.new("RGB", (900, 500), (200, 120, 160)).save(overlay)
-    return ReportData(
-        title="A study",
-        result=data.result,
-        choices=data.choices,
-        splits=data.splits,
+    return dataclasses.replace(
+        facts,
         baseline=baseline,
         history=history,
-        overlays={data.result.slides.loc[0, "slide_id"]: overlay},
-        method={"Encoder": "smallcnn"},
+        overlays={facts.result.calls.loc[0, "id"]: overlay},
         versions={"eosin": "0.1.0"},
-        data_licence="made, CC0",
         cautions=["The scanner changed in May."],
-        failures=[SlideFailure("S99", "tile", "S99.svs: no mpp")],
         are_slides_made=True,
         are_patients_known=False,
-        created="2026-01-31",
+        created="2026-01-31T10:11:12+00:00",
     )
 
 
 @pytest.fixture(scope="session")
-def light_data(data: ReportData) -> ReportData:
-    """A report of the slide level alone, which is quickly drawn."""
-    levels = {"slide": data.result.levels["slide"]}
-    return dataclasses.replace(
-        data, result=dataclasses.replace(data.result, levels=levels)
-    )
+def full_page(full_facts, read_facts):
+    return read_facts(full_facts)
 
 
 @pytest.fixture(scope="session")
-def full_text(full_data: ReportData) -> str:
-    return render_report(full_data)
+def light_facts(facts):
+    """An evaluation of slides alone, which is quickly drawn."""
+    levels = {"slide": facts.result.levels["slide"]}
+    result = dataclasses.replace(facts.result, levels=levels)
+    return dataclasses.replace(facts, result=result)

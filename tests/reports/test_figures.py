@@ -4,14 +4,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eosin.exploring.statistics import SHOWN_MEASURES
 from eosin.reports import (
-    draw_confusion,
+    LearningRatePanel,
     draw_history,
+    draw_learning_rates,
+    point_panels,
+)
+from eosin.reports.figures import (
+    draw_confusion,
     draw_precision_curves,
     draw_reliability,
     draw_roc_curves,
     draw_score_histogram,
-    render_svg,
+)
+from eosin.reports.point_panels import (
+    draw_colour_map,
+    draw_feature_map,
+    draw_silhouettes,
+)
+from eosin.reports.style import render_inline_svg, render_svg
+from eosin.reports.tile_figures import (
+    MEASURE_TITLES,
+    bin_measures,
+    draw_balance,
+    draw_correlations,
+    draw_distributions,
 )
 
 
@@ -29,34 +47,37 @@ def line_of(axes, label):
     return next(line for line in axes.lines if line.get_label().startswith(label))
 
 
-def test_the_roc_figure_holds_the_curve_its_band_and_the_baseline(result, baseline):
-    tile = result.levels["tile"]
-    (axes,) = draw_roc_curves(tile, baseline.levels["tile"]).axes
+def titles_of(figure):
+    return [a.get_title(loc="left") for a in figure.axes if a.get_visible()]
+
+
+# How good a model is.
+
+
+def test_curves_have_their_band_the_baseline_and_the_level_of_guessing(
+    result, baseline
+):
+    tile, other = result.levels["tile"], baseline.levels["tile"]
+    (axes,) = draw_roc_curves(tile, other, "patients").axes
     curve = tile.roc_curves[0]
     np.testing.assert_array_equal(line_of(axes, "tumour").get_xdata(), curve.x)
     np.testing.assert_array_equal(line_of(axes, "tumour").get_ydata(), curve.y)
     assert f"tumour: AUC {curve.area:.2f}" in labels_of(axes)
-    assert any(label.startswith("mean colour alone") for label in labels_of(axes))
+    assert labels_of(axes)[1].endswith("band over patients")
     assert len(axes.collections) == 1
-
-
-def test_precision_is_drawn_in_steps_with_the_level_of_guessing(result):
-    tile = result.levels["tile"]
-    (axes,) = draw_precision_curves(tile, None).axes
+    (axes,) = draw_precision_curves(tile, None, "bags").axes
     assert line_of(axes, "tumour").get_drawstyle() == "steps-pre"
-    assert "guessing" in texts_of(axes.figure)
+    assert "guessing" in labels_of(axes)
     assert not any(label.startswith("mean colour") for label in labels_of(axes))
 
 
-def test_several_classes_have_a_curve_each_and_no_band(three_classes):
-    tile = three_classes.result.levels["tile"]
+def test_several_classes_have_a_curve_each_and_no_band(three_facts):
+    tile = three_facts.result.levels["tile"]
     for draw in (draw_roc_curves, draw_precision_curves):
-        (axes,) = draw(tile, tile).axes
-        assert [label.split(":")[0] for label in labels_of(axes)] == [
-            "normal",
-            "clear cell",
-            "papillary",
-        ]
+        (axes,) = draw(tile, tile, "bags").axes
+        names = [label.split(":")[0] for label in labels_of(axes)]
+        names = [name for name in names if name != "guessing"]
+        assert names == ["normal", "clear cell", "papillary"]
         assert not axes.collections
 
 
@@ -64,68 +85,214 @@ def test_no_curve_still_makes_a_figure(result):
     empty = dataclasses.replace(
         result.levels["tile"], roc_curves=(), precision_curves=()
     )
-    assert draw_roc_curves(empty, None).axes[0].get_legend() is None
-    assert draw_precision_curves(empty, None).axes[0].get_legend() is None
+    assert labels_of(draw_roc_curves(empty, None, "bags").axes[0]) == ["guessing"]
+    assert draw_precision_curves(empty, None, "bags").axes[0].get_legend() is None
 
 
-def test_confusion_shows_counts_and_shares_of_the_truth(result):
-    slide = dataclasses.replace(
-        result.levels["slide"], confusion=np.array([[3, 1], [0, 1200]])
-    )
-    shown = texts_of(draw_confusion(slide, ("normal", "tumour")))
-    assert {"3", "1", "0", "1,200", "75%", "25%", "0%", "100%"} <= shown
-    assert {"normal", "tumour", "Truth", "Called by the model"} <= shown
-
-
-def test_a_class_without_rows_has_no_share(result):
-    slide = dataclasses.replace(
-        result.levels["slide"], confusion=np.array([[0, 0], [1, 1]])
-    )
-    assert "no row" in texts_of(draw_confusion(slide, ("normal", "tumour")))
+@pytest.mark.parametrize(
+    ("confusion", "texts"),
+    [
+        ([[3, 1], [0, 1200]], {"3", "1", "0", "1,200", "75%", "25%", "0%", "100%"}),
+        ([[0, 0], [1, 1]], {"no row", "50%", "Truth", "Called by the model"}),
+    ],
+)
+def test_confusion_shows_counts_and_shares_of_the_truth(result, confusion, texts):
+    slide = dataclasses.replace(result.levels["slide"], confusion=np.array(confusion))
+    assert texts <= texts_of(draw_confusion(slide, ("normal", "tumour")))
 
 
 def test_reliability_leaves_empty_bins_out(result):
     tile = result.levels["tile"]
-    axes, below = draw_reliability(tile).axes
+    axes, below = draw_reliability(tile, "tiles").axes
     assert len(axes.lines[1].get_xdata()) == (tile.reliability.n > 0).sum()
     assert sum(bar.get_height() for bar in below.patches) == tile.n
 
 
-@pytest.mark.parametrize("threshold", [0.2, 0.9, None])
+@pytest.mark.parametrize("threshold", [0.2, None])
 def test_the_histogram_marks_the_threshold(result, threshold):
     tile = dataclasses.replace(result.levels["tile"], threshold=threshold)
-    figure = draw_score_histogram(tile, ("normal", "tumour"))
+    figure = draw_score_histogram(tile, ("normal", "tumour"), "bags")
     shown = texts_of(figure)
     assert (f"threshold {threshold or 0:.2f}" in shown) == (threshold is not None)
-    assert "Probability of tumour" in shown
-    assert f"tumour ({tile.n_by_class[1]:,})" in shown
+    assert {"Probability of tumour", f"tumour ({tile.n_by_class[1]:,})"} <= shown
 
 
-def test_the_histogram_leaves_a_class_without_rows_out(three_classes):
-    tile = three_classes.result.levels["tile"]
+def test_the_histogram_leaves_a_class_without_rows_out(three_facts):
+    tile = three_facts.result.levels["tile"]
     scores = (tile.scores_by_class[0], tile.scores_by_class[1][:0], np.array([0.5]))
     tile = dataclasses.replace(tile, scores_by_class=scores)
-    shown = texts_of(draw_score_histogram(tile, three_classes.result.class_names))
+    names = three_facts.result.class_names
+    shown = texts_of(draw_score_histogram(tile, names, "tiles"))
     assert "Probability of the called class" in shown
     assert not any(text.startswith("clear cell") for text in shown)
 
 
+def test_names_are_drawn_as_they_are(result):
+    names = ("$\\frac{", "<script>&")
+    text = render_svg(draw_confusion(result.levels["slide"], names)).decode()
+    assert "$\\frac{" in text
+    assert "&lt;script&gt;&amp;" in text
+
+
+# What tiles are like.
+
+
+def make_measures(n=60):
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0.1, 1, (n, len(MEASURE_TITLES)))
+    return pd.DataFrame(values, columns=list(MEASURE_TITLES))
+
+
+def test_the_balance_says_how_many_of_each_class():
+    counts = pd.DataFrame(
+        {"normal": [30, 1], "tumor": [10, 60], "unlabelled": [0, 4]},
+        index=["train", "test"],
+    )
+    axes = draw_balance(counts).axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["30 (75%)", "10 (25%)", "60 (92%)"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["train", "test"]
+
+
+def test_bins_hold_every_tile_of_a_class():
+    assert set(MEASURE_TITLES) == set(SHOWN_MEASURES)
+    measures = make_measures()
+    measures.loc[0, "eosin"] = 1e6
+    measures.loc[1, "eosin"] = np.nan
+    bins = bin_measures(measures, np.arange(60) % 3 - 1, ("a", "b"))
+    own = bins[bins["measure"] == "eosin"].groupby("class_name")
+    assert own["n"].sum().to_dict() == {"a": 19, "b": 20}
+    assert own["share"].sum().tolist() == pytest.approx([1, 1])
+    sharp = bins[(bins["measure"] == "sharpness") & (bins["class_name"] == "a")]
+    ratios = (sharp["high"] / sharp["low"]).to_numpy()
+    assert ratios == pytest.approx(ratios[0])
+    bins = bin_measures(make_measures(), np.full(60, -1), ("a", "b"))
+    assert set(bins["class_name"]) == {"all"}
+    assert bins.groupby("measure")["n"].sum().tolist() == [60] * len(MEASURE_TITLES)
+
+
+def test_a_measure_that_never_varies_or_is_missing_has_bins_or_none():
+    measures = make_measures()
+    measures["intensity"] = 7.0
+    measures["sharpness"] = 0.0
+    measures["saturation"] = np.nan
+    bins = bin_measures(measures, np.zeros(60, int), ("a",))
+    counts = bins.groupby("measure")["n"].sum()
+    assert counts["intensity"] == counts["sharpness"] == 60
+    assert "saturation" not in counts
+    draw_distributions(bins)
+    assert titles_of(draw_distributions(bins.iloc[:0])) == []
+
+
+def test_distributions_have_a_panel_each_and_plain_numbers():
+    measures = make_measures()
+    measures["sharpness"] *= 3000
+    bins = bin_measures(measures, np.zeros(60, int), ("a", "an empty class"))
+    figure = draw_distributions(bins)
+    assert titles_of(figure) == list(MEASURE_TITLES.values())
+    text = render_inline_svg(figure, "d")
+    assert "mathdefault" not in text
+    assert "1,000" in text
+
+
+def test_correlations_are_printed():
+    names = ["a", "b_share"]
+    table = pd.DataFrame([[1.0, -0.25], [-0.25, np.nan]], names, names)
+    axes = draw_correlations(table).axes[0]
+    minus = "\N{MINUS SIGN}0.25"
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["1.00", minus, minus, "\N{EN DASH}"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["a", "b"]
+
+
+# Tiles as points.
+
+SHARES = np.array([0.9, 0.08])
+
+
+def find_legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_colours_are_mapped_by_each_factor():
+    points = np.random.default_rng(0).normal(size=(80, 2))
+    points[5] = np.nan
+    slides = np.repeat([f"S{i}" for i in range(8)], 10)
+    points[slides == "S6"] += 9
+    factors = pd.DataFrame(
+        {
+            "class": pd.Categorical(["b", "a"] * 40, ["b", "a"]),
+            "site": [*["a site with a rather long name indeed"] * 79, None],
+            "slide": slides,
+        }
+    )
+    figure = draw_colour_map(points, SHARES, factors)
+    by_class, by_site, by_slide = figure.axes[:3]
+    assert find_legend(by_class) == ["b", "a"]
+    assert "90%" in by_class.get_xlabel()
+    assert find_legend(by_site) == ["none", "a site with…ame indeed"]
+    # Six of the eight slides, the oddest among them.
+    names = find_legend(by_slide)
+    assert names[0] == "others"
+    assert len(names) == 7
+    assert "S6" in names
+    # Thousands of points are a picture in the drawing.
+    assert "data:image/png" in render_inline_svg(figure, "m")
+
+
+def test_of_many_scanners_the_largest_are_coloured():
+    groups = [f"s{i}" for i in range(8) for _ in range(8 - i)]
+    points = np.random.default_rng(0).normal(size=(len(groups), 2))
+    factors = pd.DataFrame({"scanner": groups})
+    axes = draw_colour_map(points, SHARES, factors).axes[0]
+    assert find_legend(axes) == ["others", *(f"s{i}" for i in range(6))]
+
+
+@pytest.mark.parametrize(("most", "n_shown"), [(1, 1), (3, 3), (9, 4)])
+def test_points_are_few_and_means_are_marked(monkeypatch, most, n_shown):
+    monkeypatch.setattr(point_panels, "_MOST_POINTS", most)
+    points = np.array([[0.0, 0.0], [2, 4], [np.nan, np.nan], [6, 6], [8, 2]])
+    factors = pd.DataFrame({"class": ["a", "a", "a", "b", None]})
+    (axes,) = draw_colour_map(points, SHARES, factors).axes
+    offsets = [
+        (group.get_sizes().tolist() == [60], group.get_offsets().tolist())
+        for group in axes.collections
+    ]
+    # The point without a place is not drawn.
+    assert sum(len(own) for is_mean, own in offsets if not is_mean) == n_shown
+    assert [own for is_mean, own in offsets if is_mean] == [[[1, 2]], [[6, 6]]]
+
+
+def test_clusters_have_their_number_where_their_tiles_are():
+    places = np.random.default_rng(0).normal(size=(30, 2))
+    places[0] = places[29] = np.nan
+    labels = pd.Categorical(["a"] * 20 + [None] * 10, ["a", "b"])
+    factors = pd.DataFrame({"label": labels, "verdict": ["right"] * 30})
+    numbers = [1] * 15 + [2] * 14 + [3]
+    figure = draw_feature_map(places, factors, numbers)
+    assert titles_of(figure) == ["By label", "By verdict"]
+    # The third cluster has no tile with a place.
+    assert {text.get_text() for text in figure.axes[0].texts} == {"1", "2"}
+    assert find_legend(figure.axes[0]) == ["none", "a"]
+
+
+def test_the_number_of_clusters_that_was_taken_is_marked():
+    line, mark = draw_silhouettes({2: 0.3, 3: 0.5, 4: 0.1}, 3).axes[0].lines
+    assert line.get_ydata().tolist() == [0.3, 0.5, 0.1]
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (3, 0.5)
+    assert len(draw_silhouettes({2: 0.3, 3: 0.5}, 7).axes[0].lines) == 1
+
+
+# How training went.
+
+
 def test_training_curves_put_validation_beside_training(history):
     figure = draw_history(history)
-    shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in shown] == [
-        "Loss",
-        "ROC AUC",
-        "Accuracy",
-    ]
-    assert labels_of(shown[0]) == ["training", "validation"]
-    assert labels_of(shown[1]) == ["validation"]
+    assert titles_of(figure) == ["Loss", "ROC AUC", "Accuracy"]
+    assert labels_of(figure.axes[0]) == ["training", "validation"]
+    assert labels_of(figure.axes[1]) == ["validation"]
     # Fine-tuning begins between epochs 3 and 4.
-    stage_line = shown[0].lines[-1]
-    assert list(stage_line.get_xdata()) == [3.5, 3.5]
-
-
-def test_one_stage_is_not_marked(history):
+    assert list(figure.axes[0].lines[-1].get_xdata()) == [3.5, 3.5]
     axes = draw_history(history[["loss", "val_loss"]]).axes[0]
     assert len(axes.lines) == 2
 
@@ -135,8 +302,37 @@ def test_a_history_without_metrics_draws_nothing():
     assert draw_history(pd.DataFrame()) is None
 
 
-def test_names_are_drawn_as_they_are(result):
-    names = ("$\\frac{", "<script>&")
-    text = render_svg(draw_confusion(result.levels["slide"], names)).decode()
-    assert "$\\frac{" in text
-    assert "&lt;script&gt;&amp;" in text
+def make_panel(**changes):
+    table = pd.DataFrame({"learning_rate": np.geomspace(1e-4, 1e-1, 4)})
+    table = table.assign(loss=[1.0, 0.8, 0.2, 40], smoothed=[1.0, 0.8, 0.4, 30.0])
+    values = {"title": "Head", "steepest": 1e-3, "minimum": 1e-2, "suggested": 1e-3}
+    return LearningRatePanel(table=table, **{**values, **changes})
+
+
+def test_learning_rates_are_marked_on_the_smoothed_curve():
+    figure = draw_learning_rates([make_panel(), make_panel(title="Fine-tuning")])
+    assert titles_of(figure) == ["Head", "Fine-tuning"]
+    axes = figure.axes[0]
+    marks = {line.get_label(): line for line in axes.get_lines()}
+    assert find_legend(axes) == [
+        "each step",
+        "smoothed",
+        "steepest, 1.0e-03",
+        "lowest, 1.0e-02",
+        "suggested, 1.0e-03",
+    ]
+    assert marks["steepest, 1.0e-03"].get_ydata()[0] == pytest.approx(0.8)
+    assert marks["lowest, 1.0e-02"].get_ydata()[0] == pytest.approx(0.4)
+    # The fall from 1 to 0.4, 30 % of it below, 80 % above: no explosion presses it.
+    assert axes.get_ylim() == pytest.approx((0.22, 1.48))
+    # Powers of ten are plain text.
+    render_svg(figure)
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert "1e-03" in labels
+    assert not any("$" in label for label in labels)
+
+
+def test_a_loss_that_never_falls_has_no_suggestion():
+    panel = make_panel(steepest=None, suggested=None)
+    (axes,) = draw_learning_rates([panel]).axes
+    assert find_legend(axes) == ["each step", "smoothed", "lowest, 1.0e-02"]

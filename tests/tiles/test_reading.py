@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eosin.core import ManifestError, SlideError
+from eosin.settings import TileSpec
 from eosin.slides import DamagedTileError, open_slide
-from eosin.tiles import TileReader, TileSpec, measure_sharpness, measure_tiles
+from eosin.tiles import TileReader, measure_sharpness, measure_tiles
 from eosin.tiles import reading as module
 
 TILE_PX = 32

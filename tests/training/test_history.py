@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from eosin.training import HISTORY_COLUMNS, EpochMetrics, FitResult
-from eosin.training.history import find_best
+from eosin.training import EpochMetrics, FitResult
+from eosin.training.history import HISTORY_COLUMNS, find_best
 
 
 def _make(epoch, val_loss, auc):
@@ -23,6 +23,11 @@ def test_a_tie_in_the_auc_goes_to_the_lower_loss():
 def test_of_equal_epochs_the_first_is_best():
     rows = [_make(1, 0.3, 0.9), _make(2, 0.3, 0.9)]
     assert find_best(rows, "val_roc_auc").epoch == 1
+
+
+def test_without_validation_the_last_is_best():
+    rows = [_make(1, np.nan, None), _make(2, np.nan, None)]
+    assert find_best(rows, None).epoch == 2
 
 
 def test_the_table_has_the_columns_and_nan_for_no_auc():

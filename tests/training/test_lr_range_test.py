@@ -1,18 +1,13 @@
+import contextlib
 import math
 
 import numpy as np
 import pytest
 
-from eosin.core import ConfigError, ModelError, Progress, Task
-from eosin.models import split_model
-from eosin.training import CachedViews, FineTuneConfig, HeadConfig, PixelTiles
-from eosin.training.lr_range_test import (
-    LearningRateSweep,
-    find_fine_tuning_curve,
-    find_head_curve,
-    find_learning_rate_curve,
-    run_range_test,
-)
+from eosin.core import ConfigError, ModelError, Progress
+from eosin.settings import HeadFit, RangeTest, TuneFit
+from eosin.training import PixelTiles, find_fine_tuning_curve, find_head_curve
+from eosin.training.lr_range_test import run_range_test
 
 
 def _valley(rate):
@@ -24,7 +19,7 @@ def _valley(rate):
 
 def test_rates_rise_by_one_factor():
     heard = []
-    sweep = LearningRateSweep(lowest=1e-4, highest=1e-2, n_steps=21)
+    sweep = RangeTest(lowest=1e-4, highest=1e-2, n_steps=21)
     run_range_test(lambda rate: heard.append(rate) or 1.0, sweep)
     assert heard[0] == pytest.approx(1e-4)
     assert heard[10] == pytest.approx(1e-3)
@@ -33,7 +28,7 @@ def test_rates_rise_by_one_factor():
 
 
 def test_the_steepest_place_of_a_known_curve_is_found():
-    curve = run_range_test(_valley, LearningRateSweep(n_steps=200))
+    curve = run_range_test(_valley, RangeTest(n_steps=200))
     step = 1e6 ** (1 / 199)
     assert 1e-3 / step < curve.steepest < 1e-3 * step
     # The lowest is where it explodes, but for the smoothing.
@@ -49,7 +44,7 @@ def test_a_suggestion_is_at_most_a_tenth_of_the_minimum():
     def late(rate):
         return _valley(rate / 30) if rate < 0.1 else 100.0
 
-    curve = run_range_test(late, LearningRateSweep(n_steps=200, smoothing=0.0))
+    curve = run_range_test(late, RangeTest(n_steps=200, smoothing=0.0))
     assert curve.steepest > curve.minimum / 10
     assert curve.suggested == curve.minimum / 10
 
@@ -60,7 +55,7 @@ def test_noise_where_nothing_moves_is_not_the_steepest_place():
 
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        curve = run_range_test(rough, LearningRateSweep(n_steps=150))
+        curve = run_range_test(rough, RangeTest(n_steps=150))
         assert 1e-4 < curve.steepest < 1e-2
 
 
@@ -69,7 +64,7 @@ def test_noise_alone_suggests_nothing():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         step = lambda _: rng.normal(1, 0.15)  # noqa: B023, E731 - called at once
-        n_suggested += run_range_test(step, LearningRateSweep()).suggested is not None
+        n_suggested += run_range_test(step, RangeTest()).suggested is not None
     assert n_suggested <= 1
 
 
@@ -82,7 +77,7 @@ def test_gradient_descent_on_a_parabola_is_kept_below_where_it_diverges():
         place[0] -= rate * 10 * place[0]
         return loss
 
-    curve = run_range_test(step, LearningRateSweep(highest=10.0))
+    curve = run_range_test(step, RangeTest(highest=10.0))
     assert 1e-3 < curve.suggested < 0.2
     assert len(curve.losses) < 100
 
@@ -94,27 +89,27 @@ def test_an_exploding_loss_ends_the_test():
         heard.append(rate)
         return _valley(rate)
 
-    curve = run_range_test(step, LearningRateSweep(n_steps=100))
+    curve = run_range_test(step, RangeTest(n_steps=100))
     assert 0.1 < heard[-1] < 0.3
     assert len(curve.losses) == len(heard)
 
 
 def test_a_loss_that_is_not_finite_ends_the_test_and_is_left_out():
     curve = run_range_test(
-        lambda rate: math.nan if rate > 1e-3 else 1 - rate, LearningRateSweep()
+        lambda rate: math.nan if rate > 1e-3 else 1 - rate, RangeTest()
     )
     assert np.isfinite(curve.losses).all()
     assert curve.learning_rates[-1] <= 1e-3
 
 
 def test_a_loss_that_never_falls_suggests_nothing():
-    curve = run_range_test(lambda rate: 1 + rate, LearningRateSweep())
+    curve = run_range_test(lambda rate: 1 + rate, RangeTest())
     assert curve.steepest is None
     assert curve.suggested is None
 
 
 def test_smoothing_does_not_shift_a_straight_line():
-    sweep = LearningRateSweep(n_steps=50, smoothing=0.2)
+    sweep = RangeTest(n_steps=50, smoothing=0.2)
     curve = run_range_test(lambda rate: -math.log(rate), sweep)
     np.testing.assert_allclose(curve.smoothed, curve.losses, rtol=1e-12)
     rough = run_range_test(lambda rate: -math.log(rate) + hash(rate) % 2, sweep)
@@ -123,37 +118,17 @@ def test_smoothing_does_not_shift_a_straight_line():
 
 def test_no_finite_loss_is_an_error_that_says_where():
     with pytest.raises(ModelError, match=r"rate of 1e-06, in step 1 .*lower --set low"):
-        run_range_test(lambda rate: math.inf, LearningRateSweep())
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"lowest": 0.0}, "lowest and highest must be"),
-        ({"lowest": 1.0, "highest": 0.1}, "in this order, got 1 and 0.1"),
-        ({"highest": math.inf}, "lowest and highest must be"),
-        ({"n_steps": 9}, "n_steps must be 10 or more, got 9"),
-        ({"smoothing": 0.6}, "smoothing must be in"),
-        ({"stop_factor": 1.0}, "stop_factor must be above 1"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        LearningRateSweep(**settings)
+        run_range_test(lambda rate: math.inf, RangeTest())
 
 
 def test_a_heads_curve_leaves_the_head_as_it_was(make_classifier, features, tiles):
     classifier = make_classifier()
     before = classifier.get_weights()
-    _, head = split_model(classifier, "head")
-    config = HeadConfig(batch=32)
-    curves = [
-        find_learning_rate_curve(head, CachedViews(features), tiles, config)
-        for _ in range(2)
-    ]
+    config = HeadFit(batch=32)
+    curves = [find_head_curve(classifier, features, tiles, config) for _ in range(2)]
     for a, b in zip(before, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not head.compiled
+    assert not classifier.compiled
     # One seed, one curve; more steps than an epoch of 5 has.
     np.testing.assert_array_equal(curves[0].losses, curves[1].losses)
     assert len(curves[0].losses) > 50
@@ -165,29 +140,25 @@ def test_pixels_are_swept_too_and_statistics_come_back(make_classifier, pixels, 
     before = classifier.get_weights()
     heard = []
 
-    class Ear(Task):
+    class Listening(Progress):
+        def task(self, name, total):
+            heard.append((name, total))
+            return contextlib.nullcontext(self)
+
         def advance(self, n=1, note=""):
             heard.append(note)
 
-    class Listening(Progress):
-        def task(self, name, total):
-            import contextlib
-
-            heard.append((name, total))
-            return contextlib.nullcontext(Ear())
-
-    source = PixelTiles(lambda rows: pixels[rows], len(pixels))
-    curve = find_learning_rate_curve(
+    curve = find_fine_tuning_curve(
         classifier,
-        source,
+        PixelTiles(lambda rows: pixels[rows], len(pixels)),
         tiles,
-        FineTuneConfig(mixup=0.2, ema_decay=0.9),
-        LearningRateSweep(lowest=1e-4, highest=1e-2, n_steps=12),
+        TuneFit(mixup=0.2, ema_decay=0.9, depth="all", batch_norm="trained"),
+        sweep=RangeTest(lowest=1e-4, highest=1e-2, n_steps=12),
         progress=Listening(),
     )
     for a, b in zip(before, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert heard[0] == ("lr-find steps", 12)
+    assert heard[0] == ("Range test steps", 12)
     assert len(heard) == 13
     assert heard[1].startswith("learning rate 0.0001 loss 0.")
     assert len(curve.losses) == 12
@@ -196,41 +167,26 @@ def test_pixels_are_swept_too_and_statistics_come_back(make_classifier, pixels, 
 def test_weights_come_back_after_an_error(make_classifier, features, tiles):
     classifier = make_classifier()
     before = classifier.get_weights()
-    _, head = split_model(classifier, "head")
+    config = HeadFit(batch=32)
     with pytest.raises(ConfigError, match=r"\(239\) must be as many as.*\(240\)"):
-        find_learning_rate_curve(
-            head, CachedViews(features[:, 1:]), tiles, HeadConfig(batch=32)
-        )
+        find_head_curve(classifier, features[:, 1:], tiles, config)
     features[:] = np.nan
     with pytest.raises(ModelError, match="not finite"):
-        find_learning_rate_curve(
-            head, CachedViews(features), tiles, HeadConfig(batch=32)
-        )
+        find_head_curve(classifier, features, tiles, config)
     for a, b in zip(before, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_a_classifiers_head_is_swept_on_its_features(make_classifier, features, tiles):
-    classifier = make_classifier()
-    _, head = split_model(classifier, "head")
-    config, sweep = HeadConfig(batch=32), LearningRateSweep(n_steps=12)
-    found = find_head_curve(classifier, features, tiles, config, sweep=sweep)
-    expected = find_learning_rate_curve(
-        head, CachedViews(features), tiles, config, sweep
-    )
-    np.testing.assert_array_equal(found.losses, expected.losses)
 
 
 def test_fine_tuning_is_swept_with_what_it_freezes_and_slows(
     make_classifier, pixels, tiles
 ):
     source = PixelTiles(lambda rows: pixels[rows], len(pixels))
-    sweep = LearningRateSweep(lowest=1e-3, highest=1e-2, n_steps=10)
+    sweep = RangeTest(lowest=1e-3, highest=1e-2, n_steps=10)
 
     def sweep_losses(**changes):
         classifier = make_classifier()
         before = classifier.get_weights()
-        config = FineTuneConfig(**changes)
+        config = TuneFit(**changes)
         curve = find_fine_tuning_curve(classifier, source, tiles, config, sweep=sweep)
         for a, b in zip(before, classifier.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)

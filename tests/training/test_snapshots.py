@@ -5,9 +5,15 @@ import pandas as pd
 import pytest
 
 from eosin.models import load_classifier
-from eosin.training import CachedViews, EpochMetrics, HeadConfig, SnapshotKeeper
-from eosin.training.fine_tuning import FineTuneConfig, fine_tune
-from eosin.training.head_training import fit_head
+from eosin.settings import HeadFit, TuneFit
+from eosin.training import (
+    CachedViews,
+    EpochMetrics,
+    Listeners,
+    SnapshotKeeper,
+    fine_tune,
+    fit_head,
+)
 
 
 def make_metrics(epoch, auc, loss=0.5, stage="head"):
@@ -80,7 +86,7 @@ def test_each_best_epoch_is_offered_with_the_weights_that_validation_saw(
 ):
     classifier = make_classifier()
     keeper = SnapshotKeeper(tmp_path, 1)
-    config = HeadConfig(
+    config = HeadFit(
         epochs=4, batch=32, learning_rate=0.01, patience=None, ema_decay=0.9
     )
     result = fit_head(
@@ -88,7 +94,7 @@ def test_each_best_epoch_is_offered_with_the_weights_that_validation_saw(
         features,
         tiles,
         config,
-        on_best=lambda metrics: keeper.offer(classifier, metrics),
+        Listeners(on_best=lambda metrics: keeper.offer(classifier, metrics)),
     )
     # The head ends with the best epoch's average, and so does its snapshot.
     assert [row.epoch for row in keeper.list()] == [result.best.epoch]
@@ -107,8 +113,8 @@ def test_fine_tuning_offers_its_epochs_under_its_own_name(
         classifier,
         CachedViews(activations),
         tiles,
-        replace(FineTuneConfig(), epochs=1),
-        on_best=heard.append,
+        replace(TuneFit(), epochs=1),
+        Listeners(on_best=heard.append),
         stage="fine_tune_2",
     )
     assert [(row.stage, row.epoch) for row in heard] == [("fine_tune_2", 1)]

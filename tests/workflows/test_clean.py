@@ -1,35 +1,37 @@
 import json
 import shutil
+from typing import get_args
 
 import pandas as pd
 import pytest
 
 from eosin.core import ConfigError, ManifestError, RunError
+from eosin.settings import CleanSettings, ExploreSettings, ImportSettings, TileTraining
+from eosin.settings.looking import CleaningRule
 from eosin.tiles import read_manifest, write_manifest
+from eosin.tiles.folder import open_tile_folder, read_tile_settings
 from eosin.workflows import clean as module
 from eosin.workflows.clean import clean_tiles
-from eosin.workflows.cleaning_rules import CleanConfig
-from eosin.workflows.explore import ExploreConfig, explore_tiles
-from eosin.workflows.import_patches import ImportConfig, import_patches
-from eosin.workflows.tile_folder import open_tile_folder, read_tile_settings
-from eosin.workflows.train_tiles import TrainConfig, train_classifier
+from eosin.workflows.explore import explore_tiles
+from eosin.workflows.import_patches import import_patches
+from eosin.workflows.train import train
 
-ALL = ("blank", "unreadable", "conflicting", "duplicates", "black")
-ALL += ("saturated", "blurred")
+ALL = get_args(CleaningRule)
 
 
 def read_all(folder):
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
 def cleaned(odd_patches, tmp_path_factory):
-    out = tmp_path_factory.mktemp("cleaned")
-    return clean_tiles(odd_patches, CleanConfig(), out)
+    before = read_all(odd_patches)
+    result = clean_tiles(
+        odd_patches, CleanSettings(), tmp_path_factory.mktemp("cleaned")
+    )
+    assert read_all(odd_patches) == before
+    return result
 
 
 def test_what_the_rules_name_is_gone_and_all_else_is_there(cleaned, odd_patches):
@@ -42,8 +44,8 @@ def test_what_the_rules_name_is_gone_and_all_else_is_there(cleaned, odd_patches)
     expected = before.tiles[is_left].reset_index(drop=True)
     pd.testing.assert_frame_equal(after.tiles, expected)
     with before.open_reader() as old, after.open_reader() as new:
-        for row, source in enumerate(is_left.to_numpy().nonzero()[0]):
-            assert (new.read(pd.array([row])) == old.read(pd.array([source]))).all()
+        rows = is_left.to_numpy().nonzero()[0]
+        assert (new.read(expected.index.to_numpy()) == old.read(rows)).all()
     assert after.slides["n_tiles"].sum() == 12
     assert set(after.slides["slide_id"]) == set(after.tiles["slide_id"])
 
@@ -55,6 +57,8 @@ def test_every_dropped_tile_is_listed_with_its_reason(cleaned):
     assert (row["rules"], row["class_name"]) == ("conflicting", "normal")
     assert row["reason"] == "copy of tumor/conflict, which is tumor"
     assert row["source"] == "normal/1.png"
+    blank = log.loc["normal/blank", "reason"]
+    assert blank == "white on 100.0%, contrast 0.0 grey levels"
 
 
 def test_what_is_no_longer_true_is_no_longer_said(cleaned, odd_patches):
@@ -68,11 +72,30 @@ def test_what_is_no_longer_true_is_no_longer_said(cleaned, odd_patches):
     )
 
 
+def test_settings_of_the_tiles_are_passed_on(cleaned, odd_patches):
+    # Who asks how the tiles came about finds it in the cleaned folder as well.
+    settings = read_tile_settings(cleaned.folder)
+    assert settings["layout"] == "folder"
+    assert settings["rules"] == ["blank", "unreadable", "conflicting"]
+    assert settings["tiles"] == str(odd_patches.resolve())
+
+
+def test_a_second_call_finds_the_work_done(cleaned, odd_patches, monkeypatch):
+    before = read_all(cleaned.folder)
+    monkeypatch.setattr(module, "scan_tiles", None)
+    assert clean_tiles(odd_patches, CleanSettings(), cleaned.folder) == cleaned
+    assert read_all(cleaned.folder) == before
+    with pytest.raises(RunError, match=r"rules was .*, is .*'black'"):
+        clean_tiles(odd_patches, CleanSettings(rules=("black",)), cleaned.folder)
+    with pytest.raises(ConfigError, match="is the tile folder itself"):
+        clean_tiles(odd_patches, CleanSettings(), odd_patches, overwrite=True)
+
+
 def test_look_alikes_of_another_label_stay_and_are_counted(
     odd_patches, cleaned, tmp_path
 ):
     def clean(name, **settings):
-        return clean_tiles(tmp_path / "odd", CleanConfig(**settings), tmp_path / name)
+        return clean_tiles(tmp_path / "odd", CleanSettings(**settings), tmp_path / name)
 
     assert not any("look like" in text for text in cleaned.warnings)
     shutil.copytree(odd_patches, tmp_path / "odd")
@@ -96,82 +119,72 @@ def test_look_alikes_of_another_label_stay_and_are_counted(
     assert clean("c", rules=("blank",)).warnings == ()
 
 
-def test_settings_of_the_tiles_are_passed_on(cleaned, odd_patches):
-    # Who asks how the tiles came about finds it in the cleaned folder as well.
-    settings = read_tile_settings(cleaned.folder)
-    assert settings["layout"] == "folder"
-    assert settings["rules"] == ["blank", "unreadable", "conflicting"]
-    assert settings["tiles"] == str(odd_patches.resolve())
-
-
-def test_a_second_call_finds_the_work_done(cleaned, odd_patches, monkeypatch):
-    before = read_all(cleaned.folder)
-    monkeypatch.setattr(module, "scan_for_rules", None)
-    assert clean_tiles(odd_patches, CleanConfig(), cleaned.folder) == cleaned
-    assert read_all(cleaned.folder) == before
-    with pytest.raises(RunError, match=r"rules was .*, is .*'black'"):
-        clean_tiles(odd_patches, CleanConfig(rules=("black",)), cleaned.folder)
-
-
-def test_the_tiles_stay_as_they_are(odd_patches, tmp_path):
-    before = read_all(odd_patches)
-    with pytest.raises(ConfigError, match="is the tile folder itself"):
-        clean_tiles(odd_patches, CleanConfig(), odd_patches, overwrite=True)
-    result = clean_tiles(odd_patches, CleanConfig(rules=ALL), tmp_path / "out")
-    assert read_all(odd_patches) == before
-    # Blank, black, saturated, blurred, a copy, and two that contradict each other.
-    assert result.n_after == 8
-    assert sum(result.n_by_rule.values()) == 7
-
-
 def test_what_was_cleaned_can_be_explored_cleaned_and_trained_on(
     cleaned, tmp_path, monkeypatch
 ):
-    again = clean_tiles(cleaned.folder, CleanConfig(rules=ALL), tmp_path / "again")
+    again = clean_tiles(cleaned.folder, CleanSettings(rules=ALL), tmp_path / "again")
+    # Gone are black, saturated, blurred, and a copy.
     assert (again.n_before, again.n_after) == (12, 8)
+    assert sum(again.n_by_rule.values()) == 4
     cautions = read_manifest(again.folder / "tiles.parquet")[1].cautions
     assert sum("were dropped by rules" in c for c in cautions) == 2
-    monkeypatch.setattr("eosin.workflows.explore.write_exploration", lambda *_: None)
-    explored = explore_tiles(cleaned.folder, ExploreConfig(), tmp_path / "explored")
+    monkeypatch.setattr("eosin.workflows.explore.write_page", lambda *_: None)
+    explored = explore_tiles(cleaned.folder, ExploreSettings(), tmp_path / "explored")
     assert explored.copies[0].n_conflicting == 0
-    config = TrainConfig(encoder="smallcnn", weights="none", tune_epochs=1, batch=4)
-    train_classifier(cleaned.folder, config, tmp_path / "run")
+    config = TileTraining(encoder="smallcnn", weights="none", tune_epochs=1, batch=4)
+    train(cleaned.folder, tmp_path / "run", config)
     card = json.loads((tmp_path / "run" / "card.json").read_text())
     assert any("were dropped by rules" in c for c in card["cautions"])
 
 
-def test_tiles_are_taken_back_by_name(odd_patches, cleaned, tmp_path):
+def test_tiles_are_taken_back_and_dropped_by_name(odd_patches, cleaned, tmp_path):
+    keep, drop = tmp_path / "keep.csv", tmp_path / "label_errors.csv"
     log = pd.read_csv(cleaned.folder / "dropped.csv")
-    log[log["rules"] == "blank"].to_csv(tmp_path / "keep.csv", index=False)
-    config = CleanConfig(keep=str(tmp_path / "keep.csv"))
+    log[log["rules"] == "blank"].to_csv(keep, index=False)
+    drop.write_text("rank,tile_id\n1,tumor/10\n2,normal/1\n")
+    config = CleanSettings(keep=str(keep), drop=str(drop))
     result = clean_tiles(odd_patches, config, tmp_path / "out")
-    assert result.n_by_rule == {"blank": 0, "unreadable": 0, "conflicting": 2}
+    counts = {"blank": 0, "unreadable": 0, "conflicting": 2, "listed": 2}
+    assert result.n_by_rule == counts
+    assert result.n_before - result.n_after == 3
     assert "normal/blank" in set(open_tile_folder(tmp_path / "out").tiles["tile_id"])
-    (tmp_path / "keep.csv").write_text("tile_id\nnobody\n")
-    with pytest.raises(ConfigError, match=r"1 tiles to keep are not in .* nobody"):
-        clean_tiles(odd_patches, config, tmp_path / "other")
-    (tmp_path / "keep.csv").write_text("name\nnobody\n")
-    with pytest.raises(ConfigError, match="a CSV with a column tile_id"):
-        clean_tiles(odd_patches, config, tmp_path / "other")
+    log = pd.read_csv(tmp_path / "out" / "dropped.csv").set_index("tile_id")
+    assert log.loc["tumor/10", "reason"] == "listed in label_errors.csv"
+    assert log.loc["normal/1", "rules"] == "conflicting;listed"
+    drop.write_text("tile_id\ntumor/11\n")
+    with pytest.raises(RunError, match="input drop changed"):
+        clean_tiles(odd_patches, config, tmp_path / "out")
+    for path, verb in ((drop, "drop"), (keep, "keep")):
+        path.write_text("tile_id\nnobody\n")
+        with pytest.raises(
+            ConfigError, match=rf"1 tiles to {verb} are not in .*nobody"
+        ):
+            clean_tiles(odd_patches, config, tmp_path / "other")
+        path.write_text("name\nnobody\n")
+        with pytest.raises(ConfigError, match="a CSV with a column tile_id"):
+            clean_tiles(odd_patches, config, tmp_path / "other")
+        path.write_text("tile_id\n")
 
 
 def test_tiles_that_cannot_be_read_are_dropped_or_named(odd_patches, tmp_path):
     shutil.copytree(odd_patches.parent / "set", tmp_path / "set")
-    import_patches(tmp_path / "set", ImportConfig(layout="folder"), tmp_path / "tiles")
+    import_patches(
+        tmp_path / "set", ImportSettings(layout="folder"), tmp_path / "tiles"
+    )
     (tmp_path / "set" / "normal" / "3.png").unlink()
-    result = clean_tiles(tmp_path / "tiles", CleanConfig(), tmp_path / "out")
+    result = clean_tiles(tmp_path / "tiles", CleanSettings(), tmp_path / "out")
     assert result.n_by_rule["unreadable"] == 1
     assert result.failures == ()
     log = pd.read_csv(tmp_path / "out" / "dropped.csv").set_index("tile_id")
     assert "No such file" in log.loc["normal/3", "reason"]
-    config = CleanConfig(rules=("blank",))
+    config = CleanSettings(rules=("blank",))
     result = clean_tiles(tmp_path / "tiles", config, tmp_path / "other")
     assert [f.slide_id for f in result.failures] == ["normal/3"]
 
 
 def test_slides_are_cleaned_as_patches_are(tile_folder, tmp_path):
     # One tile lies on a smear beside the tissue.
-    config = CleanConfig(rules=("blurred", "blank"), blur_ratio=0.9)
+    config = CleanSettings(rules=("blurred", "blank"), blur_ratio=0.9)
     result = clean_tiles(tile_folder, config, tmp_path / "out")
     assert 0 < result.n_by_rule["blurred"] < result.n_before / 2
     assert result.n_by_rule["blank"] == 1
@@ -187,7 +200,7 @@ def test_slides_are_cleaned_as_patches_are(tile_folder, tmp_path):
 
 
 def test_a_folder_without_copies_or_faults_stays_whole(tile_folder, tmp_path):
-    config = CleanConfig(rules=("unreadable", "conflicting"))
+    config = CleanSettings(rules=("unreadable", "conflicting"))
     result = clean_tiles(tile_folder, config, tmp_path / "out")
     assert result.n_before == result.n_after
     assert pd.read_csv(tmp_path / "out" / "dropped.csv").empty
@@ -200,46 +213,17 @@ def test_a_folder_without_copies_or_faults_stays_whole(tile_folder, tmp_path):
 
 
 def test_a_class_or_all_tiles_gone_are_not_passed_over(odd_patches, tmp_path):
-    # Everything is white from this share on, but for black and saturated patches.
-    config = CleanConfig(rules=("black", "saturated"), black_share=1e-9)
-    result = clean_tiles(odd_patches, config, tmp_path / "out")
-    assert result.n_after == 13
-    config = CleanConfig(rules=("blank", "blurred", "black"), blur_ratio=1.0)
-    assert clean_tiles(odd_patches, config, tmp_path / "some").warnings
     (tmp_path / "tiles").mkdir()
-    for name in ("tiles.parquet", "slides.csv"):
-        shutil.copy(odd_patches / name, tmp_path / "tiles")
-    folder = open_tile_folder(tmp_path / "tiles")
-    is_copy = folder.tiles["tile_id"].isin(["normal/1", "tumor/conflict"])
-    module.write_manifest(
-        tmp_path / "tiles" / "tiles.parquet", folder.tiles[is_copy], folder.info
-    )
+    shutil.copy(odd_patches / "slides.csv", tmp_path / "tiles")
+    tiles, info = read_manifest(odd_patches / "tiles.parquet")
+    is_copy = tiles["tile_id"].isin(["normal/1", "tumor/conflict"])
+    write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles[is_copy], info)
     with pytest.raises(ManifestError, match="conflicting drop all of 2 tiles"):
-        clean_tiles(tmp_path / "tiles", CleanConfig(), tmp_path / "none")
-    is_copy &= folder.tiles["label"] == 0
-    is_copy |= folder.tiles["tile_id"] == "tumor/blurred"
-    module.write_manifest(
-        tmp_path / "tiles" / "tiles.parquet", folder.tiles[is_copy], folder.info
-    )
-    config = CleanConfig(rules=("blurred",), blur_ratio=1.0)
+        clean_tiles(tmp_path / "tiles", CleanSettings(), tmp_path / "none")
+    is_copy &= tiles["label"] == 0
+    is_copy |= tiles["tile_id"] == "tumor/blurred"
+    write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles[is_copy], info)
+    config = CleanSettings(rules=("blurred",), blur_ratio=1.0)
     result = clean_tiles(tmp_path / "tiles", config, tmp_path / "one")
     assert "no tile of class tumor is left" in result.warnings
     assert "1 slides or groups have no tile left" in result.warnings
-
-
-def test_listed_tiles_are_dropped_beside_the_rules(odd_patches, tmp_path):
-    listed = tmp_path / "label_errors.csv"
-    listed.write_text("rank,tile_id\n1,tumor/10\n2,normal/blank\n")
-    config = CleanConfig(rules=("blank",), drop=str(listed))
-    result = clean_tiles(odd_patches, config, tmp_path / "out")
-    assert result.n_by_rule == {"blank": 1, "listed": 2}
-    assert result.n_before - result.n_after == 2
-    log = pd.read_csv(tmp_path / "out" / "dropped.csv").set_index("tile_id")
-    assert log.loc["tumor/10", "reason"] == "listed in label_errors.csv"
-    assert log.loc["normal/blank", "rules"] == "blank;listed"
-    listed.write_text("tile_id\ntumor/11\n")
-    with pytest.raises(RunError, match="input drop changed"):
-        clean_tiles(odd_patches, config, tmp_path / "out")
-    listed.write_text("tile_id\nnobody\n")
-    with pytest.raises(ConfigError, match=r"1 tiles to drop are not in .* nobody"):
-        clean_tiles(odd_patches, config, tmp_path / "other")

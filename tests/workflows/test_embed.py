@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from eosin.bags import FeatureFile
-from eosin.core import ConfigError, RunError, read_json
+from eosin.core import RunError, read_json
 from eosin.inference import encoding, open_session
 from eosin.models import TorchEncoder, TorchEncoderSpec
+from eosin.settings import EmbedSettings, ImportSettings, TilingSettings
 from eosin.tiles import TileReader, apply_view, read_manifest, write_manifest
-from eosin.workflows.embed import EmbedConfig, embed_tiles
-from eosin.workflows.import_patches import ImportConfig, import_patches
-from eosin.workflows.tile import TileConfig, tile_cohort
-from eosin.workflows.tile_folder import open_tile_folder
+from eosin.tiles.folder import open_tile_folder
+from eosin.workflows.embed import embed_tiles
+from eosin.workflows.import_patches import import_patches
+from eosin.workflows.tile import tile_cohort
 
 
 def expect(run_folder, tile_folder, slide_id, view=0):
@@ -29,7 +30,7 @@ def expect(run_folder, tile_folder, slide_id, view=0):
 
 @pytest.mark.parametrize("views", [1, 2])
 def test_a_runs_encoder_gives_its_features(run_folder, tile_folder, tmp_path, views):
-    config = EmbedConfig(encoder=str(run_folder), views=views)
+    config = EmbedSettings(encoder=str(run_folder), views=views)
     result = embed_tiles(tile_folder, config, tmp_path / "features")
     assert (result.n_slides, result.failures) == (10, ())
     own, expected = expect(run_folder, tile_folder, "slide-03")
@@ -46,7 +47,7 @@ def test_a_runs_encoder_gives_its_features(run_folder, tile_folder, tmp_path, vi
 
 
 def test_a_second_call_encodes_only_what_is_missing(run_folder, tile_folder, tmp_path):
-    config = EmbedConfig(encoder=str(run_folder))
+    config = EmbedSettings(encoder=str(run_folder))
     first = embed_tiles(tile_folder, config, tmp_path / "features")
     assert embed_tiles(tile_folder, config, tmp_path / "features").n_tiles == 0
     (tmp_path / "features" / "slide-02.h5").unlink()
@@ -55,13 +56,13 @@ def test_a_second_call_encodes_only_what_is_missing(run_folder, tile_folder, tmp
     with pytest.raises(RunError, match="views was 1, is 2"):
         embed_tiles(
             tile_folder,
-            EmbedConfig(encoder=str(run_folder), views=2),
+            EmbedSettings(encoder=str(run_folder), views=2),
             tmp_path / "features",
         )
 
 
 def test_an_encoder_of_the_registry_is_exported_once(tile_folder, tmp_path):
-    config = EmbedConfig(encoder="smallcnn", weights="none")
+    config = EmbedSettings(encoder="smallcnn", weights="none")
     result = embed_tiles(tile_folder, config, tmp_path / "features")
     assert result.dimension > 8
     assert (tmp_path / "features" / "encoder.onnx").exists()
@@ -73,14 +74,14 @@ def test_a_bad_slide_stops_nothing(run_folder, cohort, tmp_path):
     shutil.copytree(cohort.table.parent, tmp_path / "cohort")
     tile_cohort(
         tmp_path / "cohort" / "slides.csv",
-        TileConfig(mpp=1.0, tile_px=64),
+        TilingSettings(mpp=1.0, tile_px=64),
         tmp_path / "tiles",
     )
     folder = open_tile_folder(tmp_path / "tiles")
     path = folder.slides["path"][1]
     with open(path, "r+b") as file:  # noqa: PTH123 - to cut it where it is
         file.truncate(5000)
-    config = EmbedConfig(encoder=str(run_folder))
+    config = EmbedSettings(encoder=str(run_folder))
     result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
     assert [failure.slide_id for failure in result.failures] == ["slide-02"]
     assert result.n_slides == 9
@@ -90,10 +91,10 @@ def test_a_bad_slide_stops_nothing(run_folder, cohort, tmp_path):
 def test_a_slide_that_was_replaced_is_encoded_anew(run_folder, cohort, tmp_path):
     shutil.copytree(cohort.table.parent, tmp_path / "cohort")
     table = tmp_path / "cohort" / "slides.csv"
-    tile_cohort(table, TileConfig(mpp=1.0, tile_px=64), tmp_path / "tiles")
+    tile_cohort(table, TilingSettings(mpp=1.0, tile_px=64), tmp_path / "tiles")
     folder = open_tile_folder(tmp_path / "tiles")
     paths = folder.slides.set_index("slide_id")["path"]
-    config = EmbedConfig(encoder=str(run_folder))
+    config = EmbedSettings(encoder=str(run_folder))
     out = tmp_path / "features"
     embed_tiles(tmp_path / "tiles", config, out)
     before = {path.stem: FeatureFile(path)[:] for path in out.glob("*.h5")}
@@ -124,7 +125,7 @@ def test_tiles_that_are_known_to_be_damaged_are_left_out(
     tiles.loc[tiles.index[:3], "flags"] = ["damaged", "pen;damaged", "pen"]
     tiles.loc[tiles["slide_id"] == "slide-02", "flags"] = "damaged"
     write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles, info)
-    config = EmbedConfig(encoder=str(run_folder))
+    config = EmbedSettings(encoder=str(run_folder))
     result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
     own = tiles.loc[tiles["slide_id"] == "slide-01", "tile_id"].tolist()
     names = FeatureFile(tmp_path / "features" / "slide-01.h5").read_dataset("tile_id")
@@ -142,9 +143,12 @@ class KilledError(BaseException):
 def test_a_killed_run_goes_on_within_the_slide(
     run_folder, tile_folder, tmp_path, monkeypatch
 ):
-    config = EmbedConfig(encoder=str(run_folder), batch=8)
-    whole = tmp_path / "whole"
-    embed_tiles(tile_folder, config, whole)
+    config = EmbedSettings(encoder=str(run_folder), batch=8)
+    whole, tiles = tmp_path / "whole", tmp_path / "tiles"
+    # Without what an earlier command has encoded.
+    for place in (tiles, tmp_path / "same"):
+        shutil.copytree(tile_folder, place, ignore=shutil.ignore_patterns("cache"))
+    embed_tiles(tmp_path / "same", config, whole)
     monkeypatch.setattr(encoding, "_SAVE_EVERY_S", -1.0)
     monkeypatch.setattr(encoding, "_CHUNK", 8)
     asked = []
@@ -159,11 +163,11 @@ def test_a_killed_run_goes_on_within_the_slide(
     monkeypatch.setattr(TileReader, "read", read_until_killed)
     is_killed = True
     with pytest.raises(KilledError):
-        embed_tiles(tile_folder, config, tmp_path / "features")
+        embed_tiles(tiles, config, tmp_path / "features")
     assert not list((tmp_path / "features").glob("*.h5"))
     is_killed = False
     asked.clear()
-    embed_tiles(tile_folder, config, tmp_path / "features")
+    embed_tiles(tiles, config, tmp_path / "features")
     # The first 16 tiles of the first slide had been encoded and kept.
     assert asked[0] == 16
     for path in whole.glob("*.h5"):
@@ -190,7 +194,7 @@ def test_a_pytorch_module_of_ones_own_encodes_tiles(tile_folder, tmp_path):
     )
     encoder = TorchEncoder(Colours(), spec)
     result = embed_tiles(
-        tile_folder, EmbedConfig(views=2), tmp_path / "f", encoder=encoder
+        tile_folder, EmbedSettings(views=2), tmp_path / "f", encoder=encoder
     )
     assert result.dimension == 3
     folder = open_tile_folder(tile_folder)
@@ -205,7 +209,7 @@ def test_a_pytorch_module_of_ones_own_encodes_tiles(tile_folder, tmp_path):
 
 def test_what_is_stated_of_a_slide_is_written(run_folder, tile_folder, tmp_path):
     embed_tiles(
-        tile_folder, EmbedConfig(encoder=str(run_folder)), tmp_path / "features"
+        tile_folder, EmbedSettings(encoder=str(run_folder)), tmp_path / "features"
     )
     found = FeatureFile(tmp_path / "features" / "slide-03.h5").attributes
     assert (found["tile_px"], found["mpp"]) == (64, 1.0)
@@ -216,7 +220,7 @@ def test_what_is_stated_of_a_slide_is_written(run_folder, tile_folder, tmp_path)
 
 
 def test_whom_a_fine_tuned_encoder_knows_is_noted(run_folder, tile_folder, tmp_path):
-    config = EmbedConfig(encoder=str(run_folder))
+    config = EmbedSettings(encoder=str(run_folder))
     embed_tiles(tile_folder, config, tmp_path / "features")
     notes = read_json(tmp_path / "features" / "run.json")["notes"]
     splits = pd.read_csv(run_folder / "splits.csv")
@@ -224,7 +228,7 @@ def test_whom_a_fine_tuned_encoder_knows_is_noted(run_folder, tile_folder, tmp_p
     known = set(notes["encoder_learnt_from"]["patients"])
     assert known == set(splits["patient_id"]) - held_out
     assert held_out
-    config = EmbedConfig(encoder="smallcnn", weights="none")
+    config = EmbedSettings(encoder="smallcnn", weights="none")
     embed_tiles(tile_folder, config, tmp_path / "frozen")
     notes = read_json(tmp_path / "frozen" / "run.json")["notes"]
     assert "encoder_learnt_from" not in notes
@@ -237,9 +241,9 @@ def test_patches_go_into_one_file_without_a_slides_size(tmp_path):
         for i in range(3):
             pixels = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
             cv2.imwrite(str(tmp_path / "set" / name / f"{i}.png"), pixels)
-    layout = ImportConfig(layout="folder")
+    layout = ImportSettings(layout="folder")
     import_patches(tmp_path / "set", layout, tmp_path / "tiles")
-    config = EmbedConfig(encoder="smallcnn", weights="none")
+    config = EmbedSettings(encoder="smallcnn", weights="none")
     result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
     assert (result.n_slides, result.n_tiles) == (1, 6)
     file = FeatureFile(tmp_path / "features" / "patches.h5")
@@ -250,8 +254,3 @@ def test_patches_go_into_one_file_without_a_slides_size(tmp_path):
     blank = np.zeros((48, 48, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "set" / "a" / "1.png"), blank)
     assert embed_tiles(tmp_path / "tiles", config, tmp_path / "features").n_tiles == 6
-
-
-def test_a_batch_must_be_positive():
-    with pytest.raises(ConfigError, match="batch must be 1 or more"):
-        EmbedConfig(batch=0)

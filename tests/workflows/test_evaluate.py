@@ -1,223 +1,355 @@
+"""Evaluation as a journey: the same claims for every kind of model."""
+
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
-from pyarrow import parquet
 from sklearn.metrics import roc_auc_score
 
-from eosin.core import ManifestError, ModelError, RunError
-from eosin.evaluation import (
-    labels_of,
-    probabilities_of,
-    read_predictions,
-    select_level,
+from eosin.cohorts import make_phantom_cohort
+from eosin.core import (
+    CohortError,
+    ConfigError,
+    ManifestError,
+    ModelError,
+    Progress,
+    RunError,
 )
-from eosin.inference import read_card
-from eosin.workflows import evaluate
-from eosin.workflows.demo import make_phantom_cohort
-from eosin.workflows.evaluate import evaluate_run
-from eosin.workflows.tile import TileConfig, tile_cohort
+from eosin.evaluation import labels_of, read_predictions, select_level
+from eosin.runs.card import Card
+from eosin.runs.origin import LEARNT
+from eosin.runs.run import find_logits, read_run
+from eosin.settings import TilingSettings
+from eosin.tiles import open_tile_folder, read_manifest, write_manifest
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.tile import tile_cohort
+
+LEVELS = {
+    "tile": ["tile", "slide", "patient"],
+    "slide": ["slide", "patient"],
+    "patient": ["patient"],
+    "bag": ["bag"],
+}
+
+
+class Silent(Progress):
+    """Nothing is to be done, and so nothing is to be said."""
+
+    def task(self, name, total):
+        raise AssertionError(name)
+
+
+@pytest.fixture(scope="module")
+def evaluated(any_run):
+    """What was held out by a run of every kind."""
+    out = any_run.path.with_name(f"{any_run.path.name} evaluated")
+    return evaluate(any_run.path, out, n_bootstrap=50)
+
+
+def copy_run(made, place, **changes):
+    """Copy a run, with other contents of `card.json`."""
+    shutil.copytree(made.path, place, ignore=shutil.ignore_patterns("evaluation"))
+    card = json.loads((place / "card.json").read_text())
+    (place / "card.json").write_text(json.dumps(card | changes))
+    return place
+
+
+def renote(run, **notes):
+    record = json.loads((run / "run.json").read_text())
+    record["notes"] |= {name: str(value) for name, value in notes.items()}
+    (run / "run.json").write_text(json.dumps(record))
 
 
 def test_the_metrics_are_those_of_scikit_learn_on_the_written_predictions(
-    evaluation_folder,
+    any_run, evaluated
 ):
-    metrics = json.loads((evaluation_folder / "metrics.json").read_text())
-    table, _ = read_predictions(evaluation_folder / "predictions.parquet")
-    for level in ("tile", "slide", "patient"):
+    table, _ = read_predictions(evaluated.folder / "predictions.parquet")
+    unit = Card.read(any_run.path).unit
+    assert list(evaluated.metrics) == list(evaluated.baseline) == LEVELS[unit]
+    assert json.loads((evaluated.folder / "metrics.json").read_text()) == (
+        evaluated.metrics
+    )
+    for level, metrics in evaluated.metrics.items():
         rows = select_level(table, level)
         rows = rows[rows["label"].notna()]
         expected = roc_auc_score(labels_of(rows), rows["probability_tumor"])
-        assert metrics[level]["roc_auc"]["value"] == pytest.approx(expected)
-        assert metrics[level]["roc_auc"]["n"] == len(rows)
+        assert metrics["roc_auc"]["value"] == pytest.approx(expected)
+        assert metrics["roc_auc"]["n"] == len(rows)
+        # Colour alone is scored on the very same.
+        assert evaluated.baseline[level]["roc_auc"]["n"] == len(rows)
+
+
+def test_each_held_out_unit_is_called_as_its_own_fold_chose(any_run, evaluated):
+    run = read_run(any_run.path)
+    table, _ = read_predictions(evaluated.folder / "predictions.parquet")
+    assert set(table["split"]) == {"test"}
+    unit, n_right = run.card.unit, 0
+    probability = select_level(table, unit).set_index("id")["probability_tumor"]
+    tested = run.held_out[run.held_out["split"] == "test"]
+    assert sorted(probability.index) == sorted(tested["id"])
+    for fold, rows in tested.groupby("fold"):
+        card = run.card.folds[fold]
+        expected = 1 / (1 + np.exp(-find_logits(rows)[:, 0] / card.temperature))
+        np.testing.assert_allclose(probability[rows["id"]], expected, rtol=1e-6)
+        labelled = rows["label"].notna().to_numpy()
+        threshold = card.tile_threshold if unit == "tile" else card.threshold
+        calls = expected[labelled] >= threshold
+        n_right += (calls == labels_of(rows[labelled])).sum()
+    accuracy = evaluated.metrics[unit]["accuracy"]
+    assert accuracy["value"] == pytest.approx(n_right / accuracy["n"])
+
+
+def test_a_finished_evaluation_is_reused_and_other_settings_are_named(
+    any_run, evaluated
+):
+    out = evaluated.folder
+    again = evaluate(any_run.path, out, n_bootstrap=50, progress=Silent())
+    assert again == evaluated
+    with pytest.raises(RunError, match="n_bootstrap was 50, is 10"):
+        evaluate(any_run.path, out, n_bootstrap=10)
+
+
+@pytest.mark.parametrize("kind", ["tiles", "folds"])
+def test_unlabelled_tiles_count_in_a_slides_score(request, tmp_path, kind):
+    made = request.getfixturevalue(f"{kind}_run")
+    evaluate(made.path, tmp_path / "e", n_bootstrap=0)
+    table, _ = read_predictions(tmp_path / "e" / "predictions.parquet")
+    tiles, slides = (select_level(table, level) for level in ("tile", "slide"))
+    assert tiles["label"].isna().any()
+    run = read_run(made.path)
+    fold_of = run.splits.query("split == 'test'").set_index("slide_id")["fold"]
+    for slide in slides.to_dict("records"):
+        own = tiles.loc[tiles["slide_id"] == slide["id"], "probability_tumor"]
+        n = max(1, round(run.card.folds[fold_of[slide["id"]]].share * len(own)))
+        highest, others = own.nlargest(n).mean(), (1 - own).nsmallest(n).mean()
+        assert slide["probability_tumor"] == pytest.approx(highest / (highest + others))
 
 
 def test_three_classes_have_their_probabilities_and_metrics(three_classes):
     folder = three_classes / "run" / "evaluation"
-    table, names = read_predictions(folder / "predictions.parquet")
-    assert names == ("normal", "adenoma", "carcinoma")
+    table, target = read_predictions(folder / "predictions.parquet")
+    assert target.class_names == ("normal", "adenoma", "carcinoma")
     metrics = json.loads((folder / "metrics.json").read_text())
     for level in ("tile", "slide", "patient"):
         rows = select_level(table, level)
-        labels, probabilities = labels_of(rows), probabilities_of(rows, names)
-        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+        labels, values = labels_of(rows), target.take(rows)
         expected = {
-            "roc_auc": roc_auc_score(labels, probabilities, multi_class="ovr"),
-            "accuracy": (labels == probabilities.argmax(axis=1)).mean(),
+            "roc_auc": roc_auc_score(labels, values, multi_class="ovr"),
+            "accuracy": (labels == values.argmax(axis=1)).mean(),
         }
         for name, value in expected.items():
             assert metrics[level][name]["value"] == pytest.approx(value)
     assert metrics["tile"]["roc_auc"]["value"] > 0.9
-    card = read_card(three_classes / "run")
-    assert card.class_names == names
-    assert (card.tile_threshold, card.slide_threshold) == (None, None)
+    card = Card.read(three_classes / "run")
+    assert (card.together.tile_threshold, card.together.threshold) == (None, None)
 
 
-def test_only_held_out_patients_are_scored(evaluation_folder, run_folder):
-    table, _ = read_predictions(evaluation_folder / "predictions.parquet")
-    splits = pd.read_csv(run_folder / "splits.csv")
-    held_out = set(splits.loc[splits["split"] == "test", "patient_id"])
-    assert set(table["patient_id"]) == held_out
-    assert set(table["split"]) == {"test"}
-
-
-def test_the_report_is_one_file_that_names_made_slides(evaluation_folder):
-    report = (evaluation_folder / "report.html").read_text()
-    assert "http://" not in report.replace("http://www.w3.org", "")
-    assert "made" in report.lower()
-    assert (evaluation_folder / "figures" / "slide-roc.png").stat().st_size > 0
-
-
-def test_the_colour_baseline_stands_beside_the_model(run_folder, evaluation_folder):
-    result = evaluate_run(run_folder, n_bootstrap=50)
-    assert result.folder == evaluation_folder
-    assert "roc_auc" in result.baseline_metrics["tile"]
-
-
-def test_an_external_cohort_is_scored_with_nothing_chosen_on_it(run_folder, tmp_path):
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory, plant_witnesses, mil_study):
+    """External cohorts: tiles, and features with their slide table."""
+    folder = tmp_path_factory.mktemp("external")
     cohort = make_phantom_cohort(
-        tmp_path / "other", seed=5, n_patients=4, n_new=0, size_px=(768, 640)
+        folder / "cohort", seed=5, n_patients=4, n_new=0, size_px=(768, 640)
     )
     rows = pd.read_csv(cohort.table)
-    rows["slide_id"] = "other-" + rows["slide_id"]
-    rows["patient_id"] = "other-" + rows["patient_id"]
+    for column in ("slide_id", "patient_id"):
+        rows[column] = "other-" + rows[column]
     rows.to_csv(cohort.table, index=False)
-    tile_cohort(cohort.table, TileConfig(mpp=1.0, tile_px=64), tmp_path / "tiles")
-    before = read_card(run_folder)
-    result = evaluate_run(
-        run_folder, on=tmp_path / "tiles", out=tmp_path / "external", n_bootstrap=20
+    tile_cohort(cohort.table, TilingSettings(mpp=1.0, tile_px=64), folder / "tiles")
+    labels = {f"E{i}": i % 2 for i in range(6)}
+    plant_witnesses(folder / "features", labels)
+    table = pd.DataFrame({"slide_id": list(labels)})
+    table["patient_id"] = [f"X{i // 2}" for i in range(6)]
+    table["label"] = [("normal", "tumor")[v] for v in labels.values()]
+    table.assign(age=None, sex="f").to_csv(folder / "slides.csv", index=False)
+    by_patient = table.assign(patient_id=table["slide_id"], age=70, sex="m")
+    by_patient.to_csv(folder / "patients.csv", index=False)
+    return folder
+
+
+def find_external(kind, strangers):
+    """Say what of the external cohorts a kind of model is scored on."""
+    if kind in ("slides", "patients"):
+        cohort = strangers / f"{kind}.csv"
+        return {"on": strangers / "features", "cohort": cohort}
+    return {"on": strangers / "tiles"}
+
+
+def turn_labels(given, place):
+    """Copy an external cohort, with every label turned round."""
+    turned = {"tumor": "normal", "normal": "tumor"}
+    if "cohort" in given:
+        table = pd.read_csv(given["cohort"])
+        table.assign(label=table["label"].map(turned)).to_csv(place, index=False)
+        return given | {"cohort": place}
+    shutil.copytree(given["on"], place)
+    tiles, info = read_manifest(place / "tiles.parquet")
+    write_manifest(
+        place / "tiles.parquet", tiles.assign(label=1 - tiles["label"]), info
     )
-    table, _ = read_predictions(tmp_path / "external" / "predictions.parquet")
-    assert set(table["split"]) == {"external"}
-    assert result.metrics["slide"]["roc_auc"]["n"] == 4
-    assert read_card(run_folder) == before
-
-    # Labels turned round change the numbers, and nothing of what was predicted.
-    manifest = tmp_path / "tiles" / "tiles.parquet"
-    tiles = parquet.read_table(manifest)
-    place = tiles.schema.get_field_index("label")
-    turned = pc.subtract(pa.scalar(1, tiles["label"].type), tiles["label"])
-    turned = turned.cast(tiles["label"].type)
-    parquet.write_table(tiles.set_column(place, tiles.field(place), turned), manifest)
-    slides = pd.read_csv(tmp_path / "tiles" / "slides.csv", dtype=str)
-    slides["label"] = slides["label"].map({"tumor": "normal", "normal": "tumor"})
-    slides.to_csv(tmp_path / "tiles" / "slides.csv", index=False)
-    flipped = evaluate_run(
-        run_folder, on=tmp_path / "tiles", out=tmp_path / "flipped", n_bootstrap=0
-    )
-    again, _ = read_predictions(tmp_path / "flipped" / "predictions.parquet")
-    pd.testing.assert_frame_equal(
-        again.drop(columns="label"), table.drop(columns="label")
-    )
-    for level in ("tile", "slide"):
-        first, second = (r.metrics[level]["roc_auc"] for r in (result, flipped))
-        assert second["value"] == pytest.approx(1 - first["value"])
+    slides = pd.read_csv(place / "slides.csv", dtype=str)
+    slides["label"] = slides["label"].map(turned)
+    slides.to_csv(place / "slides.csv", index=False)
+    return {"on": place}
 
 
-def test_labels_that_changed_are_noticed(run_folder, tile_folder, tmp_path):
-    shutil.copytree(run_folder, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "evaluation", ignore_errors=True)
-    shutil.copytree(tile_folder, tmp_path / "tiles")
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    record["notes"]["tiles"] = str(tmp_path / "tiles")
-    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    evaluate_run(tmp_path / "run", n_bootstrap=0)
-    slides = pd.read_csv(tmp_path / "tiles" / "slides.csv", dtype=str)
-    slides.loc[0, "label"] = "tumor" if slides["label"][0] == "normal" else "normal"
-    slides.to_csv(tmp_path / "tiles" / "slides.csv", index=False)
-    with pytest.raises(RunError, match=r"input slides.csv changed"):
-        evaluate_run(tmp_path / "run", n_bootstrap=0)
-
-
-def test_a_cohort_that_was_trained_on_is_no_external_one(
-    run_folder, tile_folder, tmp_path
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [("tiles", 4), ("folds", 4), ("slides", 6), ("patients", 6), ("encoded", 4),
+     ("drawn", 4)],
+)  # fmt: skip
+def test_an_external_cohort_is_scored_by_all_folds_and_nothing_is_chosen_on_it(
+    request, strangers, tmp_path, kind, n
 ):
-    with pytest.raises(ManifestError, match=r"10 patient_id\(s\) were in the training"):
-        evaluate_run(run_folder, on=tile_folder, out=tmp_path / "external")
-
-
-def test_an_external_cohort_needs_a_folder_of_its_own(run_folder, tile_folder):
-    with pytest.raises(RunError, match="add -o"):
-        evaluate_run(run_folder, on=tile_folder)
-
-
-def test_tiles_of_another_size_are_refused(run_folder, cohort, tmp_path):
-    tile_cohort(cohort.table, TileConfig(mpp=2.0, tile_px=32), tmp_path / "tiles")
-    with pytest.raises(ModelError, match=r"tile_px 64, the tiles have 32; mpp 1"):
-        evaluate_run(run_folder, on=tmp_path / "tiles", out=tmp_path / "external")
-
-
-def test_an_unfinished_run_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"card\.json"):
-        evaluate_run(tmp_path)
-
-
-def test_a_run_of_another_version_is_refused(run_folder, tmp_path):
-    copy = tmp_path / "run"
-    shutil.copytree(run_folder, copy)
-    card = json.loads((copy / "card.json").read_text())
-    (copy / "card.json").write_text(json.dumps(card | {"format": 99}))
-    with pytest.raises(ModelError, match="another version of eosin"):
-        evaluate_run(copy)
-
-
-def test_tiles_that_are_gone_are_named(run_folder, tmp_path):
-    copy = tmp_path / "run"
-    shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("evaluation"))
-    record = json.loads((copy / "run.json").read_text())
-    record["notes"]["tiles"] = str(tmp_path / "gone")
-    (copy / "run.json").write_text(json.dumps(record))
-    with pytest.raises(ManifestError, match="give tiles by --on"):
-        evaluate_run(copy)
-
-
-def test_a_finished_evaluation_is_reused(run_folder, evaluation_folder, monkeypatch):
-    monkeypatch.setattr(
-        evaluate, "score_by_features", lambda *a, **k: pytest.fail("scored again")
-    )
-    result = evaluate_run(run_folder, n_bootstrap=50)
-    written = json.loads((evaluation_folder / "metrics.json").read_text())
-    assert result.metrics == written
-
-
-def test_a_run_whose_tiles_were_cut_anew_is_not_scored_on_them(
-    run_folder, tile_folder, tmp_path
-):
-    shutil.copytree(run_folder, tmp_path / "run")
-    card = json.loads((tmp_path / "run" / "card.json").read_text())
-    card["training_data"]["tiles_sha256"] = "0" * 64
-    (tmp_path / "run" / "card.json").write_text(json.dumps(card))
-    with pytest.raises(ManifestError, match="no longer those that"):
-        evaluate_run(tmp_path / "run", n_bootstrap=0)
-
-
-def test_a_changed_card_is_evaluated_anew(run_folder, tmp_path):
-    shutil.copytree(run_folder, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "evaluation", ignore_errors=True)
-    evaluate_run(tmp_path / "run", n_bootstrap=0)
-    card = json.loads((tmp_path / "run" / "card.json").read_text())
-    card["tile_threshold"] = 0.999
-    (tmp_path / "run" / "card.json").write_text(json.dumps(card))
-    with pytest.raises(RunError, match="input model changed"):
-        evaluate_run(tmp_path / "run", n_bootstrap=0)
-
-
-def test_a_patients_id_keeps_its_zeros(run_folder, tile_folder, tmp_path):
-    shutil.copytree(run_folder, tmp_path / "run")
-    splits = pd.read_csv(run_folder / "splits.csv", dtype=str)
-    first = splits["patient_id"][0]
-    splits["patient_id"] = splits["patient_id"].replace(first, "007")
-    splits.to_csv(tmp_path / "run" / "splits.csv", index=False)
-    shutil.copytree(tile_folder, tmp_path / "other")
-    slides = pd.read_csv(tmp_path / "other" / "slides.csv", dtype=str)
-    slides["slide_id"] = "new-" + slides["slide_id"]
-    slides["patient_id"] = [f"q{i}" for i in range(len(slides) - 1)] + ["007"]
-    slides.to_csv(tmp_path / "other" / "slides.csv", index=False)
-    with pytest.raises(ManifestError, match=r"patient_id\(s\) were in the training"):
-        evaluate_run(
-            tmp_path / "run", on=tmp_path / "other", out=tmp_path / "e", n_bootstrap=0
+    made = request.getfixturevalue(f"{kind}_run")
+    given, card = find_external(kind, strangers), Card.read(made.path)
+    level = "patient" if card.unit == "patient" else "slide"
+    results, tables = [], []
+    for name, words in (
+        ("as is", given),
+        ("turned", turned := turn_labels(given, tmp_path / "turned cohort")),
+    ):
+        result = evaluate(made.path, tmp_path / name, **words, n_bootstrap=0)
+        results.append(result.metrics[level])
+        # Slides are no drawn bags.
+        is_told = any("learnt from drawn bags" in text for text in result.cautions)
+        assert is_told == (kind == "drawn")
+        table, _ = read_predictions(tmp_path / name / "predictions.parquet")
+        assert set(table["split"]) == {"external"}
+        tables.append(table.drop(columns="label"))
+    assert Card.read(made.path) == card
+    assert results[0]["roc_auc"]["n"] == n
+    pd.testing.assert_frame_equal(*tables)
+    # The calls are the same, so that every right one is wrong now.
+    for metric in ("roc_auc", "accuracy"):
+        assert results[0][metric]["value"] == pytest.approx(
+            1 - results[1][metric]["value"]
         )
+    if kind == "slides":
+        assert results[0]["roc_auc"]["value"] == 1
+    # Other labels are another evaluation.
+    with pytest.raises(RunError, match=r"input (slides.csv|cohort|tiles)"):
+        evaluate(made.path, tmp_path / "as is", **turned, n_bootstrap=0)
+
+
+@pytest.mark.parametrize("kind", ["tiles", "slides", "encoded"])
+@pytest.mark.parametrize("column", ["patient_id", "slide_id"])
+def test_an_external_cohort_shares_nobody_with_training(
+    request, strangers, tmp_path, kind, column
+):
+    made = request.getfixturevalue(f"{kind}_run")
+    given = find_external(kind, strangers)
+    known = read_run(made.path).splits[column].iloc[0]
+    if "cohort" in given:
+        path = tmp_path / "s.csv"
+        table = pd.read_csv(given["cohort"], dtype=str)
+        words = given | {"cohort": path}
+    else:
+        shutil.copytree(given["on"], tmp_path / "tiles")
+        path, words = tmp_path / "tiles" / "slides.csv", {"on": tmp_path / "tiles"}
+        table = pd.read_csv(path, dtype=str)
+    table.loc[0, column] = known
+    table.to_csv(path, index=False)
+    with pytest.raises(ManifestError, match=rf"1 {column}.*\({known}\)"):
+        evaluate(made.path, tmp_path / "out", **words)
+
+
+def test_tiles_and_features_of_another_kind_are_refused(
+    tiles_run, slides_run, encoded_run, pixels_run, strangers, cohort, tmp_path
+):
+    out = tmp_path / "out"
+    with pytest.raises(RunError, match="add -o"):
+        evaluate(tiles_run.path, on=strangers / "tiles")
+    tile_cohort(cohort.table, TilingSettings(mpp=2.0, tile_px=32), tmp_path / "tiles")
+    for made in (tiles_run, encoded_run):
+        with pytest.raises(ModelError, match=r"tile_px 64, these have 32; mpp 1"):
+            evaluate(made.path, out, on=tmp_path / "tiles")
+    other = copy_run(tiles_run, tmp_path / "classes", class_names=["normal", "x"])
+    with pytest.raises(ModelError, match="tells normal, x apart, these have normal, t"):
+        evaluate(other, out, on=strangers / "tiles")
+    words = find_external("slides", strangers)
+    sees = json.loads((slides_run.path / "card.json").read_text())["sees"]
+    run = copy_run(slides_run, tmp_path / "uni", sees=sees | {"encoder": "uni"})
+    with pytest.raises(ModelError, match="features of uni, these are of made"):
+        evaluate(run, out, **words)
+    # Nobody knows the encoder of these, by which slides could be encoded.
+    with pytest.raises(ModelError, match="its encoder is not known; score features"):
+        evaluate(slides_run.path, out, on=strangers / "tiles")
+    with pytest.raises(ModelError, match="trained on drawn bags of pixels, and --on"):
+        evaluate(pixels_run.path, out, **words)
+    for given in ({"on": words["on"]}, {"cohort": words["cohort"]}):
+        with pytest.raises(ConfigError, match="--on"):
+            evaluate(slides_run.path, out, **given)
+    table = pd.read_csv(words["cohort"]).assign(label=None)
+    table.to_csv(tmp_path / "bare.csv", index=False)
+    with pytest.raises(CohortError, match="use 'eosin predict'"):
+        evaluate(slides_run.path, out, **words | {"cohort": tmp_path / "bare.csv"})
+
+
+def test_tiles_that_are_gone_or_cut_anew_are_told(tiles_run, tmp_path):
+    run = copy_run(tiles_run, tmp_path / "run")
+    renote(run, tiles=tmp_path / "gone")
+    with pytest.raises(ManifestError, match=r"trained on.* gone; give .* by --on"):
+        evaluate(run)
+    run = copy_run(tiles_run, tmp_path / "anew", training_data={"tiles_sha256": "0"})
+    with pytest.raises(ManifestError, match="no longer those"):
+        evaluate(run)
+    with pytest.raises(ModelError, match=r"card\.json"):
+        evaluate(tmp_path)
+
+
+def test_labels_and_models_that_changed_are_noticed(tiles_run, tmp_path):
+    run, tiles = copy_run(tiles_run, tmp_path / "run"), tmp_path / "tiles"
+    shutil.copytree(tiles_run.data, tiles)
+    renote(run, tiles=tiles)
+    evaluate(run, n_bootstrap=0)
+    card = json.loads((run / "card.json").read_text())
+    other = card | {"together": card["together"] | {"tile_threshold": 0.999}}
+    (run / "card.json").write_text(json.dumps(other))
+    with pytest.raises(RunError, match="input model changed"):
+        evaluate(run, n_bootstrap=0)
+    (run / "card.json").write_text(json.dumps(card))
+    slides = pd.read_csv(tiles / "slides.csv", dtype=str)
+    slides.loc[0, "label"] = "tumor" if slides["label"][0] == "normal" else "normal"
+    slides.to_csv(tiles / "slides.csv", index=False)
+    with pytest.raises(RunError, match=r"input slides.csv changed"):
+        evaluate(run, n_bootstrap=0)
+
+
+def test_what_limits_the_numbers_is_told(slides_run, drawn_run, tmp_path):
+    """Whom an encoder learnt from, drawn bags, and choices of a fold's own."""
+    said = f"{LEARNT} 2 of these 24 patients."
+    card = Card.read(slides_run.path)
+    folds = [
+        replace(card.folds[0], cautions=("Temperature: too few.",)),
+        *card.folds[1:],
+    ]
+    run = copy_run(slides_run, tmp_path / "run")
+    replace(
+        card, folds=tuple(folds), cautions=(said, "Threshold: of all together.")
+    ).write(run)
+    told = evaluate(run, n_bootstrap=0).cautions
+    assert said in told
+    assert "Fold 0, temperature: too few." in told
+    # Each patient was called by the own fold.
+    assert "Threshold: of all together." not in told
+    told = evaluate(drawn_run.path, tmp_path / "drawn", n_bootstrap=0).cautions
+    tested = read_run(drawn_run.path).splits.query("split == 'test'")
+    counts = tested["id"].nunique(), tested["patient_id"].nunique()
+    words = "the {} that were held out are of {} patients".format(*counts)
+    assert any(words in text for text in told)
+
+
+def test_damaged_tiles_of_an_external_cohort_are_counted(
+    tiles_run, strangers, tmp_path, damage
+):
+    ids = open_tile_folder(strangers / "tiles").tiles["tile_id"].iloc[[1, 5]]
+    damage(ids)
+    words = {"on": strangers / "tiles", "n_bootstrap": 0}
+    told = evaluate(tiles_run.path, tmp_path / "out", **words).cautions
+    assert "2 damaged tiles could not be scored." in told
+    table, _ = read_predictions(tmp_path / "out" / "predictions.parquet")
+    assert not set(ids) & set(table["id"])

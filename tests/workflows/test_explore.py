@@ -6,36 +6,33 @@ import pandas as pd
 import pytest
 
 from eosin.core import ConfigError, ManifestError, RunError
-from eosin.evaluation import CopyCount
+from eosin.exploring.copies import CopyCount
+from eosin.settings import ExploreSettings, ImportSettings
 from eosin.tiles import read_manifest, write_manifest
+from eosin.tiles.folder import open_tile_folder
 from eosin.workflows import explore as module
-from eosin.workflows.explore import ExploreConfig, explore_tiles
-from eosin.workflows.import_patches import ImportConfig, import_patches
-from eosin.workflows.tile_folder import open_tile_folder
+from eosin.workflows.explore import explore_tiles
+from eosin.workflows.import_patches import import_patches
 
 
 def read_all(folder):
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
 def explored(odd_patches, tmp_path_factory):
+    before = read_all(odd_patches)
     out = tmp_path_factory.mktemp("explored")
-    return explore_tiles(odd_patches, ExploreConfig(), out)
+    result = explore_tiles(odd_patches, ExploreSettings(), out)
+    assert read_all(odd_patches) == before
+    return result
 
 
 def test_what_is_odd_and_what_is_there_twice_is_found(explored):
     assert (explored.n_tiles, explored.n_measured) == (15, 15)
-    assert explored.n_outliers == {
-        "blank": 1,
-        "black": 1,
-        "saturated": 1,
-        "blurred": 1,
-    }
+    kinds = ("blank", "black", "saturated", "blurred")
+    assert explored.n_outliers == dict.fromkeys(kinds, 1)
     # 0 and its copy; 1 and its conflict. The turned one looks like 2, and blank and
     # black are both flat.
     assert explored.copies == (
@@ -44,7 +41,7 @@ def test_what_is_odd_and_what_is_there_twice_is_found(explored):
     )
     assert explored.failures == ()
     odd = pd.read_csv(explored.folder / "outliers.csv").set_index("tile_id")
-    for kind in ("blank", "black", "saturated", "blurred"):
+    for kind in kinds:
         own = odd.index[odd[kind] == 1]
         assert [name.rpartition("/")[2] for name in own] == [kind]
     copies = pd.read_csv(explored.folder / "duplicates.csv")
@@ -62,68 +59,63 @@ def test_the_page_and_its_figures_are_written(explored):
     assert "15 patches in 11 groups of look-alikes" in page
     assert "Identical, with different labels" in page
     names = {path.name for path in (explored.folder / "figures").iterdir()}
-    assert {"slides.csv", "colour-map.csv", "samples-tumor.png"} <= names
+    slides = pd.read_csv(explored.folder / "figures" / "slides.csv")
+    assert slides["tiles"].is_monotonic_decreasing
+    assert slides[["normal", "tumor"]].sum(axis=1).equals(slides["tiles"])
+    assert slides["tiles"].sum() == 15
+    assert {"colour-map.csv", "samples-tumor.png"} <= names
     assert {"outliers-blurred.png", "duplicates-exact-conflicting.csv"} <= names
 
 
 def test_a_second_call_finds_the_work_done(explored, odd_patches, monkeypatch):
     before = read_all(explored.folder)
     monkeypatch.setattr(module, "scan_tiles", None)
-    assert explore_tiles(odd_patches, ExploreConfig(), explored.folder) == explored
+    assert explore_tiles(odd_patches, ExploreSettings(), explored.folder) == explored
     assert read_all(explored.folder) == before
     with pytest.raises(RunError, match="shown was 24, is 5"):
-        explore_tiles(odd_patches, ExploreConfig(shown=5), explored.folder)
+        explore_tiles(odd_patches, ExploreSettings(shown=5), explored.folder)
 
 
 @pytest.fixture
 def without_figures(monkeypatch):
     """Draw nothing; what is written has been looked at above."""
-    monkeypatch.setattr(module, "write_exploration", lambda *_: None)
-
-
-@pytest.mark.usefixtures("without_figures")
-def test_the_tiles_stay_as_they_are(odd_patches, tmp_path):
-    before = read_all(odd_patches)
-    explore_tiles(odd_patches, ExploreConfig(near_duplicates=False), tmp_path / "out")
-    assert read_all(odd_patches) == before
-    with pytest.raises(ConfigError, match="is the tile folder itself"):
-        explore_tiles(odd_patches, ExploreConfig(), odd_patches, overwrite=True)
-    assert read_all(odd_patches) == before
+    monkeypatch.setattr(module, "write_page", lambda *_: None)
 
 
 @pytest.mark.usefixtures("without_figures")
 def test_a_sample_is_measured_and_copies_are_sought_in_all(odd_patches, tmp_path):
-    config = ExploreConfig(sample=6, seed=3)
-    result = explore_tiles(odd_patches, config, tmp_path / "out")
-    assert (result.n_tiles, result.n_measured) == (15, 6)
-    assert result.copies[0].n_tiles == 4
-    assert any("of 6 tiles, drawn at random from 15" in c for c in result.cautions)
-    first = pd.read_csv(tmp_path / "out" / "measures.csv")["tile_id"].tolist()
-    explore_tiles(odd_patches, config, tmp_path / "again")
-    again = pd.read_csv(tmp_path / "again" / "measures.csv")["tile_id"].tolist()
-    assert first == again
-    other = ExploreConfig(sample=6, seed=4)
-    explore_tiles(odd_patches, other, tmp_path / "other")
-    assert pd.read_csv(tmp_path / "other" / "measures.csv")["tile_id"].tolist() != first
+    chosen = []
+    for i, seed in enumerate((3, 3, 4)):
+        config = ExploreSettings(sample=6, seed=seed, near_duplicates=False)
+        result = explore_tiles(odd_patches, config, tmp_path / str(i))
+        chosen.append(pd.read_csv(tmp_path / str(i) / "measures.csv")["tile_id"])
+        assert (result.n_tiles, result.n_measured) == (15, 6)
+        assert [count.n_tiles for count in result.copies] == [4]
+        assert any(
+            "of 6 of 15 tiles, drawn at random with seed" in c for c in result.cautions
+        )
+    assert chosen[0].equals(chosen[1])
+    assert not chosen[0].equals(chosen[2])
 
 
 def test_slides_are_explored_as_patches_are(tile_folder, tmp_path):
     # The table has neither hashes nor groups, so all tiles are read for copies.
-    config = ExploreConfig(sample=40)
-    result = explore_tiles(tile_folder, config, tmp_path / "out")
+    result = explore_tiles(tile_folder, ExploreSettings(sample=40), tmp_path / "out")
     n = len(open_tile_folder(tile_folder).tiles)
     assert (result.n_tiles, result.n_measured) == (n, 40)
     assert result.copies[0] == CopyCount("exact", 0, 0, 0, 0, 0)
     assert "slides and 10 patients" in result.headline[0]
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "By slide" in page
+    assert "By slide" in (tmp_path / "out" / "report.html").read_text()
+    slides = pd.read_csv(tmp_path / "out" / "figures" / "slides.csv")
+    classes = slides[["normal", "tumor", "unlabelled"]].sum(axis=1)
+    assert classes.equals(slides["tiles"])
 
 
 def test_isolated_tiles_are_shown_where_there_are_features(odd_patches, tmp_path):
     features = np.random.default_rng(0).normal(size=(15, 4))
     features[7] += 50
     np.save(tmp_path / "f.npy", features)
-    config = ExploreConfig(features=str(tmp_path / "f.npy"))
+    config = ExploreSettings(features=str(tmp_path / "f.npy"))
     explore_tiles(odd_patches, config, tmp_path / "out")
     names = open_tile_folder(odd_patches).tiles["tile_id"]
     table = pd.read_csv(tmp_path / "out" / "figures" / "outliers-isolated.csv")
@@ -139,9 +131,11 @@ def test_isolated_tiles_are_shown_where_there_are_features(odd_patches, tmp_path
 @pytest.mark.usefixtures("without_figures")
 def test_tiles_that_cannot_be_read_are_named(odd_patches, tmp_path):
     shutil.copytree(odd_patches.parent / "set", tmp_path / "set")
-    import_patches(tmp_path / "set", ImportConfig(layout="folder"), tmp_path / "tiles")
+    import_patches(
+        tmp_path / "set", ImportSettings(layout="folder"), tmp_path / "tiles"
+    )
     (tmp_path / "set" / "normal" / "3.png").unlink()
-    result = explore_tiles(tmp_path / "tiles", ExploreConfig(), tmp_path / "out")
+    result = explore_tiles(tmp_path / "tiles", ExploreSettings(), tmp_path / "out")
     assert [f.slide_id for f in result.failures] == ["normal/3"]
     assert result.n_measured == 14
     assert any("1 tiles cannot be read" in c for c in result.cautions)
@@ -150,26 +144,16 @@ def test_tiles_that_cannot_be_read_are_named(odd_patches, tmp_path):
     for path in (tmp_path / "set").rglob("*.png"):
         path.unlink()
     with pytest.raises(ManifestError, match="not one of 15 tiles can be read"):
-        explore_tiles(tmp_path / "tiles", ExploreConfig(), tmp_path / "other")
+        explore_tiles(tmp_path / "tiles", ExploreSettings(), tmp_path / "other")
 
 
-def test_an_empty_table_is_refused(odd_patches, tmp_path):
+def test_an_empty_table_and_the_tiles_own_folder_are_refused(odd_patches, tmp_path):
+    before = read_all(odd_patches)
+    with pytest.raises(ConfigError, match="is the tile folder itself"):
+        explore_tiles(odd_patches, ExploreSettings(), odd_patches, overwrite=True)
+    assert read_all(odd_patches) == before
     tiles, info = read_manifest(odd_patches / "tiles.parquet")
     write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles.iloc[:0], info)
     shutil.copy(odd_patches / "slides.csv", tmp_path / "tiles")
     with pytest.raises(ManifestError, match="the tile table is empty"):
-        explore_tiles(tmp_path / "tiles", ExploreConfig(), tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"sample": -1}, "sample must be 0 or more"),
-        ({"shown": 0}, "shown must be 1 or more"),
-        ({"mark_px": -1}, "mark_px must be 0 or more"),
-        ({"blank_share": 2.0}, "blank_share must be above 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(setting, message):
-    with pytest.raises(ConfigError, match=message):
-        ExploreConfig(**setting)
+        explore_tiles(tmp_path / "tiles", ExploreSettings(), tmp_path / "out")

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.core import ConfigError, RunError
+from eosin.core import RunError
+from eosin.settings import RateSearch, TileTraining
 from eosin.workflows import find_lr
-from eosin.workflows.find_lr import FindLRConfig, find_learning_rates
-from eosin.workflows.train_tiles import TrainConfig, train_classifier
+from eosin.workflows.find_lr import find_learning_rates
+from eosin.workflows.train import train
 
-CONFIG = FindLRConfig(
+CONFIG = RateSearch(
     encoder="smallcnn",
     weights="none",
     fine_tune="last",
@@ -63,7 +64,7 @@ def test_the_suggestion_is_a_config_of_training(rates, tile_folder, tmp_path):
     assert text.count("#") == 2
     values = tomllib.loads(text)
     assert values.keys() == rates.suggested.keys()
-    config = TrainConfig(
+    config = TileTraining(
         encoder="smallcnn",
         weights="none",
         fine_tune="last",
@@ -71,7 +72,7 @@ def test_the_suggestion_is_a_config_of_training(rates, tile_folder, tmp_path):
         tune_epochs=1,
         **values,
     )
-    train_classifier(tile_folder, config, tmp_path / "run")
+    train(tile_folder, tmp_path / "run", config)
     # Of the same tiles, so that nothing was encoded anew.
     assert len(list((tile_folder / "cache").glob("smallcnn-*/activations.npy"))) >= 1
 
@@ -127,23 +128,11 @@ def test_held_out_patients_are_not_looked_at(tile_folder, tmp_path, monkeypatch)
     monkeypatch.setattr(find_lr, "find_head_curve", look)
     config = dataclasses.replace(CONFIG, fine_tune="none")
     find_learning_rates(tile_folder, config, tmp_path / "rates")
-    train_classifier(
-        tile_folder,
-        TrainConfig(
-            encoder="smallcnn",
-            weights="none",
-            fine_tune="none",
-            epochs=1,
-            cached_views=1,
-        ),
-        tmp_path / "run",
+    config = TileTraining(
+        encoder="smallcnn", weights="none", fine_tune="none", epochs=1, cached_views=1
     )
+    train(tile_folder, tmp_path / "run", config)
     splits = pd.read_csv(tmp_path / "run" / "splits.csv")
-    train = set(splits.loc[splits["split"] == "train", "slide_id"])
+    own = set(splits.loc[splits["split"] == "train", "slide_id"])
     (tiles,) = seen
-    assert set(tiles.slide_ids[tiles.train_rows]) == train
-
-
-def test_a_sweep_out_of_range_is_refused():
-    with pytest.raises(ConfigError, match="lowest and highest"):
-        FindLRConfig(lowest=2.0)
+    assert set(tiles.slide_ids[tiles.train_rows]) == own

@@ -8,27 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.core import (
-    CohortError,
-    ConfigError,
-    ManifestError,
-    ModelError,
-    Progress,
-    RunError,
-)
+from eosin.core import CohortError, ManifestError, ModelError, RunError
 from eosin.evaluation import read_predictions, select_level
-from eosin.inference import read_card
-from eosin.slides import make_phantom
+from eosin.settings import ImportSettings, TileTraining
+from eosin.studies.splits import say_left_out, split_tiles
 from eosin.tiles import read_manifest, write_manifest
+from eosin.tiles.folder import open_tile_folder
 from eosin.workflows import import_patches as module
-from eosin.workflows.evaluate import evaluate_run
-from eosin.workflows.import_patches import ImportConfig, import_patches
-from eosin.workflows.predict import PredictConfig, predict_slides
-from eosin.workflows.tile_folder import open_tile_folder
-from eosin.workflows.tile_splits import assign_splits, say_left_out
-from eosin.workflows.train_tiles import TrainConfig, train_classifier
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.import_patches import import_patches
+from eosin.workflows.train import train
 
 PX = 32
+STEM = "camelyonpatch_level_2_split_"
 
 
 def paint(seed, label=0, px=PX):
@@ -57,11 +49,32 @@ def make_kaggle(root, n=80, n_test=3):
     return root
 
 
+def make_pcam(root, counts=(("train", 12), ("valid", 6), ("test", 6)), *, slides=True):
+    root.mkdir()
+    seed = 0
+    for split, n in counts:
+        labels = np.arange(n) % 2
+        images = np.stack([paint(seed + i, labels[i]) for i in range(n)])
+        seed += n
+        with h5py.File(root / f"{STEM}{split}_x.h5", "w") as file:
+            file["x"] = images
+        with h5py.File(root / f"{STEM}{split}_y.h5", "w") as file:
+            file["y"] = labels.astype(np.uint8).reshape(-1, 1, 1, 1)
+        if slides:
+            rows = [f"{i},{split}_{i // 2}" for i in range(n)]
+            (root / f"{STEM}{split}_meta.csv").write_text("\n".join([",wsi", *rows]))
+    return root
+
+
+def make_folders(root, sizes=((PX, PX),) * 6):
+    for i, size in enumerate(sizes):
+        image = cv2.resize(paint(i, i % 2, 64), size, interpolation=cv2.INTER_AREA)
+        save(root / ("tumor" if i % 2 else "normal") / f"case{i // 2}_{i}.png", image)
+    return root
+
+
 def run(root, out, layout="folder", **options):
-    progress = Progress()
-    return import_patches(
-        root, ImportConfig(layout=layout, **options), out, progress=progress
-    )
+    return import_patches(root, ImportSettings(layout=layout, **options), out)
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +96,28 @@ def test_a_kaggle_set_becomes_a_tile_folder(kaggle, imported):
     assert (folder.info.grouping, folder.info.resampling) == ("estimated", "none")
     tiles = folder.tiles.set_index("tile_id")
     assert tiles["label"]["p001"] == 1
-    assert pd.isna(tiles["label"]["q0"])
+    assert tiles["tumor_fraction"]["p001"] == 1
+    assert tiles[["label", "tumor_fraction"]].loc["q0"].isna().all()
     assert tiles["split"].isna().all()
     with folder.open_reader() as reader:
-        rows = np.array([5, 81])
-        got = reader.read(rows)
+        got = reader.read(np.array([5, 81]))
     assert np.array_equal(got, np.stack([paint(5, 1), paint(1001)]))
+    assert tiles["mean_blue"]["p005"] == pytest.approx(got[0][..., 2].mean())
     record = json.loads((imported / "run.json").read_text())
-    assert record["command"] == "import"
+    assert (record["command"], record["status"]) == ("import", "done")
     assert record["notes"]["grouping"] == "estimated"
     assert any("cannot be proven" in text for text in record["notes"]["cautions"])
+    # No pixel is copied.
+    names = {path.name for path in imported.iterdir()}
+    assert names == {"tiles.parquet", "slides.csv", "run.json"}
+    assert folder.slides["path"].unique().tolist() == [str(kaggle.resolve())]
+    assert folder.slides["n_tiles"].sum() == 83
 
 
 def test_a_test_sets_patches_are_in_no_split_of_a_training(imported):
     folder = open_tile_folder(imported)
-    config = TrainConfig(encoder="smallcnn", weights="none")
-    splits = assign_splits(folder, config)
+    config = TileTraining(encoder="smallcnn", weights="none")
+    splits = split_tiles(folder, config)
     is_test = folder.tiles["tile_id"].str.startswith("q")
     bare = set(folder.tiles.loc[is_test, "slide_id"])
     assert len(bare) == 3
@@ -108,109 +127,51 @@ def test_a_test_sets_patches_are_in_no_split_of_a_training(imported):
     assert len(folder.studied_tiles) == 80
 
 
-def test_no_pixel_is_copied(imported):
-    names = {path.name for path in imported.iterdir()}
-    assert names == {"tiles.parquet", "slides.csv", "run.json"}
-
-
 def test_the_same_import_is_reused_and_another_is_refused(
     kaggle, imported, monkeypatch
 ):
-    monkeypatch.setattr(module, "scan_patches", lambda *a, **k: pytest.fail("read"))
+    monkeypatch.setattr(module, "scan_tiles", lambda *a, **k: pytest.fail("read"))
     result = run(kaggle, imported, "kaggle")
     assert result.n_tiles == 83
     assert result.label_counts == {"normal": 40, "tumor": 40, "unlabelled": 3}
+    assert result.mpp == 0.97
     with pytest.raises(RunError, match=r"similarity was 0\.95, is 0\.9"):
         run(kaggle, imported, "kaggle", similarity=0.9)
-
-
-def test_a_changed_set_is_told(tmp_path):
-    root = make_kaggle(tmp_path / "set", 8, 0)
-    run(root, tmp_path / "tiles", "kaggle")
-    save(root / "test" / "new.tif", paint(7))
+    new = kaggle / "test" / "new.tif"
+    save(new, paint(7))
     with pytest.raises(RunError, match="input patches changed"):
-        run(root, tmp_path / "tiles", "kaggle")
-
-
-def test_a_slide_map_keeps_slides_together(tmp_path):
-    root = make_kaggle(tmp_path / "set", 12, 0)
-    lines = ["id,wsi", *(f"p{i:03d},slide{i % 3}" for i in range(12))]
-    (tmp_path / "map.csv").write_text("\n".join(lines))
-    result = run(
-        root, tmp_path / "tiles", "kaggle", slide_map=str(tmp_path / "map.csv")
-    )
-    folder = open_tile_folder(tmp_path / "tiles")
-    assert sorted(folder.slides["slide_id"]) == ["slide0", "slide1", "slide2"]
-    assert folder.info.grouping == "given"
-    assert result.cautions == ()
-
-
-def make_pcam(root, counts=(("train", 12), ("valid", 6), ("test", 6)), *, slides=True):
-    root.mkdir()
-    seed = 0
-    for split, n in counts:
-        stem = f"camelyonpatch_level_2_split_{split}"
-        labels = np.arange(n) % 2
-        images = np.stack([paint(seed + i, labels[i]) for i in range(n)])
-        seed += n
-        with h5py.File(root / f"{stem}_x.h5", "w") as file:
-            file["x"] = images
-        with h5py.File(root / f"{stem}_y.h5", "w") as file:
-            file["y"] = labels.astype(np.uint8).reshape(-1, 1, 1, 1)
-        if slides:
-            rows = [f"{i},{split}_{i // 2}" for i in range(n)]
-            text = "\n".join([",wsi", *rows])
-            (root / f"{stem}_meta.csv").write_text(text)
-    return root
+        run(kaggle, imported, "kaggle")
+    new.unlink()
 
 
 def test_pcam_is_read_where_it_is_with_its_splits_and_slides(tmp_path):
-    root = make_pcam(tmp_path / "pcam")
-    result = run(root, tmp_path / "tiles", "pcam")
-    folder = open_tile_folder(tmp_path / "tiles")
-    assert folder.tiles["split"].value_counts().to_dict() == {
-        "train": 12,
-        "val": 6,
-        "test": 6,
-    }
+    root, out = make_pcam(tmp_path / "pcam"), tmp_path / "tiles"
+    packed = root / f"{STEM}valid_x.h5"
+    packed.with_suffix(".h5.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    result = run(root, out, "pcam")
+    folder = open_tile_folder(out)
+    counts = {"train": 12, "val": 6, "test": 6}
+    assert folder.tiles["split"].value_counts().to_dict() == counts
     assert result.n_groups == 12
     assert result.cautions == ()
     with folder.open_reader() as reader:
         assert np.array_equal(reader.read(np.array([13]))[0], paint(13, 1))
-
-
-def test_packed_pcam_is_unpacked_once(tmp_path, monkeypatch):
-    root = make_pcam(tmp_path / "pcam")
-    path = root / "camelyonpatch_level_2_split_valid_x.h5"
-    path.with_suffix(".h5.gz").write_bytes(gzip.compress(path.read_bytes()))
-    path.unlink()
-    run(root, tmp_path / "tiles", "pcam")
-    unpacked = tmp_path / "tiles" / "unpacked" / path.name
+        assert np.array_equal(reader.read(np.array([19]))[0], paint(19, 1))
+    notes = json.loads((out / "run.json").read_text())["notes"]
+    assert notes["unpacked"][f"{packed.name}.gz"]["is_official"] is False
+    # What was unpacked is unpacked once.
+    unpacked = out / "unpacked" / packed.name
     written = unpacked.stat().st_mtime_ns
-    folder = open_tile_folder(tmp_path / "tiles")
-    with folder.open_reader() as reader:
-        assert np.array_equal(reader.read(np.array([12]))[0], paint(12, 0))
-    notes = json.loads((tmp_path / "tiles" / "run.json").read_text())["notes"]
-    assert notes["unpacked"][f"{path.name}.gz"]["is_official"] is False
-    config = ImportConfig(layout="pcam", measures=False)
-    import_patches(root, config, tmp_path / "tiles", overwrite=True)
+    config = ImportSettings(layout="pcam", measures=False)
+    import_patches(root, config, out, overwrite=True)
     assert unpacked.stat().st_mtime_ns == written
-
-
-def test_a_packed_file_that_is_cut_short_stops(tmp_path):
-    root = make_pcam(tmp_path / "pcam")
-    path = root / "camelyonpatch_level_2_split_train_x.h5"
-    packed = gzip.compress(path.read_bytes())
-    path.with_suffix(".h5.gz").write_bytes(packed[: len(packed) // 2])
-    path.unlink()
-    with pytest.raises(CohortError, match="cut short or damaged"):
-        run(root, tmp_path / "tiles", "pcam")
+    assert open_tile_folder(out).tiles["sharpness"].isna().all()
 
 
 def test_pcam_without_slides_keeps_its_splits_and_says_what_crosses_them(tmp_path):
     root = make_pcam(tmp_path / "pcam", (("train", 8), ("test", 8)), slides=False)
-    path = root / "camelyonpatch_level_2_split_test_x.h5"
-    with h5py.File(path, "r+") as file:
+    with h5py.File(root / f"{STEM}test_x.h5", "r+") as file:
         file["x"][1] = paint(3, 1)
     result = run(root, tmp_path / "tiles", "pcam")
     text = " ".join(result.cautions)
@@ -222,21 +183,12 @@ def test_pcam_without_slides_keeps_its_splits_and_says_what_crosses_them(tmp_pat
     assert counts["train"] + counts["val"] == 8
 
 
-def make_folders(root, sizes=((PX, PX),) * 6):
-    for i, size in enumerate(sizes):
-        image = cv2.resize(paint(i, i % 2, 64), size, interpolation=cv2.INTER_AREA)
-        save(root / ("tumor" if i % 2 else "normal") / f"case{i // 2}_{i}.png", image)
-    return root
-
-
 def test_folders_have_no_resolution_unless_it_is_given(tmp_path):
     root = make_folders(tmp_path / "set")
     result = run(root, tmp_path / "a", group_regex=r"(case\d)")
     assert result.mpp is None
-    assert result.cautions == (
-        "Nobody stated the resolution of these patches. The model is for patches of "
-        "the same kind, and cannot be used on slides.",
-    )
+    (said,) = result.cautions
+    assert said.startswith("Nobody stated the resolution of these patches")
     assert read_manifest(tmp_path / "a" / "tiles.parquet")[1].mpp is None
     assert run(root, tmp_path / "b", mpp=0.5).mpp == 0.5
     # Read at half the size, a pixel is twice as wide.
@@ -248,23 +200,23 @@ def test_training_and_evaluation_take_patches_as_they_take_tiles(tmp_path):
         path = tmp_path / "set" / ("tumor" if i % 2 else "normal") / f"{i}.png"
         save(path, paint(i, i % 2))
     run(tmp_path / "set", tmp_path / "tiles")
-    training = TrainConfig(
+    training = TileTraining(
         encoder="smallcnn",
         weights="none",
         tune_epochs=4,
         tune_learning_rate=2e-3,
     )
-    result = train_classifier(tmp_path / "tiles", training, tmp_path / "run")
+    result = train(tmp_path / "tiles", tmp_path / "run", training)
     assert result.validation_aucs[0] > 0.8
-    card = read_card(tmp_path / "run")
-    assert (card.mpp, card.tile_px) == (None, PX)
-    evaluated = evaluate_run(tmp_path / "run", n_bootstrap=10)
+    card = result.card
+    assert (card.sees.mpp, card.sees.tile_px) == (None, PX)
+    with pytest.raises(ModelError, match="nobody stated it; import patches with --mpp"):
+        _ = card.sees.spec
+    evaluated = evaluate(tmp_path / "run", n_bootstrap=10)
     assert evaluated.metrics["tile"]["roc_auc"]["value"] > 0.8
-    report = (tmp_path / "run" / "evaluation" / "report.html").read_text()
     for text in ("cannot be proven", "Nobody stated the resolution"):
         assert sum(text in caution for caution in card.cautions) == 1
         assert sum(text in caution for caution in evaluated.cautions) == 1
-        assert text in report
     # Of another set the patches with a label are scored, and no others.
     for i in range(8):
         path = tmp_path / "other" / ("tumor" if i % 2 else "normal") / f"{i}.png"
@@ -274,50 +226,49 @@ def test_training_and_evaluation_take_patches_as_they_take_tiles(tmp_path):
     tiles.loc[[0, 4], "label"] = pd.NA
     write_manifest(tmp_path / "new" / "tiles.parquet", tiles, info)
     words = {"on": tmp_path / "new", "n_bootstrap": 10}
-    evaluate_run(tmp_path / "run", out=tmp_path / "e", **words)
+    evaluate(tmp_path / "run", out=tmp_path / "e", **words)
     scored, _ = read_predictions(tmp_path / "e" / "predictions.parquet")
     expected = set(tiles["tile_id"]) - set(tiles["tile_id"][[0, 4]])
     assert set(select_level(scored, "tile")["id"]) == expected
     tiles["label"] = pd.array([pd.NA] * 8, "Int8")
     write_manifest(tmp_path / "new" / "tiles.parquet", tiles, info)
     with pytest.raises(ManifestError, match="needs patches with a label, got none"):
-        evaluate_run(tmp_path / "run", out=tmp_path / "e2", **words)
-    make_phantom(seed=0, size_px=(256, 256), mpp=1.0).write(tmp_path / "slide.tif")
-    with pytest.raises(ModelError, match="nobody stated that of the patches"):
-        predict_slides(
-            tmp_path / "run",
-            [tmp_path / "slide.tif"],
-            PredictConfig(),
-            tmp_path / "out",
-        )
+        evaluate(tmp_path / "run", out=tmp_path / "e2", **words)
 
 
-def test_mixed_sizes_are_read_at_one_with_the_filter_recorded(tmp_path):
-    sizes = [(PX, PX)] * 4 + [(48, 48), (24, 24), (PX, 40)]
-    root = make_folders(tmp_path / "set", sizes)
+@pytest.mark.parametrize(
+    ("sizes", "name"),
+    [
+        ([(48, 48)], "area"),
+        ([(24, 24), (PX, 40)], "linear"),
+        ([(48, 48), (24, 24)], "area and linear"),
+    ],
+)
+def test_mixed_sizes_are_read_at_one_with_the_filter_recorded(tmp_path, sizes, name):
+    root = make_folders(tmp_path / "set", [(PX, PX)] * 4 + sizes)
     result = run(root, tmp_path / "tiles", mpp=0.5)
+    n_other = sum(min(size) != PX for size in sizes)
+    n_all = 4 + len(sizes)
     assert result.tile_px == PX
-    assert "2 of 7 patches have another size" in " ".join(result.cautions)
-    text = " ".join(result.warnings)
-    assert "2 patches are resampled to 32 px" in text
-    assert "1 patches are not square" in text
+    text = " ".join((*result.cautions, *result.warnings))
+    assert f"{n_other} of {n_all} patches have another size" in text
+    assert f"{n_other} patches are resampled to 32 px" in text
+    assert ("1 patches are not square" in text) == ((PX, 40) in sizes)
     folder = open_tile_folder(tmp_path / "tiles")
-    assert folder.info.resampling == "area and linear"
+    assert folder.info.resampling == name
     with folder.open_reader() as reader:
-        assert reader.read(np.arange(7)).shape == (7, PX, PX, 3)
+        assert reader.read(np.arange(n_all)).shape == (n_all, PX, PX, 3)
 
 
 def test_grey_transparent_and_deep_patches_are_told(tmp_path):
     root = make_folders(tmp_path / "set")
-    grey = paint(50)[..., 0]
-    cv2.imwrite(str(root / "normal" / "grey.png"), grey)
+    cv2.imwrite(str(root / "normal" / "grey.png"), paint(50)[..., 0])
     clear = np.dstack([paint(51), np.full((PX, PX), 255, np.uint8)])
     cv2.imwrite(str(root / "normal" / "clear.png"), clear)
     cv2.imwrite(str(root / "tumor" / "deep.png"), paint(52).astype(np.uint16) * 256)
     text = " ".join(run(root, tmp_path / "tiles").warnings)
-    assert "1 patches are grey" in text
-    assert "1 patches are transparent" in text
-    assert "1 patches are of 16 bit" in text
+    for kind in ("grey", "transparent", "of 16 bit"):
+        assert f"1 patches are {kind}" in text
 
 
 def test_patches_that_cannot_be_read_are_left_out_and_listed(tmp_path):
@@ -333,29 +284,12 @@ def test_patches_that_cannot_be_read_are_left_out_and_listed(tmp_path):
     passed = run(root, tmp_path / "passed", allow_missing=True)
     assert passed.failures == ()
     assert "1 patches cannot be read" in passed.warnings[0]
-
-
-def test_where_no_patch_can_be_read_the_import_stops(tmp_path):
-    for name in ("a/1.png", "b/2.png"):
-        path = tmp_path / "set" / name
-        path.parent.mkdir(parents=True)
+    for path in root.rglob("*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(ManifestError, match="not one of 2 patches can be read"):
-        run(tmp_path / "set", tmp_path / "tiles", tile_px=8)
+    with pytest.raises(ManifestError, match="not one of 7 patches can be read"):
+        run(root, tmp_path / "a", tile_px=8)
     with pytest.raises(ManifestError, match="not one of the patches that were tried"):
-        run(tmp_path / "set", tmp_path / "other")
-
-
-def test_copies_with_two_labels_are_told(tmp_path):
-    root = make_folders(tmp_path / "set")
-    save(root / "tumor" / "copy.png", paint(90))
-    save(root / "normal" / "copy.png", paint(90))
-    result = run(root, tmp_path / "tiles")
-    assert "2 patches have an identical copy with another label" in " ".join(
-        result.cautions
-    )
-    tiles = open_tile_folder(tmp_path / "tiles").tiles.set_index("tile_id")
-    assert tiles["slide_id"]["tumor/copy"] == tiles["slide_id"]["normal/copy"]
+        run(root, tmp_path / "b")
 
 
 def test_given_splits_are_kept_or_ignored(tmp_path):
@@ -373,44 +307,26 @@ def test_given_splits_are_kept_or_ignored(tmp_path):
         run(root, tmp_path / "cases", group_regex=r"(case\d)")
 
 
+def test_a_slide_has_the_split_of_its_labelled_patches(tmp_path):
+    table = pd.DataFrame({"label": [-1, 0, 1], "split": [None, "train", "train"]})
+    table = table.assign(slide_id="s", patient_id="p")
+    slides = module._make_slides(table, tmp_path, 0.5)
+    assert slides[["split", "n_tiles"]].to_numpy().tolist() == [["train", 3]]
+
+
 def test_features_unite_what_looks_do_not(tmp_path):
     root = make_folders(tmp_path / "set")
     features = np.eye(6, dtype=np.float32)
     features[5] = features[0]
-    np.save(tmp_path / "features.npy", features)
-    path = str(tmp_path / "features.npy")
+    path = tmp_path / "features.npy"
+    np.save(path, features)
     assert run(root, tmp_path / "a").n_groups == 6
-    assert run(root, tmp_path / "b", features=path).n_groups == 5
-    np.save(tmp_path / "features.npy", features[:4])
-    with pytest.raises(ConfigError, match="one row for each of the 6 patches"):
-        run(root, tmp_path / "c", features=path)
-    (tmp_path / "features.npy").write_bytes(b"no array")
-    with pytest.raises(ConfigError, match="cannot be read as a NumPy file"):
-        run(root, tmp_path / "d", features=path)
-    with pytest.raises(ConfigError, match="cannot be read as a NumPy file"):
-        run(root, tmp_path / "e", features=str(tmp_path / "none.npy"))
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        (
-            {"layout": "pcam", "group_regex": "(a)"},
-            "group_regex is for 'import folder'",
-        ),
-        (
-            {"layout": "folder", "slide_map": "a.csv"},
-            "slide_map is for 'import kaggle'",
-        ),
-        ({"layout": "kaggle", "negative": "a"}, "negative is for"),
-        ({"layout": "folder", "mpp": 0.0}, "mpp must be above 0"),
-        ({"layout": "folder", "tile_px": 0}, "tile_px must be 1"),
-        ({"layout": "folder", "missing_split": 0.5}, "between 0 and 0.5"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(options, text):
-    with pytest.raises(ConfigError, match=text):
-        ImportConfig(**options)
+    assert run(root, tmp_path / "b", features=str(path)).n_groups == 5
+    np.save(path, features[:4])
+    with pytest.raises(ManifestError, match="one row for each of the 6"):
+        run(root, tmp_path / "c", features=str(path))
+    with pytest.raises(ManifestError, match="a NumPy file"):
+        run(root, tmp_path / "d", features=str(tmp_path / "none.npy"))
 
 
 @pytest.mark.realdata

@@ -6,21 +6,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.core import ConfigError, ManifestError, ModelError, RunError, SlideError
+from eosin.core import ManifestError, ModelError, RunError, SlideError
+from eosin.settings import (
+    CleanSettings,
+    ImportSettings,
+    InterpretSettings,
+    TileTraining,
+)
 from eosin.tiles import TileReader
 from eosin.workflows import interpret as module
 from eosin.workflows.clean import clean_tiles
-from eosin.workflows.cleaning_rules import CleanConfig
-from eosin.workflows.evaluate import evaluate_run
-from eosin.workflows.import_patches import ImportConfig, import_patches
-from eosin.workflows.interpret import InterpretConfig, interpret_run
-from eosin.workflows.train_tiles import TrainConfig, train_classifier
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.import_patches import import_patches
+from eosin.workflows.interpret import interpret
+from eosin.workflows.train import train
 
 
 @pytest.fixture(scope="module")
 def interpreted(run_folder, evaluation_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("interpreted")
-    return interpret_run(run_folder, InterpretConfig(shown=3), out)
+    return interpret(run_folder, InterpretSettings(shown=3), out)
 
 
 def test_a_page_and_the_tables_behind_it_are_written(interpreted):
@@ -48,19 +53,21 @@ def test_a_page_and_the_tables_behind_it_are_written(interpreted):
 
 
 def test_a_second_call_finds_the_work_done(interpreted, run_folder, monkeypatch):
-    monkeypatch.setattr(module, "build_page", None)
-    config = InterpretConfig(shown=3)
-    assert interpret_run(run_folder, config, interpreted.folder) == interpreted
+    monkeypatch.setattr(module, "map_classes", None)
+    config = InterpretSettings(shown=3)
+    assert interpret(run_folder, config, interpreted.folder) == interpreted
     with pytest.raises(RunError, match="method was gradcam, is gradcam"):
-        interpret_run(
-            run_folder, InterpretConfig(shown=3, method="gradcam++"), interpreted.folder
+        interpret(
+            run_folder,
+            InterpretSettings(shown=3, method="gradcam++"),
+            interpreted.folder,
         )
 
 
 def test_without_predictions_there_are_clusters_only(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "evaluation", ignore_errors=True)
-    result = interpret_run(tmp_path / "run", InterpretConfig(), tmp_path / "out")
+    result = interpret(tmp_path / "run", InterpretSettings(), tmp_path / "out")
     assert (result.n_maps, result.n_suspects) == (0, 0)
     assert result.n_clusters >= 2
     assert "There are no held-out predictions" in result.cautions[0]
@@ -70,15 +77,15 @@ def test_without_predictions_there_are_clusters_only(run_folder, tmp_path):
     assert "makes the held-out predictions" in page
     suspects = pd.read_csv(tmp_path / "out" / "label_errors.csv")
     assert suspects.empty
-    config = InterpretConfig(evaluation=str(tmp_path))
+    config = InterpretSettings(evaluation=str(tmp_path))
     with pytest.raises(ManifestError, match="name a folder of 'eosin evaluate'"):
-        interpret_run(tmp_path / "run", config, tmp_path / "other")
+        interpret(tmp_path / "run", config, tmp_path / "other")
 
 
 def test_an_unknown_layer_is_refused(run_folder, evaluation_folder, tmp_path):
-    config = InterpretConfig(layer="nonsense")
+    config = InterpretSettings(layer="nonsense")
     with pytest.raises(ModelError, match="has no layer 'nonsense'"):
-        interpret_run(run_folder, config, tmp_path / "out")
+        interpret(run_folder, config, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed"
 
@@ -104,8 +111,8 @@ def centre_study(tmp_path_factory):
     pd.DataFrame(rows, columns=["id", "label"]).to_csv(
         root / "set" / "train_labels.csv", index=False
     )
-    import_patches(root / "set", ImportConfig(layout="kaggle"), root / "tiles")
-    config = TrainConfig(
+    import_patches(root / "set", ImportSettings(layout="kaggle"), root / "tiles")
+    config = TileTraining(
         encoder="smallcnn",
         weights="none",
         folds=2,
@@ -113,15 +120,15 @@ def centre_study(tmp_path_factory):
         tune_learning_rate=3e-3,
         tune_batch=8,
     )
-    train_classifier(root / "tiles", config, root / "run")
-    evaluate_run(root / "run", n_bootstrap=20)
+    train(root / "tiles", root / "run", config)
+    evaluate(root / "run", n_bootstrap=20)
     return root
 
 
 def test_folds_and_patches_whose_centre_counts(centre_study, tmp_path):
-    result = interpret_run(
+    result = interpret(
         centre_study / "run",
-        InterpretConfig(shown=2, clusters=2, sample=40),
+        InterpretSettings(shown=2, clusters=2, sample=40),
         tmp_path / "out",
     )
     assert result.n_tiles == 60
@@ -133,7 +140,7 @@ def test_folds_and_patches_whose_centre_counts(centre_study, tmp_path):
     assert "The label is that of the central 32 px (framed)" in page
     assert "Every fold has trained an encoder of its own" in page
     suspects = tmp_path / "out" / "label_errors.csv"
-    config = CleanConfig(rules=("unreadable",), drop=str(suspects))
+    config = CleanSettings(rules=("unreadable",), drop=str(suspects))
     cleaned = clean_tiles(centre_study / "tiles", config, tmp_path / "cleaned")
     assert cleaned.n_by_rule["listed"] == result.n_suspects
 
@@ -149,8 +156,8 @@ def test_tiles_that_cannot_be_read_are_named_once(
         return real(self, rows)
 
     monkeypatch.setattr(TileReader, "read", read)
-    config = InterpretConfig(shown=40, per_slide=0)
-    result = interpret_run(run_folder, config, tmp_path / "out")
+    config = InterpretSettings(shown=40, per_slide=0)
+    result = interpret(run_folder, config, tmp_path / "out")
     assert len(result.failures) == 1
     assert any("1 tiles or models could not be read" in c for c in result.cautions)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -160,27 +167,12 @@ def test_tiles_that_cannot_be_read_are_named_once(
 def test_other_features_are_another_interpretation(
     run_folder, evaluation_folder, tile_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "write_interpretation", lambda *_: None)
+    monkeypatch.setattr(module, "write_page", lambda *_: None)
     n = len(pd.read_parquet(tile_folder / "tiles.parquet"))
     features = np.random.default_rng(0).normal(size=(n, 4))
     np.save(tmp_path / "f.npy", features)
-    config = InterpretConfig(features=str(tmp_path / "f.npy"), shown=1)
-    interpret_run(run_folder, config, tmp_path / "out")
+    config = InterpretSettings(features=str(tmp_path / "f.npy"), shown=1)
+    interpret(run_folder, config, tmp_path / "out")
     np.save(tmp_path / "f.npy", features + 1)
     with pytest.raises(RunError, match="input features changed"):
-        interpret_run(run_folder, config, tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"shown": 0}, "shown must be 1 or more"),
-        ({"per_slide": -1}, "per_slide must be 0 or more"),
-        ({"clusters": 0}, "clusters must be 1 or more"),
-        ({"most_clusters": 1}, "most_clusters must be 2 or more"),
-        ({"sample": -1}, "sample must be 0 or more"),
-    ],
-)
-def test_settings_out_of_range_are_refused(setting, message):
-    with pytest.raises(ConfigError, match=message):
-        InterpretConfig(**setting)
+        interpret(run_folder, config, tmp_path / "out")

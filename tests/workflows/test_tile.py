@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import tifffile
 
-from eosin.core import CohortError, ConfigError, ManifestError, RunError
+from eosin.core import CohortError, ManifestError, RunError
+from eosin.settings import TilingSettings
 from eosin.slides import make_phantom
 from eosin.tiles import read_manifest
 from eosin.workflows import tile
-from eosin.workflows.tile import TileConfig, tile_cohort
+from eosin.workflows.tile import tile_cohort
 
-TILING = TileConfig(mpp=1.0, tile_px=64)
+TILING = TilingSettings(mpp=1.0, tile_px=64)
 
 
 def write_table(path, rows):
@@ -164,7 +165,7 @@ def test_slides_that_give_nothing_are_told_of_and_end_nothing(cohort, tmp_path):
     assert f"No tile of 1 of 4 slides has a label ({rows['slide_id'][0]})" in unlabelled
     # Nobody is told to call a tumour slide normal.
     assert "Only a slide that is wholly 'normal' may have that label" in unlabelled
-    assert "'eosin embed' and 'eosin mil train'" in unlabelled
+    assert "'eosin train --unit slide'" in unlabelled
 
 
 def test_slides_without_tissue_give_a_clear_error(tmp_path):
@@ -232,11 +233,6 @@ def test_a_full_disk_stops_the_command_and_leaves_no_half_file(
         tile_cohort(cohort.table, TILING, tmp_path / "tiles")
     assert not list((tmp_path / "tiles").rglob("*.part*"))
     assert not (tmp_path / "tiles" / "tiles.parquet").exists()
-
-
-def test_shares_out_of_range_are_refused():
-    with pytest.raises(ConfigError, match="min_tissue must lie between 0 and 1"):
-        TileConfig(min_tissue=2)
 
 
 def test_without_measuring_no_pixel_of_a_tile_is_read(cohort, tmp_path):

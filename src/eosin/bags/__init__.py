@@ -1,6 +1,6 @@
 """Bags of instances: one slide's or one patient's features, made, stored and padded."""
 
-from eosin.bags.bag import Bag, FeatureArray, check_bags
+from eosin.bags.bag import Bag, BagScores, FeatureArray, check_bags, require_features
 from eosin.bags.batching import (
     FeatureScale,
     InstanceSampling,
@@ -18,13 +18,14 @@ from eosin.bags.clinical import (
     fit_clinical,
     read_clinical,
 )
-from eosin.bags.dialects import SlideFeatures, find_feature_files, open_features
+from eosin.bags.dialects import find_feature_files, open_features
 from eosin.bags.features import FeatureFile, FeatureInfo, read_key, write_features
 from eosin.bags.making import (
     BAG_SCHEMA,
-    BagDraw,
+    BAG_TABLE,
     BagTableInfo,
     draw_bags,
+    find_witnesses,
     read_bag_table,
     write_bag_table,
 )
@@ -40,8 +41,9 @@ from eosin.bags.reading import (
 
 __all__ = [
     "BAG_SCHEMA",
+    "BAG_TABLE",
     "Bag",
-    "BagDraw",
+    "BagScores",
     "BagTableInfo",
     "ClinicalColumn",
     "ClinicalEncoding",
@@ -55,11 +57,11 @@ __all__ = [
     "InstanceSampling",
     "JoinedFeatures",
     "PaddedBatch",
-    "SlideFeatures",
     "check_bags",
     "draw_bags",
     "find_feature_files",
     "find_kinds",
+    "find_witnesses",
     "fit_clinical",
     "join_patients",
     "open_features",
@@ -71,6 +73,7 @@ __all__ = [
     "read_drawn_bags",
     "read_key",
     "read_slide_bag",
+    "require_features",
     "require_size",
     "share_drawn",
     "write_bag_table",

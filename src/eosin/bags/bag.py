@@ -1,4 +1,4 @@
-"""A bag: the instances of one slide, one patient or one drawn sample."""
+"""A bag: the instances of one slide, one patient or one drawn sample; its scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eosin.bags.clinical import ClinicalValues
-from eosin.core import ManifestError
+from eosin.bags.clinical import ClinicalEncoding, ClinicalValues
+from eosin.core import ManifestError, ModelError
 
 Features = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -114,6 +114,21 @@ class Bag:
             self._check_finite(features, places)
         return features
 
+    def encode_clinical(self, encoding: ClinicalEncoding) -> Features:
+        """Encode the clinical columns that a model takes, `(numbers,)`.
+
+        Raises:
+            ModelError: The bag has none.
+            ManifestError: A value does not fit its column.
+        """
+        if self.clinical is None:
+            raise ModelError(
+                f"{self.bag_id}: the model takes the clinical columns "
+                f"{', '.join(encoding.names)} beside the instances; give them in the "
+                "slide table (cells may be empty)"
+            )
+        return encoding.encode(self.clinical, owner=self.bag_id)
+
     def list_blocks(self) -> list[slice]:
         """List slices of bounded memory that cover all instances in order."""
         step = max(1, _BLOCK_NUMBERS // self.n_features)
@@ -167,6 +182,51 @@ class Bag:
                 f"{self.bag_id}: coords must be {len(self)} finite pairs (x, y), one "
                 f"for each instance, got the shape {coords.shape}"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class BagScores:
+    """What a model says of one bag.
+
+    Attributes:
+        bag_id: The bag.
+        logits: `(outputs,)`: one for two classes (above 0 means label 1), otherwise
+            one for each class.
+        attention: `(instances,)`, sums to 1.
+        instance_logits: `(instances, outputs)`. None where the method scores no
+            instances.
+    """
+
+    bag_id: str
+    logits: Features
+    attention: Features
+    instance_logits: Features | None
+
+
+def require_features(bag: Bag, dimension: int, *, are_pixels: bool) -> None:
+    """Stop where a bag has other instances than a model takes.
+
+    Args:
+        bag: The bag.
+        dimension: Numbers per instance that the model takes.
+        are_pixels: Whether these are the pixels of tiles.
+
+    Raises:
+        ModelError: It has.
+    """
+    if bag.n_features == dimension:
+        return
+    if are_pixels:
+        raise ModelError(
+            f"{bag.bag_id}: the model takes the pixels of tiles ({dimension} numbers "
+            f"each), got {bag.n_features} features; give it tiles, or train a model of "
+            "features"
+        )
+    raise ModelError(
+        f"{bag.bag_id}: the model takes {dimension} features per instance, got "
+        f"{bag.n_features}; encode the bag with the encoder that the model was trained "
+        "on"
+    )
 
 
 def check_bags(bags: Sequence[Bag]) -> int:

@@ -32,6 +32,11 @@ class FeatureInfo:
             stated it.
         size_px0: Side of a tile in level-0 pixels.
         overlap_px: Pixels that neighbours share, in the tile's own pixels.
+        context: Side of what the encoder was shown over the tile's own.
+        tissue: The method that found tissue.
+        min_tissue: Share of tissue that a tile needed.
+        views: Turns and flips of each tile whose features were averaged.
+        encoder_sha256: Hash of what the encoder computes; empty where it is not known.
         slide_size_px0: (width, height) of level 0; None where it is not known.
         slide_mpp: Micrometres per level-0 pixel; None where it is not known.
         licence: Terms of the encoder's weights; empty where they are not known.
@@ -44,6 +49,11 @@ class FeatureInfo:
     mpp: float | None
     size_px0: int
     overlap_px: int = 0
+    context: float = 1.0
+    tissue: str = ""
+    min_tissue: float = float("nan")
+    views: int = 1
+    encoder_sha256: str = ""
     slide_size_px0: tuple[int, int] | None = None
     slide_mpp: float | None = None
     licence: str = ""
@@ -106,7 +116,13 @@ def write_features(
                 "slide_id": info.slide_id,
                 "encoder": info.encoder,
                 "licence": info.licence,
+                "encoder_sha256": info.encoder_sha256,
                 "tile_px": info.tile_px,
+                "overlap_px": info.overlap_px,
+                "context": info.context,
+                "tissue": info.tissue,
+                "min_tissue": info.min_tissue,
+                "views": info.views,
                 "mpp": np.nan if info.mpp is None else info.mpp,
                 "size_px0": info.size_px0,
                 "slide_mpp": np.nan if info.slide_mpp is None else info.slide_mpp,

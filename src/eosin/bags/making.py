@@ -5,38 +5,21 @@ of negative bags alike, are drawn from one pool, so that nothing but its witness
 tells a positive bag.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
-from eosin.core import ConfigError, ManifestError, read_parquet, write_parquet
+from eosin.core import Column, ConfigError, ManifestError, TableSchema, suggest
+from eosin.settings import BagDraw
 
-_FORMAT = 1
-_METADATA_KEY = b"eosin.bags"
 _TILE_COLUMNS = ("tile_id", "slide_id", "patient_id", "x_px0", "y_px0")
 
-BAG_SCHEMA = pa.schema(
-    [
-        pa.field("bag_id", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("label", pa.int8(), nullable=False),
-        pa.field("n_witnesses", pa.int32(), nullable=False),
-        pa.field("position", pa.int32(), nullable=False),
-        pa.field("tile_id", pa.string(), nullable=False),
-        pa.field("is_witness", pa.bool_(), nullable=False),
-        pa.field("slide_id", pa.string(), nullable=False),
-        pa.field("patient_id", pa.string(), nullable=False),
-        pa.field("x_px0", pa.int64(), nullable=False),
-        pa.field("y_px0", pa.int64(), nullable=False),
-    ]
-)
-"""One row per instance: the bags one after the other, `position` within each."""
+BAG_TABLE = "bags.parquet"
+"""Name of a bag table in its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,46 +43,71 @@ class BagTableInfo:
     grouping: str
     tiles_sha256: str
 
+    def require_drawn_from(self, sha256: str, *, bags: Path, tiles: Path) -> None:
+        """Stop where bags were drawn from other tiles.
 
-@dataclass(frozen=True, kw_only=True)
-class BagDraw:
-    """How bags are drawn from the tiles of one side.
+        Args:
+            sha256: Hash of the tile table.
+            bags: The bag table, for the message.
+            tiles: The tile folder, for the message.
+
+        Raises:
+            ManifestError: They were.
+        """
+        if self.tiles_sha256 != sha256:
+            raise ManifestError(
+                f"{bags}: these bags were drawn from other tiles than those in {tiles};"
+                " give the tile folder that they were drawn from, or draw them again "
+                "by 'eosin bags'"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Witnesses:
+    """What is looked for among labelled tiles.
 
     Attributes:
-        n_bags: Bags, an even number: as many positive as negative ones.
-        size: Instances of every bag.
-        witnesses: Witnesses of the positive bags, 1 to `size`; of several numbers
-            each positive bag takes the next one.
-        reuse: Whether a tile may be in more than one bag; it is never in one twice.
-
-    Raises:
-        ConfigError: A number is out of range.
+        class_names: The negative class, then the positive one.
+        is_kept: `(tiles,)`; tiles of yet another positive class are neither.
+        is_witness: `(tiles,)`.
     """
 
-    n_bags: int
-    size: int
-    witnesses: tuple[int, ...]
-    reuse: bool = True
+    class_names: tuple[str, str]
+    is_kept: npt.NDArray[np.bool_]
+    is_witness: npt.NDArray[np.bool_]
 
-    def __post_init__(self) -> None:
-        if self.n_bags < 2 or self.n_bags % 2:
-            raise ConfigError(
-                f"bags must be an even number, 2 or more, to be half positive, got "
-                f"{self.n_bags}"
-            )
-        if not self.witnesses:
-            raise ConfigError("witnesses must be one number or more, got none")
-        wrong = [n for n in self.witnesses if not 1 <= n <= self.size]
-        if wrong:
-            raise ConfigError(
-                f"witnesses must be 1 to the bags' size {self.size}, got {wrong[0]}"
-            )
 
-    def count_witnesses(self) -> npt.NDArray[np.int64]:
-        """Say how many witnesses each bag has; every other bag is positive."""
-        counts = np.zeros(self.n_bags, np.int64)
-        counts[1::2] = np.resize(self.witnesses, self.n_bags // 2)
-        return counts
+def find_witnesses(
+    labels: npt.NDArray[np.int64], class_names: Sequence[str], wanted: str | None
+) -> Witnesses:
+    """Find the tiles that bags are positive for.
+
+    Args:
+        labels: `(tiles,)`.
+        class_names: In the order of the labels.
+        wanted: The class that is looked for; None takes every class but the negative.
+
+    Raises:
+        ConfigError: It is none of the positive classes.
+    """
+    negative, *positive = class_names
+    if wanted is None:
+        is_kept = np.ones(len(labels), bool)
+        return Witnesses((negative, "+".join(positive)), is_kept, labels > 0)
+    if wanted not in positive:
+        raise ConfigError(
+            f"witness_class must be one of {', '.join(positive)}, got '{wanted}'"
+            f"{suggest(wanted, positive)}"
+        )
+    is_witness = labels == list(class_names).index(wanted)
+    return Witnesses((negative, wanted), is_witness | (labels == 0), is_witness)
+
+
+def count_witnesses(draw: BagDraw) -> npt.NDArray[np.int64]:
+    """Say how many witnesses each bag has; every other bag is positive."""
+    counts = np.zeros(draw.n_bags, np.int64)
+    counts[1::2] = np.resize(draw.witnesses, draw.n_bags // 2)
+    return counts
 
 
 def draw_bags(
@@ -130,7 +138,7 @@ def draw_bags(
         ManifestError: There are not enough tiles.
     """
     pools = (np.flatnonzero(~is_witness), np.flatnonzero(is_witness))
-    counts = draw.count_witnesses()
+    counts = count_witnesses(draw)
     _require_enough(len(pools[0]), len(pools[1]), draw, counts, split)
     rows = np.empty((draw.n_bags, draw.size), np.int64)
     root = (seed,) if isinstance(seed, int) else tuple(seed)
@@ -205,89 +213,54 @@ def _tabulate(
     table["n_witnesses"] = np.repeat(counts.astype(np.int32), size)
     table["position"] = np.tile(np.arange(size, dtype=np.int32), n_bags)
     table["is_witness"] = is_witness[flat]
-    return table[list(BAG_SCHEMA.names)]
+    return table[[column.name for column in BAG_SCHEMA.columns]]
 
 
-def write_bag_table(path: Path, table: pd.DataFrame, info: BagTableInfo) -> None:
-    """Write a bag table as Parquet, whole or not at all.
-
-    Raises:
-        ManifestError: The table breaks the schema.
-        RunError: The file cannot be written.
-    """
-    try:
-        arrow = pa.Table.from_pandas(table, schema=BAG_SCHEMA, preserve_index=False)
-    except (pa.ArrowException, KeyError) as error:
-        raise ManifestError(
-            f"{path}: the bag table breaks its schema ({error})"
-        ) from error
-    _check(table, info, str(path))
-    content = json.dumps({"format": _FORMAT, **asdict(info)})
-    write_parquet(path, arrow, key=_METADATA_KEY, content=content)
-
-
-def read_bag_table(path: Path) -> tuple[pd.DataFrame, BagTableInfo]:
-    """Read a bag table.
-
-    Raises:
-        ManifestError: The file is missing, no bag table, of another version, or
-            breaks the schema.
-    """
-    path = Path(path)
-    arrow = read_parquet(path, "bag table")
-    info = _read_info(path, arrow)
-    try:
-        table = arrow.select(BAG_SCHEMA.names).cast(BAG_SCHEMA).to_pandas()
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise ManifestError(
-            f"{path}: the bag table breaks its schema ({error})"
-        ) from error
-    _check(table, info, str(path))
-    return table, info
-
-
-def _read_info(path: Path, arrow: pa.Table) -> BagTableInfo:
-    metadata = arrow.schema.metadata or {}
-    if _METADATA_KEY not in metadata:
-        raise ManifestError(f"{path}: is a Parquet table, but not one of bags")
-    try:
-        content = json.loads(metadata[_METADATA_KEY])
-        if content.pop("format") == _FORMAT:
-            for name in ("witnesses", "class_names"):
-                content[name] = tuple(content[name])
-            return BagTableInfo(**content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ManifestError(
-            f"{path}: its metadata is damaged ({error}); make the bags again"
-        ) from error
-    raise ManifestError(
-        f"{path}: was written by another version of eosin; make the bags again"
-    )
-
-
-def _check(table: pd.DataFrame, info: BagTableInfo, where: str) -> None:
-    """Hold a table to what its columns promise."""
-    problems = []
-    sizes = table.groupby("bag_id", sort=False).agg(
+def _find_problems(table: pd.DataFrame, info: BagTableInfo) -> Iterator[str]:
+    bags = table.groupby("bag_id", sort=False).agg(
         n=("tile_id", "size"),
         tiles=("tile_id", "nunique"),
         witnesses=("is_witness", "sum"),
-        said=("n_witnesses", "first"),
+        stated=("n_witnesses", "first"),
         label=("label", "first"),
         sides=("split", "nunique"),
     )
-    for wrong, text in (
-        (sizes["n"] != info.size, f"must have {info.size} instances"),
-        (sizes["tiles"] != sizes["n"], "has a tile twice"),
-        (sizes["witnesses"] != sizes["said"], "has other witnesses than it says"),
-        ((sizes["said"] > 0) != (sizes["label"] > 0), "has a label that contradicts"),
-        (sizes["sides"] > 1, "lies on two sides"),
+    for is_wrong, text in (
+        (bags["n"] != info.size, f"must have {info.size} instances"),
+        (bags["tiles"] != bags["n"], "has a tile twice"),
+        (bags["witnesses"] != bags["stated"], "has other witnesses than it says"),
+        ((bags["stated"] > 0) != (bags["label"] > 0), "has a label that contradicts"),
+        (bags["sides"] > 1, "lies on two sides"),
     ):
-        if wrong.any():
-            problems.append(f"bag {sizes.index[wrong][0]} {text}")
+        if is_wrong.any():
+            yield f"bag {bags.index[is_wrong][0]} {text}"
     sides = table[[info.grouping, "split"]].drop_duplicates()
     shared = sides.loc[sides[info.grouping].duplicated(), info.grouping]
     if len(shared):
-        problems.append(f"{info.grouping} {shared.iloc[0]} lies on two sides")
-    if problems:
-        raise ManifestError(f"{where}: {'; '.join(problems)}")
+        yield f"{info.grouping} {shared.iloc[0]} lies on two sides"
+
+
+BAG_SCHEMA = TableSchema(
+    noun="bag table",
+    key="eosin.bags",
+    info=BagTableInfo,
+    remedy="make the bags again",
+    columns=(
+        Column("bag_id", "string", "the bag, `<split>-<number>`"),
+        Column("split", "string", "train, val, test or `fold_<k>`"),
+        Column("label", "int8", "of the bag: 1 where there are witnesses"),
+        Column("n_witnesses", "int32", "witnesses of the bag"),
+        Column("position", "int32", "place in the bag, from 0; random"),
+        Column("tile_id", "string", "the tile"),
+        Column("is_witness", "bool", "whether it is of the class that is looked for"),
+        Column("slide_id", "string", "its slide"),
+        Column("patient_id", "string", "its patient"),
+        Column("x_px0", "int64", "its left edge", "level-0 pixels"),
+        Column("y_px0", "int64", "its upper edge", "level-0 pixels"),
+    ),
+    find_problems=_find_problems,
+)
+"""One row per instance: the bags one after the other, `position` within each."""
+
+read_bag_table = BAG_SCHEMA.read
+write_bag_table = BAG_SCHEMA.write

@@ -272,7 +272,7 @@ def _find_problems(
         problems.append(
             f"{len(without)} of {len(slides)} slides have no features, such as "
             f"{', '.join(without[:_SHOWN])}; embed them, or take them out of the table "
-            "(mil train: or leave them out by --set missing=skip)"
+            "(or let training leave them out by --set missing=skip)"
         )
     if extra and not allow_extra:
         problems.append(

@@ -2,44 +2,96 @@
 
 import atexit
 import functools
+import importlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import typer
-from rich.console import Console
+import click
 
-from eosin import __version__
-from eosin.cli.bags import bags
-from eosin.cli.clean import clean
-from eosin.cli.demo import demo
-from eosin.cli.doctor import doctor
-from eosin.cli.embed import embed
-from eosin.cli.evaluate import evaluate
-from eosin.cli.explore import explore
-from eosin.cli.fetch import fetch
-from eosin.cli.import_patches import import_patches
-from eosin.cli.interpret import interpret
-from eosin.cli.lr_find import lr_find
-from eosin.cli.mil import mil
 from eosin.cli.options import spread_values
-from eosin.cli.predict import predict
-from eosin.cli.tile import tile
-from eosin.cli.train import train
-from eosin.cli.validate import validate
-from eosin.core import EosinError
+from eosin.core import EosinError, __version__
 
-app = typer.Typer(
-    name="eosin",
-    help="From H&E slides to a tumour detector that can be trusted.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Each command by its group in the help: its module and what it does, so that the help
+# of all imports none of them.
+_COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Main job": {
+        "demo": ("main_job", "Run the whole job on made slides."),
+        "validate": ("main_job", "Are these slides? Open them and say what is wrong."),
+        "tile": ("main_job", "Find tissue, cut the grid, label tiles."),
+        "train": (
+            "training",
+            "Train a tile classifier, or a model of bags: multiple-instance learning "
+            "(MIL) with attention.",
+        ),
+        "evaluate": ("training", "Score a model on patients it never saw."),
+        "predict": ("prediction", "Score new slides or patches: heatmaps, QuPath."),
+    },
+    "Patches": {
+        "fetch": ("patches", "Download a published data set."),
+        "import": ("patches", "Put a patch data set behind a tile table."),
+        "explore": ("patches", "Show what tiles hold."),
+        "clean": ("patches", "Drop the tiles that rules name."),
+    },
+    "Bags": {
+        "embed": ("bags", "Encode tiles into features."),
+        "bags": ("bags", "Draw bags of tiles with known witnesses."),
+        "limit": ("bags", "Find the smallest share of tumour that MIL still finds."),
+    },
+    "Trust": {
+        "interpret": ("patches", "Show what a model looks at, and where it errs."),
+    },
+    "Set-up": {
+        "doctor": ("main_job", "Is this machine ready?"),
+    },
+}
+
+
+class _Commands(click.Group):
+    """Commands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the names, in the order of the help."""
+        del ctx
+        return [name for group in _COMMANDS.values() for name in group]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None where there is none of this name."""
+        del ctx
+        for group in _COMMANDS.values():
+            if cmd_name in group:
+                module = importlib.import_module(f"eosin.cli.{group[cmd_name][0]}")
+                command: click.Command = module.COMMANDS[cmd_name]
+                if command.callback is not None:
+                    command.callback = _end_at_once(command.callback)
+                return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which was probably meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from eosin.core import suggest
+
+            nearest = suggest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"{error.message}{nearest}", ctx) from error
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the commands group by group."""
+        del ctx
+        for title, group in _COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name, words) for name, (_, words) in group.items()]
+                )
 
 
 class _TerminatedError(KeyboardInterrupt):
@@ -67,8 +119,8 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
             is_terminated = isinstance(error, _TerminatedError)
-            said = "Terminated" if is_terminated else "Interrupted"
-            typer.echo(f"\n{said}. The same command again finishes the work.", err=True)
+            word = "Terminated" if is_terminated else "Interrupted"
+            click.echo(f"\n{word}. The same command again finishes the work.", err=True)
             sys.stdout.flush()
             os._exit(143 if is_terminated else 130)
         finally:
@@ -77,35 +129,14 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
     return run_command
 
 
-_COMMANDS = (doctor, validate, tile, explore, clean, train, evaluate, predict, embed)
-for _command in (*_COMMANDS, interpret, fetch, demo):
-    app.command()(_end_at_once(_command))
-app.command("lr-find")(_end_at_once(lr_find))
-# A name that Python keeps for itself.
-app.command("import")(_end_at_once(import_patches))
-for _group in (bags, mil):
-    for _step in _group.registered_commands:
-        _step.callback = _end_at_once(_step.callback) if _step.callback else None
-    app.add_typer(_group)
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        typer.echo(f"eosin {__version__}")
-        raise typer.Exit
-
-
-@app.callback(epilog="Any command takes --debug, which shows an error's traceback.")
-def _root(
-    version: bool = typer.Option(
-        False,
-        "--version",
-        callback=_print_version,
-        is_eager=True,
-        help="Print the version.",
-    ),
-) -> None:
-    del version
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Any command takes --debug, which shows an error's traceback.",
+)
+@click.version_option(__version__, message="eosin %(version)s")
+def app() -> None:
+    """From H&E slides to a tumour detector that can be trusted."""
 
 
 def run() -> None:
@@ -116,23 +147,20 @@ def run() -> None:
     # Of damaged files it tells on its own account what the error says anyway.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     is_debug = "--debug" in arguments
-    console = Console(stderr=True)
+    words = [word for word in arguments if word != "--debug"]
     try:
-        words = [word for word in arguments if word != "--debug"]
         app(spread_values(words), prog_name="eosin")
     except EosinError as error:
         if is_debug:
             raise
-        console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except Exception as error:
         if is_debug:
             raise
-        console.print(
+        click.echo(
             f"Error: {type(error).__name__}: {error}\nThis was not foreseen; run the "
             "command again with --debug and report what it prints.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            err=True,
         )
         sys.exit(1)

@@ -1,15 +1,9 @@
 """Cohorts: the slide table, and who trains, validates and tests."""
 
-from eosin.cohorts.class_folders import FolderRules, read_class_folders
-from eosin.cohorts.columns import COLUMNS
-from eosin.cohorts.folds import DEFAULT_FRACTIONS, fold_patients, split_patients
+from eosin.cohorts.class_folders import read_class_folders
+from eosin.cohorts.downloading import download_file
+from eosin.cohorts.folds import fold_patients, split_patients
 from eosin.cohorts.kaggle import read_kaggle
-from eosin.cohorts.near_duplicates import (
-    DEFAULT_SIMILARITY,
-    Looks,
-    describe_looks,
-    group_near_duplicates,
-)
 from eosin.cohorts.patch_sets import (
     IMAGE_SUFFIXES,
     Listing,
@@ -21,16 +15,19 @@ from eosin.cohorts.patch_sets import (
     say_examples,
     strip_suffix,
 )
-from eosin.cohorts.pcam import (
-    PCAM_ADDRESS,
-    PCAM_MD5,
-    PcamFiles,
-    find_pcam_files,
-    read_pcam,
+from eosin.cohorts.pcam import PCAM_ADDRESS, PCAM_MD5, find_pcam_files, read_pcam
+from eosin.cohorts.phantom_cohort import PhantomCohort, make_phantom_cohort
+from eosin.cohorts.slide_listing import (
+    SLIDE_SUFFIXES,
+    fingerprint_readable,
+    iter_rows,
+    list_files,
+    list_slides,
 )
 from eosin.cohorts.table import (
     SPLITS,
     Cohort,
+    find_divided,
     find_patient,
     read_cohort,
     require_labels,
@@ -38,26 +35,27 @@ from eosin.cohorts.table import (
 )
 
 __all__ = [
-    "COLUMNS",
-    "DEFAULT_FRACTIONS",
-    "DEFAULT_SIMILARITY",
     "IMAGE_SUFFIXES",
     "PCAM_ADDRESS",
     "PCAM_MD5",
+    "SLIDE_SUFFIXES",
     "SPLITS",
     "Cohort",
-    "FolderRules",
     "Listing",
-    "Looks",
     "PatchSet",
-    "PcamFiles",
-    "describe_looks",
+    "PhantomCohort",
+    "download_file",
     "fill_with_none",
+    "find_divided",
     "find_patient",
     "find_pcam_files",
+    "fingerprint_readable",
     "fold_patients",
-    "group_near_duplicates",
     "iter_images",
+    "iter_rows",
+    "list_files",
+    "list_slides",
+    "make_phantom_cohort",
     "raise_problems",
     "read_class_folders",
     "read_cohort",

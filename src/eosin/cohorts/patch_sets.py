@@ -1,31 +1,21 @@
 """Patch data sets: what their layouts have in common."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from eosin.core import CohortError
+from eosin.core import CohortError, hash_object
 
-# Of each patch: its id, its file (below the root, or in full), the row in an .h5 (-1
-# where the file is one patch), its class (-1 without one), split, slide and patient
-# (None where nobody says).
-PATCH_COLUMNS = (
-    "tile_id",
-    "source",
-    "source_index",
-    "label",
-    "split",
-    "slide_id",
-    "patient_id",
-)
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
 )
 
+_OF_FILES = ("tile_id", "source", "source_index", "label")
+_OF_OWNERS = ("split", "slide_id", "patient_id")
 _SYSTEM_FILES = frozenset({"__macosx", "desktop.ini", "thumbs.db"})
 _EXAMPLES = 5
 _SHOWN_PROBLEMS = 20
@@ -37,8 +27,10 @@ class PatchSet:
 
     Attributes:
         root: The folder that the patches' files are relative to, absolute.
-        table: One row per patch with `PATCH_COLUMNS`, in an order that depends on
-            names only.
+        table: One row per patch, in an order that depends on names only: `tile_id`,
+            `source` (its file, below the root or in full), `source_index` (the row in
+            an .h5, -1 where the file is one patch), `label` (-1 without one), `split`,
+            `slide_id` and `patient_id` (None where nobody says).
         class_names: Class of each label; label 0 is the negative class.
         mpp: Micrometres per pixel as published for the layout; None where the layout
             says nothing.
@@ -53,22 +45,64 @@ class PatchSet:
     notes: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of which patches there are, and of what is said of them."""
+        columns = ["source", "label", "split", "slide_id", "patient_id"]
+        listed = pd.util.hash_pandas_object(self.table[columns], index=False)
+        return hash_object([len(self.table), listed.to_numpy().tobytes().hex()])
+
 
 @dataclass
 class Listing:
-    """What a walk through folders found beside images.
+    """What is found of a data set while its patches are listed.
 
     Attributes:
         n_hidden: Hidden files and folders, and those of operating systems.
         n_others: Files that are no images.
+        problems: What makes the data set unusable, as sentences.
+        warnings: What was left out or mended, as sentences.
+        notes: The same for the record.
     """
 
     n_hidden: int = 0
     n_others: int = 0
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> dict[str, int]:
-        """Return the counts, for the record."""
+        """Return how much was passed over, for the record."""
         return {"n_hidden": self.n_hidden, "n_other_files": self.n_others}
+
+    def object_to(
+        self, names: Collection[Any], text: str, *, where: str = "", remedy: str = ""
+    ) -> None:
+        """Note how many names have a problem, and the first of them; none is fine."""
+        if len(names):
+            shown = say_examples(names)
+            self.problems.append(f"{where}{len(names):,} {text} ({shown}){remedy}")
+
+    def finish(
+        self,
+        root: Path,
+        table: pd.DataFrame,
+        class_names: tuple[str, ...],
+        mpp: float | None = None,
+    ) -> PatchSet:
+        """Bring the table to its form; columns that it lacks are not known.
+
+        Raises:
+            CohortError: There are problems; the message lists all of them.
+        """
+        raise_problems(root, self.problems)
+        table = table.reindex(columns=[*_OF_FILES, *_OF_OWNERS])
+        table["source_index"] = table["source_index"].fillna(-1).astype("int64")
+        table["label"] = table["label"].astype("int8")
+        for name in _OF_OWNERS:
+            table[name] = fill_with_none(table[name])
+        warnings = tuple(self.warnings)
+        return PatchSet(root.resolve(), table, class_names, mpp, self.notes, warnings)
 
 
 def iter_images(
@@ -125,6 +159,12 @@ def iter_entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
         ) from error
 
 
+def list_folders(folder: Path) -> list[str]:
+    """List the folders in a folder that people see, by name."""
+    entries = (entry for entry in iter_entries(folder) if not is_hidden(entry.name))
+    return sorted(entry.name for entry in entries if entry.is_dir())
+
+
 def is_hidden(name: str) -> bool:
     """Tell files that people do not see: hidden ones and those of file managers."""
     return name.startswith(".") or name.lower() in _SYSTEM_FILES
@@ -179,20 +219,35 @@ def read_patch_csv(
     except (OSError, EOFError, ValueError) as error:
         raise CohortError(f"{path}: cannot be read as CSV ({error})") from error
     names = {str(name).strip().lower(): name for name in raw.columns}
-    found = {}
+    table = pd.DataFrame(index=raw.index)
     for name, aliases in columns.items():
-        matching = [names[alias] for alias in aliases if alias in names]
-        if matching:
-            found[matching[0]] = name
+        found = [names[alias] for alias in aliases if alias in names]
+        if found:
+            table[name] = raw[found[0]].str.strip()
         elif name not in optional:
             raise CohortError(
                 f"{path}: needs a column '{aliases[0]}'; it has "
                 f"{', '.join(map(str, raw.columns))}"
             )
-    table = raw[list(found)].rename(columns=found)
-    for name in table.columns:
-        table[name] = table[name].str.strip()
     return table
+
+
+def read_labels(
+    texts: pd.Series, names: Iterable[str], where: str, listing: Listing
+) -> pd.Series:
+    """Read labels that must be 0 or 1; NaN where one is neither.
+
+    Args:
+        texts: The labels as text.
+        names: Whose they are, for the message.
+        where: The file, for the message.
+        listing: Told of those that are neither.
+    """
+    labels = texts.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1})
+    said = zip(names, texts, labels.isna(), strict=True)
+    bad = [f"{name} has '{text}'" for name, text, is_bad in said if is_bad]
+    listing.object_to(bad, "are not", where=f"{where}: a label must be 0 or 1; ")
+    return labels
 
 
 def fill_with_none(values: pd.Series) -> pd.Series:

@@ -3,26 +3,27 @@
 import gzip
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from eosin.cohorts.kaggle import PCAM_CLASS_NAMES, PCAM_MPP, parse_binary_labels
+from eosin.cohorts.kaggle import PCAM_CLASS_NAMES, PCAM_MPP
 from eosin.cohorts.patch_sets import (
+    Listing,
     PatchSet,
-    fill_with_none,
     iter_entries,
     raise_problems,
+    read_labels,
     read_patch_csv,
 )
-from eosin.cohorts.table import find_patient
-from eosin.core import CohortError
+from eosin.cohorts.table import SPLIT_NAMES, SPLITS, find_patient
+from eosin.cohorts.unpacking import unpack_once
+from eosin.core import CohortError, Progress
 
 # Where the authors put the files (doi 10.5281/zenodo.2546921). The only place that
 # names it.
@@ -41,11 +42,7 @@ PCAM_MD5: Mapping[str, str] = {
     "camelyonpatch_level_2_split_test_meta.csv": "3455fd69135b66734e1008f3af684566",
 }
 
-_FILE = re.compile(
-    r"(?:.*_)?(train|valid|val|test)_(x|y)\.h5(\.gz)?|"
-    r"(?:.*_)?(train|valid|val|test)_meta\.csv"
-)
-_SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
+_FILE = re.compile(r"(?:.*_)?(train|valid|val|test)_(?:(x|y)\.h5(?:\.gz)?|(meta)\.csv)")
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,9 @@ class PcamFiles:
     meta: Path | None
 
     @property
-    def is_packed(self) -> bool:
-        """Whether the patches have to be unpacked before they can be read."""
-        return self.images.suffix == ".gz"
+    def paths(self) -> list[Path]:
+        """All of them that are there."""
+        return [path for path in (self.images, self.labels, self.meta) if path]
 
 
 def find_pcam_files(root: Path) -> tuple[PcamFiles, ...]:
@@ -77,103 +74,101 @@ def find_pcam_files(root: Path) -> tuple[PcamFiles, ...]:
         CohortError: There are none, or labels without patches.
     """
     root = Path(root)
-    found: dict[tuple[str, str], Path] = {}
+    found: dict[str, dict[str, Path]] = {}
     for entry in sorted(iter_entries(root), key=lambda entry: entry.name):
         match = _FILE.fullmatch(entry.name)
-        if match is None or not entry.is_file():
-            continue
-        split = _SPLITS[match[1] or match[4]]
-        # Sorted: the unpacked file comes first, and is kept.
-        found.setdefault((split, match[2] or "meta"), root / entry.name)
-    splits = [s for s in ("train", "val", "test") if any(k[0] == s for k in found)]
-    if not splits:
+        if match is not None and entry.is_file():
+            own = found.setdefault(SPLIT_NAMES[match[1]], {})
+            # Sorted: the unpacked file comes first, and is kept.
+            own.setdefault(match[2] or match[3], root / entry.name)
+    if not found:
         raise CohortError(
             f"{root}: the PCam layout needs files such as "
             "camelyonpatch_level_2_split_train_x.h5 (or .h5.gz); 'eosin fetch pcam' "
             "downloads them; for train_labels.csv and a folder train use 'eosin import "
             "kaggle', for class folders 'eosin import folder'"
         )
+    splits = [(split, found[split]) for split in SPLITS if split in found]
     raise_problems(
         root,
         [
             f"{split}: there are labels or slides, but no patches (..._x.h5)"
-            for split in splits
-            if (split, "x") not in found
+            for split, own in splits
+            if "x" not in own
         ],
     )
     return tuple(
-        PcamFiles(
-            split,
-            found[split, "x"],
-            found.get((split, "y")),
-            found.get((split, "meta")),
-        )
-        for split in splits
+        PcamFiles(split, own["x"], own.get("y"), own.get("meta"))
+        for split, own in splits
     )
 
 
 def read_pcam(
-    root: Path, files: tuple[PcamFiles, ...], *, allow_missing: bool = False
+    root: Path,
+    files: Sequence[PcamFiles],
+    *,
+    unpack_to: Path,
+    allow_missing: bool = False,
+    progress: Progress | None = None,
 ) -> PatchSet:
     """List the patches of PCam's files; its splits are kept.
 
     Args:
         root: The data set's folder; patches that lie elsewhere are named in full.
-        files: From `find_pcam_files`, with unpacked patches.
+        files: From `find_pcam_files`.
+        unpack_to: Where packed patches are unpacked, unless they were there before.
         allow_missing: Take patches without a label file as unlabelled, rather than
             stop.
+        progress: Told of the bytes that are unpacked.
 
     Raises:
         CohortError: Something is wrong; the message lists everything that is.
+        RunError: The disk is too small or cannot be written.
     """
-    root = Path(root).resolve()
-    problems: list[str] = []
-    warnings: list[str] = []
+    root, listing = Path(root).resolve(), Listing()
     parts = []
     for own in files:
-        n_patches = _count_patches(own.images)
-        labels = np.full(n_patches, -1, np.int8)
+        images, packed = own.images, own.images.name
+        if images.suffix == ".gz":
+            images, md5 = unpack_once(images, unpack_to, progress=progress)
+            known = {"md5": md5, "is_official": md5 == PCAM_MD5.get(packed)}
+            listing.notes.setdefault("unpacked", {})[packed] = known
+        n = _count_patches(images)
+        source = images.resolve()
+        if source.is_relative_to(root):
+            source = source.relative_to(root)
+        part = pd.DataFrame({"source_index": np.arange(n), "label": -1})
+        part["tile_id"] = [f"{own.split}_{i:06d}" for i in range(n)]
+        part["source"], part["split"] = source.as_posix(), own.split
+        lengths: dict[str, tuple[Path, int]] = {}
         if own.labels is not None:
-            labels = _read_labels(own.labels, own.images, n_patches, problems, labels)
+            part["label"] = labels = _read_labels(own.labels, listing)
+            lengths["labels"] = own.labels, len(labels)
         elif allow_missing:
-            warnings.append(f"{own.split}: no label file (..._y.h5)")
+            listing.warnings.append(f"{own.split}: no label file (..._y.h5)")
         else:
-            problems.append(
-                f"{own.split}: {own.images.name} has no label file (..._y.h5); "
+            listing.problems.append(
+                f"{own.split}: {images.name} has no label file (..._y.h5); "
                 "--allow-missing imports its patches without labels"
             )
-        slides = _read_slides(own, n_patches, problems)
-        parts.append(_build(own, root, labels, slides))
-    raise_problems(root, problems)
+        if own.meta is not None:
+            slides = read_patch_csv(own.meta, {"wsi": ("wsi",)})["wsi"]
+            lengths["rows"] = own.meta, len(slides)
+            if (slides == "").any():
+                listing.problems.append(f"{own.meta.name}: 'wsi' is empty in a row")
+            part["slide_id"], part["patient_id"] = slides, slides.map(find_patient)
+        listing.problems += [
+            f"{path.name} has {length:,} {what}, but {images.name} has {n:,} "
+            "patches; both must come from one download"
+            for what, (path, length) in lengths.items()
+            if length != n
+        ]
+        parts.append(part)
+    raise_problems(root, listing.problems)
     table = pd.concat(parts, ignore_index=True)
-    for name in ("slide_id", "patient_id"):
-        table[name] = fill_with_none(table[name])
-    notes = {"n_slides_known": int(table["slide_id"].nunique())}
-    return PatchSet(root, table, PCAM_CLASS_NAMES, PCAM_MPP, notes, tuple(warnings))
-
-
-def _build(
-    own: PcamFiles,
-    root: Path,
-    labels: npt.NDArray[np.int8],
-    slides: list[str] | None,
-) -> pd.DataFrame:
-    n = len(labels)
-    source = own.images.resolve()
-    if source.is_relative_to(root):
-        source = source.relative_to(root)
-    slide_ids = pd.Series(slides if slides is not None else [None] * n, dtype="object")
-    return pd.DataFrame(
-        {
-            "tile_id": [f"{own.split}_{i:06d}" for i in range(n)],
-            "source": source.as_posix(),
-            "source_index": np.arange(n),
-            "label": labels,
-            "split": own.split,
-            "slide_id": slide_ids,
-            "patient_id": slide_ids.map(find_patient, na_action="ignore"),
-        }
-    )
+    n_slides = table["slide_id"].nunique() if "slide_id" in table else 0
+    listing.notes["n_slides_known"] = n_slides
+    return listing.finish(root, table, PCAM_CLASS_NAMES, PCAM_MPP)
 
 
 def _open(path: Path) -> Any:
@@ -209,42 +204,11 @@ def _count_patches(path: Path) -> int:
     return int(shape[0])
 
 
-def _read_labels(
-    path: Path,
-    images: Path,
-    n_patches: int,
-    problems: list[str],
-    unknown: npt.NDArray[np.int8],
-) -> npt.NDArray[np.int8]:
+def _read_labels(path: Path, listing: Listing) -> pd.Series:
     with _open(path) as file:
         values = np.asarray(_take(file, "y", path)).ravel()
-    if len(values) != n_patches:
-        problems.append(
-            f"{path.name} has {len(values):,} labels, but {images.name} has "
-            f"{n_patches:,} patches; both must come from one download"
-        )
-        return unknown
     texts = pd.Series(values).map(
         lambda value: value.decode() if isinstance(value, bytes) else str(value)
     )
-    rows = pd.Series([f"row {i}" for i in range(len(texts))])
-    labels, wrong = parse_binary_labels(texts, rows, path.name)
-    problems += wrong
-    return unknown if wrong else labels.to_numpy(np.int8)
-
-
-def _read_slides(
-    own: PcamFiles, n_patches: int, problems: list[str]
-) -> list[str] | None:
-    if own.meta is None:
-        return None
-    table = read_patch_csv(own.meta, {"wsi": ("wsi",)})
-    if len(table) != n_patches:
-        problems.append(
-            f"{own.meta.name} has {len(table):,} rows, but {own.images.name} has "
-            f"{n_patches:,} patches; both must come from one download"
-        )
-        return None
-    if (table["wsi"] == "").any():
-        problems.append(f"{own.meta.name}: 'wsi' is empty in a row")
-    return list(table["wsi"])
+    names = [f"row {i}" for i in range(len(texts))]
+    return read_labels(texts, names, path.name, listing)

@@ -17,7 +17,7 @@ from eosin.slides import is_plausible_mpp, is_remote
 
 SPLITS = ("train", "val", "test")
 
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -158,6 +158,12 @@ def find_patient(slide_id: str) -> str:
     return slide_id
 
 
+def find_divided(table: pd.DataFrame, key: str, value: str) -> list[str]:
+    """List the keys that have more than one value."""
+    pairs = table[[key, value]].dropna().drop_duplicates()
+    return list(pairs.loc[pairs[key].duplicated(), key].unique())
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -219,7 +225,7 @@ def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
         )
     ]
     cells["split"] = [
-        None if value is None else _SPLIT_NAMES.get(value.lower(), value)
+        None if value is None else SPLIT_NAMES.get(value.lower(), value)
         for value in cells["split"]
     ]
     # Objects, because a text column would turn None into NaN.

@@ -1,6 +1,6 @@
 """The base: errors, files, geometry, progress and the record of a run."""
 
-from eosin.core.config import load_config
+from eosin.core.config import fit_value, load_config
 from eosin.core.errors import (
     AnnotationError,
     CohortError,
@@ -12,6 +12,7 @@ from eosin.core.errors import (
     RunError,
     SlideError,
 )
+from eosin.core.extras import require_extra
 from eosin.core.failures import SlideFailure
 from eosin.core.files import (
     atomic_path,
@@ -21,43 +22,68 @@ from eosin.core.files import (
     read_json,
     require_free_space,
     to_file_name,
+    write_csv,
     write_json,
     write_text,
 )
 from eosin.core.geometry import Box
-from eosin.core.parquet import read_parquet, write_parquet
+from eosin.core.model_files import (
+    AGGREGATOR_SUFFIX,
+    ENCODER_HASH,
+    HEAD,
+    PROJECTION_SUFFIX,
+)
 from eosin.core.progress import Progress, Task
-from eosin.core.runs import RunRecord, open_run
+from eosin.core.runs import RunRecord, find_versions, open_run
+from eosin.core.showing import Showable
+from eosin.core.shown_progress import TerminalProgress
 from eosin.core.suggestions import find_nearest, suggest
+from eosin.core.tables import Column, TableSchema
+from eosin.core.version import __version__
+from eosin.core.watched_progress import WATCHED
+from eosin.core.work import Items
 
 __all__ = [
+    "AGGREGATOR_SUFFIX",
+    "ENCODER_HASH",
+    "HEAD",
+    "PROJECTION_SUFFIX",
+    "WATCHED",
     "AnnotationError",
     "Box",
     "CohortError",
+    "Column",
     "ConfigError",
     "EosinError",
+    "Items",
     "ManifestError",
     "MissingExtraError",
     "ModelError",
     "Progress",
     "RunError",
     "RunRecord",
+    "Showable",
     "SlideError",
     "SlideFailure",
+    "TableSchema",
     "Task",
+    "TerminalProgress",
+    "__version__",
     "atomic_path",
     "find_nearest",
+    "find_versions",
     "fingerprint_file",
+    "fit_value",
     "hash_file",
     "hash_object",
     "load_config",
     "open_run",
     "read_json",
-    "read_parquet",
+    "require_extra",
     "require_free_space",
     "suggest",
     "to_file_name",
+    "write_csv",
     "write_json",
-    "write_parquet",
     "write_text",
 ]

@@ -13,6 +13,16 @@ from eosin.core.suggestions import suggest
 
 T = TypeVar("T")
 
+_NONE = type(None)
+_TYPES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+}
+_PLURALS: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "texts"}
+
 _BOOLEANS = {
     "true": True,
     "yes": True,
@@ -59,7 +69,7 @@ def load_config(
             f"{cls.__name__} knows {', '.join(sorted(known))}"
             f"{suggest(unknown[0], known)}"
         )
-    return cls(**{name: _convert(name, hints[name], v) for name, v in values.items()})
+    return cls(**{name: fit_value(name, hints[name], v) for name, v in values.items()})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -81,8 +91,12 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _convert(name: str, hint: Any, value: Any) -> Any:
-    """Fit a value from TOML or from text to a field's type."""
+def fit_value(name: str, hint: Any, value: Any) -> Any:
+    """Fit a value from TOML, from text or from Python to a field's type.
+
+    Raises:
+        ConfigError: It is of another type, or none of the field's choices.
+    """
     for option in _options(hint):
         try:
             return _fit(option, value)
@@ -101,24 +115,26 @@ def _list_choices(hint: Any) -> tuple[Any, ...]:
 
 def _say_type(hint: Any) -> str:
     """Say what a value must be, as a user may write it."""
-    parts = []
-    for option in _options(hint):
-        if option is type(None):
-            continue
-        if choices := _list_choices(option):
-            parts.append(f"one of {', '.join(map(str, choices))}")
-        else:
-            parts.append(option.__name__ if isinstance(option, type) else str(option))
-    if type(None) in _options(hint):
-        parts.append("none")
-    return " or ".join(parts).replace("typing.", "")
+    parts = [_say_option(option) for option in _options(hint) if option is not _NONE]
+    return " or ".join([*parts, "none"] if _NONE in _options(hint) else parts)
+
+
+def _say_option(hint: Any) -> str:
+    if choices := _list_choices(hint):
+        names = ", ".join(map(str, choices))
+        return f"one of {names}" if len(choices) > 1 else names
+    if typing.get_origin(hint) is tuple:
+        inner, *others = typing.get_args(hint)
+        if others == [...] and inner in _PLURALS:
+            return f"{_PLURALS[inner]} separated by commas"
+    return _TYPES.get(hint, str(hint).replace("typing.", ""))
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         # None first, or the text "none" would do for a field of text.
         return tuple(
-            sorted(typing.get_args(hint), key=lambda option: option is not type(None))
+            sorted(typing.get_args(hint), key=lambda option: option is not _NONE)
         )
     return (hint,)
 
@@ -135,7 +151,7 @@ def _fit(hint: Any, value: Any) -> Any:
             [inner[0]] * len(parts) if len(inner) == 2 and inner[1] is ... else inner
         )
         return tuple(_fit(kind, part) for kind, part in zip(kinds, parts, strict=True))
-    if hint is type(None):
+    if hint is _NONE:
         if value is None or value in ("none", "None", ""):
             return None
         raise ValueError(value)
@@ -149,7 +165,9 @@ def _split(text: str) -> list[str]:
 def _fit_plain(hint: Any, value: Any) -> Any:
     if hint is bool:
         return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
-    if hint is int and isinstance(value, float | bool):
+    if hint in (int, float) and isinstance(value, bool):
+        raise TypeError(value)
+    if hint is int and isinstance(value, float):
         raise TypeError(value)
     if hint in (str, Path) and not isinstance(value, str | Path):
         raise TypeError(value)

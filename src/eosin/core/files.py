@@ -67,6 +67,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_csv(path: Path, table: Any) -> None:
+    """Write a data frame without its index, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON; NaN is refused, not written."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

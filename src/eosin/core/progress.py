@@ -1,4 +1,4 @@
-"""What long work tells about itself; silent unless a front end listens."""
+"""What long work tells about itself; silent unless somebody listens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -7,18 +7,22 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from eosin.core.errors import RunError
 from eosin.core.failures import SlideFailure
 from eosin.core.files import read_json, write_json
+from eosin.core.plain import from_plain, to_plain
+
+Result = TypeVar("Result")
 
 RUN_FORMAT = 1
 _FILE = "run.json"
@@ -62,6 +66,57 @@ class RunRecord:
             self.failures.clear()
             self.save("running")
 
+    def once(
+        self,
+        kind: type[Result],
+        work: Callable[[], Result],
+        **read: Callable[[], Any],
+    ) -> Result:
+        """Do the work and note its result, or read what it was where it is done.
+
+        The result's fields stand in `notes` under their names, and come back with
+        their types: plain values, None, paths, tuples, lists, mappings (by text or
+        number) and dataclasses of these. Its `folder` and `failures` are the record's.
+
+        Args:
+            kind: The result's dataclass.
+            work: Does the work; only called where it is not done.
+            **read: Reads a field that no note can hold, such as a table; only called
+                where the work is done.
+
+        Returns:
+            The same, whether it was made or read.
+
+        Raises:
+            RunError: The work was done by a version that noted other fields.
+            TypeError: A field can neither be noted nor read.
+        """
+        hints = typing.get_type_hints(kind)
+        own: dict[str, Any] = {"folder": self.folder, "failures": tuple(self.failures)}
+        noted = [name for name in hints if name not in own and name not in read]
+        if self.is_done:
+            unnoted = {name: get() for name, get in read.items()}
+        else:
+            result = work()
+            own["failures"] = tuple(self.failures)
+            unnoted = {name: getattr(result, name) for name in read}
+            for name in noted:
+                try:
+                    self.notes[name] = to_plain(getattr(result, name), self.folder)
+                except TypeError as error:
+                    raise TypeError(f"{kind.__name__}.{name}: {error}") from error
+        if missing := [name for name in noted if name not in self.notes]:
+            raise RunError(
+                f"{self.folder / _FILE}: lacks {', '.join(missing)}, since another "
+                "version of eosin wrote it; add --overwrite to do the work again"
+            )
+        own = {name: value for name, value in own.items() if name in hints}
+        values = {
+            name: from_plain(self.notes[name], hints[name], self.folder)
+            for name in noted
+        }
+        return kind(**own, **values, **unnoted)
+
     def save(self, status: str) -> None:
         """Write `run.json`.
 
@@ -80,7 +135,7 @@ class RunRecord:
                 "seed": self.seed,
                 "wall_seconds": round(self.wall_seconds, 3),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "versions": _find_versions(),
+                "versions": find_versions(),
                 "failures": [asdict(failure) for failure in self.failures],
                 "notes": self.notes,
             },
@@ -233,7 +288,7 @@ def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:
     differences = [
         f"{name} was {_shorten(then.get(name))}, is {_shorten(now.get(name))}"
         for name in sorted(now.keys() | then.keys())
-        if _plain(now.get(name)) != _plain(then.get(name))
+        if to_plain(now.get(name)) != to_plain(then.get(name))
     ]
     inputs_then = older.get("inputs", {})
     differences += [
@@ -242,15 +297,6 @@ def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:
         if record.inputs.get(name) != inputs_then.get(name)
     ]
     return differences
-
-
-def _plain(value: Any) -> Any:
-    """Make tuples and lists alike, as JSON does."""
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return value
 
 
 def _shorten(value: Any) -> str:
@@ -291,12 +337,10 @@ def _remove_leftovers(folder: Path) -> None:
             folders.remove(name)
 
 
-def _find_versions() -> dict[str, str]:
+def find_versions() -> dict[str, str]:
     """Collect the versions that a result depends on, without importing them."""
     versions = {"python": sys.version.split()[0], "platform": platform.platform()}
     for name in _PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions

@@ -1,224 +1,83 @@
 """Predictions, their metrics and intervals, and what is chosen on validation."""
 
-from eosin.evaluation.aggregation import (
-    CANDIDATE_SHARES,
-    AggregationChoice,
-    SlideAggregation,
-    aggregate_predictions,
-    aggregate_slides,
-    choose_aggregation,
-)
-from eosin.evaluation.auc_planning import AUCPlan, find_standard_error, plan_auc
-from eosin.evaluation.bag_ceiling import (
-    BagCeiling,
-    find_bag_ceiling,
-    find_log_ratios,
-    score_bags,
-)
-from eosin.evaluation.baselines import (
-    COLOUR_COLUMNS,
-    ColourBaseline,
-    fit_colour_baseline,
-)
-from eosin.evaluation.calibration import (
-    Reliability,
-    TemperatureFit,
-    compute_probabilities,
-    compute_reliability,
-    expected_calibration_error,
-    fit_temperature,
-)
-from eosin.evaluation.cautions import caution_bags
+from eosin.evaluation.aggregation import SlideAggregation, aggregate_predictions
+from eosin.evaluation.auc_planning import plan_auc
+from eosin.evaluation.bag_ceiling import find_bag_ceiling, find_log_ratios
+from eosin.evaluation.baselines import COLOUR_COLUMNS, fit_colour_baseline
+from eosin.evaluation.calibration import compute_probabilities, fit_temperature
 from eosin.evaluation.choices import ValidationChoices, choose_on_validation
-from eosin.evaluation.clusters import (
-    Clustering,
-    MapMethod,
-    cluster_features,
-    describe_clusters,
-    measure_agreement,
-    project_points,
-    reduce_features,
-)
-from eosin.evaluation.curves import Curve, find_precision_curve, find_roc_curve
 from eosin.evaluation.detection_limit import (
     DetectionLimit,
-    LimitInterval,
     bootstrap_limit,
     compute_instance_auc,
     draw_means,
     find_sensitivity,
     interpolate_limit,
 )
-from eosin.evaluation.evaluate import GroupThresholds, evaluate_predictions
-from eosin.evaluation.intervals import (
-    CURVE_GRID,
-    Band,
-    Bootstrap,
-    Interval,
-    bootstrap_metrics,
-)
-from eosin.evaluation.label_errors import LabelErrors, find_label_errors
-from eosin.evaluation.metrics import (
-    METRIC_NAMES,
-    Metric,
-    Threshold,
-    call_classes,
-    compute_metrics,
-    compute_roc_auc,
-    count_confusion,
-    describe_call,
-)
+from eosin.evaluation.evaluate import evaluate_predictions
+from eosin.evaluation.metrics import METRICS, Metric
 from eosin.evaluation.predictions import (
-    LEVELS,
+    PREDICTION_SCHEMA,
     SPLITS,
-    Level,
-    build_tile_predictions,
-    check_predictions,
+    Unit,
+    build_predictions,
+    groups_of,
     labels_of,
-    predictions_schema,
-    probabilities_of,
-    probability_columns,
     read_predictions,
     select_level,
     write_predictions,
 )
+from eosin.evaluation.ranking import CURVE_GRID, Curve, compute_roc_auc
 from eosin.evaluation.results import (
     EvaluationResult,
     LevelResult,
     MetricResult,
     format_ends,
 )
-from eosin.evaluation.thresholds import (
-    DEFAULT_RULE,
-    ThresholdChoice,
-    choose_threshold,
-    parse_rule,
-)
-from eosin.evaluation.tile_copies import (
-    COPY_KINDS,
-    CopyCount,
-    CopyKind,
-    count_copies,
-    find_copies,
-)
-from eosin.evaluation.tile_examples import (
-    EXAMPLE_KINDS,
-    ExampleKind,
-    choose_examples,
-    measure_confidence,
-)
-from eosin.evaluation.tile_statistics import (
-    DENSITY_COLUMNS,
-    OUTLIERS,
-    SHOWN_MEASURES,
-    ColourMap,
-    OutlierLimits,
-    correlate_measures,
-    describe_by_class,
-    explain_colour,
-    find_outliers,
-    map_colours,
-    measure_isolation,
-)
+from eosin.evaluation.targets import Classes, Target, Threshold
+from eosin.evaluation.thresholds import ThresholdChoice, Thresholds, choose_threshold
 
 __all__ = [
-    "CANDIDATE_SHARES",
     "COLOUR_COLUMNS",
-    "COPY_KINDS",
     "CURVE_GRID",
-    "DEFAULT_RULE",
-    "DENSITY_COLUMNS",
-    "EXAMPLE_KINDS",
-    "LEVELS",
-    "METRIC_NAMES",
-    "OUTLIERS",
-    "SHOWN_MEASURES",
+    "METRICS",
+    "PREDICTION_SCHEMA",
     "SPLITS",
-    "AUCPlan",
-    "AggregationChoice",
-    "BagCeiling",
-    "Band",
-    "Bootstrap",
-    "Clustering",
-    "ColourBaseline",
-    "ColourMap",
-    "CopyCount",
-    "CopyKind",
+    "Classes",
     "Curve",
     "DetectionLimit",
     "EvaluationResult",
-    "ExampleKind",
-    "GroupThresholds",
-    "Interval",
-    "LabelErrors",
-    "Level",
     "LevelResult",
-    "LimitInterval",
-    "MapMethod",
     "Metric",
     "MetricResult",
-    "OutlierLimits",
-    "Reliability",
     "SlideAggregation",
-    "TemperatureFit",
+    "Target",
     "Threshold",
     "ThresholdChoice",
+    "Thresholds",
+    "Unit",
     "ValidationChoices",
     "aggregate_predictions",
-    "aggregate_slides",
     "bootstrap_limit",
-    "bootstrap_metrics",
-    "build_tile_predictions",
-    "call_classes",
-    "caution_bags",
-    "check_predictions",
-    "choose_aggregation",
-    "choose_examples",
+    "build_predictions",
     "choose_on_validation",
     "choose_threshold",
-    "cluster_features",
     "compute_instance_auc",
-    "compute_metrics",
     "compute_probabilities",
-    "compute_reliability",
     "compute_roc_auc",
-    "correlate_measures",
-    "count_confusion",
-    "count_copies",
-    "describe_by_class",
-    "describe_call",
-    "describe_clusters",
     "draw_means",
     "evaluate_predictions",
-    "expected_calibration_error",
-    "explain_colour",
     "find_bag_ceiling",
-    "find_copies",
-    "find_label_errors",
     "find_log_ratios",
-    "find_outliers",
-    "find_precision_curve",
-    "find_roc_curve",
     "find_sensitivity",
-    "find_standard_error",
     "fit_colour_baseline",
     "fit_temperature",
     "format_ends",
+    "groups_of",
     "interpolate_limit",
     "labels_of",
-    "map_colours",
-    "measure_agreement",
-    "measure_confidence",
-    "measure_isolation",
-    "parse_rule",
     "plan_auc",
-    "predictions_schema",
-    "probabilities_of",
-    "probability_columns",
-    "project_points",
     "read_predictions",
-    "reduce_features",
-    "score_bags",
     "select_level",
     "write_predictions",
 ]

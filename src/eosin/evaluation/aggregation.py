@@ -16,19 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.evaluation.metrics import compute_roc_auc
-from eosin.evaluation.predictions import (
-    check_predictions,
-    labels_of,
-    probabilities_of,
-    probability_columns,
-    select_level,
-)
+from eosin.evaluation.predictions import PREDICTION_SCHEMA, labels_of, select_level
+from eosin.evaluation.ranking import compute_roc_auc
+from eosin.evaluation.targets import Classes
 
 CANDIDATE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 FALLBACK_SHARE = 0.1
-
-_ROW_COLUMNS = ("id", "slide_id", "patient_id", "split", "label")
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,6 @@ class SlideAggregation:
             least one tile is taken.
         patient: `max` takes the slide in which most was found (of the negative
             class: the least), `mean` averages the slides.
-        method: The only method there is.
 
     Raises:
         ValueError: A value is out of range.
@@ -48,15 +40,12 @@ class SlideAggregation:
 
     share: float = FALLBACK_SHARE
     patient: Literal["max", "mean"] = "max"
-    method: Literal["top_share"] = "top_share"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and up to 1, got {self.share}")
         if self.patient not in ("max", "mean"):
             raise ValueError(f"patient must be max or mean, got '{self.patient}'")
-        if self.method != "top_share":
-            raise ValueError(f"method must be top_share, got '{self.method}'")
 
     def describe(self) -> str:
         """Say in words how a slide gets its probability."""
@@ -120,7 +109,7 @@ class AggregationChoice:
 def choose_aggregation(
     predictions: pd.DataFrame,
     *,
-    class_names: Sequence[str],
+    target: Classes,
     slide_labels: Mapping[str, int | None] | None = None,
     shares: Sequence[float] = CANDIDATE_SHARES,
     patient: Literal["max", "mean"] = "max",
@@ -132,7 +121,7 @@ def choose_aggregation(
 
     Args:
         predictions: A prediction table; only tile rows of split `val` are read.
-        class_names: Class names in the order of their labels.
+        target: The classes.
         slide_labels: Label of each slide; None takes them from the tiles, as
             `aggregate_predictions` does.
         shares: What to try.
@@ -143,28 +132,15 @@ def choose_aggregation(
         chosen: the share is 0.1 and the caution says why.
     """
     tiles = select_level(predictions, "tile", split="val")
-    tables = {
-        share: select_level(
-            aggregate_predictions(
-                tiles,
-                SlideAggregation(share, patient),
-                class_names=class_names,
-                slide_labels=slide_labels,
-            ),
-            "slide",
-        )
-        for share in shares
-    }
     aucs: dict[float, float] = {}
     n_slides = 0
-    for share, slides in tables.items():
+    for share in shares:
+        slides = _score_slides(tiles, SlideAggregation(share), target, slide_labels)
         labelled = slides[slides["label"].notna()]
         labels = labels_of(labelled)
         n_slides = len(labels)
-        if len(np.unique(labels)) == len(class_names):
-            aucs[share] = compute_roc_auc(
-                labels, probabilities_of(labelled, class_names)
-            )
+        if len(np.unique(labels)) == len(target.class_names):
+            aucs[share] = compute_roc_auc(labels, target.take(labelled))
     if not aucs:
         caution = (
             f"validation has {n_slides} labelled slide(s) and not every class among "
@@ -182,104 +158,92 @@ def choose_aggregation(
 
 def aggregate_predictions(
     predictions: pd.DataFrame,
-    aggregation: SlideAggregation,
+    aggregation: SlideAggregation | None = None,
     *,
-    class_names: Sequence[str],
+    target: Classes,
     slide_labels: Mapping[str, int | None] | None = None,
 ) -> pd.DataFrame:
-    """Add a row for each slide and each patient to the tile rows.
+    """Add a row for each slide and each patient to a table of finer rows.
+
+    Slides are scored by their tiles; where there are none, slide rows stay as a model
+    scored them. Patients are scored by their slides. Rows of patients and drawn bags
+    alone stay as they are.
 
     A slide without a label of its own, and every patient, has the commonest
     positive class among its parts; class 0 where all labelled parts are negative;
     no label where no part has one.
 
     Args:
-        predictions: A prediction table; only its tile rows are read.
-        aggregation: How to score slides and patients.
-        class_names: Class names in the order of their labels.
-        slide_labels: Label of each slide; a slide that is not in it has none.
-            None takes every slide's label from its tiles.
+        predictions: A prediction table; of tiles and slides, only its finest rows
+            are read.
+        aggregation: How to score slides and patients; None takes the default.
+        target: The classes.
+        slide_labels: Label of each slide that is scored by its tiles; a slide that is
+            not in it has none. None takes every slide's label from its tiles.
 
     Returns:
-        The tile rows, then slide rows, then patient rows.
-
-    Raises:
-        ManifestError: The tile rows break the schema.
-    """
-    tiles = select_level(predictions, "tile")
-    tiles = check_predictions(tiles, class_names)
-    slides = _group(tiles, "slide_id", aggregation.score_slide, class_names)
-    if slide_labels is not None:
-        given = [slide_labels.get(slide_id) for slide_id in slides["id"]]
-        slides["label"] = pd.array(given, dtype="Int64")
-    patients = _group(slides, "patient_id", aggregation.score_patient, class_names)
-    rows = [tiles, slides.assign(level="slide"), patients.assign(level="patient")]
-    return check_predictions(
-        pd.concat([part for part in rows if len(part)] or [tiles]), class_names
-    )
-
-
-def aggregate_slides(
-    slides: pd.DataFrame,
-    *,
-    class_names: Sequence[str],
-    patient: Literal["max", "mean"] = "max",
-) -> pd.DataFrame:
-    """Add a row for each patient to slide rows that a model scored as they are.
-
-    Args:
-        slides: Slide rows of a prediction table.
-        class_names: Class names in the order of their labels.
-        patient: As for `SlideAggregation`.
-
-    Returns:
-        The slide rows, then patient rows.
+        The rows that were read, then what was added.
 
     Raises:
         ManifestError: The rows break the schema.
     """
-    slides = check_predictions(slides, class_names)
-    aggregation = SlideAggregation(share=1.0, patient=patient)
-    patients = _group(slides, "patient_id", aggregation.score_patient, class_names)
-    return check_predictions(
-        pd.concat([slides, patients.assign(level="patient")]), class_names
-    )
+    aggregation = aggregation or SlideAggregation()
+    table = PREDICTION_SCHEMA.check(predictions, target)
+    tiles, slides = (select_level(table, unit) for unit in ("tile", "slide"))
+    if tiles.empty and slides.empty:
+        return table
+    if not tiles.empty:
+        slides = _score_slides(tiles, aggregation, target, slide_labels)
+    patients = _group(slides, "patient", aggregation.score_patient, target)
+    rows = [part for part in (tiles, slides, patients) if len(part)]
+    return PREDICTION_SCHEMA.check(pd.concat(rows), target)
+
+
+def _score_slides(
+    tiles: pd.DataFrame,
+    aggregation: SlideAggregation,
+    target: Classes,
+    slide_labels: Mapping[str, int | None] | None,
+) -> pd.DataFrame:
+    slides = _group(tiles, "slide", aggregation.score_slide, target)
+    if slide_labels is not None:
+        given = [slide_labels.get(slide_id) for slide_id in slides["id"]]
+        slides["label"] = pd.array(given, dtype="Int64")
+    return slides
 
 
 def _group(
     parts: pd.DataFrame,
-    key: str,
+    unit: Literal["slide", "patient"],
     score: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
-    class_names: Sequence[str],
+    target: Classes,
 ) -> pd.DataFrame:
-    """Make one row for each value of `key`, in order of first appearance."""
-    probabilities = probabilities_of(parts, class_names)
-    labels = labels_of(parts)
-    groups = parts.groupby(key, sort=False).indices
+    """Make one row for each slide or patient, in order of first appearance."""
+    values, labels = target.take(parts), labels_of(parts)
+    groups = parts.groupby(f"{unit}_id", sort=False).indices
     # Row by row only where there is something to compute: a patch data set has
     # hundreds of thousands of groups.
     first = parts.iloc[[indices[0] for indices in groups.values()]]
     rows = pd.DataFrame(
         {
+            "level": unit,
             "id": list(groups),
-            "slide_id": first["slide_id"].to_numpy() if key == "slide_id" else None,
+            "slide_id": first["slide_id"].to_numpy() if unit == "slide" else None,
             "patient_id": first["patient_id"].to_numpy(),
             "split": first["split"].to_numpy(),
-            "label": [_vote(labels[i], len(class_names)) for i in groups.values()],
-        },
-        columns=list(_ROW_COLUMNS),
+            "label": [_vote(labels[i], target) for i in groups.values()],
+        }
     ).astype({"label": "Int64"})
-    names = probability_columns(class_names)
-    scores = [score(probabilities[indices]) for indices in groups.values()]
-    rows[list(names)] = np.reshape(scores, (len(groups), len(names)))
+    scores = [score(values[indices]) for indices in groups.values()]
+    rows[list(target.columns)] = np.reshape(scores, (len(groups), len(target.columns)))
     return rows
 
 
-def _vote(labels: npt.NDArray[np.int64], n_classes: int) -> int | None:
+def _vote(labels: npt.NDArray[np.int64], target: Classes) -> int | None:
     known = labels[labels >= 0]
     if len(known) == 0:
         return None
-    counts = np.bincount(known, minlength=n_classes)
+    counts = np.bincount(known, minlength=len(target.class_names))
     return int(np.argmax(counts[1:])) + 1 if counts[1:].any() else 0
 
 

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 from sklearn.isotonic import isotonic_regression
-from sklearn.metrics import roc_auc_score
 
 from eosin.evaluation.detection_limit import find_sensitivity
+from eosin.evaluation.ranking import compute_roc_auc
 
 Floats = npt.NDArray[np.float64]
 
@@ -143,8 +143,8 @@ def find_bag_ceiling(
     positive = rng.choice(others, (half, size))
     positive[:, :n_witnesses] = rng.choice(witnesses, (half, min(n_witnesses, size)))
     low, high = (score_bags(bags, n_witnesses) for bags in (negative, positive))
-    labels = np.repeat([0, 1], half)
+    scores = np.concatenate([low, high])
     return BagCeiling(
-        float(roc_auc_score(labels, np.concatenate([low, high]))),
+        compute_roc_auc(np.repeat([0, 1], half), np.stack([-scores, scores], axis=1)),
         find_sensitivity(low, high, specificity=specificity),
     )

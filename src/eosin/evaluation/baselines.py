@@ -5,7 +5,6 @@ darker than stroma. A model that is no better than three numbers for each tile
 has not learnt what tissue looks like.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from eosin.core import ManifestError
-from eosin.evaluation.predictions import build_tile_predictions
+from eosin.evaluation.predictions import build_predictions
+from eosin.evaluation.targets import Classes
 
 COLOUR_COLUMNS = ("mean_red", "mean_green", "mean_blue")
 
@@ -27,12 +27,12 @@ class ColourBaseline:
 
     Attributes:
         pipeline: Standardisation, then logistic regression with balanced classes.
-        class_names: In the order of the labels.
+        target: The classes.
         n_tiles: Tiles it was fitted to.
     """
 
     pipeline: Pipeline
-    class_names: tuple[str, ...]
+    target: Classes
     n_tiles: int
 
     def predict(self, tiles: pd.DataFrame) -> pd.DataFrame:
@@ -46,20 +46,18 @@ class ColourBaseline:
         """
         known = self.pipeline.predict_proba(_take_colours(tiles))
         # A class that no training tile had gets probability 0, not a missing column.
-        probabilities = np.zeros((len(tiles), len(self.class_names)))
+        probabilities = np.zeros((len(tiles), len(self.target.class_names)))
         probabilities[:, self.pipeline.classes_] = known
-        return build_tile_predictions(tiles, probabilities, self.class_names)
+        return build_predictions(tiles, probabilities, self.target, unit="tile")
 
 
-def fit_colour_baseline(
-    tiles: pd.DataFrame, *, class_names: Sequence[str]
-) -> ColourBaseline:
+def fit_colour_baseline(tiles: pd.DataFrame, *, target: Classes) -> ColourBaseline:
     """Fit the baseline on the labelled tiles of split `train`.
 
     Args:
         tiles: A manifest with columns `split`, `label` and `COLOUR_COLUMNS`; rows
             of other splits are not read.
-        class_names: Class names in the order of their labels.
+        target: The classes.
 
     Raises:
         ManifestError: A column is missing or has a gap, or the labelled training
@@ -82,7 +80,7 @@ def fit_colour_baseline(
         StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
     )
     pipeline.fit(_take_colours(train), labels)
-    return ColourBaseline(pipeline, tuple(class_names), len(labels))
+    return ColourBaseline(pipeline, target, len(labels))
 
 
 def _take_colours(tiles: pd.DataFrame) -> npt.NDArray[np.float64]:

@@ -147,61 +147,23 @@ def fit_temperature(
     )
 
 
-def split_outcome(
-    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return the probability that calibration is about, and its outcome.
-
-    With two classes these are class 1's probability and whether the label is 1;
-    with more, the highest probability and whether its class is the label.
-    """
-    if probabilities.shape[1] == 2:
-        return probabilities[:, 1], labels == 1
-    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-
-
-def assign_bins(
-    probability: npt.NDArray[np.float64], n_bins: int = N_BINS
-) -> npt.NDArray[np.int64]:
+def assign_bins(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Number each probability's bin; bins hold their lower end, the last also 1."""
-    return np.minimum((probability * n_bins).astype(np.int64), n_bins - 1)
+    return np.minimum((probability * N_BINS).astype(np.int64), N_BINS - 1)
 
 
 def compute_reliability(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    *,
-    n_bins: int = N_BINS,
+    shown: npt.NDArray[np.float64], is_true: npt.NDArray[np.bool_]
 ) -> Reliability:
     """Bin rows by probability and see how often the outcome came true.
 
     Args:
-        labels: `(rows,)`.
-        probabilities: `(rows, classes)`.
-        n_bins: Number of equal bins from 0 to 1.
+        shown: The probability of each row, `(rows,)`.
+        is_true: Whether what it is the probability of came true, `(rows,)`.
     """
-    probability, outcome = split_outcome(labels, probabilities)
-    bins = assign_bins(probability, n_bins)
-    n = np.bincount(bins, minlength=n_bins)
+    bins = assign_bins(shown)
+    n = np.bincount(bins, minlength=N_BINS)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(bins, weights=probability, minlength=n_bins) / n
-        share = np.bincount(bins, weights=outcome, minlength=n_bins) / n
+        mean = np.bincount(bins, weights=shown, minlength=N_BINS) / n
+        share = np.bincount(bins, weights=is_true, minlength=N_BINS) / n
     return Reliability(n, mean, share)
-
-
-def expected_calibration_error(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    *,
-    n_bins: int = N_BINS,
-) -> float:
-    """Average the gap between probability and outcome over the bins' rows.
-
-    Args:
-        labels: `(rows,)`, at least one.
-        probabilities: `(rows, classes)`.
-        n_bins: Number of equal bins from 0 to 1.
-    """
-    bins = compute_reliability(labels, probabilities, n_bins=n_bins)
-    gaps = np.abs(bins.mean_probability - bins.observed_share)
-    return float(np.nansum(bins.n * gaps) / bins.n.sum())

@@ -1,11 +1,10 @@
 """What a reader must know before believing an evaluation's numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import cast
 
-from eosin.evaluation.predictions import Level
-from eosin.evaluation.results import EvaluationResult, LevelResult
+from eosin.evaluation.metrics import METRICS
+from eosin.evaluation.predictions import Unit
+from eosin.evaluation.results import LevelResult
 
 # In simulated studies of 40 tiles a patient, with patients as unlike as tiles, 95 %
 # intervals held the true AUC in 54 to 84 % of studies of 4 patients, 83 to 93 % of
@@ -13,20 +12,16 @@ from eosin.evaluation.results import EvaluationResult, LevelResult
 TOO_FEW_PATIENTS = 5
 FEW_PATIENTS = 20
 _FEW_ROWS_OF_CLASS = 5
-_PERFECTIBLE = {
-    "roc_auc": "AUC",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-}
+_PERFECTIBLE = ("roc_auc", "sensitivity", "specificity")
 
 
 def find_cautions(
-    levels: Mapping[Level, LevelResult], class_names: Sequence[str]
+    levels: Mapping[Unit, LevelResult], class_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Say in plain sentences what limits the results of these levels.
+    """Say in plain sentences what limits these results.
 
     Args:
-        levels: Results by level, at least one.
+        levels: Results by unit, at least one.
         class_names: In the order of the labels.
     """
     return (
@@ -38,28 +33,15 @@ def find_cautions(
     )
 
 
-def caution_bags(result: EvaluationResult) -> EvaluationResult:
-    """Give an evaluation of drawn bags its own cautions.
-
-    Such bags stand as slides, and each as a patient of its own, of which it is none:
-    they are called bags, and no patients are counted.
-
-    Args:
-        result: The evaluation, with the level `slide`.
-    """
-    bags = replace(result.levels["slide"], level=cast("Level", "bag"))
-    levels: dict[Level, LevelResult] = {"slide": bags}
-    said = (
-        *_caution_classes(levels, result.class_names),
-        *_caution_perfect(levels),
-        *_caution_undefined(levels),
-    )
-    return replace(result, cautions=said)
-
-
-def _caution_patients(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
+def _caution_patients(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
     n = max(result.n_patients for result in levels.values())
-    if n == 1:
+    if n == 0:
+        yield (
+            "Bags were drawn from tiles of the same patients, and each counts as if it "
+            "had none in common with others: the intervals are too narrow for a claim "
+            "about new patients."
+        )
+    elif n == 1:
         yield (
             "All results come from a single patient. There is no interval, and "
             "nothing here says how the model does on other patients."
@@ -77,7 +59,7 @@ def _caution_patients(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
         )
 
 
-def _caution_ungrouped(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
+def _caution_ungrouped(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
     tiles = levels.get("tile")
     if tiles is not None and tiles.n > 1 and tiles.n_patients == tiles.n:
         yield (
@@ -88,9 +70,9 @@ def _caution_ungrouped(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
 
 
 def _caution_classes(
-    levels: Mapping[Level, LevelResult], class_names: Sequence[str]
+    levels: Mapping[Unit, LevelResult], class_names: Sequence[str]
 ) -> Iterator[str]:
-    for level in ("slide", "patient", "tile"):
+    for level in ("slide", "bag", "patient", "tile"):
         result = levels.get(level)
         if result is None:
             continue
@@ -107,13 +89,15 @@ def _caution_classes(
             return
 
 
-def _caution_perfect(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
+def _caution_perfect(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
     perfect = []
     for result in levels.values():
         names = [
-            word
-            for name, word in _PERFECTIBLE.items()
-            if result.metrics[name].value == result.metrics[name].low == 1
+            metric.words
+            for metric in METRICS
+            if metric.name in _PERFECTIBLE
+            and result.metrics[metric.name].value == 1
+            and result.metrics[metric.name].low == 1
         ]
         if names:
             perfect.append(f"{' and '.join(names)} of {result.level}s")
@@ -125,7 +109,7 @@ def _caution_perfect(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
         )
 
 
-def _caution_undefined(levels: Mapping[Level, LevelResult]) -> Iterator[str]:
+def _caution_undefined(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
     for result in levels.values():
         reason = result.metrics["roc_auc"].reason
         if result.metrics["roc_auc"].value is None:

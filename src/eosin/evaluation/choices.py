@@ -4,9 +4,9 @@ The same choices are made for a model and for every baseline beside it, and none
 of them sees a test or an external row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -15,15 +15,12 @@ from eosin.evaluation.aggregation import (
     aggregate_predictions,
     choose_aggregation,
 )
-from eosin.evaluation.predictions import (
-    Level,
-    labels_of,
-    probabilities_of,
-    select_level,
-)
+from eosin.evaluation.predictions import labels_of, select_level
+from eosin.evaluation.targets import Classes
 from eosin.evaluation.thresholds import (
     DEFAULT_RULE,
     ThresholdChoice,
+    Thresholds,
     choose_threshold,
 )
 
@@ -34,55 +31,34 @@ class ValidationChoices:
 
     Attributes:
         aggregation: How slides and patients are scored.
-        tile: Threshold of tiles; None with more than two classes.
-        slide: Threshold of slides and patients; None with more than two classes.
+        tile: Threshold of tiles.
+        slide: Threshold of slides and patients.
     """
 
     aggregation: AggregationChoice
-    tile: ThresholdChoice | None
-    slide: ThresholdChoice | None
+    tile: ThresholdChoice
+    slide: ThresholdChoice
 
     @property
-    def threshold(self) -> float | None:
-        """The threshold of tiles."""
-        return None if self.tile is None else self.tile.threshold
-
-    @property
-    def slide_threshold(self) -> float | None:
-        """The threshold of slides and patients."""
-        return None if self.slide is None else self.slide.threshold
+    def thresholds(self) -> Thresholds:
+        """Both thresholds."""
+        return Thresholds(self.tile.threshold, self.slide.threshold)
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """Why any of the choices deserves doubt, one sentence each."""
-        parts = (self.aggregation, self.tile, self.slide)
-        names = ("Slide score", "Tile threshold", "Slide threshold")
-        return tuple(
-            f"{name}: {part.caution}."
-            for name, part in zip(names, parts, strict=True)
-            if part is not None and part.caution is not None
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the choices as plain values, for a model card."""
-        return {
-            "aggregation": {
-                "method": self.aggregation.aggregation.method,
-                "share": self.aggregation.aggregation.share,
-                "patient": self.aggregation.aggregation.patient,
-            },
-            "threshold": self.threshold,
-            "threshold_rule": None if self.tile is None else self.tile.rule,
-            "slide_threshold": self.slide_threshold,
-            "slide_threshold_rule": None if self.slide is None else self.slide.rule,
-            "cautions": list(self.cautions),
+        cautions = {
+            "Slide score": self.aggregation.caution,
+            "Tile threshold": self.tile.caution,
+            "Slide threshold": self.slide.caution,
         }
+        return tuple(f"{name}: {text}." for name, text in cautions.items() if text)
 
 
 def choose_on_validation(
     predictions: pd.DataFrame,
     *,
-    class_names: Sequence[str],
+    target: Classes,
     slide_labels: Mapping[str, int | None] | None = None,
     rule: str = DEFAULT_RULE,
     patient: Literal["max", "mean"] = "max",
@@ -91,7 +67,7 @@ def choose_on_validation(
 
     Args:
         predictions: A prediction table; only tile rows of split `val` are read.
-        class_names: Class names in the order of their labels.
+        target: The classes.
         slide_labels: As for `aggregate_predictions`.
         rule: As for `choose_threshold`.
         patient: As for `SlideAggregation`.
@@ -101,31 +77,14 @@ def choose_on_validation(
     """
     validation = select_level(predictions, "tile", split="val")
     aggregation = choose_aggregation(
-        validation,
-        class_names=class_names,
-        slide_labels=slide_labels,
-        patient=patient,
+        validation, target=target, slide_labels=slide_labels, patient=patient
     )
-    if len(class_names) > 2:
-        return ValidationChoices(aggregation, tile=None, slide=None)
     table = aggregate_predictions(
-        validation,
-        aggregation.aggregation,
-        class_names=class_names,
-        slide_labels=slide_labels,
+        validation, aggregation.aggregation, target=target, slide_labels=slide_labels
     )
-    return ValidationChoices(
-        aggregation,
-        tile=_choose(table, "tile", class_names, rule),
-        slide=_choose(table, "slide", class_names, rule),
+    rows = table[table["label"].notna()]
+    tile, slide = (
+        choose_threshold(labels_of(part), target.take(part), target=target, rule=rule)
+        for part in (select_level(rows, "tile"), select_level(rows, "slide"))
     )
-
-
-def _choose(
-    table: pd.DataFrame, level: Level, class_names: Sequence[str], rule: str
-) -> ThresholdChoice:
-    rows = select_level(table, level)
-    rows = rows[rows["label"].notna()]
-    return choose_threshold(
-        labels_of(rows), probabilities_of(rows, class_names)[:, 1], rule=rule
-    )
+    return ValidationChoices(aggregation, tile, slide)

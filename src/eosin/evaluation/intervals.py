@@ -4,7 +4,8 @@ Tiles of one slide, and slides of one patient, resemble each other, so that the
 number of patients, not of tiles, says how much was seen. Patients are drawn with
 replacement with all their rows, and an interval lies between two percentiles of
 the resampled metric. Resamples in which a metric is undefined, such as an AUC
-without a tumour, are left out and counted.
+without a tumour, are left out and counted. Drawn bags, which are of many patients,
+are drawn by themselves.
 
 The 2.5th and the 97.5th percentile are right for many patients and too narrow for
 few, as a normal interval is where Student's is needed. The percentiles are
@@ -15,173 +16,159 @@ percentile". With 10 patients they are the 0.9th and 99.1st, with 40 the 2.0th a
 studies, because all resamples share the patients that were not met.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from eosin.evaluation.calibration import expected_calibration_error
-from eosin.evaluation.metrics import METRIC_NAMES, Threshold, check_scores
-from eosin.evaluation.resampling import Floats, iter_resamples, resample_study
+from eosin.evaluation.metrics import Metric, Sample, measure
+from eosin.evaluation.ranking import Band, Floats
+from eosin.evaluation.results import MetricResult
 
 CONFIDENCE = 0.95
-CURVE_GRID: Floats = np.linspace(0, 1, 101)
 # Of fewer resamples the outer 2.5 % say little.
 _LEAST_DEFINED_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval of one metric.
-
-    Attributes:
-        low: Lower end; None where there is no interval.
-        high: Upper end; None where there is no interval.
-        n_defined: Resamples in which the metric was defined.
-        reason: Why there is no interval; None where there is one.
-    """
-
-    low: float | None
-    high: float | None
-    n_defined: int
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Band:
-    """Pointwise 95 % limits of a curve, at `CURVE_GRID` on its x axis.
-
-    Attributes:
-        low: Lower limits, `(grid,)`.
-        high: Upper limits, `(grid,)`.
-    """
-
-    low: Floats
-    high: Floats
+# Counts held at a time: 32 MiB.
+_BLOCK_COUNTS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What resampling the patients says about one level.
+    """What resampling says about one sample.
 
     Attributes:
-        intervals: By metric name.
-        roc_bands: Limits of the ROC curve by class (one with two classes, that of
-            class 1); None where a class's curve has no interval.
+        metrics: By metric name.
+        roc_bands: Limits of the ROC curve of each ranked class; None where a curve has
+            no interval.
         precision_bands: Limits of the precision-recall curve, likewise.
-        n_patients: Patients that were drawn from.
-        n_resamples: Resamples drawn.
     """
 
-    intervals: dict[str, Interval]
+    metrics: dict[str, MetricResult]
     roc_bands: tuple[Band | None, ...]
     precision_bands: tuple[Band | None, ...]
-    n_patients: int
-    n_resamples: int
 
 
-def bootstrap_metrics(
-    labels: npt.NDArray[np.int64],
-    probabilities: Floats,
-    patients: Sequence[str] | npt.NDArray[np.object_],
+def bootstrap(
+    sample: Sample,
+    metrics: Sequence[Metric],
+    groups: npt.NDArray[np.str_] | Sequence[str],
     *,
-    threshold: Threshold,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Compute the interval of every metric by resampling patients.
+    """Compute every metric, and its interval by resampling groups of rows.
 
     Args:
-        labels: `(rows,)`, 0 to classes - 1.
-        probabilities: `(rows, classes)`.
-        patients: Patient of each row, `(rows,)`.
-        threshold: On the probability of class 1; None with more than two classes.
+        sample: The rows.
+        metrics: What is computed.
+        groups: Of each row its patient, or whatever else is drawn as a whole.
         n_bootstrap: Number of resamples; 0 gives no intervals.
         seed: Decides which resamples are drawn.
 
     Raises:
-        ValueError: The arrays do not fit together, or `n_bootstrap` is negative.
+        ValueError: There is not one group for each row, or `n_bootstrap` is negative.
     """
-    check_scores(labels, probabilities, threshold)
-    if len(patients) != len(labels):
+    n_rows = len(sample.labels)
+    if len(groups) != n_rows:
         raise ValueError(
-            f"each row needs its patient, got {len(patients)} for {len(labels)} rows"
+            f"each row needs its patient, got {len(groups)} for {n_rows} rows"
         )
     if n_bootstrap < 0:
         raise ValueError(f"n_bootstrap must be 0 or more, got {n_bootstrap}")
-    names, codes = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    if len(names) < 2 or n_bootstrap == 0:
-        reason = (
+    names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    n_groups = len(names)
+    found = {metric.name: measure(metric, sample) for metric in metrics}
+    if n_groups < 2 or n_bootstrap == 0:
+        why = (
             "no resamples were asked for"
             if n_bootstrap == 0
             else "one patient cannot show how patients differ"
         )
-        n_classes = probabilities.shape[1]
-        nothing = (None,) * (1 if n_classes == 2 else n_classes)
-        intervals = dict.fromkeys(METRIC_NAMES, Interval(None, None, 0, reason))
-        return Bootstrap(intervals, nothing, nothing, len(names), n_bootstrap)
-    values, rankings = resample_study(
-        labels,
-        probabilities,
-        codes,
-        iter_resamples(len(names), n_bootstrap, seed),
-        threshold=threshold,
-        grid=CURVE_GRID,
-    )
-    values["ece"] = _centre(
-        values["ece"], expected_calibration_error(labels, probabilities)
-    )
+        nothing = (None,) * len(sample.ranked)
+        bare = {
+            name: MetricResult(value, None, None, n_rows, 0, lack or why)
+            for name, (value, lack) in found.items()
+        }
+        return Bootstrap(bare, nothing, nothing)
+    drawn: dict[str, list[Floats]] = {name: [] for name in found}
+    rankings = []
+    for counts in iter_resamples(n_groups, n_bootstrap, seed):
+        part = replace(sample, groups=codes, counts=counts)
+        rankings.append(part.rankings)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for metric in metrics:
+                drawn[metric.name].append(metric.resampled(part))
+    results = {}
+    for metric in metrics:
+        value, lack = found[metric.name]
+        values = np.concatenate(drawn[metric.name])
+        if metric.is_centred and value is not None:
+            values = np.maximum(values - (values.mean() - value), 0)
+        low, high, n_defined, reason = find_interval(values, n_groups)
+        results[metric.name] = (
+            MetricResult(value, low, high, n_rows, n_defined, reason)
+            if lack is None
+            else MetricResult(None, None, None, n_rows, n_defined, lack)
+        )
+    by_class = list(zip(*rankings, strict=True))
     return Bootstrap(
-        intervals={
-            name: find_interval(values[name], n_patients=len(names))
-            for name in METRIC_NAMES
-        },
-        roc_bands=tuple(_find_band(r.sensitivity, len(names)) for r in rankings),
-        precision_bands=tuple(_find_band(r.precision, len(names)) for r in rankings),
-        n_patients=len(names),
-        n_resamples=n_bootstrap,
+        results,
+        tuple(_find_band([r.sensitivity for r in own], n_groups) for own in by_class),
+        tuple(_find_band([r.precision for r in own], n_groups) for own in by_class),
     )
 
 
-def find_interval(values: Floats, *, n_patients: int) -> Interval:
+def iter_resamples(n_groups: int, n_resamples: int, seed: int) -> Iterator[Floats]:
+    """Draw how often each group is in each resample, `(resamples, groups)`.
+
+    Yields:
+        Some of the resamples at a time, so that 200,000 tiles without a patient id
+        do not fill the memory.
+    """
+    rng = np.random.default_rng(seed)
+    size = max(1, _BLOCK_COUNTS // n_groups)
+    for start in range(0, n_resamples, size):
+        n = min(size, n_resamples - start)
+        drawn = rng.integers(n_groups, size=(n, n_groups))
+        drawn += n_groups * np.arange(n)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=n * n_groups)
+        yield counts.reshape(n, n_groups).astype(np.float64)
+
+
+def find_tails(n_groups: int) -> tuple[float, float]:
+    """Return the two quantiles, 0 to 1, that span 95 % for so many patients."""
+    student = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1)
+    tail = float(stats.norm.cdf(-np.sqrt(n_groups / (n_groups - 1)) * student))
+    return tail, 1 - tail
+
+
+def find_interval(
+    values: Floats, n_groups: int
+) -> tuple[float | None, float | None, int, str | None]:
     """Take the 95 % expanded percentile interval of a metric's resampled values.
 
     Args:
         values: `(resamples,)`, NaN where the metric was undefined.
-        n_patients: Patients that were drawn from, at least 2.
+        n_groups: Groups that were drawn from, at least 2.
 
     Returns:
-        The interval; without ends where fewer than half the values are defined.
+        Its ends, None where fewer than half the values are defined; how many are; and
+        why there is no interval.
     """
     defined = values[np.isfinite(values)]
     if len(defined) < _LEAST_DEFINED_SHARE * len(values):
         reason = f"defined in only {len(defined)} of {len(values)} resamples"
-        return Interval(None, None, len(defined), reason)
-    low, high = np.quantile(defined, find_tails(n_patients))
-    return Interval(float(low), float(high), len(defined))
+        return None, None, len(defined), reason
+    low, high = np.quantile(defined, find_tails(n_groups))
+    return float(low), float(high), len(defined), None
 
 
-def find_tails(n_patients: int) -> tuple[float, float]:
-    """Return the two quantiles, 0 to 1, that span 95 % for so many patients."""
-    student = stats.t.ppf((1 + CONFIDENCE) / 2, n_patients - 1)
-    tail = float(stats.norm.cdf(-np.sqrt(n_patients / (n_patients - 1)) * student))
-    return tail, 1 - tail
-
-
-def _find_band(values: Floats, n_patients: int) -> Band | None:
+def _find_band(parts: Sequence[Floats], n_groups: int) -> Band | None:
+    values = np.concatenate(parts)
     defined = values[np.isfinite(values).all(axis=1)]
     if len(defined) < _LEAST_DEFINED_SHARE * len(values):
         return None
-    low, high = np.quantile(defined, find_tails(n_patients), axis=0)
+    low, high = np.quantile(defined, find_tails(n_groups), axis=0)
     return Band(low, high)
-
-
-def _centre(values: Floats, value: float) -> Floats:
-    """Bring resampled values to the mean of the value itself, none below 0.
-
-    A calibration error sums up absolute gaps, and resampling widens every gap:
-    uncentred, the interval could lie wholly above the value.
-    """
-    return np.asarray(np.maximum(values - (values.mean() - value), 0))

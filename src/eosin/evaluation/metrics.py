@@ -1,271 +1,268 @@
-"""How well probabilities agree with labels, by scikit-learn's definitions.
+"""Every metric, once: its name, its words, and its value in any resample.
 
-Two classes are scored on the probability of class 1, the positive class, and
-its calls at a threshold. With more classes every row is called for its most
-probable class, and each metric but accuracy and the two of calibration is the
-plain mean over classes of the class against the rest. With more than two
-classes sensitivity is therefore the same number as balanced accuracy.
+A resample draws groups of rows (patients), so it is a count for each group. The value
+of a metric itself is the resample in which every row counts once. All but the two of
+ranking follow from sums over a group's rows, and a resample's sums are then the product
+of its counts with the groups' sums.
+
+Two classes are scored on the probability of class 1, the positive class, and its calls
+at a threshold. With more classes every row is called for its most probable class, and
+each metric but accuracy and the two of calibration is the plain mean over classes of
+the class against the rest. With more than two classes sensitivity is therefore the same
+number as balanced accuracy.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics as sk
 
-from eosin.evaluation.calibration import expected_calibration_error
+from eosin.evaluation.calibration import N_BINS, assign_bins
+from eosin.evaluation.ranking import Floats, Ints, Ranking, rank_rows
 
-# One for all rows, or one for each; None with more than two classes.
-Threshold = float | npt.NDArray[np.float64] | None
 
-METRIC_NAMES = (
-    "roc_auc",
-    "average_precision",
-    "balanced_accuracy",
-    "accuracy",
-    "f1",
-    "sensitivity",
-    "specificity",
-    "brier",
-    "ece",
-)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """Labelled rows with what a model says of them, and how often each counts.
 
-_NEEDING_ALL = ("roc_auc", "average_precision", "balanced_accuracy", "sensitivity")
-_NEEDING_CLASS = {0: ("roc_auc", "balanced_accuracy", "specificity"), 1: _NEEDING_ALL}
+    Attributes:
+        class_names: In the order of the labels.
+        labels: `(rows,)`.
+        predicted: Probabilities, `(rows, classes)`.
+        called: The class that each row is called, `(rows,)`.
+        ranked: The classes that are scored against the rest.
+        shown: The one probability that stands for each row, `(rows,)`.
+        is_true: Whether what it is the probability of came true, `(rows,)`.
+        groups: Number of each row's group, which is drawn as a whole, `(rows,)`.
+        counts: How often each group counts in each resample, `(resamples, groups)`.
+    """
+
+    class_names: tuple[str, ...]
+    labels: Ints
+    predicted: Floats
+    called: Ints
+    ranked: tuple[int, ...]
+    shown: Floats
+    is_true: npt.NDArray[np.bool_]
+    groups: Ints
+    counts: Floats = field(default_factory=lambda: np.ones((1, 1)))
+
+    @cached_property
+    def confusion(self) -> Floats:
+        """Rows by label and called class, `(resamples, classes, classes)`."""
+        n = len(self.class_names)
+        return self.sum_cells(self.labels * n + self.called, n**2).reshape(-1, n, n)
+
+    @cached_property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """The ranking of each class of `ranked` against the rest."""
+        return tuple(
+            rank_rows(self.labels == i, self.predicted[:, i], self.groups, self.counts)
+            for i in self.ranked
+        )
+
+    def average(self, values: Floats) -> Floats:
+        """Average something over the rows, `(resamples,)`."""
+        one = np.zeros(len(values), np.int64)
+        return np.asarray(self.sum_cells(one, 1, values) / self.sum_cells(one, 1))[:, 0]
+
+    def sum_cells(
+        self, cells: Ints, n_cells: int, weights: Floats | None = None
+    ) -> Floats:
+        """Sum rows, or their weights, by the cell they are in, `(resamples, cells)`."""
+        n_groups = self.counts.shape[1]
+        index = self.groups * n_cells + cells
+        sums = np.bincount(index, weights=weights, minlength=n_groups * n_cells)
+        return np.asarray(self.counts @ sums.reshape(n_groups, n_cells).astype(float))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric's value.
+    """How well probabilities agree with labels, in one number.
 
     Attributes:
-        value: The value; None where it is undefined, never NaN.
-        reason: Why the value is undefined; None where it is defined.
+        name: In files.
+        words: In a sentence.
+        meaning: One sentence for who has never met it.
+        resampled: Its value in each resample, `(resamples,)`; NaN where undefined.
+        of_many: Its meaning with more than two classes; None where it is the same.
+        find_lack: Says why it is undefined on these rows.
+        is_lower_better: True for errors.
+        is_centred: Whether resamples are brought to the mean of the value itself.
     """
 
-    value: float | None
-    reason: str | None = None
+    name: str
+    words: str
+    meaning: str
+    resampled: Callable[[Sample], Floats]
+    of_many: str | None = None
+    find_lack: Callable[[Sample], str] = lambda sample: "it is not defined here"
+    is_lower_better: bool = False
+    is_centred: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its words at the start of a line."""
+        return self.words[:1].upper() + self.words[1:]
+
+    def explain(self, n_classes: int) -> str:
+        """Say what it means with so many classes."""
+        return self.meaning if n_classes == 2 else self.of_many or self.meaning
 
 
-def check_scores(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    threshold: Threshold,
-) -> None:
-    """Hold labels, probabilities and threshold to what every metric needs.
-
-    Raises:
-        ValueError: There are no rows, a shape or a label does not fit, or two
-            classes come without a threshold.
-    """
-    if probabilities.ndim != 2 or probabilities.shape[1] < 2:
-        raise ValueError(
-            "probabilities must be (rows, classes) with two or more classes, got "
-            f"shape {probabilities.shape}"
-        )
-    n_rows, n_classes = probabilities.shape
-    if labels.shape != (n_rows,) or n_rows == 0:
-        raise ValueError(
-            f"labels must be one for each row and at least one, got shape "
-            f"{labels.shape} for probabilities of shape {probabilities.shape}"
-        )
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise ValueError(
-            f"labels must be 0 to {n_classes - 1}, got {labels.min()} to "
-            f"{labels.max()}; leave rows without a label out"
-        )
-    if not np.isfinite(probabilities).all():
-        raise ValueError("probabilities must be finite numbers, got NaN or infinity")
-    if n_classes == 2 and threshold is None:
-        raise ValueError("two classes need a threshold, got None")
+def measure(metric: Metric, sample: Sample) -> tuple[float | None, str | None]:
+    """Return a metric's value, None where it is undefined, and then why."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(metric.resampled(sample)[0])
+    return (value, None) if np.isfinite(value) else (None, metric.find_lack(sample))
 
 
-def call_classes(
-    probabilities: npt.NDArray[np.float64], threshold: Threshold
-) -> npt.NDArray[np.int64]:
-    """Turn probabilities into called classes, `(rows,)`.
-
-    Args:
-        probabilities: `(rows, classes)`.
-        threshold: With two classes, class 1 is called where its probability
-            reaches the threshold. Not used with more classes.
-    """
-    if probabilities.shape[1] == 2:
-        if threshold is None:
-            raise ValueError("two classes need a threshold, got None")
-        is_positive = probabilities[:, 1] >= threshold
-        return np.asarray(is_positive, dtype=np.int64)
-    return np.asarray(np.argmax(probabilities, axis=1), dtype=np.int64)
+def _average_ranked(values: Floats, sample: Sample) -> Floats:
+    """Average `(resamples, classes)` over the classes that are scored."""
+    return np.asarray(values[:, list(sample.ranked)].mean(axis=1))
 
 
-def describe_call(
-    class_names: Sequence[str],
-    threshold: float | None,
-    *,
-    noun: str = "slide",
-    quantity: str = "probability",
-) -> str:
-    """Say when a slide is called what, as `call_classes` does it, in a sentence.
-
-    Args:
-        class_names: In the order of the labels.
-        threshold: Of class 1; not used with more than two classes.
-        noun: What is called.
-        quantity: What the threshold is on.
-    """
-    if len(class_names) > 2 or threshold is None:
-        return f"A {noun} is called what it is most probably."
-    return f"A {noun} is called {class_names[1]} from a {quantity} of {threshold:.3f}."
+def _count_right(sample: Sample) -> Floats:
+    return np.asarray(np.diagonal(sample.confusion, axis1=1, axis2=2))
 
 
-def compute_metrics(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    *,
-    threshold: Threshold,
-    class_names: Sequence[str] | None = None,
-) -> dict[str, Metric]:
-    """Compute every metric of `METRIC_NAMES`.
-
-    Args:
-        labels: `(rows,)`, 0 to classes - 1.
-        probabilities: `(rows, classes)`.
-        threshold: On the probability of class 1; None with more than two classes.
-        class_names: Names for the reasons; None says "class 0", "class 1", ...
-
-    Raises:
-        ValueError: The arrays do not fit together.
-    """
-    check_scores(labels, probabilities, threshold)
-    n_classes = probabilities.shape[1]
-    names = list(class_names or [f"class {i}" for i in range(n_classes)])
-    called = call_classes(probabilities, threshold)
-    reasons = find_undefined(labels, called, names)
-    compute = _compute_binary if n_classes == 2 else _compute_multiclass
-    values = compute(labels, called, probabilities, reasons)
-    return {
-        name: Metric(None, reasons[name])
-        if name in reasons
-        else Metric(float(values[name]))
-        for name in METRIC_NAMES
-    }
+def _find_recall(sample: Sample) -> Floats:
+    return np.asarray(_count_right(sample) / sample.confusion.sum(axis=2))
 
 
-def compute_roc_auc(
-    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
-) -> float:
-    """Compute the area under the ROC curve; every class must have a label.
-
-    Args:
-        labels: `(rows,)`.
-        probabilities: `(rows, classes)`. With two classes the second is scored,
-            with more each against the rest, and the areas are averaged.
-    """
-    return _average_over_classes(sk.roc_auc_score, labels, probabilities)
+def _resample_roc_auc(sample: Sample) -> Floats:
+    return np.asarray(np.mean([r.roc_auc for r in sample.rankings], axis=0))
 
 
-def count_confusion(
-    labels: npt.NDArray[np.int64], called: npt.NDArray[np.int64], n_classes: int
-) -> npt.NDArray[np.int64]:
-    """Count rows by label (rows of the matrix) and called class (columns)."""
-    counts = np.bincount(labels * n_classes + called, minlength=n_classes**2)
-    return counts.reshape(n_classes, n_classes)
+def _resample_precision(sample: Sample) -> Floats:
+    parts = [ranking.average_precision for ranking in sample.rankings]
+    return np.asarray(np.mean(parts, axis=0))
 
 
-def find_undefined(
-    labels: npt.NDArray[np.int64],
-    called: npt.NDArray[np.int64],
-    class_names: Sequence[str],
-) -> dict[str, str]:
-    """Say which metrics these labels leave undefined, and why."""
-    n_classes = len(class_names)
-    counts = np.bincount(labels, minlength=n_classes)
-    absent = [int(i) for i in np.flatnonzero(counts == 0)]
-    reasons: dict[str, str] = {}
-    if absent:
-        names = " or ".join(class_names[i] for i in absent)
-        needing = (
-            _NEEDING_CLASS if n_classes == 2 else dict.fromkeys(absent, _NEEDING_ALL)
-        )
-        for i in absent:
-            reasons |= dict.fromkeys(needing[i], f"no row has the label {names}")
-    if np.count_nonzero(counts) == 1 and n_classes > 2:
-        only = class_names[int(np.argmax(counts))]
-        reasons["specificity"] = f"every row has the label {only}"
-    scored = range(1, 2) if n_classes == 2 else range(n_classes)
-    is_seen = np.bincount(called, minlength=n_classes) + counts > 0
-    if unseen := [class_names[i] for i in scored if not is_seen[i]]:
-        reasons["f1"] = f"no row has or is called {' or '.join(unseen)}"
-    return reasons
+def _resample_specificity(sample: Sample) -> Floats:
+    n_wrong = sample.confusion.sum(axis=1) - _count_right(sample)
+    n_label = sample.confusion.sum(axis=2)
+    n_others = n_label.sum(axis=1, keepdims=True) - n_label
+    return _average_ranked(1 - n_wrong / n_others, sample)
 
 
-def _compute_binary(
-    labels: npt.NDArray[np.int64],
-    called: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    undefined: Mapping[str, str],
-) -> dict[str, float]:
-    positive = probabilities[:, 1]
-    values = {
-        "accuracy": sk.accuracy_score(labels, called),
-        "brier": sk.brier_score_loss(labels, positive, pos_label=1),
-        "ece": expected_calibration_error(labels, probabilities),
-        "f1": sk.f1_score(labels, called, zero_division=0),
-        "sensitivity": sk.recall_score(labels, called, zero_division=0),
-        "specificity": sk.recall_score(labels, called, pos_label=0, zero_division=0),
-    }
-    if "average_precision" not in undefined:
-        values["average_precision"] = sk.average_precision_score(labels, positive)
-    if "roc_auc" not in undefined:
-        values["roc_auc"] = compute_roc_auc(labels, probabilities)
-        values["balanced_accuracy"] = sk.balanced_accuracy_score(labels, called)
-    return values
+def _resample_f1(sample: Sample) -> Floats:
+    n_either = sample.confusion.sum(axis=2) + sample.confusion.sum(axis=1)
+    return _average_ranked(2 * _count_right(sample) / n_either, sample)
 
 
-def _compute_multiclass(
-    labels: npt.NDArray[np.int64],
-    called: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    undefined: Mapping[str, str],
-) -> dict[str, float]:
-    n_classes = probabilities.shape[1]
-    is_class = np.eye(n_classes)[labels]
-    confusion = count_confusion(labels, called, n_classes)
-    n_called_wrongly = confusion.sum(axis=0) - np.diag(confusion)
-    n_others = len(labels) - confusion.sum(axis=1)
-    values = {
-        "accuracy": sk.accuracy_score(labels, called),
-        "brier": float(np.mean(((probabilities - is_class) ** 2).sum(axis=1))),
-        "ece": expected_calibration_error(labels, probabilities),
-        "f1": sk.f1_score(
-            labels,
-            called,
-            labels=list(range(n_classes)),
-            average="macro",
-            zero_division=0,
+def _resample_brier(sample: Sample) -> Floats:
+    ranked = list(sample.ranked)
+    errors = sample.predicted[:, ranked] - (sample.labels[:, None] == ranked)
+    return sample.average((errors**2).sum(axis=1))
+
+
+def _resample_ece(sample: Sample) -> Floats:
+    bins = assign_bins(sample.shown)
+    # Within a bin, rows times |mean probability - observed share| is |sum of gaps|.
+    gaps = sample.sum_cells(bins, N_BINS, sample.shown - sample.is_true)
+    return np.asarray(np.abs(gaps).sum(axis=1) / sample.confusion.sum(axis=(1, 2)))
+
+
+def _name_absent(sample: Sample, classes: Iterable[int], what: str) -> str:
+    present = set(sample.labels.tolist())
+    names = [sample.class_names[i] for i in classes if i not in present]
+    return f"no row {what} {' or '.join(names)}"
+
+
+def _lack_class(sample: Sample) -> str:
+    return _name_absent(sample, range(len(sample.class_names)), "has the label")
+
+
+def _lack_positive(sample: Sample) -> str:
+    return _name_absent(sample, sample.ranked, "has the label")
+
+
+def _lack_negative(sample: Sample) -> str:
+    return f"every row has the label {sample.class_names[sample.labels[0]]}"
+
+
+def _lack_either(sample: Sample) -> str:
+    called = set(sample.called.tolist())
+    uncalled = [i for i in sample.ranked if i not in called]
+    return _name_absent(sample, uncalled, "has or is called")
+
+
+METRICS = (
+    Metric(
+        "roc_auc",
+        "ROC AUC",
+        "How often a positive one is ranked above a negative one; 0.5 is guessing.",
+        _resample_roc_auc,
+        "How often one of a class is ranked above one of another; mean over classes.",
+        _lack_class,
+    ),
+    Metric(
+        "average_precision",
+        "average precision",
+        "Share of true positives among those called, over all thresholds.",
+        _resample_precision,
+        "Share of right calls of a class over all thresholds; mean over classes.",
+        _lack_positive,
+    ),
+    Metric(
+        "sensitivity",
+        "sensitivity",
+        "Share of the positive ones that are found.",
+        lambda sample: _average_ranked(_find_recall(sample), sample),
+        "Share of a class found; mean over classes.",
+        _lack_positive,
+    ),
+    Metric(
+        "specificity",
+        "specificity",
+        "Share of the negative ones that are left alone.",
+        _resample_specificity,
+        "Share of the other classes left alone; mean over classes.",
+        _lack_negative,
+    ),
+    Metric(
+        "balanced_accuracy",
+        "balanced accuracy",
+        "Mean of sensitivity and specificity.",
+        lambda sample: _find_recall(sample).mean(axis=1),
+        "With several classes the same as sensitivity.",
+        _lack_class,
+    ),
+    Metric(
+        "accuracy",
+        "accuracy",
+        "Share of right calls, however rare a class is.",
+        lambda sample: (
+            _count_right(sample).sum(axis=1) / sample.confusion.sum(axis=(1, 2))
         ),
-    }
-    if "specificity" not in undefined:
-        values["specificity"] = float(np.mean(1 - n_called_wrongly / n_others))
-    if "roc_auc" not in undefined:
-        values |= {
-            "roc_auc": compute_roc_auc(labels, probabilities),
-            "average_precision": _average_over_classes(
-                sk.average_precision_score, labels, probabilities
-            ),
-            "balanced_accuracy": sk.balanced_accuracy_score(labels, called),
-            "sensitivity": sk.recall_score(labels, called, average="macro"),
-        }
-    return values
-
-
-def _average_over_classes(
-    score: Callable[..., float],
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-) -> float:
-    """Score class 1 where there are two, else every class against the rest."""
-    n_classes = probabilities.shape[1]
-    scored = [1] if n_classes == 2 else range(n_classes)
-    return float(np.mean([score(labels == i, probabilities[:, i]) for i in scored]))
+    ),
+    Metric(
+        "f1",
+        "F1",
+        "Balance of sensitivity and precision at the threshold.",
+        _resample_f1,
+        "Balance of sensitivity and precision; mean over classes.",
+        _lack_either,
+    ),
+    Metric(
+        "brier",
+        "Brier score",
+        "Squared error of the probabilities; 0 is perfect.",
+        _resample_brier,
+        is_lower_better=True,
+    ),
+    Metric(
+        "ece",
+        "calibration error",
+        "How far probabilities are from how often they come true.",
+        _resample_ece,
+        is_lower_better=True,
+        # It sums up absolute gaps, and resampling widens every gap: the interval could
+        # lie wholly above the value.
+        is_centred=True,
+    ),
+)
+"""All metrics, in the order of pages and of `metrics.json`."""

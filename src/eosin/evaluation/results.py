@@ -1,4 +1,4 @@
-"""What an evaluation found, level by level."""
+"""What an evaluation found, unit by unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.evaluation.calibration import Reliability
-from eosin.evaluation.curves import Curve
-from eosin.evaluation.predictions import Level
+from eosin.evaluation.predictions import Unit
+from eosin.evaluation.ranking import Curve
+from eosin.evaluation.targets import Classes
 
 
 def format_ends(low: float | None, high: float | None) -> tuple[str, str] | None:
@@ -69,13 +70,13 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class LevelResult:
-    """What was found at one level.
+    """What was found of one unit.
 
     Attributes:
-        level: `tile`, `slide` or `patient`.
+        level: The unit: `tile`, `slide`, `patient` or `bag`.
         n: Labelled rows; only these are scored.
         n_unlabelled: Rows without a label.
-        n_patients: Patients of the labelled rows.
+        n_patients: Patients of the labelled rows; 0 of bags that name none.
         n_by_class: Labelled rows of each class, in the order of the labels.
         threshold: On the probability of class 1; None with more than two classes.
         metrics: By metric name.
@@ -90,7 +91,7 @@ class LevelResult:
             folds had their own; None where `threshold` served for all.
     """
 
-    level: Level
+    level: Unit
     n: int
     n_unlabelled: int
     n_patients: int
@@ -110,30 +111,37 @@ class EvaluationResult:
     """What an evaluation found.
 
     Attributes:
-        class_names: In the order of the labels.
+        target: The classes.
         split: The split that was scored.
         n_bootstrap: Resamples drawn for the intervals.
         seed: Seed of the resamples.
-        levels: Results by level; a level without a labelled row is not there.
-        slides: Every slide of the split, those called wrongly first and the clearest
-            mistakes at the top: `slide_id`, `patient_id`, `label`,
+        levels: Results by unit; a unit without a labelled row is not there.
+        listed: The unit of `calls`: `slide`, or where there is none `bag` or `patient`.
+        calls: Every row of this unit in the split, those called wrongly first and the
+            clearest mistakes at the top: `id`, `patient_id`, `label`,
             `probability_<class>` of each class, `called`, `is_right`, and
             `wrong_margin`, how far the probability lies on the wrong side of the
             threshold (of the most probable other class with more than two classes).
         cautions: What a reader must know before believing the numbers.
     """
 
-    class_names: tuple[str, ...]
+    target: Classes
     split: str
     n_bootstrap: int
     seed: int
-    levels: Mapping[Level, LevelResult]
-    slides: pd.DataFrame
+    levels: Mapping[Unit, LevelResult]
+    listed: Unit
+    calls: pd.DataFrame
     cautions: tuple[str, ...]
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels."""
+        return self.target.class_names
+
+    @property
     def thresholds(self) -> dict[str, tuple[float, float]]:
-        """Return level -> lowest and highest threshold of its calls, of two classes."""
+        """Return unit -> lowest and highest threshold of its calls, of two classes."""
         return {
             level: result.threshold_range or (result.threshold, result.threshold)
             for level, result in self.levels.items()
@@ -142,7 +150,7 @@ class EvaluationResult:
 
     @property
     def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return level -> metric -> value, low, high, n, as `metrics.json` holds it."""
+        """Return unit -> metric -> value, low, high, n, as `metrics.json` holds it."""
         return {
             level: {name: m.to_json() for name, m in result.metrics.items()}
             for level, result in self.levels.items()

@@ -1,15 +1,33 @@
 """The probability from which on a tile or a slide is called positive."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from eosin.evaluation.predictions import Unit
+from eosin.evaluation.targets import Classes
+from eosin.settings import parse_threshold_rule
+
 DEFAULT_RULE = "youden"
 FALLBACK_THRESHOLD = 0.5
 
-_RULE = re.compile(r"(sensitivity|specificity)@(\d*\.?\d+)")
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From which probability of class 1 on a unit is called so.
+
+    Attributes:
+        tile: Of tiles; None with more than two classes.
+        slide: Of slides, patients and drawn bags; None likewise.
+    """
+
+    tile: float | None = None
+    slide: float | None = None
+
+    def of(self, unit: Unit) -> float | None:
+        """Return the threshold of a unit."""
+        return self.tile if unit == "tile" else self.slide
 
 
 @dataclass(frozen=True)
@@ -17,16 +35,17 @@ class ThresholdChoice:
     """A threshold and how it came about.
 
     Attributes:
-        threshold: Positive is called where the probability reaches it.
+        threshold: Positive is called where the probability reaches it. None with more
+            than two classes, which are called for the highest probability.
         rule: The rule that chose it: `youden`, `sensitivity@x`, `specificity@x`,
-            or `fixed` where the labels could not decide.
+            `fixed` where the labels could not decide, or `highest` without a threshold.
         sensitivity: On the rows it was chosen on; None where undefined.
         specificity: On the rows it was chosen on; None where undefined.
         n: Rows it was chosen on.
         caution: Why the threshold deserves doubt; None where nothing does.
     """
 
-    threshold: float
+    threshold: float | None
     rule: str
     sensitivity: float | None
     specificity: float | None
@@ -36,18 +55,20 @@ class ThresholdChoice:
 
 def choose_threshold(
     labels: npt.NDArray[np.integer],
-    probabilities: npt.NDArray[np.floating],
+    values: npt.NDArray[np.floating],
     *,
+    target: Classes,
     rule: str = DEFAULT_RULE,
 ) -> ThresholdChoice:
-    """Choose a threshold from labels and the probability of class 1.
+    """Choose a threshold from labels and probabilities.
 
     Thresholds are tried half-way between neighbouring probabilities, so that no
     row lies on one. Among equally good ones the widest gap is taken.
 
     Args:
-        labels: `(rows,)`, 0 or 1, of the validation split.
-        probabilities: Probability of class 1, `(rows,)`.
+        labels: `(rows,)`, of the validation split.
+        values: Probabilities, `(rows, classes)`.
+        target: The classes.
         rule: `youden` for the highest sensitivity + specificity;
             `sensitivity@0.95` for the highest threshold whose sensitivity is at
             least 0.95; `specificity@0.95` for the lowest whose specificity is.
@@ -59,10 +80,12 @@ def choose_threshold(
     Raises:
         ValueError: The rule is unknown, or the arrays do not fit together.
     """
-    name, target = parse_rule(rule)
+    name, least = parse_threshold_rule(rule)
     labels = np.asarray(labels, dtype=np.int64)
-    scores = np.asarray(probabilities, dtype=np.float64)
-    _check(labels, scores)
+    if not target.is_binary:
+        return ThresholdChoice(None, "highest", None, None, len(labels))
+    _check(labels, values)
+    scores = np.asarray(values, dtype=np.float64)[:, 1]
     n_positive = int((labels == 1).sum())
     n_negative = len(labels) - n_positive
     if n_positive == 0 or n_negative == 0:
@@ -85,9 +108,9 @@ def choose_threshold(
     if name == "youden":
         index = _find_best(sensitivity + specificity, gaps)
     elif name == "sensitivity":
-        index = int(np.flatnonzero(sensitivity >= target - 1e-12)[-1])
+        index = int(np.flatnonzero(sensitivity >= least - 1e-12)[-1])
     else:
-        index = int(np.flatnonzero(specificity >= target - 1e-12)[0])
+        index = int(np.flatnonzero(specificity >= least - 1e-12)[0])
     return ThresholdChoice(
         threshold=float(candidates[index]),
         rule=rule,
@@ -97,33 +120,15 @@ def choose_threshold(
     )
 
 
-def parse_rule(rule: str) -> tuple[str, float]:
-    """Split a rule into its name and its target, which is 0 for `youden`.
-
-    Raises:
-        ValueError: The rule is unknown, or its target is not above 0 and up to 1.
-    """
-    if rule == DEFAULT_RULE:
-        return rule, 0.0
-    match = _RULE.fullmatch(rule)
-    target = float(match[2]) if match else 0.0
-    if match is None or not 0 < target <= 1:
+def _check(labels: npt.NDArray[np.integer], values: npt.NDArray[np.floating]) -> None:
+    if values.shape != (len(labels), 2):
         raise ValueError(
-            "a threshold rule is youden, sensitivity@x or specificity@x with x above "
-            f"0 and up to 1, got '{rule}'"
-        )
-    return match[1], target
-
-
-def _check(labels: npt.NDArray[np.integer], scores: npt.NDArray[np.float64]) -> None:
-    if scores.ndim != 1 or labels.shape != scores.shape:
-        raise ValueError(
-            "labels and probabilities of class 1 must be two arrays of one length, "
-            f"got shapes {labels.shape} and {scores.shape}"
+            "a label and two probabilities are needed for each row, got arrays of "
+            f"shape {labels.shape} and {values.shape}"
         )
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("labels must be 0 or 1; leave rows without a label out")
-    if not np.isfinite(scores).all():
+    if not np.isfinite(values).all():
         raise ValueError("probabilities must be finite numbers, got NaN or infinity")
 
 

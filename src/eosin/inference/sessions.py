@@ -1,16 +1,16 @@
 """Models in ONNX Runtime."""
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from eosin.core import ConfigError, ModelError
-
-Device = Literal["auto", "cpu", "cuda"]
+from eosin.core import ENCODER_HASH, HEAD, ConfigError, ModelError
+from eosin.settings import Device
 
 DEFAULT_BATCH = 32
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
@@ -26,6 +26,9 @@ class Session:
         tile_px: Side of the tiles it takes.
         outputs: Shape of each output without the batch, by name.
         providers: What ONNX Runtime runs it on, first choice first.
+        encoder_hash: Hash of all that it computes up to its features, from its export.
+            Two models of one hash give the same features of the same tile, whatever
+            head follows. None of a model without features, and of some with loops.
 
     Args:
         session: ONNX Runtime's session; its one input is `(batch, px, px, 3)`.
@@ -53,6 +56,8 @@ class Session:
             output.name: tuple(output.shape[1:]) for output in session.get_outputs()
         }
         self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self._notes: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        self.encoder_hash = self._notes.get(ENCODER_HASH)
 
     def run(
         self, tiles: npt.NDArray[np.uint8], *, batch: int = DEFAULT_BATCH
@@ -91,6 +96,19 @@ class Session:
             for i, name in enumerate(self.outputs)
         }
 
+    def open_head(self) -> "Head":
+        """Open the part of a classifier behind its features.
+
+        Raises:
+            ModelError: The model is no classifier.
+        """
+        if HEAD not in self._notes:
+            raise ModelError(
+                f"{self._path}: a classifier that this version of eosin exported is "
+                f"needed; this model gives {', '.join(self.outputs)}"
+            )
+        return Head(base64.b64decode(self._notes[HEAD]))
+
     def _iter_batches(
         self, tiles: npt.NDArray[np.uint8], batch: int
     ) -> Iterator[npt.NDArray[np.uint8]]:
@@ -104,14 +122,26 @@ class Session:
         if self.fixed_batch is not None and n < self.fixed_batch:
             padding = ((0, self.fixed_batch - n), (0, 0), (0, 0), (0, 0))
             given = np.pad(given, padding)
-        try:
-            found = self._session.run(list(self.outputs), {self._input_name: given})
-        except Exception as error:  # ONNX Runtime has a class of its own per failure
-            raise ModelError(
-                f"{self._path}: ONNX Runtime failed on {len(given)} tiles "
-                f"({_first_line(error)}); where memory ran out, ask for smaller batches"
-            ) from error
+        found = run_graph(
+            self._session, self._path, list(self.outputs), {self._input_name: given}
+        )
         return [output[:n] for output in found]
+
+
+class Head:
+    """The part of a classifier behind its features, from `Session.open_head`.
+
+    Args:
+        graph: An ONNX model from `features` to `logits`.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        self._session = ort.InferenceSession(graph, providers=[_CPU])
+
+    def run(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Give the logits, `(tiles, ...)`, of features `(tiles, dimension)`."""
+        (logits,) = self._session.run(["logits"], {"features": features})
+        return np.asarray(logits, np.float32)
 
 
 def open_session(
@@ -129,6 +159,54 @@ def open_session(
         ConfigError: The device is none of the three, or CUDA is asked for and
             ONNX Runtime cannot use it.
     """
+    return Session(start_session(path, device=device, threads=threads), Path(path))
+
+
+def run_graph(
+    session: Any,
+    path: Path,
+    outputs: Sequence[str],
+    inputs: Mapping[str, npt.NDArray[Any]],
+) -> list[npt.NDArray[np.float32]]:
+    """Run what `start_session` started.
+
+    Raises:
+        ModelError: ONNX Runtime fails, as when memory runs out.
+    """
+    try:
+        found: list[npt.NDArray[np.float32]] = session.run(outputs, dict(inputs))
+    except Exception as error:  # ONNX Runtime has a class of its own per failure
+        given = " and ".join(f"{len(array)} {name}" for name, array in inputs.items())
+        raise ModelError(
+            f"{path}: ONNX Runtime failed on {given} ({_first_line(error)}); where "
+            "memory ran out, ask for smaller batches"
+        ) from error
+    return found
+
+
+def start_session(
+    path: Path,
+    *,
+    device: Device,
+    threads: int | None = None,
+    spins: bool = True,
+    keeps_memory: bool = True,
+) -> Any:
+    """Start ONNX Runtime on a graph of any kind.
+
+    Args:
+        path: The file.
+        device: As for `open_session`.
+        threads: As for `open_session`.
+        spins: Whether threads stay busy while they wait for more to do. Graphs that run
+            in turn would take the processor from one another.
+        keeps_memory: Whether what one run took is kept for the next, which is for
+            graphs whose inputs are always of one size.
+
+    Raises:
+        ModelError: As for `open_session`.
+        ConfigError: As for `open_session`.
+    """
     path = Path(path)
     providers = _choose_providers(device)
     if not path.is_file():
@@ -136,6 +214,8 @@ def open_session(
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
+    options.enable_cpu_mem_arena = keeps_memory
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
@@ -151,7 +231,7 @@ def open_session(
             "device cuda was asked for, and ONNX Runtime could not start it; check "
             "the driver and the CUDA and cuDNN libraries, or use --device cpu"
         )
-    return Session(session, path)
+    return session
 
 
 def _choose_providers(device: Device) -> list[str]:

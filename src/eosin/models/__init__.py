@@ -1,18 +1,19 @@
 """Encoders, tile classifiers and their export; Keras is imported here."""
 
-from eosin.models.aggregators import AGGREGATORS, AggregatorSpec, find_aggregator
+from eosin.models.aggregators.registry import AGGREGATORS, find_aggregator
 from eosin.models.encoders import build_encoder
-from eosin.models.feature_maps import FeatureMap
 from eosin.models.grad_cam import Variant, find_map, grad_cam
 from eosin.models.keras_backend import has_gpu
 from eosin.models.mil_building import build_mil_model, build_pixel_mil_model
+from eosin.models.mil_export import check_mil_export, export_mil_model
 from eosin.models.mil_models import MILModel, load_mil_model, save_mil_model
-from eosin.models.mil_prediction import BagPrediction, predict_bag, predict_bags
+from eosin.models.mil_prediction import predict_bags
 from eosin.models.onnx_export import ExportedModel, export_onnx
-from eosin.models.preprocessing import Preprocessing
-from eosin.models.registry import ENCODERS, EncoderSpec, find_encoder
+from eosin.models.registry import ENCODERS, find_encoder
 from eosin.models.splitting import Depth, build_stem, hash_weights, split_model
 from eosin.models.tile_classifiers import (
+    DROPOUT_LAYER,
+    LOGITS_LAYER,
     build_classifier,
     load_classifier,
     save_classifier,
@@ -26,16 +27,13 @@ from eosin.models.torch_encoders import (
 
 __all__ = [
     "AGGREGATORS",
+    "DROPOUT_LAYER",
     "ENCODERS",
+    "LOGITS_LAYER",
     "TORCH_ENCODERS",
-    "AggregatorSpec",
-    "BagPrediction",
     "Depth",
-    "EncoderSpec",
     "ExportedModel",
-    "FeatureMap",
     "MILModel",
-    "Preprocessing",
     "TorchEncoder",
     "TorchEncoderSpec",
     "Variant",
@@ -44,6 +42,8 @@ __all__ = [
     "build_mil_model",
     "build_pixel_mil_model",
     "build_stem",
+    "check_mil_export",
+    "export_mil_model",
     "export_onnx",
     "find_aggregator",
     "find_encoder",
@@ -54,7 +54,6 @@ __all__ = [
     "load_classifier",
     "load_mil_model",
     "open_torch_encoder",
-    "predict_bag",
     "predict_bags",
     "save_classifier",
     "save_mil_model",

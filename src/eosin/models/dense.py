@@ -4,9 +4,10 @@ from typing import Any
 
 from eosin.models.keras_backend import keras
 
-torch_products: Any = None
+Product: Any = None
+is_faster: Any = None
 if keras.backend.backend() == "torch":
-    from eosin.models import torch_products
+    from eosin.models.torch_products import Product, is_faster
 
 
 @keras.saving.register_keras_serializable(package="eosin")
@@ -21,11 +22,11 @@ class Dense(keras.layers.Dense):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: FBT001 - Keras' signature
         """Run as `keras.layers.Dense` does."""
-        if torch_products is None:
+        if is_faster is None:
             return super().call(inputs, training=training)
         kernel = keras.ops.convert_to_tensor(self.kernel)
-        if not torch_products.is_faster(inputs, kernel):
+        if not is_faster(inputs, kernel):
             return super().call(inputs, training=training)
         bias = None if self.bias is None else keras.ops.convert_to_tensor(self.bias)
-        outputs = torch_products.Product.apply(inputs, kernel, bias)
+        outputs = Product.apply(inputs, kernel, bias)
         return outputs if self.activation is None else self.activation(outputs)

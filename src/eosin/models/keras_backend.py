@@ -15,10 +15,17 @@ running: training a head took 29 s instead of 2.5 s on 2 cores.
 
 import os
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from eosin.core import require_extra
 
-import keras
+_BACKEND = os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+require_extra(
+    "train",
+    modules=("keras", "torch") if _BACKEND == "torch" else ("keras",),
+    purpose="working with Keras models",
+)
+
+import keras  # noqa: E402  after it was asked whether it is there
 
 if keras.backend.backend() == "torch":
     # Keras would copy it, which took a tenth of the time that bags train for.

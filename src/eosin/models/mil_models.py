@@ -207,13 +207,7 @@ class MILModel(keras.Model):
         """
         if self._clinical is None:
             return np.zeros(0, np.float32)
-        if bag.clinical is None:
-            raise ModelError(
-                f"{bag.bag_id}: the model takes the clinical columns "
-                f"{', '.join(self._clinical.names)} beside the features; give them in "
-                "the slide table (cells may be empty)"
-            )
-        return self._clinical.encode(bag.clinical, owner=bag.bag_id)
+        return bag.encode_clinical(self._clinical)
 
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that make another."""

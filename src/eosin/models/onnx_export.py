@@ -4,7 +4,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from eosin.core import ModelError, atomic_path
+from eosin.core import ENCODER_HASH, HEAD, ModelError, atomic_path
+from eosin.models.encoder_graphs import cut_head, hash_encoder
 from eosin.models.keras_backend import keras
 from eosin.models.registry import ENCODERS
 from eosin.models.tile_classifiers import FEATURES_LAYER, LOGITS_LAYER
+
+Shape = tuple[int | None, ...]
 
 ONNX_INPUT = "tiles"
 _FALLBACK_BATCH = 16
@@ -42,11 +45,14 @@ class ExportedModel:
         path: The file.
         outputs: Names of the outputs, in their order.
         batch: The only batch size that it takes. None means any.
+        encoder_hash: Hash of all that is computed up to `features`; None where there
+            is no such output, or the graph cannot be looked into.
     """
 
     path: Path
     outputs: tuple[str, ...]
     batch: int | None
+    encoder_hash: str | None
 
 
 def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> ExportedModel:
@@ -55,7 +61,8 @@ def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> Exported
     The input is called `tiles`, `(batch, px, px, 3)`, raw RGB in 0..255 as
     float32. A classifier has the outputs `features` `(batch, dimension)` and
     `logits`; a model that ends in a feature map has `activations`, one that
-    ends in a vector `features`.
+    ends in a vector `features`. The file says what its encoder's hash is, and holds
+    the classifier's head by itself (`Session.encoder_hash` and `Session.open_head`).
 
     Args:
         model: An encoder, a classifier, or the trunk of one.
@@ -69,20 +76,24 @@ def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> Exported
     """
     outputs = _find_outputs(model)
     view = keras.Model(model.input, list(outputs.values()), name=model.name)
-    # Keras exports only what has been called once.
-    view(np.zeros((1, *view.input_shape[1:]), "float32"))
-    spec = ENCODERS.get(model.name)
+    return export_tiles_view(view, path, tuple(outputs), batch=batch)
+
+
+def export_tiles_view(
+    view: Any, path: Path, outputs: Sequence[str], *, batch: int | None = None
+) -> ExportedModel:
+    """Write a model of tiles whose outputs have names; it has an encoder's name."""
+    spec = ENCODERS.get(view.name)
     if batch is not None:
-        proto = _trace(view, batch)
+        proto = trace(view, batch)
     elif spec is not None and spec.has_dynamic_export:
-        proto = _trace(view, None)
+        proto = trace(view, None)
     else:
         proto, batch = _trace_for_any_batch(view)
-    _name_ports(proto, view, tuple(outputs), batch)
-    onnx.checker.check_model(proto)
-    with atomic_path(path) as temporary:
-        onnx.save_model(proto, temporary)
-    return ExportedModel(path, tuple(outputs), batch)
+    shapes = [tensor.shape for tensor in view.outputs]
+    ports = dict(zip(outputs, shapes, strict=True))
+    name_ports(proto, {ONNX_INPUT: view.input_shape}, ports, axis=batch or "batch")
+    return _write(proto, path, batch)
 
 
 def _find_outputs(model: Any) -> dict[str, Any]:
@@ -108,25 +119,40 @@ def _trace_for_any_batch(view: Any) -> tuple[onnx.ModelProto, int | None]:
     when the batch is open. With a fixed batch it can, and where graphs of two
     batch sizes agree to the last constant, nothing in them depends on it.
     """
-    first = _trace(view, 2)
-    second = _trace(view, 3)
+    first = trace(view, 2)
+    second = trace(view, 3)
     if _list_content(first) == _list_content(second):
         return first, None
-    return _trace(view, _FALLBACK_BATCH), _FALLBACK_BATCH
+    return trace(view, _FALLBACK_BATCH), _FALLBACK_BATCH
 
 
-def _trace(view: Any, batch: int | None) -> onnx.ModelProto:
-    """Let Keras export a model, and read what it wrote."""
-    signature = [
+def trace(view: Any, batch: int | None) -> onnx.ModelProto:
+    """Let Keras export a model, and read what it wrote.
+
+    Args:
+        view: The model; its inputs are a list where it has several.
+        batch: What an open first axis of its inputs becomes; None leaves it open.
+
+    Raises:
+        ModelError: It cannot be exported.
+    """
+    # Keras exports only what has been called once.
+    sample = [np.zeros([size or 1 for size in i.shape], i.dtype) for i in view.inputs]
+    view(sample if len(sample) > 1 else sample[0])
+    inputs = [
         keras.InputSpec(
-            shape=(batch, *view.input_shape[1:]), dtype="float32", name=ONNX_INPUT
+            shape=(i.shape[0] or batch, *i.shape[1:]), dtype=i.dtype, name=i.name
         )
+        for i in view.inputs
     ]
     with tempfile.TemporaryDirectory() as folder, _without_tracing_noise():
         path = Path(folder) / "model.onnx"
         try:
             view.export(
-                str(path), format="onnx", verbose=False, input_signature=signature
+                str(path),
+                format="onnx",
+                verbose=False,
+                input_signature=[inputs] if len(inputs) > 1 else inputs,
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -150,29 +176,58 @@ def _list_content(proto: onnx.ModelProto) -> list[bytes]:
     return [part.SerializeToString(deterministic=True) for part in parts]
 
 
-def _name_ports(
-    proto: onnx.ModelProto, view: Any, outputs: tuple[str, ...], batch: int | None
+def name_ports(
+    proto: onnx.ModelProto,
+    inputs: Mapping[str, Shape],
+    outputs: Mapping[str, Shape],
+    *,
+    axis: str | int,
 ) -> None:
-    """Give inputs and outputs their names and shapes, in place."""
+    """Give inputs and outputs their names and shapes, in place.
+
+    Args:
+        proto: The graph.
+        inputs: Shapes by the names that they are to have, in order.
+        outputs: Likewise.
+        axis: Name or size of the axis that is open (None) in the shapes.
+    """
     graph = proto.graph
-    names = dict(zip((port.name for port in graph.output), outputs, strict=True))
-    names[graph.input[0].name] = ONNX_INPUT
+    pairs = zip(graph.input, inputs, strict=False)
+    names = {port.name: name for port, name in pairs}
+    names |= {p.name: name for p, name in zip(graph.output, outputs, strict=True)}
     for node in graph.node:
         for ports in (node.input, node.output):
             for i, name in enumerate(ports):
                 ports[i] = names.get(name, name)
-    shapes = dict(zip(outputs, (tensor.shape for tensor in view.outputs), strict=True))
-    del graph.input[1:], graph.output[:]
-    graph.input[0].CopyFrom(_describe_port(ONNX_INPUT, view.input_shape, batch))
-    graph.output.extend(_describe_port(name, shapes[name], batch) for name in outputs)
+    for ports, shapes in ((graph.input, inputs), (graph.output, outputs)):
+        del ports[:]
+        ports.extend(
+            onnx.helper.make_tensor_value_info(
+                name,
+                onnx.TensorProto.FLOAT,
+                [axis if size is None else size for size in shape],
+            )
+            for name, shape in shapes.items()
+        )
 
 
-def _describe_port(
-    name: str, shape: tuple[int | None, ...], batch: int | None
-) -> onnx.ValueInfoProto:
-    return onnx.helper.make_tensor_value_info(
-        name, onnx.TensorProto.FLOAT, ["batch" if batch is None else batch, *shape[1:]]
-    )
+def write_graph(
+    proto: onnx.ModelProto, path: Path, notes: Mapping[str, str] | None = None
+) -> None:
+    """Write a graph, whole or not at all, with notes for its readers beside it."""
+    onnx.checker.check_model(proto)
+    onnx.helper.set_model_props(proto, dict(notes or {}))
+    with atomic_path(path) as temporary:
+        onnx.save_model(proto, temporary)
+
+
+def _write(proto: onnx.ModelProto, path: Path, batch: int | None) -> ExportedModel:
+    """Write a model of tiles, with what must be known of its parts."""
+    encoder_hash = hash_encoder(proto)
+    notes = {ENCODER_HASH: encoder_hash, HEAD: cut_head(proto)}
+    write_graph(proto, path, {name: note for name, note in notes.items() if note})
+    names = tuple(port.name for port in proto.graph.output)
+    return ExportedModel(path, names, batch, encoder_hash)
 
 
 @contextmanager

@@ -34,11 +34,7 @@ def split_model(model: Any, depth: Depth) -> tuple[Any, Any]:
         ModelError: The model was not built by eosin.
         ValueError: `head` was asked of an encoder, which has none.
     """
-    spec = find_encoder_of(model)
-    if depth == "head":
-        cut = model.get_layer(FEATURES_LAYER).output
-    else:
-        cut = model.get_layer(spec.last_block).input
+    cut = _find_cut(model, depth)
     trunk = keras.Model(model.input, cut, name=model.name)
     tail = keras.Model(cut, model.output, name=f"{model.name}_tail")
     return trunk, tail
@@ -55,12 +51,9 @@ def build_stem(classifier: Any, depth: Depth) -> Any:
     Returns:
         A model with the classifier's name, of one output or of two.
     """
-    features = classifier.get_layer(FEATURES_LAYER).output
-    if depth == "head":
-        return keras.Model(classifier.input, features, name=classifier.name)
-    spec = find_encoder_of(classifier)
-    activations = classifier.get_layer(spec.last_block).input
-    return keras.Model(classifier.input, [activations, features], name=classifier.name)
+    features = _find_cut(classifier, "head")
+    outputs = features if depth == "head" else [_find_cut(classifier, depth), features]
+    return keras.Model(classifier.input, outputs, name=classifier.name)
 
 
 def hash_weights(classifier: Any) -> str:
@@ -71,3 +64,11 @@ def hash_weights(classifier: Any) -> str:
             for array in layer.get_weights():
                 digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _find_cut(model: Any, depth: Depth) -> Any:
+    """Find the tensor that is all that the tail takes."""
+    last_block = find_encoder_of(model).last_block
+    if depth == "head":
+        return model.get_layer(FEATURES_LAYER).output
+    return model.get_layer(last_block).input

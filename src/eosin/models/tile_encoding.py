@@ -3,7 +3,6 @@
 from typing import Any
 
 from eosin.models.keras_backend import keras
-from eosin.models.registry import find_encoder_of
 
 ops = keras.ops
 
@@ -71,13 +70,3 @@ def _cut(tiles: Any, step: int | None) -> list[Any]:
     if step is None or n_tiles is None:
         return [tiles]
     return [tiles[start : start + step] for start in range(0, n_tiles, step)]
-
-
-def find_early_layers(encoder: Any) -> list[Any]:
-    """List an encoder's layers before its last block.
-
-    Args:
-        encoder: From `build_encoder`.
-    """
-    names = [layer.name for layer in encoder.layers]
-    return list(encoder.layers[: names.index(find_encoder_of(encoder).last_block)])

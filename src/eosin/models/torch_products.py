@@ -26,6 +26,9 @@ def is_faster(left: torch.Tensor, right: torch.Tensor) -> bool:
         left: `(..., n)`.
         right: `(n, columns)`.
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        # No exporter knows it.
+        return False
     return (
         left.device.type == right.device.type == "cpu"
         and left.dtype == right.dtype == torch.float32

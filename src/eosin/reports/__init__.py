@@ -1,70 +1,37 @@
-"""Figures, and the report that a pathologist reads."""
+"""Pages and figures: what a pathologist reads."""
 
-from eosin.reports.attention import AttendedSlide, AttentionData, write_attention
-from eosin.reports.data import ReportData, SplitCount, count_splits
-from eosin.reports.exploration import (
-    ExplorationData,
-    render_exploration,
-    write_exploration,
-)
-from eosin.reports.figures import (
-    draw_confusion,
+from eosin.reports.attention import AttendedSlide, make_attention_page
+from eosin.reports.evaluation import EvaluationFacts, make_evaluation_page
+from eosin.reports.exploration import make_exploration_page
+from eosin.reports.feature_space import list_space_tiles
+from eosin.reports.interpretation import make_interpretation_page
+from eosin.reports.limit import LimitFacts, make_limit_page
+from eosin.reports.page import Page, Section, render_page, write_page
+from eosin.reports.style import render_png
+from eosin.reports.training_curves import (
+    LearningRatePanel,
     draw_history,
-    draw_precision_curves,
-    draw_reliability,
-    draw_roc_curves,
-    draw_score_histogram,
+    draw_learning_rates,
 )
-from eosin.reports.galleries import Gallery, GalleryTile, draw_sheet
-from eosin.reports.html import render_report, write_figures, write_report
-from eosin.reports.interpretation import (
-    FeatureSpaceData,
-    InterpretationData,
-    render_interpretation,
-    write_interpretation,
-)
-from eosin.reports.learning_rates import LearningRatePanel, draw_learning_rates
-from eosin.reports.limit import (
-    LimitReport,
-    render_limit_report,
-    write_limit_report,
-)
-from eosin.reports.limit_figures import draw_by_rate
-from eosin.reports.style import render_inline_svg, render_png, render_svg
+from eosin.reports.words import Nouns
 
 __all__ = [
     "AttendedSlide",
-    "AttentionData",
-    "ExplorationData",
-    "FeatureSpaceData",
-    "Gallery",
-    "GalleryTile",
-    "InterpretationData",
+    "EvaluationFacts",
     "LearningRatePanel",
-    "LimitReport",
-    "ReportData",
-    "SplitCount",
-    "count_splits",
-    "draw_by_rate",
-    "draw_confusion",
+    "LimitFacts",
+    "Nouns",
+    "Page",
+    "Section",
     "draw_history",
     "draw_learning_rates",
-    "draw_precision_curves",
-    "draw_reliability",
-    "draw_roc_curves",
-    "draw_score_histogram",
-    "draw_sheet",
-    "render_exploration",
-    "render_inline_svg",
-    "render_interpretation",
-    "render_limit_report",
+    "list_space_tiles",
+    "make_attention_page",
+    "make_evaluation_page",
+    "make_exploration_page",
+    "make_interpretation_page",
+    "make_limit_page",
+    "render_page",
     "render_png",
-    "render_report",
-    "render_svg",
-    "write_attention",
-    "write_exploration",
-    "write_figures",
-    "write_interpretation",
-    "write_limit_report",
-    "write_report",
+    "write_page",
 ]

@@ -1,24 +1,21 @@
-"""The page of what a MIL model attended to, slide by slide."""
+"""The page of what a bag model attended to, slide by slide."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from eosin.core import RunError, write_text
-from eosin.reports.pages import render_page
+from eosin.reports.page import Block, Page, Picture, Pictures, Section, Terms
 
 # The page must open in a browser; the files beside it hold the rest.
 _MOST_SLIDES = 60
 _OVERLAY_PX = 900
+# A sheet of tiles is shown as it is.
+_SHEET_PX = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttendedSlide:
-    """One slide of the page.
+    """One slide of the page, or one drawn bag.
 
     Attributes:
         slide_id: The slide.
@@ -37,53 +34,57 @@ class AttendedSlide:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttentionData:
-    """Everything that the page shows. Text is escaped, whatever it holds.
+def make_attention_page(
+    title: str,
+    facts: Sequence[str],
+    scale: Sequence[str],
+    slides: Sequence[AttendedSlide],
+) -> Page:
+    """Show slides with their attention, of very many the first 60.
 
-    Attributes:
+    Args:
         title: Heading.
-        facts: One line below it.
+        facts: Words for the line below it.
         scale: What the numbers and colours mean, as sentences.
         slides: In the order to be shown.
     """
-
-    title: str
-    facts: str
-    scale: Sequence[str]
-    slides: Sequence[AttendedSlide]
-
-
-def write_attention(path: Path, data: AttentionData) -> None:
-    """Write the page as one self-contained HTML file, whole or not at all.
-
-    The first 60 slides are shown.
-
-    Raises:
-        RunError: The file cannot be written, or a picture cannot be read.
-    """
-    shown = [
-        (slide, _embed(slide.overlay, _OVERLAY_PX), _embed(slide.gallery, None))
-        for slide in data.slides[:_MOST_SLIDES]
-    ]
-    n_left_out = len(data.slides) - len(shown)
-    page = render_page(
-        "attention.html.j2", data=data, shown=shown, n_left_out=n_left_out
+    sections = [_show(i, slide) for i, slide in enumerate(slides[:_MOST_SLIDES])]
+    if (n_more := len(slides) - len(sections)) > 0:
+        words = (
+            f"{n_more} more are not shown here; their pictures lie beside this file."
+        )
+        sections.append(Section("more", "More", (words,)))
+    return Page(
+        kind="attention",
+        title=title,
+        facts=facts,
+        warning="How to read it",
+        cautions=scale,
+        sections=sections,
     )
-    write_text(path, page)
 
 
-def _embed(path: Path | None, max_px: int | None) -> str | None:
-    """Return a picture as a data address; None for none."""
-    if path is None:
-        return None
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise RunError(f"{path}: cannot be read as a picture ({error})") from error
-    if max_px is not None:
-        picture.thumbnail((max_px, max_px))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _show(number: int, slide: AttendedSlide) -> Section:
+    name = slide.slide_id
+    words = (
+        "The most attended tiles, line by line; attention over 1/n: "
+        f"{', '.join(slide.words)}."
+    )
+    pictures = []
+    if slide.overlay is not None:
+        alt = f"Attention on {name}"
+        pictures.append(Picture(path=slide.overlay, alt=alt, max_px=_OVERLAY_PX))
+    if slide.gallery is not None:
+        alt = f"The most attended tiles of {name}, the first one most"
+        pictures.append(
+            Picture(
+                path=slide.gallery,
+                alt=alt,
+                lines=(words,),
+                style="sheet",
+                max_px=_SHEET_PX,
+            )
+        )
+    shown = Pictures(pictures, "line") if pictures else None
+    blocks: list[Block | None] = [Terms(slide.facts, "line"), slide.note, shown]
+    return Section(f"slide-{number}", name, blocks)

@@ -1,240 +1,379 @@
-"""The page of an exploration: one HTML file that needs nothing but itself."""
+"""The page of an exploration: what a tile folder holds, and what may be wrong."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+import shlex
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import write_text
-from eosin.evaluation import SHOWN_MEASURES, ColourMap, CopyCount
-from eosin.reports.exploration_figures import (
+from eosin.core import Progress, find_versions
+from eosin.exploring.exploration import Exploration, count_by_split, find_factors
+from eosin.exploring.statistics import (
+    DENSITY_COLUMNS,
+    OUTLIERS,
+    SHOWN_MEASURES,
+    correlate_measures,
+    describe_by_class,
+    explain_colour,
+    map_colours,
+)
+from eosin.reports.page import (
+    Cell,
+    Figure,
+    Page,
+    Section,
+    Table,
+    describe_method,
+    show_steps,
+    tabulate,
+    tabulate_shares,
+)
+from eosin.reports.point_panels import draw_colour_map
+from eosin.reports.tile_figures import (
     MEASURE_TITLES,
     bin_measures,
     draw_balance,
-    draw_colour_map,
     draw_correlations,
     draw_distributions,
 )
-from eosin.reports.galleries import Gallery, embed_thumbnail
-from eosin.reports.pages import (
-    FigureSlot,
-    render_page,
-    write_galleries,
-    write_slots,
+from eosin.reports.tile_galleries import TileGalleries
+from eosin.reports.words import (
+    DASH,
+    Nouns,
+    format_measure,
+    format_percent,
+    list_facts,
+    plural,
 )
+from eosin.tiles import TileReader
 
 _MOST_SLIDES = 15
 _MOST_CLASSES_IN_TABLE = 8
+# An area under the curve of fewer tiles of a class is too much by chance.
+_FEW = 20
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ExplorationData:
-    """Everything that the page shows. Text is escaped, whatever it holds.
-
-    Attributes:
-        title: Heading.
-        facts: One line below it: how many tiles of which size.
-        headline: Sentences that say what matters, the first one largest.
-        key_numbers: Name, value and a word on it, for the side of the headline.
-        cautions: What must be known, as sentences.
-        counts: Tiles by split (rows) and class (columns).
-        splits: `split, patients, slides, tiles` and a column for each class.
-        slides: `slide_id, patient_id, split, tiles` and a column for each class, the
-            largest first.
-        slides_are_groups: Whether slides are groups of patches that look alike.
-        class_names: In the order of the labels.
-        labels: Label of each measured tile, -1 without one, `(tiles,)`.
-        measures: One row per measured tile, columns `SHOWN_MEASURES`.
-        by_class: From `describe_by_class`.
-        correlations: From `correlate_measures`.
-        colour_map: Of the measured tiles.
-        factors: Group of each measured tile, a column for each factor.
-        explained: Share of the colour's variance between the groups of each factor.
-        samples: Tiles of each class.
-        outliers: Odd tiles, kind by kind; a kind without any has no tile.
-        copies: How many copies there are of each kind.
-        copy_galleries: Copies beside each other.
-        next_steps: Commands with a word on each.
-        method: What was done, as rows of a name and a text.
-        versions: Version by package.
-        created: When, as it should be printed.
-    """
-
-    title: str
-    facts: str
-    headline: Sequence[str]
-    key_numbers: Sequence[tuple[str, str, str]]
-    cautions: Sequence[str]
-    counts: pd.DataFrame
-    splits: pd.DataFrame
-    slides: pd.DataFrame
-    slides_are_groups: bool
-    class_names: Sequence[str]
-    labels: npt.NDArray[np.int64]
-    measures: pd.DataFrame
-    by_class: pd.DataFrame
-    correlations: pd.DataFrame
-    colour_map: ColourMap
-    factors: pd.DataFrame
-    explained: Mapping[str, float | None]
-    samples: Sequence[Gallery]
-    outliers: Sequence[Gallery]
-    copies: Sequence[CopyCount]
-    copy_galleries: Sequence[Gallery]
-    next_steps: Sequence[tuple[str, str]]
-    method: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    created: str | None = None
-
-
-def write_exploration(folder: Path, data: ExplorationData) -> None:
-    """Write `report.html` and, in `figures/`, each figure as PNG and CSV.
+def make_exploration_page(explored: Exploration, progress: Progress) -> Page:
+    """Put an exploration into words and pictures; galleries are read once more.
 
     Args:
-        folder: Where to write.
-        data: What to show.
-
-    Raises:
-        RunError: A file cannot be written.
+        explored: What was found.
+        progress: Told how far it is.
     """
-    slots = _draw_figures(data)
-    # First, because drawing a figure once more moves it by a hair.
-    page = _render(data, slots)
-    places = Path(folder) / "figures"
-    write_slots(places, slots.values())
-    write_galleries(places, (*data.samples, *data.outliers, *data.copy_galleries))
-    write_text(Path(folder) / "report.html", page)
+    with (
+        explored.folder.open_reader() as reader,
+        progress.task("Reading galleries", None),
+    ):
+        return _PageMaker(explored, reader).make()
 
 
-def render_exploration(data: ExplorationData) -> str:
-    """Return the page's HTML."""
-    return _render(data, _draw_figures(data))
+class _PageMaker:
+    """Makes the page of one exploration."""
 
+    def __init__(self, explored: Exploration, reader: TileReader) -> None:
+        folder = explored.folder
+        self._explored, self._folder = explored, folder
+        self._class_names = folder.info.class_names
+        self._nouns = Nouns.of_tiles(folder)
+        self._labels = explored.labels[explored.measured]
+        self._measures = explored.measures.iloc[explored.measured]
+        self._by_class = describe_by_class(
+            self._measures, self._labels, self._class_names
+        )
+        densities = self._measures[list(DENSITY_COLUMNS)].to_numpy()
+        self._colours = map_colours(densities)
+        self._factors = find_factors(explored)
+        shares = {
+            str(name): explain_colour(densities, own.astype(object).tolist())
+            for name, own in self._factors.items()
+        }
+        self._explained = {k: v for k, v in shares.items() if v is not None}
+        self._counts = count_by_split(explored)
+        self._galleries = TileGalleries(explored, reader)
 
-def _render(data: ExplorationData, slots: Mapping[str, FigureSlot]) -> str:
-    return render_page(
-        "exploration.html.j2",
-        data=data,
-        slots=slots,
-        embed=embed_thumbnail,
-        slides=_list_rows(_choose_slides(data)),
-        slide_columns=list(_choose_slides(data).columns),
-        splits=_list_rows(data.splits),
-        n_slides=len(data.slides),
-        measures=list(_describe_measures(data)),
-        shows_auc=len(data.class_names) == 2,
-        explained=[(k, v) for k, v in data.explained.items() if v is not None],
-    )
+    def make(self) -> Page:
+        """Make it."""
+        info = self._folder.info
+        return Page(
+            kind="exploration",
+            title=f"Exploration of {self._folder.path.resolve().name}",
+            facts=list_facts(info.class_names, info.tile_px, info.mpp),
+            headline=list(self._say_headline()),
+            key_numbers=self._find_key_numbers(),
+            warning="Before you train on these tiles",
+            cautions=list(self._find_cautions()),
+            sections=[
+                Section(
+                    "samples",
+                    "Samples of each class",
+                    list(self._galleries.show_samples()),
+                ),
+                Section("outliers", "Outliers", list(self._galleries.show_outliers())),
+                Section("copies", "Duplicates", list(self._galleries.show_copies())),
+                self._show_classes(),
+                self._show_measures(),
+                self._show_colour(),
+                show_steps(self._find_steps()),
+                describe_method(self._describe_method(), find_versions()),
+            ],
+        )
 
+    def _say_headline(self) -> Iterator[str]:
+        """Say what matters most, the size first."""
+        tiles, tile_nouns = self._folder.tiles, plural(self._nouns.tile)
+        n_slides = tiles["slide_id"].nunique()
+        counts = ", ".join(f"{n:,} {name}" for name, n in self._counts.sum().items())
+        place = f"of {n_slides:,} slides and {tiles['patient_id'].nunique():,} patients"
+        if self._nouns.slide == "group":
+            place = f"in {n_slides:,} groups of look-alikes"
+            if n_slides == len(tiles):
+                place = "of which no two look alike"
+        yield f"{len(tiles):,} {tile_nouns} {place}: {counts}."
+        aucs = self._by_class.dropna(subset="roc_auc")
+        if len(self._class_names) == 2 and len(aucs) and aucs["n"].min() >= _FEW:
+            powers = aucs["roc_auc"].clip(lower=1 - aucs["roc_auc"])
+            measure = str(aucs["measure"].iloc[int(powers.argmax())])
+            yield (
+                f"{MEASURE_TITLES[measure]} alone tells the classes apart with an AUC "
+                f"of {powers.max():.2f}; what a model adds to that is its merit."
+            )
+        batches = {k: v for k, v in self._explained.items() if k != "class"}
+        if batches:
+            name, share = max(batches.items(), key=lambda item: item[1])
+            than = ""
+            if "class" in self._explained:
+                than = f", between classes {format_percent(self._explained['class'])}"
+            yield (
+                f"{format_percent(share)} of the differences in colour lie between "
+                f"{plural(name)}{than}."
+            )
+        exact = self._explored.copy_counts[0]
+        if exact.n_tiles:
+            yield (
+                f"{exact.n_surplus:,} {tile_nouns} are identical copies of others, and "
+                f"{exact.n_conflicting:,} have a copy with another label."
+            )
 
-def _draw_figures(data: ExplorationData) -> dict[str, FigureSlot]:
-    slots = [
-        FigureSlot(
+    def _find_key_numbers(self) -> list[tuple[str, str, str]]:
+        exact, n = self._explored.copy_counts[0], len(self._explored.measured)
+        n_odd = int(self._explored.outliers.any(axis=1).sum())
+        copies = f"{exact.n_surplus:,}", f"in {exact.n_groups:,} groups"
+        return [
+            ("Outliers", f"{n_odd:,}", f"of {n:,} looked at"),
+            ("Identical copies", *copies),
+            ("Conflicting labels", f"{exact.n_conflicting:,}", "identical pixels"),
+        ]
+
+    def _find_cautions(self) -> Iterator[str]:
+        explored = self._explored
+        yield from self._folder.info.cautions
+        if explored.n_unreadable:
+            yield (
+                f"{explored.n_unreadable:,} tiles cannot be read, see run.json; 'eosin "
+                "clean' drops them."
+            )
+        if explored.is_sample:
+            yield (
+                f"Measures, colours, outliers and samples are of {self._say_sample()}. "
+                "Counts and duplicates are of all."
+            )
+        if n_across := explored.copy_counts[-1].n_across_splits:
+            yield (
+                f"{n_across:,} tiles have a copy in another split: a model would be "
+                "tested on what it has seen."
+            )
+
+    def _say_sample(self) -> str:
+        n, total = len(self._explored.measured), len(self._folder.tiles)
+        if not self._explored.is_sample:
+            return f"all {n:,} that can be read"
+        seed = self._explored.settings.seed
+        return f"{n:,} of {total:,} tiles, drawn at random with seed {seed}"
+
+    def _show_classes(self) -> Section:
+        nouns, counts = self._nouns, self._counts
+        figure = Figure(
             "class-balance",
             "Class balance",
-            _say_balance(data.counts),
-            draw_balance(data.counts),
-            data.counts.rename_axis("split").reset_index(),
+            self._say_balance(),
+            draw_balance(counts),
+            counts.rename_axis("split").reset_index(),
         )
-    ]
-    if len(data.measures):
-        slots += _draw_measures(data)
-    return {slot.name: slot for slot in slots}
-
-
-def _draw_measures(data: ExplorationData) -> Iterator[FigureSlot]:
-    bins = bin_measures(data.measures, data.labels, data.class_names)
-    yield FigureSlot(
-        "distributions",
-        "Distributions by class",
-        "Each class adds up to 1, whatever its size. Classes that lie apart here can "
-        "be told apart without looking at tissue.",
-        draw_distributions(bins),
-        bins,
-    )
-    if data.correlations.notna().any(axis=None):
-        yield FigureSlot(
-            "correlations",
-            "Rank correlations",
-            "Spearman's; orange goes together, blue runs against each other.",
-            draw_correlations(data.correlations),
-            data.correlations.rename_axis("measure").reset_index(),
+        tiles = self._folder.tiles
+        splits = tiles["split"].fillna(counts.index[-1]).rename("split")
+        # Where patients are slides by another name, they are counted once.
+        columns = {plural(nouns.patient): "patient_id", plural(nouns.slide): "slide_id"}
+        table = tiles.groupby(splits)[list(columns.values())].nunique()
+        table.columns = pd.Index(columns)
+        table = table.assign(**{plural(nouns.tile): counts.sum(axis=1)}).join(counts)
+        table = table.loc[counts.index].rename_axis("split").reset_index()
+        groups = None
+        if nouns.slide == "group":
+            groups = (
+                "Nobody says which slides these patches are from. What looks alike is "
+                "one group; every other patch is a group by itself."
+            )
+        heads = {str(name): str(name) for name in table}
+        splits_table = tabulate(table, heads, "What each split holds.")
+        slides = self._list_slides()
+        return Section(
+            "classes",
+            f"Classes, splits and {plural(nouns.slide)}",
+            (figure, splits_table, groups, slides if slides.rows else None),
+            link="Classes and splits",
         )
-    points = data.colour_map.points
-    if np.isfinite(points).any():
-        yield FigureSlot(
+
+    def _say_balance(self) -> str:
+        totals = self._counts.drop(columns="unlabelled", errors="ignore").sum()
+        if totals.sum() == 0:
+            return "No tile has a label."
+        parts = ", ".join(f"{n:,} {name}" for name, n in totals.items())
+        least, most = int(totals.min()), int(totals.max())
+        ratio = f"{most / least:.1f} to 1" if least else "a class is empty"
+        return f"{parts}; {ratio}."
+
+    def _list_slides(self) -> Table:
+        """List the largest slides; of groups those of two patches or more."""
+        nouns, slides = self._nouns, self._explored.slides
+        shown = slides.head(_MOST_SLIDES)
+        if nouns.slide == "group":
+            shown = shown[shown["tiles"] > 1].drop(columns="patient_id")
+        words = f"All {len(slides)}."
+        if len(shown) < len(slides):
+            words = (
+                f"The {len(shown)} largest of {len(slides):,} {plural(nouns.slide)}; "
+                "all are in figures/slides.csv."
+            )
+        heads = {str(name): str(name) for name in shown}
+        heads |= {"slide_id": nouns.slide, "tiles": plural(nouns.tile)}
+        heads |= {"patient_id": nouns.patient} if "patient_id" in shown else {}
+        n_words = list(heads).index("tiles")
+        return tabulate(shown, heads, words, n_words=n_words, style="ids")
+
+    def _show_measures(self) -> Section:
+        title = "Light, colour, stain and sharpness"
+        if not len(self._measures):
+            words = f"No {self._nouns.tile} could be measured."
+            return Section("measures", title, (words,), link="Measures")
+        bins = bin_measures(self._measures, self._labels, self._class_names)
+        distributions = Figure(
+            "distributions",
+            "Distributions by class",
+            "Each class adds up to 1, whatever its size. Classes that lie apart here "
+            "can be told apart without looking at tissue.",
+            draw_distributions(bins),
+            bins,
+        )
+        table = correlate_measures(self._measures, self._labels, self._class_names)
+        correlations = None
+        if table.notna().any(axis=None):
+            correlations = Figure(
+                "correlations",
+                "Rank correlations",
+                "Spearman's; orange goes together, blue runs against each other.",
+                draw_correlations(table),
+                table.rename_axis("measure").reset_index(),
+            )
+        blocks = (distributions, self._list_measures(), correlations)
+        return Section("measures", title, blocks, link="Measures")
+
+    def _list_measures(self) -> Table:
+        """List median and middle half of each measure by class."""
+        names = self._class_names[:_MOST_CLASSES_IN_TABLE]
+        is_binary = len(self._class_names) == 2
+        rows: list[list[str | Cell]] = []
+        for measure in SHOWN_MEASURES:
+            own = self._by_class[self._by_class["measure"] == measure]
+            row: list[str | Cell] = [MEASURE_TITLES[measure]]
+            for part in own.head(len(names)).to_dict("records"):
+                middle, low, high = (
+                    format_measure(part[column])
+                    for column in ("median", "percentile_25", "percentile_75")
+                )
+                row.append(f"{middle} ({low} to {high})" if part["n"] else DASH)
+            if is_binary:
+                auc = float(own["roc_auc"].iloc[-1])
+                power = DASH if np.isnan(auc) else f"{max(auc, 1 - auc):.2f}"
+                row.append(Cell(power, "value"))
+            rows.append(row)
+        caption = "Median, with the middle half of the tiles in brackets."
+        if is_binary:
+            caption += (
+                " The last column is the area under the ROC curve of that one number "
+                "as a classifier, in whichever direction serves: 0.5 tells nothing, 1 "
+                "everything."
+            )
+        heads = ["Measure", *names, *(["AUC alone"] if is_binary else [])]
+        return Table(heads, rows, caption)
+
+    def _show_colour(self) -> Section:
+        points, factors = self._colours.points, self._factors
+        if not np.isfinite(points).any():
+            return Section("colour", "Colour and batches", ())
+        figure = Figure(
             "colour-map",
             "Colour map",
             "Each dot is a tile, placed by its mean optical density; diamonds are "
             "means. Groups that lie apart were stained or scanned differently.",
-            draw_colour_map(points, data.colour_map.shares, data.factors),
-            data.factors.assign(x=points[:, 0], y=points[:, 1])
+            draw_colour_map(points, self._colours.shares, factors),
+            factors.assign(x=points[:, 0], y=points[:, 1])
             .rename_axis("tile_id")
             .reset_index(),
         )
+        shares = tabulate_shares(
+            ["Between", "Share"],
+            self._explained,
+            "Share of all differences in mean colour that lie between groups, less "
+            "what chance gives. A batch that explains much is one that a model can "
+            "learn instead of the tissue.",
+            format_percent,
+        )
+        return Section("colour", "Colour and batches", (figure, shares), link="Colour")
 
-
-def _say_balance(counts: pd.DataFrame) -> str:
-    totals = counts.drop(columns="unlabelled", errors="ignore").sum()
-    if totals.sum() == 0:
-        return "No tile has a label."
-    parts = [f"{n:,} {name}" for name, n in totals.items()]
-    least, most = int(totals.min()), int(totals.max())
-    ratio = f"; {most / least:.1f} to 1" if least else "; a class is empty"
-    return f"{', '.join(parts)}{ratio}."
-
-
-def _choose_slides(data: ExplorationData) -> pd.DataFrame:
-    """Choose the largest slides; of groups those of two patches or more."""
-    slides = data.slides.head(_MOST_SLIDES)
-    if not data.slides_are_groups:
-        return slides
-    return slides[slides["tiles"] > 1].drop(columns="patient_id")
-
-
-def _describe_measures(data: ExplorationData) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table of measures: median and middle half by class."""
-    is_binary = len(data.class_names) == 2
-    for measure in SHOWN_MEASURES:
-        own = data.by_class[data.by_class["measure"] == measure]
-        own = own.head(_MOST_CLASSES_IN_TABLE)
-        auc = float(own["roc_auc"].iloc[-1]) if is_binary else float("nan")
-        yield {
-            "name": MEASURE_TITLES[measure],
-            "cells": [
-                "\N{EN DASH}"
-                if row["n"] == 0
-                else f"{_format(row['median'])} ({_format(row['percentile_25'])} to "
-                f"{_format(row['percentile_75'])})"
-                for row in own.to_dict("records")
-            ],
-            "auc": "\N{EN DASH}" if np.isnan(auc) else f"{max(auc, 1 - auc):.2f}",
-        }
-
-
-def _format(value: float) -> str:
-    """Write a measure with about three digits, and never a power of ten."""
-    if abs(value) < 0.0005:
-        return "0"
-    digits = 0 if abs(value) >= 100 else 2 if abs(value) >= 0.095 else 3
-    text = f"{value:,.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _list_rows(table: pd.DataFrame) -> list[list[tuple[str, bool]]]:
-    """Turn a table into texts, and whether each is a number."""
-    return [
-        [
-            ("\N{EN DASH}", False)
-            if pd.isna(value)
-            else (f"{value:,}", True)
-            if isinstance(value, int | np.integer)
-            else (str(value), False)
-            for value in row
+    def _find_steps(self) -> list[tuple[str, str]]:
+        explored = self._explored
+        path = shlex.quote(str(self._folder.path))
+        exact, sums = explored.copy_counts[0], explored.outliers.sum()
+        others = ", ".join(f"{int(sums[name]):,} {name}" for name in OUTLIERS[1:])
+        sample = " of those looked at" if explored.is_sample else ""
+        return [
+            (
+                f"eosin clean {path} -o cleaned/",
+                f"drops blank ({int(sums['blank']):,}{sample}), unreadable "
+                f"({explored.n_unreadable:,}) and conflicting "
+                f"({exact.n_conflicting:,}) tiles; this folder stays as it is",
+            ),
+            (
+                f"eosin clean {path} -o cleaned/ --rules "
+                "blank,unreadable,conflicting,duplicates,black,saturated,blurred",
+                f"drops {exact.n_surplus:,} surplus copies as well, and {others}"
+                f"{sample}; look at the galleries first",
+            ),
+            (f"eosin train {path} -o run/", "trains on the tiles as they are"),
         ]
-        for row in table.astype(object).itertuples(index=False)
-    ]
+
+    def _describe_method(self) -> dict[str, str]:
+        colours = ("red", "green", "blue")
+        axes = "; ".join(
+            ", ".join(
+                f"{part:+.2f} {name}" for part, name in zip(row, colours, strict=True)
+            )
+            for row in self._colours.directions
+        )
+        return {
+            "Tiles": str(self._folder.path.resolve()),
+            "Measured tiles": self._say_sample(),
+            "Intensity, saturation": "means over the tile's pixels, of grey and of "
+            "HSV's S",
+            "Haematoxylin, eosin": "mean optical density (natural logarithm, white is "
+            "255) of what is not white, split by the stain colours of Ruifrok and "
+            "Johnston (2001); below 0 where a colour lies outside what the two can mix",
+            "Sharpness": "variance of the Laplacian of grey; compare tiles of one mpp "
+            "only",
+            "Colour map": "principal components of the mean optical density of red, "
+            f"green and blue where tiles are not white: {axes}",
+            "Explained colour": "epsilon squared over the three densities",
+            "Near-duplicates": "low frequencies of the cosine transform in eight "
+            "views, correlation 0.95 or more; chains of look-alikes are one group. "
+            "Tiles with much background can look alike by its outline alone",
+        }

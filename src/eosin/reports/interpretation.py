@@ -1,199 +1,364 @@
-"""The page of an interpretation: one HTML file that needs nothing but itself."""
+"""The page of an interpretation: what a model looks at, and where it may be misled."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+import shlex
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import write_text
-from eosin.reports.galleries import Gallery, embed_thumbnail
-from eosin.reports.interpretation_figures import draw_feature_map, draw_silhouettes
-from eosin.reports.pages import (
-    FigureSlot,
-    render_page,
-    write_galleries,
-    write_slots,
+from eosin.core import Progress, find_versions, to_file_name
+from eosin.exploring.examples import EXAMPLE_KINDS, ExampleKind
+from eosin.exploring.interpretation import (
+    ClassMap,
+    FeatureSpace,
+    Interpretation,
+    draw_class_map,
 )
+from eosin.heatmaps import Gallery, GalleryMaker, GalleryTile
+from eosin.reports.feature_space import MAP_METHODS, show_space
+from eosin.reports.page import (
+    Block,
+    Page,
+    Section,
+    Table,
+    describe_method,
+    show_steps,
+    tabulate,
+)
+from eosin.reports.words import Nouns, count, format_percent, list_facts, plural
+from eosin.tiles import TileReader
 
+_METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
+# Clusters of fewer scored tiles have an error rate by chance.
+_FEW = 20
+# A map of fewer places a side says little of where.
+_COARSE = 5
+_SUSPECTS = "label_errors.csv"
 _MOST_SUSPECTS = 20
+_SIDE_PX = 144
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FeatureSpaceData:
-    """What the page shows of a feature space.
-
-    Attributes:
-        source: What the features are of, and how they were laid out.
-        places: On the map, `(tiles, 2)`.
-        tiles: A row per tile, written beside the figure.
-        factors: Group of each tile, a column for each panel.
-        numbers: Cluster of each tile, from 1.
-        silhouettes: Mean silhouette by number of clusters.
-        clusters: From `describe_clusters`.
-        agreement: How far clusters follow other groups, as name, value 0 to 1.
-        montages: Tiles of each cluster.
-    """
-
-    source: str
-    places: npt.NDArray[np.float64]
-    tiles: pd.DataFrame
-    factors: pd.DataFrame
-    numbers: npt.NDArray[np.int64]
-    silhouettes: Mapping[int, float]
-    clusters: pd.DataFrame
-    agreement: Sequence[tuple[str, float]]
-    montages: Sequence[Gallery]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class InterpretationData:
-    """Everything that the page shows. Text is escaped, whatever it holds.
-
-    Attributes:
-        title: Heading.
-        facts: One line below it.
-        headline: Sentences that say what matters, the first one largest.
-        key_numbers: Name, value and a word on it.
-        cautions: What must be known, as sentences.
-        map_text: How maps are read.
-        maps: Galleries of each class, by its name.
-        space: The feature space; None without one.
-        suspect_text: What suspects are, and how many.
-        suspect_counts: Tiles by label (index) and class that the model is confident
-            of (columns); empty without predictions.
-        suspects: From `Interpretation.list_suspects`.
-        suspect_gallery: The first of them; None without any.
-        next_steps: Commands with a word on each.
-        method: What was done, as rows of a name and a text.
-        versions: Version by package.
-    """
-
-    title: str
-    facts: str
-    headline: Sequence[str]
-    key_numbers: Sequence[tuple[str, str, str]]
-    cautions: Sequence[str]
-    map_text: str
-    maps: Sequence[tuple[str, Sequence[Gallery]]]
-    space: FeatureSpaceData | None
-    suspect_text: str
-    suspect_counts: pd.DataFrame
-    suspects: pd.DataFrame
-    suspect_gallery: Gallery | None
-    next_steps: Sequence[tuple[str, str]]
-    method: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-def write_interpretation(folder: Path, data: InterpretationData) -> None:
-    """Write `report.html` and, in `figures/`, each figure as PNG and CSV.
+def make_interpretation_page(
+    found: Interpretation, *, out: str, progress: Progress
+) -> Page:
+    """Put an interpretation into words and pictures; tiles are read once more.
 
     Args:
-        folder: Where to write.
-        data: What to show.
-
-    Raises:
-        RunError: A file cannot be written.
+        found: What was found.
+        out: The folder that is written to, for the commands to go on with.
+        progress: Told how far it is.
     """
-    slots = {slot.name: slot for slot in _draw_figures(data)}
-    # First, because drawing a figure once more moves it by a hair.
-    page = _render(data, slots)
-    places = Path(folder) / "figures"
-    write_slots(places, slots.values())
-    write_galleries(places, _iter_galleries(data))
-    write_text(Path(folder) / "report.html", page)
+    held_out = found.held_out
+    with (
+        held_out.folder.open_reader(held_out.tiles) as reader,
+        progress.task("Reading galleries", None),
+    ):
+        return _PageMaker(found, reader).make(out)
 
 
-def render_interpretation(data: InterpretationData) -> str:
-    """Return the page's HTML."""
-    return _render(data, {slot.name: slot for slot in _draw_figures(data)})
+class _PageMaker:
+    """Makes the page of one interpretation."""
 
+    def __init__(self, found: Interpretation, reader: TileReader) -> None:
+        self._found, self._held_out = found, found.held_out
+        self._settings = found.settings
+        self._names = found.held_out.class_names
+        self._nouns = Nouns.of_tiles(found.held_out.folder)
+        self._tiles = plural(self._nouns.tile)
+        self._tile_ids = found.held_out.tiles["tile_id"].astype(str).tolist()
+        self._galleries = GalleryMaker(reader, self._tile_ids, found.mark_px)
 
-def _render(data: InterpretationData, slots: Mapping[str, FigureSlot]) -> str:
-    return render_page(
-        "interpretation.html.j2",
-        data=data,
-        slots=slots,
-        embed=embed_thumbnail,
-        clusters=[] if data.space is None else list(_list_clusters(data.space)),
-        suspects=list(_list_suspects(data.suspects)),
-        n_suspects=len(data.suspects),
-    )
-
-
-def _draw_figures(data: InterpretationData) -> Iterator[FigureSlot]:
-    space = data.space
-    if space is None:
-        return
-    if np.isfinite(space.places).any():
-        yield FigureSlot(
-            "feature-map",
-            "Map of the feature space",
-            "Each dot is a tile; neighbours look alike to the encoder. Numbers are "
-            "clusters. Distances between far groups mean nothing.",
-            draw_feature_map(space.places, space.factors, space.numbers.tolist()),
-            space.tiles,
-        )
-    if len(space.silhouettes) > 1:
-        chosen = int(space.numbers.max())
-        yield FigureSlot(
-            "silhouettes",
-            "Mean silhouette by number of clusters",
-            f"How well tiles fit their own cluster and no other; {chosen} clusters "
-            "were taken. Below about 0.25 there are no clear groups, and clusters "
-            "only divide what is continuous.",
-            draw_silhouettes(space.silhouettes, chosen),
-            pd.DataFrame(space.silhouettes.items(), columns=["clusters", "silhouette"]),
+    def make(self, out: str) -> Page:
+        """Make it."""
+        found, sees = self._found, self._held_out.card.sees
+        return Page(
+            kind="interpretation",
+            title=f"Interpretation of {self._held_out.run.resolve().name}",
+            facts=(
+                sees.encoder or "",
+                *list_facts(self._names, sees.tile_px, sees.mpp),
+            ),
+            headline=list(self._say_headline()),
+            key_numbers=list(self._find_key_numbers()),
+            warning="Before you read anything into this",
+            cautions=found.cautions,
+            sections=[
+                Section(
+                    "maps", "What it looks at", (self._say_maps(), *self._show_maps())
+                ),
+                self._show_suspects(),
+                show_space(found, self._galleries),
+                show_steps(list(self._find_steps(out))),
+                describe_method(self._describe_method(), find_versions()),
+            ],
         )
 
+    def _say_headline(self) -> Iterator[str]:
+        held_out, found = self._held_out, self._found
+        kind = "of another cohort" if held_out.is_external else "that training held out"
+        where = f"{len(held_out.rows):,} {self._tiles} {kind}"
+        if held_out.probabilities is None or not len(found.labelled):
+            yield f"{where.capitalize()}, without predictions and labels to compare."
+        else:
+            labels = held_out.labels[found.labelled]
+            is_wrong = held_out.called[found.labelled] != labels
+            parts = [
+                f"{int(is_wrong[labels == label].sum()):,} of "
+                f"{int((labels == label).sum()):,} {name}"
+                for label, name in enumerate(self._names)
+            ]
+            share = format_percent(float(is_wrong.mean()))
+            yield f"Of {where}, the model called {share} wrong: {', '.join(parts)}."
+        if found.space is not None:
+            yield from self._say_clusters(found.space)
+        if found.errors is not None:
+            n = len(found.errors.rows)
+            yield (
+                f"{count(n, 'label')} {'is' if n == 1 else 'are'} suspected to be "
+                "wrong; only looking tells the model's error from it."
+                if n
+                else "No label is suspected to be wrong."
+            )
 
-def _iter_galleries(data: InterpretationData) -> Iterator[Gallery]:
-    for _, galleries in data.maps:
-        yield from galleries
-    if data.space is not None:
-        yield from data.space.montages
-    if data.suspect_gallery is not None:
-        yield data.suspect_gallery
+    def _say_clusters(self, space: FeatureSpace) -> Iterator[str]:
+        enough = space.clusters[space.clusters["called"] >= _FEW]
+        if len(enough) > 1:
+            worst = enough.iloc[int(enough["error_rate"].argmax())]
+            if worst["error_rate"] > 0:
+                yield (
+                    f"It errs most in cluster {worst['cluster']} "
+                    f"({format_percent(worst['error_rate'])} of {worst['called']:,}, "
+                    f"mostly {worst['main_class']}), least where it errs "
+                    f"{format_percent(enough['error_rate'].min())} of the time."
+                )
+        agreement = {k: v for k, v in space.agreement.items() if v is not None}
+        of_class = agreement.pop("class", None)
+        if agreement and of_class is not None:
+            name, value = max(agreement.items(), key=lambda item: item[1])
+            yield (
+                f"Clusters follow {plural(name)} "
+                f"{'more' if value > of_class else 'less'} than classes "
+                f"({value:.2f} against {of_class:.2f})."
+            )
 
+    def _find_key_numbers(self) -> Iterator[tuple[str, str, str]]:
+        held_out, found = self._held_out, self._found
+        if held_out.probabilities is not None and len(found.labelled):
+            is_wrong = (held_out.called != held_out.labels)[found.labelled]
+            yield "Called wrong", f"{is_wrong.sum():,}", f"of {len(is_wrong):,}"
+        if found.space is not None:
+            k = found.space.clustering.n_clusters
+            best = found.space.clustering.silhouettes.get(k)
+            yield "Clusters", f"{k}", "" if best is None else f"silhouette {best:.2f}"
+        if found.errors is not None:
+            share = format_percent(found.errors.error_share)
+            n = len(found.errors.rows)
+            yield "Suspected labels", f"{n:,}", f"{share} estimated"
 
-def _list_clusters(space: FeatureSpaceData) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table of clusters, as texts."""
-    for row in space.clusters.to_dict("records"):
-        has_error = bool(np.isfinite(row["error_rate"]))
-        yield {
-            "cluster": str(row["cluster"]),
-            "tiles": f"{row['tiles']:,}",
-            "slides": f"{row['slides']:,}",
-            "main_class": "\N{EN DASH}"
-            if pd.isna(row["main_class"])
-            else row["main_class"],
-            "purity": _format_share(row["purity"]),
-            "errors": f"{row['errors']:,} of {row['called']:,}"
-            if has_error
-            else "\N{EN DASH}",
-            "error_rate": _format_share(row["error_rate"]),
-            "width": f"{100 * row['error_rate']:.1f}" if has_error else "0",
-            "largest_slide": _format_share(row["largest_slide"]),
+    def _say_maps(self) -> str:
+        found = self._found
+        if not found.maps:
+            return "There are no predictions, so no tile is surer than another."
+        text = (
+            f"{_METHODS[self._settings.method]}: yellow speaks most for the class, by "
+            "the model "
+            "that did not train on the tile. A map is scaled to its own highest place, "
+            "so compare places within a map, not maps; it shows where, not what, and a "
+            "place that does not shine was not ignored for certain."
+        )
+        coarse = [m.n_cells for m in found.maps if 0 < m.n_cells < _COARSE]
+        if coarse:
+            text += (
+                f" These maps have only {min(coarse)} places a side and say little of "
+                "where; larger tiles have finer ones."
+            )
+        return text + (self._say_centre() if found.mark_px else "")
+
+    def _say_centre(self) -> str:
+        """Say how much of the maps lies in the square that the label is of."""
+        mark_px, parts = self._found.mark_px, []
+        for kind in ("right", "wrong"):
+            maps = [m for m in self._found.maps if m.kind == kind]
+            shares = [m.find_centre_share(mark_px) for m in maps]
+            known = [share for share in shares if share is not None]
+            if known:
+                mean = format_percent(float(np.mean(known)))
+                parts.append(f"{mean} in those called {kind}")
+        side_px = self._held_out.card.sees.tile_px or mark_px
+        area = format_percent((mark_px / side_px) ** 2)
+        return (
+            f" The label is that of the central {mark_px} px (framed), {area} of the "
+            f"area; of the maps' sum it holds {' and '.join(parts)}."
+        )
+
+    def _show_maps(self) -> Iterator[Gallery]:
+        """Show each class's tiles beside what the model looks at in them."""
+        for label, name in enumerate(self._names):
+            maps = [own for own in self._found.maps if own.label == label]
+            if maps:
+                for kind in EXAMPLE_KINDS:
+                    own = [found for found in maps if found.kind == kind]
+                    yield self._show_kind(own, kind, name)
+
+    def _show_kind(
+        self, maps: Sequence[ClassMap], kind: ExampleKind, name: str
+    ) -> Gallery:
+        title, which = {
+            "right": (f"Surest right: {name}, called {name}", "for the class it is."),
+            "wrong": (
+                f"Surest wrong: {name}, called otherwise",
+                "first for the class it was called, then for its label.",
+            ),
+            "uncertain": (f"Least sure: {name}", "for the class it was called."),
+        }[kind]
+        groups = [list(part) for _, part in groupby(maps, key=lambda own: own.row)]
+        text = f"Each tile, then its map: {which}" if groups else "None."
+        if groups and self._held_out.find_threshold(groups[0][0].row) is not None:
+            text += " In brackets is the threshold of the call."
+        tiles = tuple(self._frame_tile(group) for group in groups)
+        name = to_file_name(f"{kind}-{name}")
+        return Gallery(name, title, text, tiles, self._found.mark_px, _SIDE_PX)
+
+    def _frame_tile(self, maps: Sequence[ClassMap]) -> tuple[GalleryTile, ...]:
+        """Put a tile and its maps into one frame."""
+        first = maps[0]
+        tile_id = self._tile_ids[first.row]
+        caption = f"{self._say_call(first.row)}. {_shorten(tile_id)}"
+        tiles = [GalleryTile(tile_id, caption, first.pixels)]
+        for own in maps:
+            if own.strength is None:
+                continue
+            words = f"for {self._names[own.asked]}"
+            if own.strength.max() <= 0:
+                words = f"nothing {words}"
+            elif (share := own.find_centre_share(self._found.mark_px)) is not None:
+                words += f", centre {format_percent(share)}"
+            tiles.append(GalleryTile(tile_id, words, draw_class_map(own)))
+        return tuple(tiles)
+
+    def _say_call(self, row: int) -> str:
+        held_out = self._held_out
+        if held_out.probabilities is None:
+            return "Not scored"
+        called = int(held_out.called[row])
+        words = f"{self._names[called]} {held_out.probabilities[row, called]:.3f}"
+        threshold = held_out.find_threshold(row)
+        if threshold is None:
+            return words
+        # Of the class that was called: the negative one ends where the other begins.
+        limit = threshold if called else 1 - threshold
+        return f"{words} ({'from' if called else 'above'} {limit:.3f})"
+
+    def _show_suspects(self) -> Section:
+        found, title = self._found, "Suspected label errors"
+        if found.errors is None:
+            words = "Without held-out predictions no label can be doubted."
+            return Section("suspects", title, (words,))
+        suspects, names = found.list_suspects(), list(self._names)
+        n = len(suspects)
+        words = (
+            f"{n:,} of {len(found.labelled):,} labels: the model is as sure of another "
+            "class as it usually is of tiles of that class. A model that is often "
+            "wrong suspects many right labels, so look at each; the estimated share "
+            "counts the model's errors as the labels', so it is mostly too high."
+        )
+        counts = Table(
+            ["Label", *names],
+            [
+                [name, *map(int, row)]
+                for name, row in zip(names, found.errors.counts, strict=True)
+            ],
+            "Tiles by their label (rows) and by the class that the model is confident "
+            "of (columns). Tiles of which it is not confident are left out.",
+        )
+        listed: list[Block] = []
+        if n:
+            listed = [self._show_first(suspects), self._list_first(suspects)]
+        return Section("suspects", title, (words, *listed[:1], counts, *listed[1:]))
+
+    def _show_first(self, suspects: pd.DataFrame) -> Gallery:
+        shown = suspects.head(self._found.settings.shown * 2)
+        captions = {
+            int(str(row)): f"{own['rank']}. {own['class_name']} \N{RIGHTWARDS ARROW} "
+            f"{own['suggested']} {own['probability_suggested']:.2f}: "
+            f"{_shorten(str(own['tile_id']))}"
+            for row, own in shown.to_dict("index").items()
         }
+        n = len(suspects)
+        text = "All of them" if n == len(shown) else f"The first {len(shown)} of {n:,}"
+        return self._galleries.make(
+            "suspected-label-errors",
+            "Label, and what the model is confident of",
+            f"{text}, by how much more probable the model holds the other class.",
+            [shown.index.to_numpy(np.int64)],
+            captions=captions,
+            side_px=_SIDE_PX,
+        )
+
+    def _list_first(self, suspects: pd.DataFrame) -> Table:
+        columns = {
+            "tile_id": self._nouns.tile.capitalize(),
+            "slide_id": self._nouns.slide.capitalize(),
+            "class_name": "Label",
+            "suggested": "Suggested",
+            "probability_class": "Probability of the label",
+            "probability_suggested": "Of the suggestion",
+        }
+        n, shown = len(suspects), suspects.head(_MOST_SUSPECTS)
+        words = f"All {n}; also in {_SUSPECTS}."
+        if len(shown) < n:
+            words = f"The first {len(shown)} of {n:,}; all are in {_SUSPECTS}."
+        return tabulate(shown, columns, words, n_words=4, style="ids")
+
+    def _find_steps(self, out: str) -> Iterator[tuple[str, str]]:
+        held_out, found = self._held_out, self._found
+        run, folder = shlex.quote(str(held_out.run)), shlex.quote(out)
+        path = shlex.quote(str(held_out.folder.path))
+        if found.errors is not None and len(found.errors.rows):
+            yield (
+                f"eosin clean {path} -o cleaned/ --drop {folder}/{_SUSPECTS}",
+                "drops the tiles that the list names: first take out of it those whose "
+                "label is right. Dropping what the model gets wrong, unseen, makes any "
+                "model look better than it is",
+            )
+        if held_out.probabilities is None:
+            yield f"eosin evaluate {run}", "makes the held-out predictions"
+        if found.settings.method == "gradcam":
+            command = f"eosin interpret {run} -o {folder}-2 --method gradcam++"
+            yield command, "shows several small findings alike"
+
+    def _describe_method(self) -> dict[str, str]:
+        held_out, space = self._held_out, self._found.space
+        layers = sorted({m.layer for m in self._found.maps if m.layer})
+        model = "the model that held the tile out"
+        if held_out.is_external:
+            model = "the mean over all models, none of which saw these tiles"
+        rows = {
+            "Run": str(held_out.run.resolve()),
+            "Tiles": str(held_out.folder.path.resolve()),
+            "Maps": f"{_METHODS[self._settings.method]} (Selvaraju 2017, Chattopadhay "
+            f"2018) of the class's logit by {model}; layer "
+            f"{'; '.join(layers) or 'none'}",
+            "Confidence": "the way from the threshold to the probability, as a share "
+            "of the way to certainty; with more than two classes the highest "
+            "probability less the second",
+            "Clusters": "k-means on the first 50 principal components; their number by "
+            "the highest mean silhouette where it is not given",
+            "Map of the feature space": f"{MAP_METHODS[self._settings.map]} of these "
+            "components",
+            "Suspected label errors": "confident learning (Northcutt 2021): tiles off "
+            "the diagonal of the confident joint, by probability of the other class "
+            "less that of the label",
+        }
+        if space is not None and space.is_sample:
+            rows["Sample"] = (
+                f"{len(space.rows):,} of {len(held_out.rows):,} held-out {self._tiles} "
+                "are in the feature space, drawn at random"
+            )
+        return rows
 
 
-def _list_suspects(suspects: pd.DataFrame) -> Iterator[list[str]]:
-    for row in suspects.head(_MOST_SUSPECTS).to_dict("records"):
-        yield [
-            str(row["tile_id"]),
-            str(row["slide_id"]),
-            str(row["class_name"]),
-            str(row["suggested"]),
-            f"{row['probability_class']:.3f}",
-            f"{row['probability_suggested']:.3f}",
-        ]
-
-
-def _format_share(value: float) -> str:
-    if not np.isfinite(value):
-        return "\N{EN DASH}"
-    return f"{100 * value:.0f}\N{NARROW NO-BREAK SPACE}%"
+def _shorten(name: str) -> str:
+    """Leave out what stands before the last slash, the class often."""
+    return name.rpartition("/")[2]

@@ -2,7 +2,7 @@
 
 from eosin.slides.byte_sources import is_remote
 from eosin.slides.dicom_header import find_series
-from eosin.slides.opening import fingerprint_slide, open_slide
+from eosin.slides.opening import fingerprint_slide, is_at_hand, open_slide
 from eosin.slides.pack_reader import (
     PACK_SUFFIX,
     list_packed,
@@ -32,6 +32,7 @@ __all__ = [
     "find_cells",
     "find_series",
     "fingerprint_slide",
+    "is_at_hand",
     "is_plausible_mpp",
     "is_remote",
     "list_packed",

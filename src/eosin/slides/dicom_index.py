@@ -27,7 +27,12 @@ from eosin.slides.dicom_header import (
     find_series,
     read_header,
 )
-from eosin.slides.dicom_positions import read_depths, read_paths, read_positions
+from eosin.slides.dicom_positions import (
+    find_cells,
+    read_depths,
+    read_paths,
+    read_positions,
+)
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.tiled_reader import TileGrid, check_grid
 
@@ -363,7 +368,7 @@ def _place(
     found, path = [], ""
     depths: list[str] = []
     for part, source, each in zip(parts, sources, elements, strict=True):
-        cells = _find_cells(part, read_positions(source, each, part.n_frames), shape)
+        cells = find_cells(part, read_positions(source, each, part.n_frames), shape)
         if part.n_paths > 1 and (paths := read_paths(source, each, part.n_frames)):
             path = path or paths[0]
             cells[[name != path for name in paths]] = -1
@@ -377,26 +382,3 @@ def _place(
         counts = Counter(own[cells >= 0].tolist())
         cells[own != max(counts, key=lambda depth: counts[depth])] = -1
     return cells, n_planes
-
-
-def _find_cells(
-    part: DICOMHeader,
-    positions: npt.NDArray[np.int64] | None,
-    shape: tuple[int, int],
-) -> npt.NDArray[np.int64]:
-    """Find the cell of each frame by the place of its first pixel."""
-    if positions is None:
-        raise SlideError(
-            f"{part.path.name}: where its {part.n_frames} frames lie must be said, by "
-            "DimensionOrganizationType TILED_FULL or by positions of the frames, and "
-            "neither is there; convert the slide again with software that writes it"
-        )
-    columns, rest_x = np.divmod(positions[:, 0], part.tile_width_px)
-    rows, rest_y = np.divmod(positions[:, 1], part.tile_height_px)
-    inside = (rows >= 0) & (columns >= 0) & (rows < shape[0]) & (columns < shape[1])
-    if rest_x.any() or rest_y.any() or not inside.all():
-        raise SlideError(
-            f"{part.path.name}: frames must lie side by side, {part.tile_width_px} x "
-            f"{part.tile_height_px} px each, inside the image; some of these do not"
-        )
-    return np.asarray(rows * shape[1] + columns, np.int64)

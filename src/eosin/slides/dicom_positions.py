@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource
 from eosin.slides.dicom_frames import MAX_GROUP_BYTES, Element
+from eosin.slides.dicom_header import DICOMHeader
 
 _PER_FRAME_GROUPS = 0x52009230
 
@@ -50,6 +51,38 @@ def read_positions(
     numbers = np.frombuffer(b"".join(x + y for x, y in found), "<i4")
     # They count from 1.
     return numbers.reshape(-1, 2).astype(np.int64) - 1
+
+
+def find_cells(
+    part: DICOMHeader,
+    positions: npt.NDArray[np.int64] | None,
+    shape: tuple[int, int],
+) -> npt.NDArray[np.int64]:
+    """Find the cell of each frame by the place of its first pixel.
+
+    Args:
+        part: The file.
+        positions: Of `read_positions`.
+        shape: Rows and columns of cells.
+
+    Raises:
+        SlideError: Positions are missing, or frames do not lie side by side.
+    """
+    if positions is None:
+        raise SlideError(
+            f"{part.path.name}: where its {part.n_frames} frames lie must be said, by "
+            "DimensionOrganizationType TILED_FULL or by positions of the frames, and "
+            "neither is there; convert the slide again with software that writes it"
+        )
+    columns, rest_x = np.divmod(positions[:, 0], part.tile_width_px)
+    rows, rest_y = np.divmod(positions[:, 1], part.tile_height_px)
+    inside = (rows >= 0) & (columns >= 0) & (rows < shape[0]) & (columns < shape[1])
+    if rest_x.any() or rest_y.any() or not inside.all():
+        raise SlideError(
+            f"{part.path.name}: frames must lie side by side, {part.tile_width_px} x "
+            f"{part.tile_height_px} px each, inside the image; some of these do not"
+        )
+    return np.asarray(rows * shape[1] + columns, np.int64)
 
 
 def read_paths(

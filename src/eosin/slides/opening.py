@@ -81,6 +81,11 @@ def _is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+def is_at_hand(path: str | Path) -> bool:
+    """Say whether a slide can be looked for: a file that is there, a pack, a URL."""
+    return is_remote(path) or split_packed(path) is not None or Path(path).exists()
+
+
 def fingerprint_slide(path: str | Path) -> str:
     """Return a hash that changes when a slide does.
 

@@ -1,56 +1,69 @@
 """Tiles: where they lie, what they show, and how their pixels are read."""
 
 from eosin.tiles.appearance import APPEARANCE, hash_tiles, measure_appearance
-from eosin.tiles.grid import TileSpec, find_boxes, place_tiles
+from eosin.tiles.folder import TileFolder, open_tile_folder, read_tile_settings
+from eosin.tiles.grid import find_boxes, place_tiles
 from eosin.tiles.labels import label_tiles
 from eosin.tiles.manifest import (
+    TILE_SCHEMA,
     ManifestInfo,
-    manifest_schema,
     read_manifest,
     write_manifest,
 )
+from eosin.tiles.packing import pack_tiles
 from eosin.tiles.patches import Patch, PatchReader, fit_patch
-from eosin.tiles.quality import find_artefacts, find_pen, measure_sharpness
+from eosin.tiles.quality import (
+    MEASURES,
+    find_artefacts,
+    find_pen,
+    measure_plainly,
+    measure_sharpness,
+)
 from eosin.tiles.reading import DAMAGED, TileReader, measure_tiles
 from eosin.tiles.stain import StainJitter, measure_density, unmix_density
 from eosin.tiles.tissue import (
     OpticalDensityTissue,
     OtsuTissue,
     TissueMap,
-    TissueMethod,
     find_tissue,
+    find_tissue_method,
 )
 from eosin.tiles.views import N_VIEWS, apply_view, undo_view
 
 __all__ = [
     "APPEARANCE",
     "DAMAGED",
+    "MEASURES",
     "N_VIEWS",
+    "TILE_SCHEMA",
     "ManifestInfo",
     "OpticalDensityTissue",
     "OtsuTissue",
     "Patch",
     "PatchReader",
     "StainJitter",
+    "TileFolder",
     "TileReader",
-    "TileSpec",
     "TissueMap",
-    "TissueMethod",
     "apply_view",
     "find_artefacts",
     "find_boxes",
     "find_pen",
     "find_tissue",
+    "find_tissue_method",
     "fit_patch",
     "hash_tiles",
     "label_tiles",
-    "manifest_schema",
     "measure_appearance",
     "measure_density",
+    "measure_plainly",
     "measure_sharpness",
     "measure_tiles",
+    "open_tile_folder",
+    "pack_tiles",
     "place_tiles",
     "read_manifest",
+    "read_tile_settings",
     "undo_view",
     "unmix_density",
     "write_manifest",

@@ -1,6 +1,7 @@
 """What tiles look like, in numbers: light, colour, stain and sharpness."""
 
 import hashlib
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -63,14 +64,11 @@ def measure_appearance(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def hash_tiles(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Hash the pixels of tiles; identical tiles have equal hashes.
+def hash_tiles(tiles: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint64]:
+    """Hash the pixels of tiles; identical tiles have equal hashes, `(tiles,)`.
 
     Args:
-        tiles: `(tiles, height, width, 3)`, RGB.
-
-    Returns:
-        `(tiles,)`.
+        tiles: `(height, width, 3)` each, of any size, RGB.
     """
     return np.array([_hash_pixels(tile) for tile in tiles], np.uint64)
 

@@ -1,56 +1,17 @@
 """Where tiles lie on a slide."""
 
-import math
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from eosin.core import ConfigError, SlideError
+from eosin.settings import TileSpec
 from eosin.slides import Slide
 from eosin.tiles.tissue import TissueMap
 
 # A tile is flagged where a fault covers at least this share of it.
 _FLAG_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class TileSpec:
-    """How a slide is cut into tiles.
-
-    Attributes:
-        mpp: Micrometres per pixel of a tile as read.
-        tile_px: Side of a tile as read, in its own pixels.
-        overlap_px: Pixels that neighbours share, in the tile's own pixels.
-        context: Side of what is read for a tile over the side of the tile, 1 or
-            more. With 2, a tile is shown with as much again around it, on the same
-            number of pixels, so at twice the mpp; its place and its label stay.
-
-    Raises:
-        ConfigError: A value is out of range.
-    """
-
-    mpp: float
-    tile_px: int
-    overlap_px: int = 0
-    context: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.mpp) and self.mpp > 0):
-            raise ConfigError(f"mpp must be above 0, got {self.mpp:g}")
-        if self.tile_px < 8:
-            raise ConfigError(f"tile_px must be 8 or more, got {self.tile_px}")
-        if not 0 <= self.overlap_px < self.tile_px:
-            raise ConfigError(
-                f"overlap_px must be 0 or more and below tile_px ({self.tile_px}), "
-                f"got {self.overlap_px}"
-            )
-        if not 1 <= self.context <= 16:
-            raise ConfigError(
-                f"context must lie between 1 and 16, got {self.context:g}"
-            )
 
 
 def find_boxes(tiles: pd.DataFrame, context: float = 1.0) -> npt.NDArray[np.int64]:

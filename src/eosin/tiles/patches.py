@@ -45,6 +45,7 @@ class PatchReader:
         sources: File of each row below its folder, or in full, `(patches,)`.
         indices: Row in an HDF5 file's data set `x`; -1 where the file is one patch.
         tile_px: Side of a tile as read.
+        resample: Whether patches of another size are brought to it.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class PatchReader:
         sources: Sequence[str] | npt.NDArray[Any],
         indices: Sequence[int] | npt.NDArray[np.int64],
         tile_px: int,
+        *,
+        resample: bool = True,
     ) -> None:
         self._roots = np.asarray(roots, object)
         self._sources = np.asarray(sources, object)
         self._indices = np.asarray(indices, np.int64)
-        self._tile_px = tile_px
+        self._tile_px, self._resample = tile_px, resample
         self._files: dict[str, _Stack] = {}
         self._lock = threading.Lock()
 
@@ -68,11 +71,20 @@ class PatchReader:
             `(rows, tile_px, tile_px, 3)`, RGB.
 
         Raises:
-            SlideError: A patch cannot be read.
+            SlideError: A patch cannot be read, or has another size and may not be
+                brought to that of the tiles.
         """
-        out = np.empty((len(rows), self._tile_px, self._tile_px, 3), np.uint8)
+        px = self._tile_px
+        out = np.empty((len(rows), px, px, 3), np.uint8)
         for target, row in zip(out, rows.tolist(), strict=True):
-            target[:] = fit_patch(self.read_patch(row).pixels, self._tile_px)
+            pixels = self.read_patch(row).pixels
+            if not self._resample and pixels.shape[:2] != (px, px):
+                height, width = pixels.shape[:2]
+                raise SlideError(
+                    f"has {width} x {height} px, the model takes {px} x {px}; --set "
+                    "resample=true brings such patches to its size"
+                )
+            target[:] = fit_patch(pixels, px)
         return out
 
     def read_patch(self, row: int) -> Patch:
@@ -90,6 +102,16 @@ class PatchReader:
         except SlideError as error:
             place = f" row {index}" if index >= 0 else ""
             raise SlideError(f"patch {source}{place}: {error}") from error
+
+    def read_each(self, rows: npt.NDArray[np.int64]) -> list[Patch | SlideError]:
+        """Read patches in their own size, or find for each why it cannot be read."""
+        found: list[Patch | SlideError] = []
+        for row in rows.tolist():
+            try:
+                found.append(self.read_patch(row))
+            except SlideError as error:
+                found.append(error)
+        return found
 
     def close(self) -> None:
         """Close the HDF5 files that are open."""

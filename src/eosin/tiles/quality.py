@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
 
+# The columns of a tile table that hold measures of its pixels.
+MEASURES = ("sharpness", "mean_red", "mean_green", "mean_blue")
+
 # Ranges of OpenCV's hue (0 to 179) of pens; stains lie from 125 to 178.
 _GREEN_HUES = (38, 90)
 _BLUE_HUES = (91, 122)
@@ -92,6 +95,17 @@ def measure_sharpness(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         ],
         np.float32,
     )
+
+
+def measure_plainly(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Measure what a tile table says of pixels, `(tiles, MEASURES)`.
+
+    Args:
+        tiles: `(tiles, height, width, 3)`, RGB.
+    """
+    sharpness = measure_sharpness(tiles)[:, None]
+    means = tiles.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
+    return np.concatenate([sharpness, means], axis=1)
 
 
 def _find_folds(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:

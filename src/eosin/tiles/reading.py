@@ -13,16 +13,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.core import ManifestError, SlideError
+from eosin.settings import TileSpec
 from eosin.slides import Slide, open_slide
-from eosin.tiles.grid import TileSpec, find_boxes
-from eosin.tiles.patches import PatchReader
-from eosin.tiles.quality import measure_sharpness
+from eosin.tiles.grid import find_boxes
+from eosin.tiles.patches import Patch, PatchReader
+from eosin.tiles.quality import MEASURES, measure_plainly
 
 _OPEN_SLIDES = 16
 _BLOCK = 64
 # The flag of tiles that hold a damaged part; they get no label.
 DAMAGED = "damaged"
-_MEASURES = ("sharpness", "mean_red", "mean_green", "mean_blue")
 
 
 @dataclass
@@ -114,6 +114,18 @@ class TileReader:
             out[places] = own
         return out
 
+    def read_each(self, rows: npt.NDArray[np.int64]) -> list[Patch | SlideError]:
+        """Read tiles, or find for each why it cannot be read, in the order of `rows`.
+
+        Tiles are read together, and one by one only where that fails.
+        """
+        try:
+            return [Patch(pixels, "rgb") for pixels in self.read(rows)]
+        except SlideError as error:
+            if len(rows) == 1:
+                return [error]
+        return [tile for row in rows for tile in self.read_each(np.array([row]))]
+
     def close(self) -> None:
         """Close the slides that are open."""
         with self._lock:
@@ -174,7 +186,7 @@ def measure_tiles(
         SlideError: Every tile is damaged, or the file can no longer be read.
     """
     is_damaged = np.zeros(len(tiles), bool)
-    values = np.full((len(tiles), len(_MEASURES)), np.nan, np.float32)
+    values = np.full((len(tiles), len(MEASURES)), np.nan, np.float32)
     boxes = find_boxes(tiles)
     block = np.empty((_BLOCK, spec.tile_px, spec.tile_px, 3), np.uint8)
     for start in range(0, 0 if skip else len(tiles), _BLOCK):
@@ -182,8 +194,7 @@ def measure_tiles(
         pixels = block[: len(part)]
         damaged = is_damaged[start : start + _BLOCK]
         slide.read_tiles(part, pixels, damaged=damaged)
-        values[start : start + len(part), 0] = measure_sharpness(pixels)
-        values[start : start + len(part), 1:] = pixels.mean(axis=(1, 2))
+        values[start : start + len(part)] = measure_plainly(pixels)
     if len(tiles) and is_damaged.all():
         # Read once more without leave to go on, for the reason.
         slide.read_tiles(boxes[:1], block[:1])
@@ -196,6 +207,6 @@ def measure_tiles(
         ]
         if "label" in result:
             result.loc[is_damaged, "label"] = pd.NA
-    for index, name in enumerate(_MEASURES):
+    for index, name in enumerate(MEASURES):
         result[name] = values[:, index]
     return result

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from eosin.settings import TissueName
 from eosin.slides import Slide
 from eosin.tiles.quality import find_artefacts, find_pen
 
@@ -97,6 +98,11 @@ class OpticalDensityTissue:
         density = -np.log10((np.maximum(soft, 1) / glass).min(axis=2))
         found = (density > self.least_density) & _is_lit(image)
         return _clean(found, self.min_area_um2, mpp)
+
+
+def find_tissue_method(name: TissueName) -> TissueMethod:
+    """Return the method of a name in settings and cards."""
+    return OtsuTissue() if name == "saturation" else OpticalDensityTissue()
 
 
 @dataclass(frozen=True)

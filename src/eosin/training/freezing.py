@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
-from eosin.models.keras_backend import has_gpu, keras
-from eosin.models.tile_classifiers import LOGITS_LAYER
-from eosin.training.config import Precision
-from eosin.training.weight_averaging import copy_value
+from eosin.models import LOGITS_LAYER, has_gpu, split_model
+from eosin.models.keras_backend import keras
+from eosin.settings import Precision
+from eosin.training.state import copy_value
 
 
 def find_batch_norms(model: Any) -> list[Any]:
@@ -19,6 +20,23 @@ def find_batch_norms(model: Any) -> list[Any]:
         elif isinstance(layer, keras.Model):
             found += find_batch_norms(layer)
     return found
+
+
+def find_resting(
+    model: Any,
+    *,
+    depth: Literal["last", "all"],
+    batch_norm: Literal["frozen", "trained"],
+    trunk_stages: int | None = None,
+) -> Iterator[Any]:
+    """List the layers of an encoder or a classifier that settings leave untrained."""
+    if batch_norm == "frozen":
+        yield from find_batch_norms(model)
+    trunk, _ = split_model(model, "last")
+    if depth == "last":
+        yield from trunk.layers
+    elif trunk_stages is not None:
+        yield from chain.from_iterable(find_stages(trunk)[trunk_stages:])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ a good peak lies where the loss falls fastest in between.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eosin.core import ConfigError, ModelError, Progress
-from eosin.models import split_model
-from eosin.training.config import FineTuneConfig, HeadConfig, TileTrainingConfig
-from eosin.training.fine_tuning import prepared
+from eosin.core import ModelError, Progress
+from eosin.settings import HeadFit, RangeTest, TuneFit
+from eosin.training.batches import Batches
 from eosin.training.loop import trying_steps
-from eosin.training.sources import CachedViews, PixelTiles, TileSource, Views
-from eosin.training.training_tiles import TrainingTiles
+from eosin.training.sources import CachedViews, TileSource, Views
+from eosin.training.tile_training import batch_features, preparing
+from eosin.training.training_data import TrainingTiles
 
 Step = Callable[[float], float]
 Values = NDArray[np.float64]
@@ -31,48 +31,6 @@ _CLEARLY = 5.0
 # Standard deviation of a normal distribution over its median absolute deviation.
 _NORMAL_OVER_MEDIAN = 1.4826
 _FOLLOWING = 0.9
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningRateSweep:
-    """Which learning rates are tried.
-
-    Attributes:
-        lowest: Learning rate of the first step, above 0.
-        highest: Learning rate of the last step; between them each step's is the
-            same multiple of the one before.
-        n_steps: Training steps at most, 10 or more.
-        smoothing: Share of the steps over which the loss is averaged, centred, [0,
-            0.5].
-        stop_factor: The test ends where the running loss exceeds so many times its
-            lowest, above 1.
-    """
-
-    lowest: float = 1e-6
-    highest: float = 1.0
-    n_steps: int = 100
-    smoothing: float = 0.1
-    stop_factor: float = 4.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lowest < self.highest < math.inf:
-            raise ConfigError(
-                "lowest and highest must be learning rates above 0, in this order, "
-                f"got {self.lowest:g} and {self.highest:g}"
-            )
-        if self.n_steps < 2 * _FEWEST:
-            raise ConfigError(
-                f"n_steps must be {2 * _FEWEST} or more, got {self.n_steps}"
-            )
-        if not 0 <= self.smoothing <= 0.5:
-            raise ConfigError(f"smoothing must be in [0, 0.5], got {self.smoothing:g}")
-        if not self.stop_factor > 1:
-            raise ConfigError(f"stop_factor must be above 1, got {self.stop_factor:g}")
-
-    @property
-    def learning_rates(self) -> Values:
-        """The learning rate of every step."""
-        return np.geomspace(self.lowest, self.highest, self.n_steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +77,15 @@ def find_head_curve(
     classifier: Any,
     features: Views,
     tiles: TrainingTiles,
-    config: HeadConfig,
+    config: HeadFit,
     *,
-    sweep: LearningRateSweep | None = None,
+    sweep: RangeTest | None = None,
     progress: Progress | None = None,
 ) -> LearningRateCurve:
     """Test which learning rates a classifier's head takes; its weights are put back.
 
     Args:
-        classifier: From `build_classifier`.
+        classifier: As of `fit_head`.
         features: As of `fit_head`.
         tiles: Which tiles, and their labels.
         config: The settings of the training to come, but for its learning rate.
@@ -138,19 +96,17 @@ def find_head_curve(
         ConfigError: The features, the tiles and the settings do not fit each other.
         ModelError: The loss is not finite from the start.
     """
-    _, head = split_model(classifier, "head")
-    return find_learning_rate_curve(
-        head, CachedViews(features), tiles, config, sweep, progress=progress
-    )
+    batches = batch_features(classifier, CachedViews(features), tiles, config)
+    return find_curve(batches, sweep, progress)
 
 
 def find_fine_tuning_curve(
     classifier: Any,
-    source: CachedViews | PixelTiles,
+    source: TileSource,
     tiles: TrainingTiles,
-    config: FineTuneConfig,
+    config: TuneFit,
     *,
-    sweep: LearningRateSweep | None = None,
+    sweep: RangeTest | None = None,
     progress: Progress | None = None,
 ) -> LearningRateCurve:
     """Test which learning rates fine-tuning takes; the weights are put back.
@@ -168,52 +124,22 @@ def find_fine_tuning_curve(
         ConfigError: The source, the tiles and the settings do not fit each other.
         ModelError: The loss is not finite from the start.
     """
-    with prepared(classifier, source, config) as (model, factors):
-        return find_learning_rate_curve(
-            model,
-            source,
-            tiles,
-            config,
-            sweep,
-            learning_rate_factors=factors,
-            progress=progress,
-        )
+    with preparing(classifier, source, tiles, config) as batches:
+        return find_curve(batches, sweep, progress)
 
 
-def find_learning_rate_curve(
-    model: Any,
-    source: TileSource,
-    tiles: TrainingTiles,
-    config: TileTrainingConfig,
-    sweep: LearningRateSweep | None = None,
-    *,
-    learning_rate_factors: Sequence[float] | None = None,
-    progress: Progress | None = None,
+def find_curve(
+    batches: Batches, sweep: RangeTest | None, progress: Progress | None
 ) -> LearningRateCurve:
     """Test which learning rates a model takes; its weights are put back.
 
-    Args:
-        model: From what `source` gives to logits: the head or the tail that
-            `split_model` gives, or a classifier.
-        source: Where the tiles come from.
-        tiles: Which tiles, and their labels.
-        config: The settings of the training to come, but for its learning rate.
-        sweep: The learning rates. None takes the usual ones.
-        learning_rate_factors: One for each of the model's trainable variables. None
-            trains all of them alike.
-        progress: Hears of every step.
-
     Raises:
-        ConfigError: The source does not hold the tiles, or the settings do not
-            fit them.
         ModelError: The loss is not finite from the start.
     """
-    sweep = sweep or LearningRateSweep()
+    sweep = sweep or RangeTest()
     with (
-        trying_steps(
-            model, source, tiles, config, learning_rate_factors=learning_rate_factors
-        ) as step,
-        (progress or Progress()).task("lr-find steps", sweep.n_steps) as task,
+        trying_steps(batches) as step,
+        (progress or Progress()).task("Range test steps", sweep.n_steps) as task,
     ):
 
         def step_and_tell(learning_rate: float) -> float:
@@ -224,7 +150,7 @@ def find_learning_rate_curve(
         return run_range_test(step_and_tell, sweep)
 
 
-def run_range_test(step: Step, sweep: LearningRateSweep) -> LearningRateCurve:
+def run_range_test(step: Step, sweep: RangeTest) -> LearningRateCurve:
     """Run steps at rising learning rates until the loss explodes.
 
     Args:
@@ -235,7 +161,7 @@ def run_range_test(step: Step, sweep: LearningRateSweep) -> LearningRateCurve:
     Raises:
         ModelError: Too few steps had a finite loss.
     """
-    rates = sweep.learning_rates
+    rates = np.geomspace(sweep.lowest, sweep.highest, sweep.n_steps)
     losses: list[float] = []
     running, lowest = 0.0, math.inf
     for i, rate in enumerate(rates):
@@ -258,9 +184,7 @@ def run_range_test(step: Step, sweep: LearningRateSweep) -> LearningRateCurve:
     return _describe(rates[: len(losses)], np.array(losses), sweep)
 
 
-def _describe(
-    rates: Values, losses: Values, sweep: LearningRateSweep
-) -> LearningRateCurve:
+def _describe(rates: Values, losses: Values, sweep: RangeTest) -> LearningRateCurve:
     width = round(sweep.smoothing * sweep.n_steps)
     smoothed = _smooth(losses, width)
     lowest = int(smoothed.argmin())

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eosin.training.config import Balance
-from eosin.training.training_tiles import Rows
+from eosin.settings import Balance
+from eosin.training.training_data import Rows
 
 
 def find_shares(

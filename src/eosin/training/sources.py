@@ -8,33 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.core import ConfigError
-from eosin.training.training_tiles import Rows
+from eosin.training.training_data import Rows
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 Tiles = NDArray[np.uint8]
-
-
-class TileSource(Protocol):
-    """What training asks of its data."""
-
-    @property
-    def n_tiles(self) -> int:
-        """Rows that can be read."""
-        ...
-
-    @property
-    def n_validation_views(self) -> int:
-        """Views over which validation averages."""
-        ...
-
-    def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
-        """Read a batch as training sees it, with `rng` for what is random."""
-        ...
-
-    def read_validation(self, rows: Rows, view: int) -> NDArray[Any]:
-        """Read a batch as validation sees it."""
-        ...
 
 
 class Views(Protocol):
@@ -100,22 +78,8 @@ class CachedViews:
                 f"got {n_validation_views}"
             )
         self._array = array
-        self._n_validation_views = n_validation_views
-
-    @property
-    def n_tiles(self) -> int:
-        """Rows that can be read."""
-        return int(self._array.shape[1])
-
-    @property
-    def n_validation_views(self) -> int:
-        """Views over which validation averages."""
-        return self._n_validation_views
-
-    @property
-    def tile_shape(self) -> tuple[int, ...]:
-        """Shape of what is kept of one tile."""
-        return self._array.shape[2:]
+        self.n_tiles, self.tile_shape = int(array.shape[1]), array.shape[2:]
+        self.n_validation_views = n_validation_views
 
     def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
         """Read one random view of each tile, as float32."""
@@ -146,19 +110,8 @@ class PixelTiles:
         *,
         augment: Callable[[Tiles, np.random.Generator], Tiles] | None = None,
     ) -> None:
-        self._read = read
-        self._n_tiles = n_tiles
-        self._augment = augment
-
-    @property
-    def n_tiles(self) -> int:
-        """Rows that can be read."""
-        return self._n_tiles
-
-    @property
-    def n_validation_views(self) -> int:
-        """Validation sees each tile once, as it is."""
-        return 1
+        self._read, self._augment = read, augment
+        self.n_tiles, self.n_validation_views = n_tiles, 1
 
     def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
         """Read a batch and augment it."""
@@ -169,6 +122,9 @@ class PixelTiles:
         """Read a batch as it is."""
         del view
         return self._read(rows)
+
+
+TileSource = CachedViews | PixelTiles
 
 
 def iter_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:

@@ -9,38 +9,39 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.core import (
+    WATCHED,
     ConfigError,
     ManifestError,
     Progress,
-    RunRecord,
+    Showable,
     SlideFailure,
-    atomic_path,
     hash_file,
     open_run,
+    write_csv,
 )
-from eosin.evaluation import find_copies
-from eosin.tiles import ManifestInfo, write_manifest
-from eosin.workflows.cleaning_rules import CleanConfig, apply_rules, scan_for_rules
-from eosin.workflows.patch_cautions import find_patch_cautions
-from eosin.workflows.patch_groups import Grouping, count_copies
-from eosin.workflows.tile_folder import (
+from eosin.exploring.copies import (
+    caution_identical,
+    describe_identical,
+    find_copies,
+    read_contents,
+    read_near_groups,
+)
+from eosin.exploring.rules import apply_rules, plan_rules
+from eosin.exploring.scan import scan_tiles
+from eosin.settings import CleanSettings, require_settings
+from eosin.tiles import (
+    ManifestInfo,
     TileFolder,
     open_tile_folder,
     read_tile_settings,
-)
-from eosin.workflows.tile_scan import (
-    TileScan,
-    read_contents,
-    read_near_groups,
-    require_other_folder,
+    write_manifest,
 )
 
 _OUTPUTS = ("tiles.parquet", "slides.csv", "dropped.csv", "cache", "run.json")
-_RECORDED_FAILURES = 100
 
 
 @dataclass(frozen=True)
-class CleanResult:
+class CleanResult(Showable):
     """What `clean_tiles` made.
 
     Attributes:
@@ -59,17 +60,17 @@ class CleanResult:
     n_by_rule: Mapping[str, int]
     label_counts: Mapping[str, int]
     warnings: tuple[str, ...]
-    failures: tuple[SlideFailure, ...]
+    failures: tuple[SlideFailure, ...] = ()
 
 
 def clean_tiles(
     tiles: Path,
-    config: CleanConfig,
+    config: CleanSettings,
     out: Path,
     *,
     workers: int = 2,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> CleanResult:
     """Write a tile folder without the tiles that rules name.
 
@@ -90,18 +91,13 @@ def clean_tiles(
         ManifestError: `tiles` is no such folder, or no tile would be left.
         RunError: `out` holds other work or cannot be written.
     """
+    require_settings(config, CleanSettings)
     folder = open_tile_folder(tiles)
     out = Path(out)
-    require_other_folder(folder, out)
-    inputs = {
-        "tiles.parquet": folder.sha256,
-        "slides.csv": hash_file(folder.path / "slides.csv"),
-    }
-    kept = _read_named(config.keep, folder, "keep")
-    listed = _read_named(config.drop, folder, "drop")
-    for name, path in (("keep", config.keep), ("drop", config.drop)):
-        if path is not None:
-            inputs[name] = hash_file(Path(path))
+    folder.require_other(out)
+    lists = {"keep": config.keep, "drop": config.drop}
+    named = {verb: _read_named(path, folder, verb) for verb, path in lists.items()}
+    listed = {verb: hash_file(Path(path)) for verb, path in lists.items() if path}
     with open_run(
         out,
         "clean",
@@ -111,71 +107,64 @@ def clean_tiles(
             "tiles": str(folder.path.resolve()),
             **asdict(config),
         },
-        inputs=inputs,
+        inputs=folder.inputs | listed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
-        if not record.is_done:
-            record.failures.clear()
-            how = (workers, progress or Progress())
-            _clean(folder, config, (kept, listed), record, how)
-        notes = record.notes
-        return CleanResult(
-            out,
-            notes["n_before"],
-            notes["n_after"],
-            notes["n_by_rule"],
-            notes["label_counts"],
-            tuple(notes["warnings"]),
-            tuple(record.failures),
-        )
+
+        def work() -> CleanResult:
+            plan = plan_rules(folder, config)
+            with folder.open_reader() as reader:
+                scan = scan_tiles(
+                    reader.read_each, plan, workers=workers, progress=progress
+                )
+            reasons = apply_rules(folder, config, scan, progress or Progress())
+            if config.drop is not None:
+                reason = f"listed in {Path(config.drop).name}"
+                reasons["listed"] = [reason if own else None for own in named["drop"]]
+            is_dropped = reasons.notna().any(axis=1).to_numpy() & ~named["keep"]
+            record.failures += scan.list_failures(
+                folder.tiles, "clean", among=~is_dropped
+            )
+            record.notes["n_kept_by_hand"] = int(named["keep"].sum())
+            return _write(folder, config, reasons[is_dropped], record.folder)
+
+        return record.once(CleanResult, work)
 
 
-def _clean(
-    folder: TileFolder,
-    config: CleanConfig,
-    by_hand: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
-    record: RunRecord,
-    how: tuple[int, Progress],
-) -> None:
-    table, (kept, listed) = folder.tiles, by_hand
-    scan = scan_for_rules(folder, config, how)
-    named = apply_rules(folder, config, scan, how[1])
-    if config.drop is not None:
-        reason = f"listed in {Path(config.drop).name}"
-        named["listed"] = [reason if is_listed else None for is_listed in listed]
-    is_dropped = named.notna().any(axis=1).to_numpy() & ~kept
-    if is_dropped.all():
+def _write(
+    folder: TileFolder, config: CleanSettings, dropped: pd.DataFrame, out: Path
+) -> CleanResult:
+    """Write the tables without the tiles that are dropped, and those with reasons."""
+    table = folder.tiles
+    left = table.drop(index=dropped.index).reset_index(drop=True)
+    if left.empty:
         raise ManifestError(
             f"{folder.path}: the rules {', '.join(config.rules)} drop all of "
             f"{len(table):,} tiles; name fewer, or change their limits"
         )
-    named = named[is_dropped]
-    counts = {str(rule): int(n) for rule, n in named.notna().sum().items()}
-    left = table[~is_dropped].reset_index(drop=True)
-    info = replace(folder.info, cautions=_renew_cautions(folder, left, counts))
-    slides = folder.slides.copy()
-    n_left = left["slide_id"].astype(str).value_counts()
-    slides["n_tiles"] = slides["slide_id"].map(n_left).fillna(0).astype(int)
-    lost = (slides["n_tiles"] == 0) & slides["slide_id"].isin(table["slide_id"])
-    write_manifest(record.folder / "tiles.parquet", left, info)
-    _write_slides(folder, slides[~lost], record.folder)
-    with atomic_path(record.folder / "dropped.csv") as temporary:
-        _list_dropped(folder, named).to_csv(temporary, index=False)
-    names = left["label"].map(dict(enumerate(info.class_names))).fillna("unlabelled")
-    label_counts = {str(k): int(n) for k, n in names.value_counts().items()}
-    _record_failures(table, scan, ~is_dropped, record)
-    record.notes |= {
-        "n_before": len(table),
-        "n_after": len(left),
-        "n_by_rule": counts,
-        "n_kept_by_hand": int(kept.sum()),
-        "label_counts": label_counts,
-        "warnings": [
-            *_find_warnings(info, label_counts, int(lost.sum())),
+    n_by_rule = {str(rule): int(n) for rule, n in dropped.notna().sum().items()}
+    info = replace(folder.info, cautions=_renew_cautions(folder, left, n_by_rule))
+    # As it was written: with the slides' own paths, not those into a pack.
+    slides = pd.read_csv(folder.path / "slides.csv", dtype=str, keep_default_na=False)
+    n_left = slides["slide_id"].map(left["slide_id"].value_counts())
+    slides["n_tiles"] = n_left.fillna(0).astype(int)
+    is_lost = n_left.isna() & slides["slide_id"].isin(table["slide_id"])
+    write_manifest(out / "tiles.parquet", left, info)
+    write_csv(out / "slides.csv", slides[~is_lost])
+    write_csv(out / "dropped.csv", _list_dropped(folder, dropped))
+    label_counts = info.count_labels(left)
+    return CleanResult(
+        folder=out,
+        n_before=len(table),
+        n_after=len(left),
+        n_by_rule=n_by_rule,
+        label_counts=label_counts,
+        warnings=(
+            *_find_warnings(info, label_counts, int(is_lost.sum())),
             *_warn_of_near_conflicts(left, config),
-        ],
-    }
+        ),
+    )
 
 
 def _read_named(
@@ -221,17 +210,7 @@ def _caution_copies(tiles: pd.DataFrame) -> list[str]:
     content = read_contents(tiles)
     if content is None:
         return []
-    nobody = Grouping(tiles, 0, 0, 0, 0)
-    copies = count_copies(tiles, content)
-    return list(find_patch_cautions(tiles, nobody, copies, {1: len(tiles)}, 1.0))
-
-
-def _write_slides(folder: TileFolder, slides: pd.DataFrame, out: Path) -> None:
-    """Write the slide table with the slides' own paths, not those into a pack."""
-    own = pd.read_csv(folder.path / "slides.csv", dtype=str, keep_default_na=False)
-    own = own.iloc[slides.index].assign(n_tiles=slides["n_tiles"].to_numpy())
-    with atomic_path(out / "slides.csv") as temporary:
-        own.to_csv(temporary, index=False)
+    return caution_identical(describe_identical(tiles, content))
 
 
 def _list_dropped(folder: TileFolder, named: pd.DataFrame) -> pd.DataFrame:
@@ -249,21 +228,7 @@ def _list_dropped(folder: TileFolder, named: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _record_failures(
-    table: pd.DataFrame,
-    scan: TileScan,
-    stays: npt.NDArray[np.bool_],
-    record: RunRecord,
-) -> None:
-    """Record tiles that stay and cannot be read."""
-    rows = [row for row in sorted(scan.errors) if stays[row]]
-    record.failures += [
-        SlideFailure(str(table["tile_id"].iloc[row]), "clean", scan.errors[row])
-        for row in rows[:_RECORDED_FAILURES]
-    ]
-
-
-def _warn_of_near_conflicts(left: pd.DataFrame, config: CleanConfig) -> list[str]:
+def _warn_of_near_conflicts(left: pd.DataFrame, config: CleanSettings) -> list[str]:
     """Say which tiles that are left look like one with another label.
 
     They are not dropped unasked: neighbours may look alike and be rightly of two

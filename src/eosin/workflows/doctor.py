@@ -118,7 +118,9 @@ def _check_keras() -> Iterator[Finding]:
     models, error = _try_import("eosin.models")
     if models is None:
         yield Finding(
-            "Keras", "missing", f"{error}; training needs Keras and a backend (torch)"
+            "Keras",
+            "warning",
+            f"{error}; this machine predicts, and does not train",
         )
         return
     keras = importlib.import_module("keras")

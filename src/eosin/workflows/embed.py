@@ -1,85 +1,44 @@
-"""From tiles to features: one HDF5 file per slide."""
+"""From tiles to features: the store's, one HDF5 file per slide."""
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from eosin.bags import FeatureInfo, read_key, write_features
 from eosin.core import (
-    ConfigError,
+    WATCHED,
     EosinError,
     Progress,
     RunRecord,
-    SlideError,
+    Showable,
     SlideFailure,
-    Task,
     hash_file,
     hash_object,
     open_run,
     to_file_name,
 )
-from eosin.inference import TileModel, encode_tiles, find_views
-from eosin.slides import fingerprint_slide
-from eosin.tiles import DAMAGED, apply_view
-from eosin.workflows.encoder_patients import note_learnt
-from eosin.workflows.tile_encoders import (
-    ENCODER_FILE,
-    TileEncoder,
-    open_tile_encoder,
-    wrap_torch_encoder,
-)
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
+from eosin.inference import EncodedTiles, Part, list_parts
+from eosin.runs.origin import note_learnt, see_tiles
+from eosin.runs.run import ENCODER_FILE
+from eosin.settings import EmbedSettings, require_settings
+from eosin.studies.encoders import TileEncoder, open_store, open_tile_encoder
+from eosin.tiles import DAMAGED, TileFolder, open_tile_folder
 
-if TYPE_CHECKING:
-    from eosin.models import TorchEncoder
-
-_STATE = "state"
-_OUTPUTS = ("*.h5", ENCODER_FILE, _STATE, "run.json")
+_OUTPUTS = ("*.h5", ENCODER_FILE, "run.json")
 _PATCHES = "patches"
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbedConfig:
-    """How tiles become features.
-
-    Attributes:
-        encoder: An encoder's name, the folder of a run of `eosin train`, whose own
-            encoder is taken, fine-tuned as it is, or a TOML file that describes an
-            encoder of timm or transformers (`eosin.models.TorchEncoderSpec`).
-        weights: `auto` takes those that were published with the encoder (ImageNet's,
-            or a pathology encoder's own); `imagenet`, `none` (random) or a file. A
-            run has its own.
-        views: Turns and flips whose features are averaged: 1, 2, 4 or 8.
-        batch: Tiles per call of the model.
-        device: Where the model runs.
-    """
-
-    encoder: str = "densenet121"
-    weights: str = "auto"
-    views: Literal[1, 2, 4, 8] = 1
-    batch: int = 32
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ConfigError(f"batch must be 1 or more, got {self.batch}")
-
-
 @dataclass(frozen=True)
-class EmbedResult:
+class EmbedResult(Showable):
     """What `embed_tiles` made.
 
     Attributes:
         folder: Where it lies.
         n_slides: Slides with features.
-        n_tiles: Tiles that were encoded by this call.
+        n_tiles: Tiles of the files that this call wrote.
         dimension: Numbers per tile.
         failures: Slides that were given up on.
     """
@@ -93,28 +52,28 @@ class EmbedResult:
 
 def embed_tiles(
     tiles: Path,
-    config: EmbedConfig,
+    config: EmbedSettings,
     out: Path,
     *,
-    encoder: "TorchEncoder | None" = None,
+    encoder: Any = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> EmbedResult:
-    """Encode the tiles of every slide.
+    """Encode the tiles of every slide, as far as nothing encoded them before.
 
-    Writes `<slide_id>.h5` (see `eosin.bags.write_features`) and `run.json`. Of a
-    patch data set, whose patches belong to no slide, one file `patches.h5`. Tiles that
-    `eosin tile` found damaged are left out.
+    Writes `<slide_id>.h5` (see `eosin.bags.write_features`), `encoder.onnx` and
+    `run.json`. Of a patch data set, whose patches belong to no slide, one file
+    `patches.h5`. Tiles that `eosin tile` found damaged are left out.
 
-    A second call encodes only slides that are new or were changed; a killed one goes
+    A second call writes only slides that are new or were changed; a killed one goes
     on within the slide that it had begun. Memory does not grow with the slide.
 
     Args:
         tiles: A folder of `eosin tile` or `eosin import`.
         config: How to encode.
         out: The folder to write to.
-        encoder: A PyTorch module of one's own, in place of the one that `config`
-            names.
+        encoder: A PyTorch module of one's own (`eosin.models.TorchEncoder`), in place
+            of the one that `config` names.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
 
@@ -125,9 +84,8 @@ def embed_tiles(
         MissingExtraError: A package that the encoder needs is not installed.
         RunError: `out` holds other work or cannot be written.
     """
-    progress = progress or Progress()
-    folder = open_tile_folder(tiles)
-    out = Path(out)
+    require_settings(config, EmbedSettings)
+    folder, out = open_tile_folder(tiles), Path(out)
     settings = asdict(config)
     if encoder is not None:
         settings |= {"encoder": encoder.spec.name, "weights": "given"}
@@ -140,209 +98,151 @@ def embed_tiles(
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
-        found = (
-            wrap_torch_encoder(folder, encoder)
-            if encoder is not None
-            else open_tile_encoder(
-                folder,
-                config.encoder,
-                weights=config.weights,
-                device=config.device,
-                place=out,
-                known_sha256=record.notes.get("encoder_sha256"),
-            )
+        opened = open_tile_encoder(
+            folder,
+            config.encoder,
+            weights=config.weights,
+            device=config.device,
+            place=out,
+            module=encoder,
+            known_sha256=record.notes.get("encoder_sha256"),
         )
-        embedding = _Embedding(folder, config, found, out)
-        return embedding.run(record, progress)
+        embedding = _Embedding(folder, config, opened, open_store(folder, opened), out)
+        return embedding.run(record, progress or Progress())
+
+
+class _Mean:
+    """The mean over views of some rows of the store, read when it is used."""
+
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    def __init__(
+        self, features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]
+    ) -> None:
+        self._features, self._rows = features, rows
+        self.shape = (len(rows), features.shape[2])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[np.float32]:
+        wanted = self._rows[rows]
+        total = np.zeros((len(wanted), self.shape[1]), np.float32)
+        for view in self._features:
+            total += view[wanted]
+        return np.asarray(total / np.float32(len(self._features)), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class _AveragedViews:
-    """A model whose features are the mean over a tile's turns and flips."""
-
-    model: TileModel
-    views: tuple[int, ...]
-
-    @property
-    def outputs(self) -> Mapping[str, tuple[int, ...]]:
-        return {"features": self.model.outputs["features"]}
-
-    def run(
-        self, tiles: npt.NDArray[np.uint8], *, batch: int = 32
-    ) -> dict[str, npt.NDArray[np.float32]]:
-        total = np.zeros((len(tiles), *self.outputs["features"]), np.float32)
-        for view in self.views:
-            total += self.model.run(apply_view(tiles, view), batch=batch)["features"]
-        return {"features": total / np.float32(len(self.views))}
-
-
-class _Within(Progress):
-    """Counts the tiles of each slide into one task for all."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    @contextmanager
-    def task(self, name: str, total: int | None) -> Iterator[Task]:
-        del name, total
-        yield self._task
-
-
 class _Embedding:
     """The features of one tile folder by one encoder."""
 
-    def __init__(
-        self, folder: TileFolder, config: EmbedConfig, encoder: TileEncoder, out: Path
-    ) -> None:
-        self._folder, self._config = folder, config
-        self._encoder, self._out = encoder, out
-        slides = folder.slides
-        self._paths = dict(
-            zip(slides["slide_id"].astype(str), slides["path"], strict=True)
-        )
-        self._model = _AveragedViews(encoder.model, find_views(config.views))
+    folder: TileFolder
+    config: EmbedSettings
+    encoder: TileEncoder
+    store: EncodedTiles
+    out: Path
 
     def run(self, record: RunRecord, progress: Progress) -> EmbedResult:
-        groups = self._group_tiles()
-        keys = {name: self._find_key(name, part) for name, part in groups.items()}
-        todo = [n for n in groups if read_key(self._find_file(n)) != keys[n]]
+        """Encode and write the slides that are new, were changed, or failed."""
+        damaged = self.folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
+        rows_of = {
+            part: part.first
+            + np.flatnonzero(~damaged[part.first : part.first + part.n])
+            for part in list_parts(self.folder)
+        }
+        rows_of = {part: rows for part, rows in rows_of.items() if len(rows)}
+        todo = [p for p in rows_of if read_key(self._find_file(p)) != self._find_key(p)]
         if todo:
             record.reopen()
-        record.notes |= self._describe(groups)
+        record.notes |= self._describe(rows_of, int(damaged.sum()))
         n_tiles = 0
-        total = sum(len(groups[name]) for name in todo)
-        with progress.task("Encoding tiles", total) as task:
-            for name in todo:
+        with progress.task("Writing features", len(todo)) as task:
+            for part in todo:
                 try:
-                    self._write(name, groups[name], keys[name], _Within(task))
-                    n_tiles += len(groups[name])
+                    self._write(part, rows_of[part], progress)
+                    n_tiles += len(rows_of[part])
                 except EosinError as error:
+                    name = part.slide_id or _PATCHES
                     record.failures.append(SlideFailure(name, "embed", str(error)))
-        if not record.failures:
-            shutil.rmtree(self._out / _STATE, ignore_errors=True)
+                task.advance(note=part.slide_id)
         return EmbedResult(
-            self._out,
-            len(groups) - len(record.failures),
+            self.out,
+            len(rows_of) - len(record.failures),
             n_tiles,
-            self._encoder.dimension,
+            self.encoder.dimension,
             tuple(record.failures),
         )
 
-    def _group_tiles(self) -> dict[str, pd.DataFrame]:
-        """Give the readable tiles of each slide; patches have no slide to be of."""
-        tiles = self._folder.tiles
-        tiles = tiles[~tiles["flags"].str.contains(DAMAGED)]
-        if self._folder.has_patches:
-            return {_PATCHES: tiles.reset_index(drop=True)}
-        return {
-            str(name): part.reset_index(drop=True)
-            for name, part in tiles.groupby("slide_id", sort=False)
-        }
+    def _write(
+        self, part: Part, rows: npt.NDArray[np.int64], progress: Progress
+    ) -> None:
+        # What was found before the slide changed must not stay beside a failure.
+        self._find_file(part).unlink(missing_ok=True)
+        views = self.config.views
+        self.store.encode(
+            rows,
+            views,
+            lambda: self.encoder.model,
+            batch=self.config.batch,
+            progress=progress,
+        )
+        tiles = self.folder.tiles.iloc[rows]
+        write_features(
+            self._find_file(part),
+            _Mean(self.store.read(views), rows),  # type: ignore[arg-type]
+            tiles[["x_px0", "y_px0"]].to_numpy(np.int64),
+            self._describe_slide(part, int(tiles["size_px0"].iloc[0])),
+            tile_ids=tiles["tile_id"].tolist(),
+        )
 
-    def _describe(self, groups: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-        folder = self._folder
+    def _find_key(self, part: Part) -> str:
+        """Hash all that a slide's features depend on."""
+        return hash_object([self.encoder.sha256, part.key, self.config.views])
+
+    def _find_file(self, part: Part) -> Path:
+        return self.out / (to_file_name(part.slide_id or _PATCHES) + ".h5")
+
+    def _describe(self, parts: Any, n_damaged: int) -> dict[str, Any]:
+        folder, encoder = self.folder, self.encoder
+        with_tiles = {part.slide_id for part in parts}
         slides = folder.slides["slide_id"].astype(str).tolist()
         return {
             "tiles": str(folder.path.resolve()),
-            "encoder": self._encoder.name,
-            "encoder_sha256": self._encoder.sha256,
-            "encoder_licence": self._encoder.licence,
-            "dimension": self._encoder.dimension,
-            "n_damaged_tiles": len(folder.tiles) - sum(map(len, groups.values())),
+            "encoder": encoder.name,
+            "encoder_sha256": encoder.sha256,
+            "encoder_licence": encoder.licence,
+            "dimension": encoder.dimension,
+            "n_damaged_tiles": n_damaged,
             "slides_without_tiles": (
-                [] if folder.has_patches else [s for s in slides if s not in groups]
+                [] if folder.has_patches else [s for s in slides if s not in with_tiles]
             ),
-            **note_learnt(self._encoder.learnt_from),
+            **note_learnt(encoder.learnt_from),
         }
 
-    def _find_key(self, name: str, part: pd.DataFrame) -> str:
-        """Hash all that a slide's features depend on."""
-        info = self._folder.info
-        places = part[["tile_id", "x_px0", "y_px0", "size_px0"]]
-        return hash_object(
-            {
-                "model": self._encoder.sha256,
-                "pixels": (
-                    self._hash_patches(part)
-                    if self._folder.has_patches
-                    else self._fingerprint(name)
-                ),
-                "views": self._config.views,
-                "tiles": hash_object(places.to_numpy().tolist()),
-                "tile": [info.tile_px, info.mpp, info.context],
-            }
-        )
-
-    def _fingerprint(self, name: str) -> str | None:
-        """Hash a slide; what cannot be read fails later, where it is recorded."""
-        try:
-            return fingerprint_slide(self._paths[name])
-        except (SlideError, OSError):
-            return None
-
-    def _hash_patches(self, part: pd.DataFrame) -> str:
-        """Hash where patches are and their files' sizes; there may be millions."""
-        owners, sources, indices = (
-            part[name].tolist() for name in ("slide_id", "source", "source_index")
-        )
-        files = [
-            Path(self._paths[str(s)], f) for s, f in zip(owners, sources, strict=True)
-        ]
-        sizes = [f.stat().st_size if f.exists() else 0 for f in dict.fromkeys(files)]
-        return hash_object([sources, indices, sizes])
-
-    def _find_file(self, name: str) -> Path:
-        return self._out / (to_file_name(name) + ".h5")
-
-    def _write(
-        self, name: str, part: pd.DataFrame, key: str, progress: Progress
-    ) -> None:
-        # What was found before the slide changed must not stay beside a failure.
-        self._find_file(name).unlink(missing_ok=True)
-        state = self._out / _STATE / to_file_name(name)
-        with self._folder.open_reader(part) as reader:
-            found = encode_tiles(
-                reader.read,
-                len(part),
-                self._model,
-                state,
-                key=key,
-                batch=self._config.batch,
-                progress=progress,
-            )
-        write_features(
-            self._find_file(name),
-            found["features"][0],
-            part[["x_px0", "y_px0"]].to_numpy(np.int64),
-            self._describe_slide(name, part, key),
-            tile_ids=part["tile_id"].tolist(),
-        )
-        # A map keeps its file in place on some systems.
-        del found
-        shutil.rmtree(state, ignore_errors=True)
-
-    def _describe_slide(self, name: str, part: pd.DataFrame, key: str) -> FeatureInfo:
-        info, slide = self._folder.info, self._find_slide(name)
+    def _describe_slide(self, part: Part, size_px0: int) -> FeatureInfo:
+        sees, slides = see_tiles(self.folder), self.folder.slides
+        own = slides[slides["slide_id"].astype(str) == part.slide_id]
+        numbers = own.select_dtypes("number").iloc[:1].dropna(axis=1)
+        row = numbers.to_dict("records")[0] if len(numbers) else {}
+        slide = {str(name): float(value) for name, value in row.items()}
         width, height = slide.get("width_px0"), slide.get("height_px0")
         return FeatureInfo(
-            slide_id=name,
-            encoder=self._encoder.name,
-            tile_px=info.tile_px,
+            slide_id=part.slide_id or _PATCHES,
+            encoder=self.encoder.name,
+            encoder_sha256=self.encoder.graph,
+            tile_px=self.folder.info.tile_px,
             # With context, more is shown on as many pixels.
-            mpp=None if info.mpp is None else info.mpp * info.context,
-            size_px0=int(part["size_px0"].iloc[0]),
-            overlap_px=info.overlap_px,
+            mpp=None if sees.mpp is None else sees.mpp * sees.context,
+            size_px0=size_px0,
+            overlap_px=sees.overlap_px,
+            context=sees.context,
+            tissue=sees.tissue,
+            min_tissue=sees.min_tissue,
+            views=self.config.views,
             slide_size_px0=(int(width), int(height)) if width and height else None,
             slide_mpp=slide.get("mpp_used"),
-            licence=self._encoder.licence,
-            key=key,
+            licence=self.encoder.licence,
+            key=self._find_key(part),
         )
-
-    def _find_slide(self, name: str) -> Mapping[str, float]:
-        """Give what numbers the slide table has of a slide."""
-        slides = self._folder.slides
-        own = slides[slides["slide_id"].astype(str) == name]
-        if own.empty:
-            return {}
-        numbers = own.select_dtypes("number").iloc[0].dropna()
-        return {str(key): float(value) for key, value in numbers.items()}

@@ -1,4 +1,4 @@
-"""From a run and held-out or external tiles to numbers that can be believed."""
+"""From a run and held-out or external data to numbers that can be believed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,36 +8,42 @@ from typing import Any
 import pandas as pd
 
 from eosin.core import (
-    ManifestError,
+    WATCHED,
     Progress,
     RunError,
-    RunRecord,
+    Showable,
     open_run,
-    read_json,
+    to_file_name,
     write_json,
 )
 from eosin.evaluation import (
     EvaluationResult,
-    GroupThresholds,
-    SlideAggregation,
-    aggregate_predictions,
-    build_tile_predictions,
-    choose_on_validation,
     evaluate_predictions,
-    fit_colour_baseline,
-    read_predictions,
+    select_level,
     write_predictions,
 )
-from eosin.inference import ModelCard, hash_models, read_card
-from eosin.workflows.evaluation_report import EvaluatedStudy, report_study
-from eosin.workflows.run_checks import (
-    open_training_folder,
-    require_same_tiles,
-    require_unchanged,
-    require_unseen,
+from eosin.prediction.items import say_what_was_learnt
+from eosin.prediction.overlays import (
+    MappedSlide,
+    map_attention,
+    map_probabilities,
+    write_overlays,
 )
-from eosin.workflows.scoring import score_by_features
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
+from eosin.reports import (
+    EvaluationFacts,
+    Nouns,
+    make_evaluation_page,
+    write_page,
+)
+from eosin.runs.choices import explain_choices, list_fold_cautions
+from eosin.runs.colour_rival import ColourRival, open_training_tiles
+from eosin.runs.run import read_run
+from eosin.studies.scored_units import (
+    ScoredUnits,
+    find_thresholds,
+    open_scored_units,
+    require_tiles,
+)
 
 _OUTPUTS = (
     "figures",
@@ -50,331 +56,218 @@ _OUTPUTS = (
 
 
 @dataclass(frozen=True)
-class EvaluateResult:
-    """What `evaluate_run` found.
+class EvaluateResult(Showable):
+    """What `evaluate` found.
 
     Attributes:
         folder: Where it lies.
         metrics: As `metrics.json`: level -> metric -> value, low, high, n.
-        baseline_metrics: The colour baseline's, in the same form; may be empty.
+        baseline: The colour rival's, in the same form; may be empty.
         thresholds: Level -> lowest and highest threshold of its calls; empty with
             more than two classes.
         cautions: What a reader must know before believing the numbers.
-        is_of_bags: Whether drawn bags were scored, which stand as slides and as
-            patients.
     """
+
+    pictures = ("figures/*-roc.png",)
 
     folder: Path
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    baseline_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    baseline: Mapping[str, Mapping[str, Mapping[str, Any]]]
     thresholds: Mapping[str, Sequence[float]]
     cautions: tuple[str, ...]
-    is_of_bags: bool = False
-
-    @classmethod
-    def from_record(
-        cls, record: RunRecord, *, is_of_bags: bool = False
-    ) -> "EvaluateResult":
-        """Take it from the notes of a run that is done."""
-        notes = record.notes
-        return cls(
-            record.folder,
-            notes["metrics"],
-            notes["baseline"],
-            notes.get("thresholds", {}),
-            tuple(notes["cautions"]),
-            is_of_bags,
-        )
 
 
-def evaluate_run(
+def evaluate(
     run: Path,
+    out: Path | None = None,
     *,
     on: Path | None = None,
-    out: Path | None = None,
+    cohort: Path | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> EvaluateResult:
     """Score a model on the patients that its training held out, or on others.
 
-    Everything that can be chosen was chosen on validation patients when the model
-    was trained; nothing is chosen here. A colour baseline, fitted and thresholded
-    on the same patients, is scored beside the model.
+    What each fold said of the patients that it held out was kept by the training, and
+    is read here; each is called by that fold's own choices. Nothing is chosen here. A
+    model of mean colour alone, fitted and thresholded on the same patients, stands
+    beside it.
 
     Args:
-        run: Folder that `train_classifier` wrote.
-        on: An external tile folder; none of its slides or patients may have been
-            used in training.
+        run: Folder that `train` wrote.
         out: Where to write; by default `evaluation` in the run folder.
+        on: An external cohort, none of whose slides or patients may have been used in
+            training: a tile folder; of bag models features, with `cohort`.
+        cohort: The slide table of external features.
         n_bootstrap: Resamples of patients for the intervals.
         seed: Decides which resamples are drawn.
         overwrite: Replace an evaluation of other settings.
         progress: Told how far it is.
 
     Raises:
-        ModelError: `run` holds no finished model, or its tiles differ from `on`'s.
-        ManifestError: Training slides are in `on`, or no held-out tile has a label.
+        ModelError: `run` holds no finished model, or it was trained on other tiles or
+            features than `on` holds.
+        ManifestError: Training patients are in `on`, or nothing held out has a label.
+        ConfigError: `on` is not what this kind of model is scored on.
         RunError: `out` holds other work or cannot be written.
     """
     progress = progress or Progress()
-    run = Path(run)
-    card = read_card(run)
+    found = read_run(run)
     if on is not None and out is None:
         raise RunError(
             "an external cohort needs a folder of its own; add -o (the default, "
-            f"{run / 'evaluation'}, is for the held-out patients)"
+            f"{found.path / 'evaluation'}, is for the held-out patients)"
         )
-    out = Path(out) if out is not None else run / "evaluation"
-    trained_on = open_training_folder(run)
-    folder = open_tile_folder(on) if on is not None else trained_on
-    if on is None and trained_on is not None:
-        require_unchanged(run, card, trained_on)
-    if folder is None:
-        raise ManifestError(
-            f"{run}: the tile folder that it was trained on is gone; give tiles by --on"
-        )
+    out = Path(out) if out is not None else found.path / "evaluation"
+    units = open_scored_units(found, on, cohort, progress)
     with open_run(
         out,
         "evaluate",
         settings={"on": str(on) if on else None, "n_bootstrap": n_bootstrap},
-        inputs={"card": read_json(run / "card.json")["training_data"]["tiles_sha256"]}
-        | {
-            "tiles.parquet": folder.sha256,
-            "slides.csv": folder.labels_sha256,
-            "model": hash_models(run, card),
-        },
+        inputs={"model": found.sha256} | units.inputs,
         seed=seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
-        if not record.is_done:
-            study = _Study(run, card, folder, trained_on, is_external=on is not None)
-            content = study.evaluate(out, n_bootstrap, seed, progress)
-            write_json(out / "metrics.json", content["metrics"])
-            record.notes |= content
-        return EvaluateResult.from_record(record)
-
-
-class _Study:
-    """One model on one set of tiles."""
-
-    def __init__(
-        self,
-        run: Path,
-        card: ModelCard,
-        folder: TileFolder,
-        trained_on: TileFolder | None,
-        *,
-        is_external: bool,
-    ) -> None:
-        self._run, self._card = run, card
-        self._folder, self._trained_on = folder, trained_on
-        self._split = "external" if is_external else "test"
-        self._splits = pd.read_csv(
-            run / "splits.csv",
-            dtype={"slide_id": str, "patient_id": str},
-            keep_default_na=False,
-        )
-        require_same_tiles(card, folder)
-        self._tiles = folder.studied_tiles
-        if self._tiles.empty:
-            raise ManifestError(
-                f"{folder.path}: evaluation needs patches with a label, got none; "
-                "'eosin predict' takes those without"
-            )
-        if is_external:
-            require_unseen(self._splits, folder)
-
-    def evaluate(
-        self, out: Path, n_bootstrap: int, seed: int, progress: Progress
-    ) -> dict[str, Any]:
-        """Score, write predictions, figures and report; return the numbers."""
-        names = self._card.class_names
-        parts, n_unreadable = self._score(progress)
-        validation, _ = read_predictions(self._run / "validation.parquet")
-        choices = choose_on_validation(
-            validation,
-            class_names=names,
-            slide_labels=self._trained_on.slide_labels if self._trained_on else None,
-            rule=self._card.threshold_rule,
-        )
-        # The thresholds on the card belong to the share that was chosen with them.
-        aggregation = replace(
-            choices.aggregation.aggregation, share=self._card.aggregation_share
-        )
-        table = self._aggregate_parts(parts, aggregation)
-        write_predictions(out / "predictions.parquet", table, names)
-        options: dict[str, Any] = {
-            "class_names": names,
-            "split": self._split,
-            "n_bootstrap": n_bootstrap,
-            "seed": seed,
-        }
-        result = evaluate_predictions(
-            table,
-            threshold=self._card.tile_threshold,
-            slide_threshold=self._card.slide_threshold,
-            group_thresholds=self._find_group_thresholds(),
-            **options,
-        )
-        baseline = self._evaluate_baseline(options)
-        known = (*self._card.cautions, *self._folder.info.cautions)
-        cautions = list(dict.fromkeys((*result.cautions, *known)))
-        if n_unreadable:
-            cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
-        study = EvaluatedStudy(
-            run=self._run,
-            card=self._card,
-            folder=self._folder,
-            splits=self._splits,
-            split=self._split,
-            predictions=table,
-            result=result,
-            baseline=baseline,
-            choices=choices,
-            cautions=cautions,
-        )
-        report_study(study, out, progress)
-        return {
-            "metrics": result.metrics,
-            "baseline": baseline.metrics if baseline else {},
-            "thresholds": result.thresholds,
-            "cautions": cautions,
-        }
-
-    @property
-    def _has_folds(self) -> bool:
-        """Whether each patient is scored by the fold that held the patient out."""
-        return self._split == "test" and bool(self._card.fold_choices)
-
-    def _find_group_thresholds(self) -> GroupThresholds | None:
-        """Find each patient's thresholds: those of the fold that held them out."""
-        if not self._has_folds or len(self._card.class_names) > 2:
-            return None
-        test = self._splits[self._splits["split"] == "test"]
-        fold_of = dict(zip(test["patient_id"], test["fold"], strict=True))
-        slides, tiles = (
-            {p: float(self._card.fold_choices[k][name]) for p, k in fold_of.items()}
-            for name in ("slide_threshold", "tile_threshold")
-        )
-        return slides, tiles
-
-    def _aggregate_parts(
-        self, parts: Sequence[pd.DataFrame], aggregation: SlideAggregation
-    ) -> pd.DataFrame:
-        """Score slides and patients; with folds each by its own fold's share."""
-        if not self._has_folds:
-            return self._aggregate(pd.concat(parts, ignore_index=True), aggregation)
-        return pd.concat(
-            [
-                self._aggregate(
-                    part,
-                    replace(aggregation, share=float(chosen["aggregation_share"])),
-                )
-                for part, chosen in zip(parts, self._card.fold_choices, strict=True)
-            ],
-            ignore_index=True,
-        )
-
-    def _score(self, progress: Progress) -> tuple[list[pd.DataFrame], int]:
-        """Score held-out tiles, each by the fold that did not train on it."""
-        card = self._card
-        models = [self._run / name for name in card.models]
-        if self._split == "external":
-            jobs = [(self._tiles, models)]
-        else:
-            jobs = [
-                (self._tiles[self._tiles["slide_id"].isin(ids)], [own])
-                for own, ids in zip(models, self._find_test_slides(), strict=True)
-            ]
-        temperatures = (
-            [float(chosen["temperature"]) for chosen in card.fold_choices]
-            if self._has_folds
-            else [card.temperature] * len(jobs)
-        )
-        parts, n_unreadable = [], 0
-        for (tiles, own_models), temperature in zip(jobs, temperatures, strict=True):
-            scored = score_by_features(
-                self._folder,
-                tiles,
-                own_models,
-                views=card.views,
-                temperature=temperature,
-                progress=progress,
-            )
-            n_unreadable += scored.n_unreadable
-            parts.append(
-                build_tile_predictions(
-                    scored.tiles.assign(split=self._split),
-                    scored.probabilities,
-                    card.class_names,
-                )
-            )
-        return parts, n_unreadable
-
-    def _find_test_slides(self) -> list[set[str]]:
-        test = self._splits[self._splits["split"] == "test"]
-        return [
-            set(test.loc[test["fold"] == fold, "slide_id"])
-            for fold in range(len(self._card.models))
-        ]
-
-    def _aggregate(
-        self, tiles: pd.DataFrame, aggregation: SlideAggregation
-    ) -> pd.DataFrame:
-        return aggregate_predictions(
-            tiles,
-            aggregation,
-            class_names=self._card.class_names,
-            slide_labels=self._folder.slide_labels,
-        )
-
-    def _evaluate_baseline(self, options: Mapping[str, Any]) -> EvaluationResult | None:
-        """Fit and score the colour baseline on the very same patients."""
-        if self._trained_on is None:
-            return None
-        source = self._trained_on.studied_tiles
-        names = self._card.class_names
-        parts = []
-        for _, slides in self._splits.groupby("fold"):
-            split_of = dict(zip(slides["slide_id"], slides["split"], strict=True))
-            tiles = source.assign(split=source["slide_id"].map(split_of))
-            try:
-                baseline = fit_colour_baseline(tiles, class_names=names)
-                chosen_on = tiles[tiles["split"] == "val"]
-                held_out = (
-                    tiles[tiles["split"] == "test"]
-                    if self._split == "test"
-                    else self._tiles.assign(split="external")
-                )
-                parts.append((baseline.predict(chosen_on), baseline.predict(held_out)))
-            except ManifestError:
-                # Tiles that were cut without measuring have no colours.
-                return None
-        validation = _average([part[0] for part in parts])
-        own = choose_on_validation(
-            validation,
-            class_names=names,
-            slide_labels=self._trained_on.slide_labels,
-            rule=self._card.threshold_rule,
-        )
-        table = self._aggregate(
-            _average([part[1] for part in parts]), own.aggregation.aggregation
-        )
-        return evaluate_predictions(
-            table,
-            threshold=own.threshold,
-            slide_threshold=own.slide_threshold,
-            **options,
+        return record.once(
+            EvaluateResult,
+            lambda: _evaluate(
+                units, out, n_bootstrap=n_bootstrap, seed=seed, progress=progress
+            ),
         )
 
 
-def _average(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Average what several folds say of one tile."""
-    table = pd.concat(parts, ignore_index=True)
-    columns = [c for c in table.columns if c.startswith("probability_")]
-    first = table.drop_duplicates("id").set_index("id")
-    first[columns] = table.groupby("id")[columns].mean()
-    return first.reset_index()
+def _evaluate(
+    units: ScoredUnits, out: Path, *, n_bootstrap: int, seed: int, progress: Progress
+) -> EvaluateResult:
+    """Score, write predictions, figures and report; return the numbers."""
+    card = units.run.card
+    options: dict[str, Any] = {
+        "target": card.target,
+        "split": units.split,
+        "n_bootstrap": n_bootstrap,
+        "seed": seed,
+    }
+    table, n_unreadable = units.score(progress)
+    write_predictions(out / "predictions.parquet", table, card.target)
+    result = evaluate_predictions(
+        table,
+        thresholds=find_thresholds(card.together),
+        by_group=units.find_group_thresholds(),
+        **options,
+    )
+    rival = _evaluate_colours(units, options)
+    cautions = list(dict.fromkeys((*result.cautions, *_list_cautions(units))))
+    if n_unreadable:
+        cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
+    write_json(out / "metrics.json", result.metrics)
+    facts = EvaluationFacts(
+        result=result, baseline=rival, cautions=cautions, **_describe(units, table)
+    )
+    overlays = write_overlays(
+        _map_slides(units, table, result), out / "overlays", progress
+    )
+    write_page(make_evaluation_page(replace(facts, overlays=overlays)), out)
+    return EvaluateResult(
+        out,
+        result.metrics,
+        rival.metrics if rival else {},
+        result.thresholds,
+        tuple(cautions),
+    )
+
+
+def _describe(units: ScoredUnits, table: pd.DataFrame) -> dict[str, Any]:
+    """Gather what the page says of the model and of what was scored."""
+    run, card, folder = units.run, units.run.card, units.folder
+    trained_on = open_training_tiles(run)
+    source = folder or (None if units.is_external else trained_on)
+    validation = None
+    if card.learner == "tiles":
+        validation = explain_choices(
+            run.held_out,
+            card.together,
+            target=card.target,
+            rule=card.threshold_rule,
+            slide_labels=trained_on.slide_labels if trained_on else None,
+        )
+    rows, history = _list_units(units, table), run.path / "history.csv"
+    is_named = card.unit != "slide" or bool((rows["patient_id"] != rows["id"]).any())
+    return {
+        "title": f"Evaluation of {run.path.resolve().name}",
+        "card": card,
+        "settings": run.record["settings"],
+        "units": rows,
+        "nouns": Nouns.of_study(card.unit, folder),
+        "validation": validation,
+        "history": pd.read_csv(history) if history.is_file() else None,
+        "versions": run.record["versions"],
+        "licence": source.licence if source else None,
+        "are_slides_made": source.is_made if source else False,
+        "are_patients_known": folder.knows_patients if folder else is_named,
+        "created": run.record["finished"],
+    }
+
+
+def _list_units(units: ScoredUnits, table: pd.DataFrame) -> pd.DataFrame:
+    """List what the splits hold; with folds each unit is tested once."""
+    run, card = units.run, units.run.card
+    if card.unit == "tile":
+        tiles = require_tiles(units.folder, run).tiles
+        if units.is_external or card.is_cross_validated:
+            return tiles.assign(split=units.split)
+        splits = run.splits.drop_duplicates("slide_id").set_index("slide_id")["split"]
+        return tiles.assign(split=tiles["slide_id"].map(splits))
+    rows = select_level(table, card.unit)
+    counts = {bag.bag_id: len(bag) for bag in units.external}
+    for name in () if units.is_external else rows["id"]:
+        path = run.path / "attention" / f"{to_file_name(name)}.csv"
+        counts[name] = path.read_bytes().count(b"\n") - 1 if path.is_file() else 0
+    return rows.assign(tiles=rows["id"].map(counts))
+
+
+def _map_slides(
+    units: ScoredUnits, table: pd.DataFrame, result: EvaluationResult
+) -> list[MappedSlide]:
+    """Map the slides that were called most wrongly, where they are at hand."""
+    run, card = units.run, units.run.card
+    if card.learner == "tiles":
+        tiles = select_level(table, "tile")
+        threshold = card.together.tile_threshold
+        folder = require_tiles(units.folder, run)
+        return map_probabilities(folder, tiles, result, threshold)
+    if units.is_external:
+        return []
+    return map_attention(run, open_training_tiles(run), result)
+
+
+def _evaluate_colours(
+    units: ScoredUnits, options: Mapping[str, Any]
+) -> EvaluationResult | None:
+    """Fit and score mean colour on the very same patients."""
+    run = units.run
+    trained_on = open_training_tiles(run)
+    if trained_on is None:
+        return None
+    rival = ColourRival(run, trained_on, options)
+    if run.card.learner == "tiles":
+        scored = require_tiles(units.folder, run)
+        external = scored.studied_tiles.assign(split="external")
+        return rival.evaluate_tiles(scored, external if units.is_external else None)
+    return None if units.is_external else rival.evaluate_bags()
+
+
+def _list_cautions(units: ScoredUnits) -> list[str]:
+    """Say what limits the numbers beside what they say themselves."""
+    card = units.run.card
+    known = list(card.cautions)
+    if card.learner == "tiles":
+        return [*known, *(units.folder.info.cautions if units.folder else ())]
+    if units.is_external:
+        known = [text for text in known if text.startswith("Threshold")]
+        return [say_what_was_learnt(units.run), *known] if card.bag_size else known
+    # Each held-out unit is called by its own fold, not by all together.
+    known = [text for text in known if not text.startswith(("Threshold", "Temp"))]
+    return [*list_fold_cautions(card.folds), *known]

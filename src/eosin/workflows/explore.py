@@ -3,48 +3,39 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from eosin.core import (
-    ConfigError,
+    WATCHED,
     ManifestError,
     Progress,
     RunRecord,
+    Showable,
     SlideFailure,
-    atomic_path,
     fingerprint_file,
-    hash_file,
     open_run,
+    write_csv,
 )
-from eosin.evaluation import (
+from eosin.exploring.copies import (
     COPY_KINDS,
     CopyCount,
     CopyKind,
-    OutlierLimits,
     count_copies,
+    find_contents,
     find_copies,
-    find_outliers,
-    measure_isolation,
-)
-from eosin.reports import write_exploration
-from eosin.workflows.exploration import Exploration
-from eosin.workflows.exploration_page import build_page
-from eosin.workflows.tile_features import read_tile_features
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
-from eosin.workflows.tile_scan import (
-    ScanPlan,
-    TileScan,
-    fill_unread,
     find_near_groups,
-    read_contents,
-    read_near_groups,
-    require_other_folder,
-    scan_tiles,
+    plan_scan,
 )
+from eosin.exploring.exploration import Exploration
+from eosin.exploring.scan import scan_tiles
+from eosin.exploring.statistics import find_outliers, measure_isolation
+from eosin.exploring.tile_features import read_tile_features
+from eosin.reports import make_exploration_page, write_page
+from eosin.settings import ExploreSettings, require_settings
+from eosin.tiles import TileFolder, open_tile_folder
 
 _OUTPUTS = (
     "report.html",
@@ -54,45 +45,10 @@ _OUTPUTS = (
     "duplicates.csv",
     "run.json",
 )
-_RECORDED_FAILURES = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExploreConfig(OutlierLimits):
-    """What is looked at.
-
-    Attributes:
-        features: A folder of `eosin embed`, or a NumPy file of one row for each row of
-            `tiles.parquet`, in which isolated tiles are looked for. None looks for
-            none.
-        sample: Tiles that are measured at most, drawn at random; 0 measures all.
-            Copies are looked for among all tiles.
-        shown: Tiles in a gallery at most.
-        near_duplicates: Whether tiles that look alike are looked for, beside identical
-            ones.
-        mark_px: Side of the central square that is marked in galleries, in a tile's
-            own pixels; 0 marks none, None marks 32 in PatchCamelyon's patches, whose
-            label is that of their centre.
-        seed: Decides who is in the sample and in the galleries.
-    """
-
-    features: str | None = None
-    sample: int = 20_000
-    shown: int = 24
-    near_duplicates: bool = True
-    mark_px: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("sample", 0), ("shown", 1), ("mark_px", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name} must be {least} or more, got {value}")
 
 
 @dataclass(frozen=True)
-class ExploreResult:
+class ExploreResult(Showable):
     """What `explore_tiles` found.
 
     Attributes:
@@ -106,6 +62,8 @@ class ExploreResult:
         failures: Tiles that could not be read, 100 at most.
     """
 
+    pictures = ("figures/distributions.png",)
+
     folder: Path
     n_tiles: int
     n_measured: int
@@ -113,17 +71,17 @@ class ExploreResult:
     copies: tuple[CopyCount, ...]
     headline: tuple[str, ...]
     cautions: tuple[str, ...]
-    failures: tuple[SlideFailure, ...]
+    failures: tuple[SlideFailure, ...] = ()
 
 
 def explore_tiles(
     tiles: Path,
-    config: ExploreConfig,
+    config: ExploreSettings,
     out: Path,
     *,
     workers: int = 2,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> ExploreResult:
     """Show what a tile folder holds, and what may be wrong with it.
 
@@ -144,16 +102,14 @@ def explore_tiles(
             were tried can be read; or the features are not of these tiles.
         RunError: `out` holds other work or cannot be written.
     """
+    require_settings(config, ExploreSettings)
     progress = progress or Progress()
     folder = open_tile_folder(tiles)
     out = Path(out)
-    require_other_folder(folder, out)
+    folder.require_other(out)
     if folder.tiles.empty:
         raise ManifestError(f"{folder.path}: the tile table is empty")
-    inputs = {
-        "tiles.parquet": folder.sha256,
-        "slides.csv": hash_file(folder.path / "slides.csv"),
-    }
+    inputs = folder.inputs
     if config.features is not None and Path(config.features).is_file():
         inputs["features"] = fingerprint_file(Path(config.features))
     with open_run(
@@ -165,115 +121,68 @@ def explore_tiles(
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
-        if not record.is_done:
-            _explore(folder, config, record, workers, progress)
-        notes = record.notes
-        return ExploreResult(
-            out,
-            notes["n_tiles"],
-            notes["n_measured"],
-            notes["n_outliers"],
-            tuple(CopyCount(**count) for count in notes["copies"]),
-            tuple(notes["headline"]),
-            tuple(notes["cautions"]),
-            tuple(record.failures),
+        return record.once(
+            ExploreResult,
+            lambda: _explore(folder, config, record, workers, progress),
         )
 
 
 def _explore(
     folder: TileFolder,
-    config: ExploreConfig,
+    config: ExploreSettings,
     record: RunRecord,
     workers: int,
     progress: Progress,
-) -> None:
-    record.failures.clear()
+) -> ExploreResult:
     table = folder.tiles
     sample = _draw_sample(len(table), config)
-    content = read_contents(table)
-    near = read_near_groups(table) if config.near_duplicates else None
-    needs_looks = config.near_duplicates and near is None
-    needs_all = content is None or needs_looks
-    rows = np.arange(len(table)) if needs_all else sample
-    plan = ScanPlan(
-        rows=rows,
-        is_measured=np.isin(rows, sample),
-        hashes=content is None,
-        looks=needs_looks,
-    )
-    scan = scan_tiles(folder, plan, workers=workers, progress=progress)
-    _record_failures(folder, scan, record)
-    if content is None:
-        content = fill_unread(scan)
-    if needs_looks:
-        near = find_near_groups(scan, content, progress)
-    kinds: tuple[CopyKind, ...] = COPY_KINDS if config.near_duplicates else ("exact",)
-    copies = find_copies(table, content, near)
+    plan = plan_scan(folder, sample, exact=True, near=config.near_duplicates)
+    with folder.open_reader() as reader:
+        scan = scan_tiles(reader.read_each, plan, workers=workers, progress=progress)
+    scan.require_one(f"{folder.path}: not one of {len(scan.rows):,} tiles")
+    record.failures += scan.list_failures(table, "explore")
+    kinds: tuple[CopyKind, ...] = ("exact",)
+    near = None
+    if config.near_duplicates:
+        kinds, near = COPY_KINDS, find_near_groups(table, scan, progress)
+    copies = find_copies(table, find_contents(table, scan), near)
     measures = scan.make_table(len(table))
-    outliers = find_outliers(measures, config)
     measured = sample[measures["intensity"].notna().to_numpy()[sample]]
+    isolation = None
+    if config.features is not None:
+        features = read_tile_features(Path(config.features), table, measured)
+        isolation = measure_isolation(features, seed=config.seed)
     explored = Exploration(
         folder=folder,
-        shown=config.shown,
-        seed=config.seed,
-        mark_px=config.mark_px,
-        is_sample=len(sample) < len(table),
+        settings=config,
         measured=measured,
         measures=measures,
-        outliers=outliers,
-        isolation=_find_isolation(folder, config, measured),
+        outliers=find_outliers(measures, config),
+        isolation=isolation,
         copies=copies,
         copy_counts=tuple(count_copies(copies, kinds)),
         n_unreadable=len(scan.errors),
-        limits=config,
     )
-    page = build_page(explored, versions=_list_versions(), progress=progress)
+    page = make_exploration_page(explored, progress)
     _write_tables(explored, record.folder)
-    write_exploration(record.folder, page)
-    record.notes |= {
-        "n_tiles": len(table),
-        "n_measured": len(measured),
-        "n_unreadable": len(scan.errors),
-        "n_outliers": {str(k): int(n) for k, n in outliers.sum().items()},
-        "copies": [asdict(count) for count in explored.copy_counts],
-        "headline": list(page.headline),
-        "cautions": list(page.cautions),
-    }
+    write_page(page, record.folder)
+    record.notes["n_unreadable"] = len(scan.errors)
+    return ExploreResult(
+        folder=record.folder,
+        n_tiles=len(table),
+        n_measured=len(measured),
+        n_outliers={str(k): int(n) for k, n in explored.outliers.sum().items()},
+        copies=explored.copy_counts,
+        headline=tuple(page.headline),
+        cautions=tuple(page.cautions),
+    )
 
 
-def _draw_sample(n_tiles: int, config: ExploreConfig) -> npt.NDArray[np.int64]:
+def _draw_sample(n_tiles: int, config: ExploreSettings) -> npt.NDArray[np.int64]:
     if not 0 < config.sample < n_tiles:
         return np.arange(n_tiles)
     rng = np.random.default_rng(config.seed)
     return np.sort(rng.choice(n_tiles, config.sample, replace=False))
-
-
-def _record_failures(folder: TileFolder, scan: TileScan, record: RunRecord) -> None:
-    """Record the tiles that cannot be read.
-
-    Raises:
-        ManifestError: Not one can be read.
-    """
-    names = folder.tiles["tile_id"].astype(str).to_numpy(object)
-    rows = sorted(scan.errors)
-    if len(rows) == len(scan.rows):
-        raise ManifestError(
-            f"{folder.path}: not one of {len(rows):,} tiles can be read; the first: "
-            f"{scan.errors[rows[0]]}"
-        )
-    record.failures += [
-        SlideFailure(names[row], "explore", scan.errors[row])
-        for row in rows[:_RECORDED_FAILURES]
-    ]
-
-
-def _find_isolation(
-    folder: TileFolder, config: ExploreConfig, measured: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64] | None:
-    if config.features is None:
-        return None
-    features = read_tile_features(Path(config.features), folder.tiles, measured)
-    return measure_isolation(features, seed=config.seed)
 
 
 def _write_tables(explored: Exploration, out: Path) -> None:
@@ -292,11 +201,4 @@ def _write_tables(explored: Exploration, out: Path) -> None:
         ("duplicates.csv", explored.copies),
         ("figures/slides.csv", explored.slides),
     ):
-        with atomic_path(out / name) as temporary:
-            table.to_csv(temporary, index=False)
-
-
-def _list_versions() -> dict[str, Any]:
-    from eosin import __version__  # noqa: PLC0415 - at the top it would be a circle
-
-    return {"eosin": __version__, "numpy": np.__version__, "pandas": pd.__version__}
+        write_csv(out / name, table)

@@ -1,52 +1,15 @@
 """Downloading published data sets."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
-from eosin.cohorts import PCAM_ADDRESS, PCAM_MD5
-from eosin.core import ConfigError, Progress, open_run
-from eosin.workflows.downloading import download_file
-
-_SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FetchConfig:
-    """What is downloaded.
-
-    Attributes:
-        data: The data set: `pcam` (PatchCamelyon, 7.5 GiB).
-        splits: Its splits; none named are all.
-        address: Where the files are, `{name}` for a file's name. None is the authors'
-            own place.
-    """
-
-    data: Literal["pcam"] = "pcam"
-    splits: tuple[str, ...] = _SPLITS
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        if unknown := sorted(set(self.splits) - set(_SPLITS)):
-            raise ConfigError(
-                f"splits must be of {', '.join(_SPLITS)}, got {', '.join(unknown)}"
-            )
-        if self.address is not None and "{name}" not in self.address:
-            raise ConfigError(
-                f"an address must hold {{name}} for the file's name, got {self.address}"
-            )
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The files to download, small ones first."""
-        wanted = self.splits or _SPLITS
-        names = [n for n in PCAM_MD5 if any(f"_{s}_" in n for s in wanted)]
-        return sorted(names, key=lambda name: "_x.h5" in name)
+from eosin.cohorts import PCAM_ADDRESS, PCAM_MD5, download_file
+from eosin.core import WATCHED, Progress, Showable, open_run
+from eosin.settings import PCAM_SPLITS, FetchSettings, require_settings
 
 
 @dataclass(frozen=True)
-class FetchResult:
+class FetchResult(Showable):
     """What `fetch_data` did.
 
     Attributes:
@@ -60,12 +23,19 @@ class FetchResult:
     kept: tuple[str, ...]
 
 
+def _list_names(config: FetchSettings) -> list[str]:
+    """List the files to download, small ones first."""
+    wanted = config.splits or PCAM_SPLITS
+    names = [n for n in PCAM_MD5 if any(f"_{s}_" in n for s in wanted)]
+    return sorted(names, key=lambda name: "_x.h5" in name)
+
+
 def fetch_data(
-    config: FetchConfig,
+    config: FetchSettings,
     out: Path,
     *,
     checksums: dict[str, str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> FetchResult:
     """Download a published data set; an interrupted download goes on.
 
@@ -80,6 +50,8 @@ def fetch_data(
     Raises:
         RunError: A server does not answer, a checksum is wrong, or the disk is full.
     """
+    require_settings(config, FetchSettings)
+    out = Path(out)
     known = PCAM_MD5 if checksums is None else checksums
     address = config.address or PCAM_ADDRESS
     fetched: list[str] = []
@@ -88,7 +60,7 @@ def fetch_data(
     settings = {k: v for k, v in asdict(config).items() if k == "data"}
     with open_run(out, "fetch", settings=settings) as record:
         record.reopen()
-        for name in config.names:
+        for name in _list_names(config):
             is_new = download_file(
                 address.format(name=name),
                 out / name,

@@ -8,28 +8,29 @@ from typing import Any
 import pandas as pd
 
 from eosin.core import (
+    WATCHED,
     Progress,
     RunRecord,
+    Showable,
     atomic_path,
     hash_file,
     open_run,
 )
 from eosin.reports import LearningRatePanel, draw_learning_rates, render_png
+from eosin.settings import HeadFit, RateSearch, require_settings
+from eosin.studies.splits import split_tiles
+from eosin.studies.tile_inputs import TileInputs
+from eosin.studies.tile_learner import Augmentation
+from eosin.tiles import TileFolder, open_tile_folder
 from eosin.training import (
     CachedViews,
-    HeadConfig,
     LearningRateCurve,
-    LearningRateSweep,
+    Listeners,
     PixelTiles,
     find_fine_tuning_curve,
     find_head_curve,
     fit_head,
 )
-from eosin.workflows.fold_inputs import FoldInputs
-from eosin.workflows.fold_training import Augmentation
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
-from eosin.workflows.tile_splits import assign_splits
-from eosin.workflows.train_tiles import TrainConfig
 
 RULE = (
     "the learning rate at which the loss falls fastest, but at most a tenth of that at "
@@ -47,51 +48,17 @@ _FIELDS = {"head": "learning_rate", "fine_tune": "tune_learning_rate"}
 _TITLES = {"head": "Head", "fine_tune": "Fine-tuning"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class FindLRConfig(TrainConfig):
-    """Which training is to be tested, and with which learning rates.
-
-    Attributes:
-        lowest: Learning rate of the first step, above 0.
-        highest: Learning rate of the last step; between them each step's is the same
-            multiple of the one before.
-        n_steps: Training steps of a test at most, 10 or more.
-        smoothing: Share of the steps over which the loss is averaged, 0 to 0.5.
-        stop_factor: A test ends where the running loss exceeds so many times its
-            lowest, above 1.
-    """
-
-    lowest: float = 1e-6
-    highest: float = 1.0
-    n_steps: int = 100
-    smoothing: float = 0.1
-    stop_factor: float = 4.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.sweep
-
-    @property
-    def sweep(self) -> LearningRateSweep:
-        """The learning rates of a test."""
-        return LearningRateSweep(
-            lowest=self.lowest,
-            highest=self.highest,
-            n_steps=self.n_steps,
-            smoothing=self.smoothing,
-            stop_factor=self.stop_factor,
-        )
-
-
 @dataclass(frozen=True)
-class FindLRResult:
+class FindLRResult(Showable):
     """What `find_learning_rates` found.
 
     Attributes:
         folder: Where it lies.
-        suggested: Learning rate by the field of `TrainConfig` that takes it; None
+        suggested: Learning rate by the field of `TileTraining` that takes it; None
             where the loss did not fall beyond its noise.
     """
+
+    pictures = ("curve.png",)
 
     folder: Path
     suggested: Mapping[str, float | None]
@@ -99,11 +66,11 @@ class FindLRResult:
 
 def find_learning_rates(
     tiles: Path,
-    config: FindLRConfig,
+    config: RateSearch,
     out: Path,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> FindLRResult:
     """Find which learning rates a training takes, by short trainings over rising ones.
 
@@ -127,13 +94,14 @@ def find_learning_rates(
         ModelError: Weights cannot be had, or the loss is not finite from the start.
         RunError: `out` holds other work or cannot be written.
     """
-    folder = open_tile_folder(tiles)
+    require_settings(config, RateSearch)
+    folder, out = open_tile_folder(tiles), Path(out)
     inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.labels_sha256}
     if config.weights not in ("imagenet", "none") and Path(config.weights).is_file():
         inputs["weights"] = hash_file(Path(config.weights))
     with open_run(
         out,
-        "lr-find",
+        "train --find-lr",
         settings=asdict(config),
         inputs=inputs,
         seed=config.seed,
@@ -150,34 +118,32 @@ class _Tests:
     """The tests of one training's stages."""
 
     def __init__(
-        self, folder: TileFolder, config: FindLRConfig, progress: Progress
+        self, folder: TileFolder, config: RateSearch, progress: Progress
     ) -> None:
         self._config, self._progress = config, progress
-        self._inputs = FoldInputs(
-            folder, assign_splits(folder, config), config, progress
-        )
+        self._inputs = TileInputs(folder, split_tiles(folder, config), config, progress)
         self._tiles = self._inputs.arrange(0)
 
     def run(self) -> dict[str, LearningRateCurve]:
         """Test the stages that the training will have."""
         config = self._config
         classifier = self._inputs.build()
-        options: dict[str, Any] = {"sweep": config.sweep, "progress": self._progress}
+        options: dict[str, Any] = {"sweep": config, "progress": self._progress}
         curves: dict[str, LearningRateCurve] = {}
         activations = None
         if config.weights != "none" or config.depth != "all":
             arrays = self._inputs.encode(classifier)
             activations = arrays.get("activations")
             curves["head"] = find_head_curve(
-                classifier, arrays["features"], self._tiles, config.head, **options
+                classifier, arrays["features"], self._tiles, config, **options
             )
             if config.depth != "none":
                 fit_head(
                     classifier,
                     arrays["features"],
                     self._tiles,
-                    _take(config.head, curves["head"]),
-                    progress=self._progress,
+                    _take(config, curves["head"]),
+                    Listeners(progress=self._progress),
                 )
         if config.depth != "none":
             with self._inputs.open_reader() as reader:
@@ -196,7 +162,7 @@ class _Tests:
         return curves
 
 
-def _take(head: HeadConfig, curve: LearningRateCurve) -> HeadConfig:
+def _take(head: HeadFit, curve: LearningRateCurve) -> HeadFit:
     """Train the head at what was suggested, if anything was."""
     if curve.suggested is None:
         return head

@@ -1,262 +1,332 @@
-"""From new slides to scores, heatmaps and QuPath annotations, without Keras."""
+"""From a run of any kind and what is new to calls, maps and tables, without Keras."""
 
-from collections.abc import Sequence
+import functools
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any
 
 import pandas as pd
 
-from eosin.cohorts import say_examples
-from eosin.core import (
-    ConfigError,
-    Progress,
-    RunRecord,
-    SlideFailure,
-    atomic_path,
-    hash_object,
-    open_run,
-    read_json,
+from eosin.core import WATCHED, Items, ModelError, Progress, RunRecord, open_run
+from eosin.evaluation import write_predictions
+from eosin.prediction.drawn import DrawnPredictor, draw_slide_maps, join_tiles
+from eosin.prediction.items import Asked, Item, list_bags, list_items
+from eosin.prediction.outputs import OUTPUTS, Gallery, Overlay, find_output
+from eosin.prediction.patches import (
+    Patches,
+    list_patches,
+    means_patches,
+    score_block,
+    tabulate_patches,
 )
-from eosin.inference import hash_models, open_session, read_card
-from eosin.workflows.earlier_failures import keep_failures
-from eosin.workflows.slide_listing import fingerprint_readable, list_slides
-from eosin.workflows.slide_pool import map_slides
-from eosin.workflows.slide_prediction import SlideJob, SlidePredictor, find_part
+from eosin.prediction.predictor import Predictor
+from eosin.prediction.scorer import STATE, TileScorer, open_scorer
+from eosin.prediction.submission import (
+    SubmissionPlan,
+    plan_submission,
+    write_submission,
+)
+from eosin.prediction.tables import (
+    PredictResult,
+    describe_seen,
+    list_rows,
+    score_patients,
+    tabulate_items,
+    write_tables,
+)
+from eosin.prediction.words import (
+    describe_calls,
+    describe_models,
+    describe_row,
+    describe_scale,
+    list_shown,
+)
+from eosin.reports import AttendedSlide, make_attention_page, write_page
+from eosin.runs.card import Card
+from eosin.runs.run import Run, read_run
+from eosin.settings import PredictionSettings, Scored, require_settings
+from eosin.tiles import TileFolder
 
-_WHOLE_NUMBERS = ("tiles", "damaged_tiles", "regions")
 _OUTPUTS = (
-    "*.geojson",
-    "*.heatmap.tif",
-    "*.heatmap-colour.tif",
-    "*.overlay.jpg",
-    "failures.csv",
-    "parts",
-    "run.json",
-    "slides.csv",
+    *(f"*{output.suffix}" for output in OUTPUTS),
+    *("attention.html", "parts", STATE, "run.json"),
+    *("slides.csv", "patients.csv", "bags.csv", "tiles.csv", "failures.csv"),
+    *("predictions.csv", "predictions.parquet"),
 )
+_RECORDED_FAILURES = 100
+_NEXT = "drag the files .geojson onto their slides in QuPath"
+_FILES = "overlays, heatmaps, and .geojson to drag onto the slides in QuPath"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """How new slides are scored.
-
-    Attributes:
-        slide_mpp: Micrometres per level-0 pixel of slides that do not say it and
-            have none in a slide table.
-        device: Where the model runs.
-        views: Turns and flips averaged for each tile; None takes the model's own.
-        batch: Tiles per call of the model.
-        overlap_px: Pixels that tiles share; None takes the model's own. Half the
-            tile gives a heatmap of twice the resolution at four times the cost.
-        threshold: Tile probability from which an area is outlined; None takes the
-            model's own, which was chosen on validation patients. With more than two
-            classes an area is outlined as the class that is most probable there, and
-            a threshold leaves out what is less probable than that.
-        min_area_mm2: Smaller outlined areas are left out; None is one tile.
-        tile_objects: Whether the GeoJSON also holds every tile at or above the
-            threshold.
-    """
-
-    slide_mpp: float | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    views: Literal[1, 2, 4, 8] | None = None
-    batch: int = 32
-    overlap_px: int | None = None
-    threshold: float | None = None
-    min_area_mm2: float | None = None
-    tile_objects: bool = False
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ConfigError(f"batch must be 1 or more, got {self.batch}")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ConfigError(
-                f"threshold must lie between 0 and 1, got {self.threshold:g}"
-            )
-
-
-@dataclass(frozen=True)
-class PredictResult:
-    """What `predict_slides` made.
-
-    Attributes:
-        folder: Where it lies.
-        slides: One row per slide, as in `slides.csv`.
-        failures: Slides that were given up on.
-        cautions: What a reader must know before believing the calls.
-    """
-
-    folder: Path
-    slides: pd.DataFrame
-    failures: tuple[SlideFailure, ...]
-    cautions: tuple[str, ...] = ()
-
-
-def predict_slides(
+def predict(  # noqa: PLR0913 - what is predicted, with what, and how
     run: Path,
-    slides: Sequence[Path | str],
-    config: PredictConfig,
+    what: Sequence[Path | str],
     out: Path,
+    settings: PredictionSettings | None = None,
     *,
+    cohort: Path | None = None,
+    bags: Path | None = None,
+    are_patches: bool | None = None,
+    submission: Path | None = None,
+    sample: Path | None = None,
     workers: int = 2,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> PredictResult:
-    """Score slides with a trained model.
+    """Score what is new with a trained model of any kind.
 
-    Writes for each slide `<slide_id>.geojson` (QuPath), `<slide_id>.heatmap.tif`
-    (probabilities), `<slide_id>.heatmap-colour.tif` (the same as a picture, for
-    viewers that show no floating-point values) and `<slide_id>.overlay.jpg`, and for
-    all `slides.csv` (`seen_in_training` says whose patient the model was trained or
-    chosen on) and `failures.csv`. With more than two classes each positive
-    class has a heatmap and an overlay of its own, `<slide_id>.<class>.heatmap.tif`.
-    A second call scores only slides that are new, were changed, or failed; the
-    tables list those of earlier calls too, failed ones as well.
+    Of slides it writes `slides.csv` (`seen_in_training` says whose patient the models
+    were trained or chosen on), `failures.csv` and for each slide `<slide_id>.geojson`
+    (QuPath), `<slide_id>.heatmap.tif`, `<slide_id>.heatmap-colour.tif` (the same as a
+    picture, for viewers that show no floating-point values) and
+    `<slide_id>.overlay.jpg`. With more than two classes each positive class has maps of
+    its own, `<slide_id>.<class>.heatmap.tif`.
+
+    Bag models map the rank of attention, write `patients.csv`, `attention.html` and
+    `<slide_id>.gallery.png`, and, where the method scores tiles, the same maps of the
+    tiles' own probabilities, `<slide_id>.instances.*`. Slides are tiled and encoded as
+    those of the training were. Of drawn bags there are `bags.csv`, `tiles.csv` (each
+    tile's attention in its bag) and `<bag_id>.gallery.png`, and for each slide that
+    tiles were drawn from the maps of the mean attention over the bags that hold a tile.
+
+    Of patches it writes `predictions.csv`, `predictions.parquet` and `failures.csv`.
+
+    A second call works only on what is new, was changed, or failed; the tables list
+    what earlier calls found too.
 
     Args:
-        run: Folder that `train_classifier` wrote.
-        slides: Slide files, folders of them, or slide tables (CSV).
-        config: How to score them.
+        run: Folder that `train` wrote.
+        what: Slide files, folders of them, slide tables, packs or addresses; for models
+            of features one folder of feature files; for tile classifiers a folder that
+            `import_patches` wrote, or folders of images and images no larger than the
+            model's tiles; with `bags` the tile folder that they were drawn from.
         out: The folder to write to.
-        workers: Slides worked on at once; they share one model.
+        settings: How to score, and what is written.
+        cohort: With feature files a slide table: which slides, of whom, and where their
+            files are. None takes every feature file, and slides from where `eosin
+            embed` says that their tiles were cut.
+        bags: For bag models that take tiles, a bag table of `make_bags`, or its folder.
+        are_patches: Whether images are patches, for tile classifiers; None finds out by
+            their size.
+        submission: Of patches, a CSV to write in Kaggle's form, `id,label` with the
+            probability of the positive class. Ids are checked before anything is
+            scored.
+        sample: A CSV with the ids that it must have; None takes those of a
+            `sample_submission.csv` in the data set's folder or above, or of the test
+            images.
+        workers: Slides worked on at once; they share the models.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
 
     Raises:
-        ModelError: `run` holds no finished model.
-        CohortError: A slide table is wrong, or two slides have one name.
+        ModelError: `run` holds no finished models, or they take something else.
+        CohortError: A slide table is wrong, two slides or patches have one name, or
+            ids are missing or surplus in the submission.
+        ManifestError: There is no feature file, or bags were drawn from other tiles.
+        ConfigError: A setting is not for these models.
         RunError: `out` holds other work or cannot be written.
     """
-    progress = progress or Progress()
-    run = Path(run)
-    card = read_card(run)
-    table = list_slides(slides)
-    model_hash = hash_models(run, card)
-    with open_run(
-        out,
-        "predict",
-        settings={"model": model_hash, **asdict(config)},
-        overwrite=overwrite,
-        outputs=_OUTPUTS,
-    ) as record:
-        record.notes["run"] = str(run.resolve())
-        jobs = _find_jobs(table, out, model_hash)
-        if jobs:
-            record.reopen()
-            sessions = [
-                open_session(run / name, device=config.device) for name in card.models
-            ]
-            predictor = SlidePredictor(card, sessions, config, out)
-            with progress.task("Scoring slides", len(jobs)) as task:
-                for _ in map_slides(
-                    predictor.predict, jobs, record=record, task=task, workers=workers
-                ):
-                    pass
-        return _gather(table, record, _Seen.of_run(run))
+    progress, settings = progress or Progress(), settings or PredictionSettings()
+    require_settings(settings, PredictionSettings)
+    models = read_run(run)
+    kind: Scored = "bags"
+    if are_patches is None and models.card.learner == "tiles":
+        are_patches = means_patches(what, models.card.sees.tile_px)
+    if are_patches or models.card.learner == "tiles":
+        kind = "patches" if are_patches else "tiles"
+    settings.require_for(kind)
+    plan: SubmissionPlan | None = None
+    with ExitStack() as stack:
+        asked: Asked | Patches
+        if are_patches:
+            asked = list_patches(models, what, settings)
+            if submission is not None:
+                plan = _plan(Path(submission), sample, asked, models.card)
+        elif bags is not None:
+            asked = list_bags(models, what, Path(bags), stack)
+        else:
+            asked = list_items(models, what, settings, cohort=cohort)
+        record = stack.enter_context(
+            open_run(
+                out,
+                "predict",
+                settings={"model": models.sha256, **asdict(settings)},
+                inputs=asked.inputs,
+                overwrite=overwrite,
+                outputs=_OUTPUTS,
+            )
+        )
+        record.notes["run"] = str(models.path.resolve())
+        step = _Step(models, settings, record, progress, workers)
+        if isinstance(asked, Patches):
+            return step.score_patches(asked, plan)
+        return step.score_items(asked)
 
 
-class _Seen:
-    """Slides and patients that a model was trained or chosen on."""
+def _plan(
+    path: Path, sample: Path | None, patches: Patches, card: Card
+) -> SubmissionPlan:
+    """Find the ids of a submission, and hold the patches' against them."""
+    if not card.target.is_binary:
+        raise ModelError(
+            "a submission holds the probability of one class against the other; this "
+            f"model has {len(card.class_names)}: {', '.join(card.class_names)}"
+        )
+    ids = None if sample is None else Path(sample)
+    plan = plan_submission(path, ids, patches.folder)
+    plan.require(patches.table["tile_id"].tolist())
+    return plan
 
-    def __init__(self, slides: set[str], patients: set[str]) -> None:
-        self._slides, self._patients = slides, patients
 
-    @classmethod
-    def of_run(cls, run: Path) -> Self:
-        """Read them from a run; with folds each patient has trained some model."""
-        path = run / "splits.csv"
-        if not path.exists():
-            return cls(set(), set())
-        splits = pd.read_csv(path, dtype=str, keep_default_na=False)
-        seen = splits[splits["split"].isin(("train", "val"))]
-        return cls(set(seen["slide_id"]), set(seen["patient_id"]))
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One call, with all that its parts need."""
 
-    def mark(self, slides: pd.DataFrame) -> pd.Series:
-        """Say of each slide whether it or its patient was seen."""
-        return slides["slide_id"].isin(self._slides) | slides["patient_id"].isin(
-            self._patients
+    run: Run
+    settings: PredictionSettings
+    record: RunRecord
+    progress: Progress
+    workers: int
+
+    def score_items(self, asked: Asked) -> PredictResult:
+        """Score slides or drawn bags; of bag models with the page."""
+        card, out = self.run.card, self.record.folder
+        kind = Predictor if asked.folder is None else DrawnPredictor
+        parts = self._score(asked.items, kind)
+        rows = list_rows(parts, asked.items)
+        noun = "slide" if asked.folder is None else "bag"
+        table = tabulate_items(self.run, rows, noun)
+        cautions = (*asked.cautions, *describe_seen(table))
+        if not self.record.is_done:
+            tables = {f"{noun}s.csv": table}
+            if asked.folder is not None:
+                tables["tiles.csv"] = self._map_slides(asked.folder, parts)
+            elif card.learner != "tiles":
+                tables["patients.csv"] = score_patients(card, table)
+            if card.learner != "tiles":
+                for row, is_seen in zip(rows, table["seen_in_training"], strict=True):
+                    row["seen_in_training"] = is_seen
+                self._write_page(noun, rows, cautions)
+            self._write(tables, cautions)
+        ends: dict[str, object] = {"Attention": out / "attention.html", "Next": _NEXT}
+        if card.learner == "tiles":
+            ends = {"Table": out / "slides.csv", "Files": f"{out}: {_FILES}"}
+        return PredictResult(
+            folder=out,
+            noun=f"{noun}s",
+            table=table,
+            failures=tuple(self.record.failures),
+            headline=describe_calls(card, self.settings, noun, table["label"]),
+            shown=list_shown(card, noun),
+            ends=ends,
+            cautions=cautions,
         )
 
+    def _map_slides(
+        self, folder: TileFolder, parts: Sequence[Mapping[str, Any]]
+    ) -> pd.DataFrame:
+        """Map the slides that drawn bags hold tiles of; give these tiles."""
+        tiles, out = join_tiles(parts), self.record.folder
+        words = (tiles, self.settings, out, self.progress)
+        self.record.failures += draw_slide_maps(self.run.card, folder, *words)
+        return tiles
 
-def describe_seen(slides: pd.DataFrame) -> tuple[str, ...]:
-    """Say how many slides' calls are no sign of how good a model is.
+    def score_patches(
+        self, patches: Patches, plan: SubmissionPlan | None
+    ) -> PredictResult:
+        """Score patches in blocks, and write the submission."""
+        card, out = self.run.card, self.record.folder
+        items = Items(self.record, patches.blocks)
+        if items.todo:
+            self.record.reopen()
+            scorer = TileScorer(self.run, self.settings)
+            with closing(patches.open_reader()) as reader:
+                work = functools.partial(score_block, scorer, reader)
+                self._run(items, work, "Scoring patches")
+        found = tabulate_patches(patches, items.gather(), card)
+        if not self.record.is_done:
+            self.record.failures = list(found.failures[:_RECORDED_FAILURES])
+            path = out / "predictions.parquet"
+            write_predictions(path, found.predictions, card.target)
+            tables = {"predictions.csv": found.simple, "failures.csv": found.failed}
+            self._write(tables, patches.notes)
+        ends: dict[str, object] = {"Probabilities": out / "predictions.csv"}
+        if plan is not None:
+            positive = found.simple[card.target.columns[1]].to_numpy()
+            write_submission(plan, found.simple["id"].tolist(), positive)
+            checked = f"its ids checked against {plan.source}"
+            ends["Submission"] = f"{plan.path}, {checked}"
+        return PredictResult(
+            folder=out,
+            noun="patches",
+            table=found.simple,
+            failures=found.failures,
+            headline=describe_calls(
+                card, self.settings, "patch", found.simple["called"]
+            ),
+            ends=ends,
+            notes=patches.notes,
+        )
 
-    Args:
-        slides: `slide_id` and `seen_in_training`.
+    def _score(
+        self, asked: Sequence[Item], kind: type[Predictor] | type[DrawnPredictor]
+    ) -> list[dict[str, Any]]:
+        """Work on what is to be done; give the parts of all."""
+        items, out = Items(self.record, asked), self.record.folder
+        if items.todo:
+            self.record.reopen()
+            scorer = open_scorer(self.run, self.settings, out)
+            self._run(items, kind(self.run.card, scorer, out).predict, kind.task)
+            if not self.record.failures:
+                shutil.rmtree(out / STATE, ignore_errors=True)
+        return items.gather()
 
-    Returns:
-        One sentence, or none.
-    """
-    # Of a slide that failed nothing may be said.
-    is_seen = slides["seen_in_training"].eq(True)  # noqa: FBT003 - a value
-    seen = [str(slide_id) for slide_id in slides.loc[is_seen, "slide_id"]]
-    if not seen:
-        return ()
-    return (
-        f"{len(seen):,} of {len(slides):,} slides ({say_examples(seen)}) are of "
-        "patients that the model was trained or chosen on: what it finds on them says "
-        "nothing of how it does on new patients. Its evaluation scores those that were "
-        "held out.",
-    )
+    def _run(self, items: Items[Any], work: Callable[[Any], Any], name: str) -> None:
+        items.run(work, self.progress, name=name, workers=self.workers)
 
+    def _write(
+        self, tables: Mapping[str, pd.DataFrame], cautions: Sequence[str]
+    ) -> None:
+        self.record.notes["cautions"] = list(cautions)
+        write_tables(self.record.folder, tables, self.record.failures)
 
-def _find_jobs(
-    table: pd.DataFrame, out: Path, model_hash: str
-) -> list[tuple[str, SlideJob]]:
-    """List the slides that are new, were changed, or failed before."""
-    jobs = []
-    for row in table.to_dict("records"):
-        path = str(row["path"])
-        mpp = None if pd.isna(row["mpp"]) else float(row["mpp"])
-        content = fingerprint_readable(path)
-        key = hash_object({"slide": content, "mpp": mpp, "model": model_hash})
-        part = find_part(out, row["slide_id"])
-        if not part.exists() or read_json(part).get("key") != key:
-            patient = str(row["patient_id"])
-            job = SlideJob(str(row["slide_id"]), path, mpp, key, patient)
-            jobs.append((job.slide_id, job))
-    return jobs
-
-
-def _gather(table: pd.DataFrame, record: RunRecord, seen: _Seen) -> PredictResult:
-    """Write the tables of all slides, in the order they were given."""
-    failed = {failure.slide_id for failure in record.failures}
-    rows = []
-    columns = (table["slide_id"], table["path"], table["patient_id"])
-    for slide_id, path, patient in zip(*columns, strict=True):
-        if slide_id in failed:
-            own = {"slide_id": slide_id, "path": path, "status": "failed"}
-        else:
-            own = read_json(find_part(record.folder, slide_id))["row"]
-        # What the table says now goes before what it said when the slide was scored.
-        rows.append(own | {"patient_id": patient})
-    asked = set(table["slide_id"])
-    parts = sorted(find_part(record.folder, "any").parent.glob("*.json"))
-    earlier = [read_json(part)["row"] for part in parts]
-    rows += [row for row in earlier if row["slide_id"] not in asked]
-    rows += keep_failures(record, asked)
-    slides = pd.DataFrame(rows)
-    for name in (
-        "patient_id",
-        "score",
-        "label",
-        "tumour_mm2",
-        "seconds",
-        *_WHOLE_NUMBERS,
-    ):
-        if name not in slides:
-            slides[name] = None
-    slides = slides.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64"))
-    slides["seen_in_training"] = seen.mark(slides)
-    cautions = describe_seen(slides)
-    failures = pd.DataFrame(
-        [asdict(failure) for failure in record.failures],
-        columns=["slide_id", "step", "message"],
-    )
-    if not record.is_done:
-        for name, frame in (("slides.csv", slides), ("failures.csv", failures)):
-            with atomic_path(record.folder / name) as temporary:
-                frame.to_csv(temporary, index=False)
-        record.notes["cautions"] = list(cautions)
-    return PredictResult(record.folder, slides, tuple(record.failures), cautions)
+    def _write_page(
+        self,
+        noun: str,
+        rows: Sequence[Mapping[str, Any]],
+        cautions: Sequence[str],
+    ) -> None:
+        """Write `attention.html`, the most suspicious slides or bags first."""
+        card, out = self.run.card, self.record.folder
+        done = [row for row in rows if row["status"] == "done"]
+        done.sort(key=lambda row: float(row[card.target.columns[0]]))
+        slides = []
+        for row in done:
+            name = str(row[f"{noun}_id"])
+            overlay, gallery = (
+                path if path.exists() else None
+                for path in (
+                    find_output(out, name, kind.suffix) for kind in (Overlay, Gallery)
+                )
+            )
+            slides.append(
+                AttendedSlide(
+                    slide_id=name,
+                    facts=describe_row(card, row),
+                    overlay=overlay,
+                    gallery=gallery,
+                    words=row.get("gallery", ()),
+                    note=str(row.get("note", "")),
+                )
+            )
+        name = self.run.path.resolve().name
+        page = make_attention_page(
+            f"What {name} attends to" + " in drawn bags" * (noun == "bag"),
+            (*describe_models(card), f"{len(done):,} {noun}s"),
+            describe_scale(card, noun, self.settings.outline_from, cautions),
+            slides,
+        )
+        write_page(page, out, "attention.html")

@@ -2,109 +2,57 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from eosin.annotations import Annotations, ClassMap, MappedAnnotations, read_annotations
 from eosin.cohorts import (
     Cohort,
+    iter_rows,
     read_cohort,
     say_examples,
     say_unknown_patients,
 )
 from eosin.core import (
-    ConfigError,
+    WATCHED,
+    Items,
     ManifestError,
     Progress,
     RunRecord,
+    Showable,
     SlideFailure,
     atomic_path,
     hash_file,
     hash_object,
     open_run,
-    read_json,
     to_file_name,
-    write_json,
+    write_csv,
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
+from eosin.settings import TilingSettings, require_settings
 from eosin.slides import Slide, fingerprint_slide, open_slide
 from eosin.tiles import (
     DAMAGED,
     ManifestInfo,
-    OpticalDensityTissue,
-    OtsuTissue,
-    TileSpec,
     TissueMap,
-    TissueMethod,
     find_tissue,
+    find_tissue_method,
     label_tiles,
     measure_tiles,
     place_tiles,
     read_manifest,
     write_manifest,
 )
-from eosin.workflows.slide_listing import iter_rows
-from eosin.workflows.slide_pool import map_slides
 
 _OUTPUTS = ("parts", "overviews", "tiles.parquet", "slides.csv", "run.json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TileConfig:
-    """How slides become tiles.
-
-    Attributes:
-        mpp: Micrometres per pixel of the tiles.
-        tile_px: Side of a tile in its own pixels.
-        overlap_px: Pixels that neighbouring tiles share.
-        context: Side of what a model is shown for a tile over the tile's own, 1 or
-            more; the tile keeps its place and its label, and is shown at `context`
-            times the mpp.
-        classes: One text per class, `name=File name,other file name`.
-        tissue: How tissue is found; `density` is for pale slides.
-        min_tissue: A tile with a smaller share of tissue is left out, 0 to 1.
-        min_fraction: A tile gets the label of the class that covers at least
-            this share of it, 0 to 1; with less it stays without a label.
-        unannotated: What tissue outside every annotation is: the negative class,
-            nothing, or decided slide by slide (`auto`: negative where the slide's
-            label is, or where its annotations outline no negative class).
-        measures: Whether each tile is read once for its sharpness and colour.
-    """
-
-    mpp: float = 0.5
-    tile_px: int = 256
-    overlap_px: int = 0
-    context: float = 1.0
-    classes: tuple[str, ...] = ("tumor=tumor,tumour", "normal=normal,benign")
-    tissue: Literal["saturation", "density"] = "saturation"
-    min_tissue: float = 0.25
-    min_fraction: float = 0.5
-    unannotated: Literal["auto", "negative", "ignore"] = "auto"
-    measures: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("min_tissue", "min_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name} must lie between 0 and 1, got {value:g}")
-
-    @property
-    def spec(self) -> TileSpec:
-        """The tile's resolution, size and overlap."""
-        return TileSpec(self.mpp, self.tile_px, self.overlap_px, self.context)
-
-    @property
-    def tissue_method(self) -> TissueMethod:
-        """The method that finds tissue."""
-        return OtsuTissue() if self.tissue == "saturation" else OpticalDensityTissue()
-
-
 @dataclass(frozen=True)
-class TileResult:
+class TileResult(Showable):
     """What `tile_cohort` made.
 
     Attributes:
@@ -119,6 +67,8 @@ class TileResult:
         failures: Slides that were given up on.
     """
 
+    pictures = ("overviews/*.jpg",)
+
     folder: Path
     slides: pd.DataFrame
     n_tiles: int
@@ -130,12 +80,12 @@ class TileResult:
 
 def tile_cohort(
     cohort: Path,
-    config: TileConfig,
+    config: TilingSettings,
     out: Path,
     *,
     workers: int = 2,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> TileResult:
     """Find tissue, place the grid and label every tile of a cohort.
 
@@ -156,7 +106,8 @@ def tile_cohort(
         RunError: `out` holds other work or cannot be written.
         ManifestError: Not one slide gave a tile.
     """
-    progress = progress or Progress()
+    require_settings(config, TilingSettings)
+    out, progress = Path(out), progress or Progress()
     class_map = ClassMap.parse(list(config.classes))
     table = read_cohort(
         cohort, class_names=class_map.class_names, class_option="--classes"
@@ -165,41 +116,35 @@ def tile_cohort(
         out, "tile", settings=asdict(config), overwrite=overwrite, outputs=_OUTPUTS
     ) as record:
         record.notes["cohort"] = str(Path(cohort).resolve())
-        jobs = _find_jobs(table, config, out)
-        slide_ids = [str(name) for name in table.table["slide_id"]]
+        slides = [_Slide(row, _find_key(row, config)) for row in iter_rows(table.table)]
+        items = Items(record, slides)
+        slide_ids = [slide.item_id for slide in slides]
         # A slide that was taken out of the table must go from the tiles as well.
         is_other = record.notes.get("slides") != slide_ids
-        if jobs or is_other or not (out / "tiles.parquet").exists():
+        if items.todo or is_other or not (out / "tiles.parquet").exists():
             record.reopen()
         record.notes["slides"] = slide_ids
-        with progress.task("Tiling slides", len(jobs)) as task:
-            work = functools.partial(_tile_slide, config=config, class_map=class_map)
-            for _ in map_slides(work, jobs, record=record, task=task, workers=workers):
-                pass
-        return _merge_parts(table, config, class_map, record)
+        work = functools.partial(
+            _tile_slide, config=config, class_map=class_map, items=items, out=out
+        )
+        items.run(work, progress, name="Tiling slides", workers=workers)
+        return _merge_parts(table, config, class_map, record, items)
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Slide:
     """One slide to be tiled."""
 
     row: Mapping[str, Any]
-    out: Path
     key: str
+    rows: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def item_id(self) -> str:
+        return str(self.row["slide_id"])
 
 
-def _find_jobs(cohort: Cohort, config: TileConfig, out: Path) -> list[tuple[str, _Job]]:
-    """List the slides whose part is missing or was made from something else."""
-    jobs = []
-    for row in iter_rows(cohort.table):
-        key = _find_key(row, config)
-        part = _part_path(out, row["slide_id"], ".json")
-        if not part.exists() or read_json(part).get("key") != key:
-            jobs.append((str(row["slide_id"]), _Job(row, out, key)))
-    return jobs
-
-
-def _find_key(row: Mapping[str, Any], config: TileConfig) -> str:
+def _find_key(row: Mapping[str, Any], config: TilingSettings) -> str:
     """Hash everything that a slide's part depends on."""
     annotation = row["annotation"]
     return hash_object(
@@ -212,18 +157,24 @@ def _find_key(row: Mapping[str, Any], config: TileConfig) -> str:
     )
 
 
-def _tile_slide(job: _Job, *, config: TileConfig, class_map: ClassMap) -> None:
-    """Tile one slide and write its part and its overview."""
-    row = job.row
-    slide_id = str(row["slide_id"])
+def _tile_slide(
+    item: _Slide,
+    *,
+    config: TilingSettings,
+    class_map: ClassMap,
+    items: Items[_Slide],
+    out: Path,
+) -> dict[str, Any]:
+    """Tile one slide and write its tiles and its overview."""
+    row, slide_id = item.row, item.item_id
     given_mpp = None if pd.isna(row["mpp"]) else float(row["mpp"])
     with open_slide(row["path"], mpp=given_mpp) as slide:
         annotations = None
         if row["annotation"]:
             annotations = read_annotations(Path(row["annotation"]), slide=slide)
         mapped = class_map.apply(annotations) if annotations else None
-        tissue = find_tissue(slide, config.tissue_method)
-        tiles = place_tiles(slide, config.spec, tissue, min_tissue=config.min_tissue)
+        tissue = find_tissue(slide, find_tissue_method(config.tissue))
+        tiles = place_tiles(slide, config, tissue, min_tissue=config.min_tissue)
         tiles = label_tiles(
             tiles,
             mapped,
@@ -232,7 +183,7 @@ def _tile_slide(job: _Job, *, config: TileConfig, class_map: ClassMap) -> None:
             unannotated=config.unannotated,
             min_fraction=config.min_fraction,
         )
-        tiles = measure_tiles(slide, tiles, config.spec, skip=not config.measures)
+        tiles = measure_tiles(slide, tiles, config, skip=not config.measures)
         tiles.insert(0, "tile_id", _name_tiles(slide_id, tiles))
         tiles.insert(1, "slide_id", slide_id)
         tiles.insert(2, "patient_id", str(row["patient_id"]))
@@ -245,12 +196,10 @@ def _tile_slide(job: _Job, *, config: TileConfig, class_map: ClassMap) -> None:
             class_names=class_map.class_names,
             areas=mapped.areas if mapped else {},
         )
-    write_image(_overview_path(job.out, slide_id), overview)
-    with atomic_path(_part_path(job.out, slide_id, ".parquet")) as temporary:
+    write_image(out / "overviews" / (to_file_name(slide_id) + ".jpg"), overview)
+    with atomic_path(items.find_part(slide_id, ".parquet")) as temporary:
         tiles.to_parquet(temporary, index=False)
-    write_json(
-        _part_path(job.out, slide_id, ".json"), {"key": job.key, "slide": summary}
-    )
+    return {"slide": summary}
 
 
 def _name_tiles(slide_id: str, tiles: pd.DataFrame) -> pd.Series:
@@ -265,7 +214,7 @@ def _summarise(
     tiles: pd.DataFrame,
     annotations: Annotations | None,
     mapped: MappedAnnotations | None,
-    config: TileConfig,
+    config: TilingSettings,
 ) -> dict[str, Any]:
     """Collect what is worth knowing of one slide."""
     mpp = slide.require_mpp()
@@ -298,19 +247,18 @@ def _count_names(annotations: Annotations | None) -> dict[str, int]:
 
 
 def _merge_parts(
-    cohort: Cohort, config: TileConfig, class_map: ClassMap, record: RunRecord
+    cohort: Cohort,
+    config: TilingSettings,
+    class_map: ClassMap,
+    record: RunRecord,
+    items: Items[_Slide],
 ) -> TileResult:
     """Join the slides' parts, in the cohort's order, into the tables."""
-    failed = {failure.slide_id for failure in record.failures}
     frames, rows = [], []
-    for row in iter_rows(cohort.table):
-        slide_id = str(row["slide_id"])
-        if slide_id in failed:
-            continue
-        summary = read_json(_part_path(record.folder, slide_id, ".json"))["slide"]
-        # Parts of earlier versions do not name all classes.
-        rows.append({**row, "annotation_classes": {}, **summary})
-        frames.append(pd.read_parquet(_part_path(record.folder, slide_id, ".parquet")))
+    for item, part in items.read():
+        if "slide" in part:
+            rows.append({**item.row, **part["slide"]})
+            frames.append(pd.read_parquet(items.find_part(item.item_id, ".parquet")))
     if not any(len(frame) for frame in frames):
         reasons = "; ".join(f"{f.slide_id}: {f.message}" for f in record.failures[:3])
         raise ManifestError(
@@ -333,11 +281,9 @@ def _merge_parts(
     )
     if not record.is_done:
         write_manifest(record.folder / "tiles.parquet", tiles, info)
-        with atomic_path(record.folder / "slides.csv") as temporary:
-            slides.to_csv(temporary, index=False)
+        write_csv(record.folder / "slides.csv", slides)
         tiles, _ = read_manifest(record.folder / "tiles.parquet")
-    counts = tiles["label"].map(dict(enumerate(info.class_names))).fillna("unlabelled")
-    label_counts = {str(k): int(v) for k, v in counts.value_counts().items()}
+    label_counts = info.count_labels(tiles)
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
     remarks = [
         say_unknown_patients(cohort),
@@ -376,13 +322,5 @@ def _say_bare_slides(
             f"({say_examples(unlabelled)}), so that a tile classifier learns nothing "
             "from them: outline their classes. Only a slide that is wholly "
             f"'{negative}' may have that label instead; labels of slides alone are "
-            "learnt from by 'eosin embed' and 'eosin mil train'"
+            "learnt from by 'eosin train --unit slide'"
         )
-
-
-def _part_path(out: Path, slide_id: str, suffix: str) -> Path:
-    return out / "parts" / (to_file_name(slide_id) + suffix)
-
-
-def _overview_path(out: Path, slide_id: str) -> Path:
-    return out / "overviews" / (to_file_name(slide_id) + ".jpg")

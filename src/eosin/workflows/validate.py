@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.cohorts import read_cohort
-from eosin.core import EosinError, Progress, SlideError
+from eosin.cohorts import list_files, read_cohort
+from eosin.core import WATCHED, EosinError, Progress, SlideError
 from eosin.slides import Slide, open_slide
-from eosin.workflows.slide_listing import list_files
 
 _CORNER_PX = 256
 _LOOK_PX = 512
@@ -45,7 +44,7 @@ def validate_slides(
     *,
     slide_mpp: float | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | None = WATCHED,
 ) -> list[SlideCheck]:
     """Check slides: open them, read each level's corners and one random tile.
 

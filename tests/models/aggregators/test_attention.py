@@ -20,6 +20,6 @@ def test_attention_is_as_in_the_paper(bags, run):
     features, _ = bags
     layer = AttentionAggregator(1, units=5)
     outputs = run(layer, features)
-    v, bias, w, offset = layer.pooling.scores.get_weights()
+    v, bias, w, offset = layer.scores.get_weights()
     expected = softmax(np.tanh(features @ v + bias) @ w + offset, axis=1)[..., 0]
     np.testing.assert_allclose(outputs["attention"], expected, rtol=1e-4)

@@ -8,7 +8,7 @@ def test_attention_is_as_in_the_paper(bags, run):
     features, _ = bags
     layer = GatedAttentionAggregator(1, units=5)
     outputs = run(layer, features)
-    scores = layer.pooling.scores
+    scores = layer.scores
     (v, a), (w, b), (u, c) = (
         part.get_weights() for part in (scores.content, scores.score, scores.gate)
     )

@@ -18,7 +18,7 @@ from eosin.models import (
     save_mil_model,
 )
 from eosin.models.keras_backend import keras
-from eosin.training.losses import build_loss
+from eosin.training.optimisation import build_loss
 
 DIMENSION = 6
 N_INSTANCES = 40
@@ -253,7 +253,7 @@ def test_two_seeds_start_from_two_models():
 def test_no_two_layers_of_a_method_start_equal():
     layer = AGGREGATORS["gated_attention"].layer(1, units=8)
     layer.build((None, None, 8))
-    scores = layer.pooling.scores
+    scores = layer.scores
     assert not np.array_equal(
         scores.content.get_weights()[0], scores.gate.get_weights()[0]
     )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from eosin.models.aggregators.aggregator import Aggregator
-from eosin.models.attention import GatedAttentionScores, masked_softmax
+from eosin.models.attention import masked_softmax
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
@@ -29,12 +29,12 @@ class AdditiveAttentionAggregator(Aggregator):
         ValueError: `units` is below 1.
     """
 
+    option_names = ("units",)
+
     def __init__(self, n_outputs: int, *, units: int = 128, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
         self.units = units
-        self.scores = GatedAttentionScores(
-            units, seed=self.seed, dtype=self.dtype_policy, name="scores"
-        )
+        self.scores = self._make_scores(units)
         self.hidden = self._make_dense(units, "hidden", activation="relu")
         self.head = self._make_head(n_outputs)
 
@@ -54,7 +54,3 @@ class AdditiveAttentionAggregator(Aggregator):
             "attention": attention,
             "instance_logits": instance_logits,
         }
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "units": self.units}

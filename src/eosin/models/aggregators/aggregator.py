@@ -1,9 +1,14 @@
 """What every aggregator takes and gives."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from eosin.models.attention import HIDDEN_SCORE, seed_dense
+from eosin.models.attention import (
+    HIDDEN_SCORE,
+    AttentionScores,
+    GatedAttentionScores,
+    seed_dense,
+)
 from eosin.models.dense import Dense
 from eosin.models.keras_backend import keras
 
@@ -41,6 +46,9 @@ class Aggregator(keras.layers.Layer):
         ValueError: `n_outputs` is below 1.
     """
 
+    option_names: ClassVar[tuple[str, ...]] = ()
+    """Arguments that a method has besides, each kept under its name."""
+
     def __init__(self, n_outputs: int, *, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if n_outputs < 1:
@@ -77,8 +85,19 @@ class Aggregator(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that make another."""
-        config = {"n_outputs": self.n_outputs, "seed": self.seed}
-        return {**super().get_config(), **config}
+        names = ("n_outputs", "seed", *self.option_names)
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def _make_scores(
+        self,
+        units: int,
+        kind: type[AttentionScores] = GatedAttentionScores,
+        **options: Any,
+    ) -> Any:
+        """Make the layer that scores instances by attention."""
+        return kind(
+            units, seed=self.seed, dtype=self.dtype_policy, name="scores", **options
+        )
 
     def _make_dense(self, units: int, name: str, **options: Any) -> Any:
         """Make a dense layer with a seed of its own."""

@@ -3,8 +3,10 @@
 from typing import Any
 
 from eosin.models.aggregators.aggregator import Aggregator
-from eosin.models.attention import AttentionPooling
+from eosin.models.attention import AttentionScores, masked_softmax
 from eosin.models.keras_backend import keras
+
+ops = keras.ops
 
 
 @keras.saving.register_keras_serializable(package="eosin")
@@ -24,35 +26,27 @@ class AttentionAggregator(Aggregator):
         ValueError: `units` is below 1.
     """
 
-    is_gated = False
+    scores_kind = AttentionScores
+    option_names = ("units",)
 
     def __init__(self, n_outputs: int, *, units: int = 128, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
         self.units = units
-        self.pooling = AttentionPooling(
-            units,
-            is_gated=self.is_gated,
-            seed=self.seed,
-            dtype=self.dtype_policy,
-            name="pooling",
-        )
+        self.scores = self._make_scores(units, self.scores_kind)
         self.head = self._make_head(n_outputs)
 
     def build(self, input_shape: Any) -> None:
         """Build the layers within."""
-        self.pooling.build(input_shape)
+        self.scores.build(input_shape)
         self.head.build((input_shape[0], input_shape[-1]))
         super().build(input_shape)
 
     def aggregate(self, bags: Any, mask: Any) -> dict[str, Any]:
         """Aggregate as the class says."""
-        pooled, attention = self.pooling(bags, mask=mask)
+        attention = masked_softmax(self.scores(bags)[..., 0], mask, axis=1)
+        pooled = ops.einsum("bi,bif->bf", attention, ops.cast(bags, "float32"))
         return {
             "logits": self.head(pooled),
             "attention": attention,
             "instance_logits": self.head(bags),
         }
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "units": self.units}

@@ -4,7 +4,7 @@ from typing import Any
 
 from eosin.models.aggregators.aggregator import Aggregator, BagLoss
 from eosin.models.aggregators.instance_loss import find_instance_loss
-from eosin.models.attention import GatedAttentionScores, masked_softmax
+from eosin.models.attention import masked_softmax
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
@@ -34,6 +34,8 @@ class CLAMSB(Aggregator):
         ValueError: A number is out of its range.
     """
 
+    option_names = ("units", "k", "bag_weight", "is_exclusive")
+
     def __init__(
         self,
         n_outputs: int,
@@ -53,13 +55,7 @@ class CLAMSB(Aggregator):
         self.units, self.k = units, k
         self.bag_weight, self.is_exclusive = bag_weight, is_exclusive
         self.n_classes = max(2, n_outputs)
-        self.scores = GatedAttentionScores(
-            units,
-            branches=self._count_branches(),
-            seed=self.seed,
-            dtype=self.dtype_policy,
-            name="scores",
-        )
+        self.scores = self._make_scores(units, branches=self._count_branches())
         self.instances = self._make_head(self.n_classes, "instances")
         self._make_heads()
 
@@ -103,16 +99,6 @@ class CLAMSB(Aggregator):
         )
         own = super().find_loss(labels, outputs, mask, bag_loss)
         return self.bag_weight * own + (1 - self.bag_weight) * instance_loss
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "k": self.k,
-            "bag_weight": self.bag_weight,
-            "is_exclusive": self.is_exclusive,
-        }
 
     def _count_branches(self) -> int:
         """Attention branches."""

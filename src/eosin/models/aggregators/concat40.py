@@ -3,7 +3,7 @@
 from typing import Any
 
 from eosin.models.aggregators.aggregator import Aggregator
-from eosin.models.attention import GatedAttentionScores, masked_softmax
+from eosin.models.attention import masked_softmax
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
@@ -26,13 +26,12 @@ class Concat40(Aggregator):
     """
 
     n_instances = 40
+    option_names = ("units",)
 
     def __init__(self, n_outputs: int, *, units: int = 128, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
         self.units = units
-        self.scores = GatedAttentionScores(
-            units, seed=self.seed, dtype=self.dtype_policy, name="scores"
-        )
+        self.scores = self._make_scores(units)
         self.head = self._make_head(n_outputs)
 
     def build(self, input_shape: Any) -> None:
@@ -55,7 +54,3 @@ class Concat40(Aggregator):
             "logits": self.head(ops.reshape(scaled, (-1, width))),
             "attention": attention,
         }
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "units": self.units}

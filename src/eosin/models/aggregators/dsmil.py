@@ -49,7 +49,8 @@ class DSMIL(Aggregator):
         is_any = ops.any(mask, axis=1, keepdims=True)
         critical_logits = ops.where(is_any, ops.max(hidden, axis=1), 0.0)
         queries = ops.cast(self.query(self.query_hidden(bags)), "float32")
-        critical = self._take(queries, ops.argmax(hidden, axis=1))
+        is_critical = ops.one_hot(ops.argmax(hidden, axis=1), ops.shape(bags)[1])
+        critical = ops.einsum("boi,biq->boq", is_critical, queries)
         scores = ops.einsum("biq,boq->bio", queries, critical) / self.units**0.5
         attention = masked_softmax(scores, mask[..., None], axis=1)
         pooled = ops.einsum("bio,bif->bof", attention, ops.cast(bags, "float32"))
@@ -75,8 +76,3 @@ class DSMIL(Aggregator):
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that make another."""
         return {**super().get_config(), "units": self.units}
-
-    def _take(self, queries: Any, places: Any) -> Any:
-        """Take the queries at one place for each output."""
-        wide = ops.repeat(places[..., None], self.units, axis=-1)
-        return ops.take_along_axis(queries, wide, axis=1)

@@ -1,6 +1,7 @@
 """Gated attention, as Ilse et al., 2018."""
 
 from eosin.models.aggregators.attention import AttentionAggregator
+from eosin.models.attention import GatedAttentionScores
 from eosin.models.keras_backend import keras
 
 
@@ -12,4 +13,4 @@ class GatedAttentionAggregator(AttentionAggregator):
     (Ilse et al., 2018, eq. 9).
     """
 
-    is_gated = True
+    scores_kind = GatedAttentionScores

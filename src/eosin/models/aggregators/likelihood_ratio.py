@@ -36,6 +36,8 @@ class LikelihoodRatioAggregator(InstanceAggregator):
         ValueError: A rate is not in (0, 1), or there is none.
     """
 
+    option_names = ("rates",)
+
     def __init__(
         self,
         n_outputs: int,
@@ -69,7 +71,3 @@ class LikelihoodRatioAggregator(InstanceAggregator):
         scores = ops.logsumexp(ops.stack(witness, axis=-1) + fit, axis=-1)
         attention = masked_softmax(scores, mask, axis=1)
         return total - math.log(len(self.rates)), ops.stop_gradient(attention)
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "rates": self.rates}

@@ -28,6 +28,8 @@ class LogSumExpAggregator(InstanceAggregator):
         ValueError: `sharpness` is not above 0.
     """
 
+    option_names = ("sharpness",)
+
     def __init__(
         self, n_outputs: int, *, sharpness: float = 5.0, **kwargs: Any
     ) -> None:
@@ -42,7 +44,3 @@ class LogSumExpAggregator(InstanceAggregator):
         log_mean = ops.logsumexp(sharp, axis=1) - ops.log(count_instances(mask))
         logits = ops.where(ops.any(mask, axis=1), log_mean / self.sharpness, 0.0)
         return logits, masked_softmax(sharp, mask, axis=1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "sharpness": self.sharpness}

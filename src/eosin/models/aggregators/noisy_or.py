@@ -47,7 +47,9 @@ class NoisyOrAggregator(InstanceAggregator):
         rates = ops.softplus(instance_logits) * ops.cast(mask, "float32")
         total = ops.sum(rates, axis=1)
         rate = ops.maximum(total, _LEAST_RATE)
-        logits = rate + ops.log(-ops.expm1(-rate))
+        # log(exp(rate) - 1); by tanh, because 1 - exp(-rate) loses small rates.
+        half = ops.tanh(rate / 2)
+        logits = rate + ops.log(2 * half / (1 + half))
         return logits, rates / ops.maximum(total, 1e-30)[:, None, :]
 
     def get_config(self) -> dict[str, Any]:

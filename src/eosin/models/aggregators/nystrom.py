@@ -39,14 +39,14 @@ def attend_by_landmarks(
     is_token = mask[:, None, None, :]
 
     def compare(left: Any, right: Any, is_there: Any) -> Any:
-        return masked_softmax(_multiply(left, _turn(right)), is_there, axis=-1)
+        return masked_softmax(ops.matmul(left, _turn(right)), is_there, axis=-1)
 
     near = compare(queries, key_marks, is_mark)
     core = compare(query_marks, key_marks, is_mark)
     # A landmark without tokens has no row either.
     core = core * ops.cast(ops.transpose(is_mark, (0, 1, 3, 2)), "float32")
     far = compare(query_marks, keys, is_token)
-    return _multiply(near, _multiply(invert(core, n_steps), _multiply(far, values)))
+    return ops.matmul(near, ops.matmul(invert(core, n_steps), ops.matmul(far, values)))
 
 
 def invert(matrices: Any, n_steps: int) -> Any:
@@ -60,9 +60,9 @@ def invert(matrices: Any, n_steps: int) -> Any:
     inverse = _turn(matrices) / (rows * columns)[..., None, None]
     identity = ops.eye(size, dtype="float32")
     for _ in range(n_steps):
-        product = _multiply(matrices, inverse)
-        inner = 15 * identity - _multiply(product, 7 * identity - product)
-        inverse = _multiply(inverse, 13 * identity - _multiply(product, inner)) / 4
+        product = ops.matmul(matrices, inverse)
+        inner = 15 * identity - ops.matmul(product, 7 * identity - product)
+        inverse = ops.matmul(inverse, 13 * identity - ops.matmul(product, inner)) / 4
     return inverse
 
 
@@ -82,7 +82,8 @@ def assign_landmarks(similarity: Any, mask: Any, n_landmarks: int) -> Any:
         0 or 1, `(batch, tokens, landmarks)`, float32.
     """
     hidden = ops.where(mask, -ops.cast(similarity, "float32"), 1e9)
-    ranks = ops.argsort(ops.argsort(hidden, axis=1), axis=1)
+    order = _sort(hidden)
+    ranks = _sort(ops.cast(order, "float32"))
     n_real = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
     n_used = ops.minimum(n_real, n_landmarks)
     runs = ops.cast(ranks, "int32") * n_used // n_real
@@ -90,8 +91,10 @@ def assign_landmarks(similarity: Any, mask: Any, n_landmarks: int) -> Any:
     return ops.cast(ops.logical_and(is_in, mask[..., None]), "float32")
 
 
-def _multiply(left: Any, right: Any) -> Any:
-    return ops.matmul(left, right)
+def _sort(values: Any) -> Any:
+    """Give the places of values `(batch, tokens)`, rising."""
+    # Not by argsort, which PyTorch's exporter does not know.
+    return ops.top_k(-values, ops.shape(values)[1])[1]
 
 
 def _turn(matrices: Any) -> Any:

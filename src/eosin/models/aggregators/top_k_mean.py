@@ -27,6 +27,8 @@ class TopKMeanAggregator(InstanceAggregator):
         ValueError: `k` is below 1.
     """
 
+    option_names = ("k",)
+
     def __init__(self, n_outputs: int, *, k: int = 4, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
         if k < 1:
@@ -46,7 +48,3 @@ class TopKMeanAggregator(InstanceAggregator):
         shares = ops.cast(is_taken, "float32")
         shares = shares / ops.maximum(ops.sum(shares, axis=1, keepdims=True), 1.0)
         return logits, ops.stop_gradient(shares)
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "k": self.k}

@@ -12,6 +12,21 @@ from eosin.models.keras_backend import keras
 ops = keras.ops
 
 
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Keras' own, written out: PyTorch's exporter knows no open sizes in it.
+
+    Named as Keras' own, after which files name the weights.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Run as `keras.layers.LayerNormalization` does."""
+        tokens = ops.cast(inputs, "float32")
+        centred = tokens - ops.mean(tokens, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        scaled = centred * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
+        return ops.cast(scaled, self.compute_dtype)
+
+
 @keras.saving.register_keras_serializable(package="eosin")
 class TransMIL(Aggregator):
     """Two layers of self-attention with a class token, without places.
@@ -37,6 +52,8 @@ class TransMIL(Aggregator):
         ValueError: A number is below 1, or `heads` does not divide `units`.
     """
 
+    option_names = ("units", "heads", "landmarks")
+
     def __init__(
         self,
         n_outputs: int,
@@ -54,9 +71,8 @@ class TransMIL(Aggregator):
             )
         self.units, self.heads, self.landmarks = units, heads, landmarks
         policy = self.dtype_policy
-        self.norms = [
-            keras.layers.LayerNormalization(dtype=policy, name=f"norm_{i}")
-            for i in range(3)
+        self.norms: list[Any] = [
+            LayerNormalization(dtype=policy, name=f"norm_{i}") for i in range(3)
         ]
         self.mixing = LandmarkSelfAttention(
             units,
@@ -96,13 +112,4 @@ class TransMIL(Aggregator):
         return {
             "logits": self.head(self.norms[2](tokens[:, 0] + read)),
             "attention": attention,
-        }
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "heads": self.heads,
-            "landmarks": self.landmarks,
         }

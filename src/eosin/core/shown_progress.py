@@ -1,0 +1,168 @@
+"""Progress as it is shown: in a terminal, in a notebook, in a log file."""
+
+import html
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from eosin.core.progress import Progress, Task
+
+# Seconds between two lines of the same task in a log file, and in a notebook.
+_LINE_EVERY_S = 10.0
+_SHOWN_EVERY_S = 0.3
+
+
+def find_progress() -> Progress:
+    """Find who watches: a notebook, a terminal, or nobody, who is told nothing."""
+    shell = sys.modules.get("IPython")
+    kernel = shell.get_ipython() if shell is not None else None
+    if kernel is not None and type(kernel).__name__ == "ZMQInteractiveShell":
+        return NotebookProgress()
+    return TerminalProgress() if Console(stderr=True).is_terminal else Progress()
+
+
+class TerminalProgress(Progress):
+    """Shows tasks as bars on a terminal, and as lines elsewhere.
+
+    Args:
+        console: Where to show them; None is the error stream, so that results can be
+            piped.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        """Open a task for the length of a block."""
+        if not self._console.is_terminal:
+            task = _LineTask(self._console, name, total)
+            yield task
+            task.close()
+            return
+        bars = Bars(
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._console,
+        )
+        with bars:
+            yield _BarTask(bars, bars.add_task(name, total=total, note=""))
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self._console.print(text, markup=False, highlight=False)
+
+
+class _BarTask(Task):
+    def __init__(self, bars: Bars, task_id: TaskID) -> None:
+        self._bars = bars
+        self._id = task_id
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        if note:
+            self._bars.update(self._id, advance=n, note=note)
+        else:
+            self._bars.update(self._id, advance=n)
+
+
+class _LineTask(Task):
+    def __init__(self, console: Console, name: str, total: int | None) -> None:
+        self._console = console
+        self._name = name
+        self._total = total
+        self._done = 0
+        self._note = ""
+        self._started = self._said = time.monotonic()
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self._done += n
+        self._note = note or self._note
+        if time.monotonic() - self._said >= _LINE_EVERY_S:
+            self._said = time.monotonic()
+            self._print("")
+
+    def close(self) -> None:
+        self._print(f" in {time.monotonic() - self._started:.1f} s")
+
+    def _print(self, ending: str) -> None:
+        total = "" if self._total is None else f"/{self._total:,}"
+        # What is one piece has nothing to count.
+        is_one = self._total is None and not self._done
+        done = "done" if is_one else f"{self._done:,}{total}"
+        note = f"  {self._note}" if self._note and not ending else ""
+        self._console.print(
+            f"{self._name}: {done}{ending}{note}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+class NotebookProgress(Progress):
+    """Shows each task as one line below its cell."""
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        """Open a task for the length of a block."""
+        task = _CellTask(name, total)
+        yield task
+        task.show(is_done=True)
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        _display(text)
+
+
+class _CellTask(Task):
+    def __init__(self, name: str, total: int | None) -> None:
+        self._name, self._total, self._done, self._note = name, total, 0, ""
+        self._started = self._shown = time.monotonic()
+        self._handle = _display(f"{name} …")
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self._done += n
+        self._note = note or self._note
+        if time.monotonic() - self._shown >= _SHOWN_EVERY_S:
+            self.show()
+
+    def show(self, *, is_done: bool = False) -> None:
+        self._shown = time.monotonic()
+        total = "" if self._total is None else f" of {self._total:,}"
+        count = f": {self._done:,}{total}" if self._done or self._total else ""
+        spent = f", {self._shown - self._started:.1f} s"
+        note = "" if is_done or not self._note else f" ({self._note})"
+        _update(self._handle, f"{self._name}{count}{spent}{note}")
+
+
+def _display(text: str) -> Any:
+    from IPython.display import HTML, display  # noqa: PLC0415 - notebooks have it
+
+    page = HTML(_write_line(text))  # type: ignore[no-untyped-call]
+    return display(page, display_id=True)  # type: ignore[no-untyped-call]
+
+
+def _update(handle: Any, text: str) -> None:
+    from IPython.display import HTML  # noqa: PLC0415 - as above
+
+    handle.update(HTML(_write_line(text)))  # type: ignore[no-untyped-call]
+
+
+def _write_line(text: str) -> str:
+    return f"<small>{html.escape(text)}</small>"

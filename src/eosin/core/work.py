@@ -1,0 +1,162 @@
+"""Working on many items at once, where one bad item stops nothing.
+
+What is done is kept as a part of its own, so that a second call works only on items
+that are new, were changed, or failed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from eosin.core.errors import RunError
+from eosin.core.failures import SlideFailure
+from eosin.core.files import read_json, to_file_name, write_json
+from eosin.core.progress import Progress, Task
+from eosin.core.runs import RunRecord
+
+# Seconds that items in work may take to end after an interruption.
+_GRACE_S = 1.0
+
+
+class WorkItem(Protocol):
+    """A slide, a patient's slides, a drawn bag, or whatever else is worked on."""
+
+    @property
+    def item_id(self) -> str:
+        """What it leaves is named after it."""
+
+    @property
+    def key(self) -> str:
+        """Hash of all that its result depends on."""
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """What tables list of it where it fails."""
+
+
+Item = TypeVar("Item", bound=WorkItem)
+
+
+class Items(Generic[Item]):
+    """What a command is asked to work on, and the parts that earlier calls left.
+
+    Attributes:
+        asked: All that is asked for.
+        todo: Those of them that have no part under their key.
+
+    Args:
+        record: Of the call. It takes the failures.
+        asked: Each with an id of its own.
+    """
+
+    def __init__(self, record: RunRecord, asked: Sequence[Item]) -> None:
+        self._record, self.asked = record, asked
+        self.todo = [item for item in asked if not self._is_done(item)]
+
+    def run(
+        self,
+        work: Callable[[Item], Mapping[str, Any]],
+        progress: Progress,
+        *,
+        name: str,
+        workers: int = 1,
+    ) -> None:
+        """Work on what is to be done, on threads.
+
+        An item whose work raises is recorded in the record's failures, and the others
+        go on. An output that cannot be written stops everything, since it would stop
+        every item.
+
+        Args:
+            work: Called with one item, on any thread. Gives what its part holds, as
+                JSON can write it.
+            progress: Told of each item.
+            name: Of the task.
+            workers: How many items are worked on at once.
+
+        Raises:
+            RunError: An output cannot be written.
+        """
+
+        def keep(item: Item) -> None:
+            part = self.find_part(item.item_id)
+            part.unlink(missing_ok=True)
+            # Last of all: with its part, an item has all of its files.
+            write_json(part, {"key": item.key, **work(item)})
+
+        with progress.task(name, len(self.todo)) as task:
+            for item, error in _work_on(keep, self.todo, task, workers):
+                message = str(error) or type(error).__name__
+                failure = SlideFailure(item.item_id, self._record.command, message)
+                self._record.failures.append(failure)
+                content = {"failure": asdict(failure), "rows": list(item.rows)}
+                write_json(self.find_part(item.item_id), content)
+
+    def gather(self) -> list[dict[str, Any]]:
+        """Read the parts: of what was asked for, in its order, then of earlier calls.
+
+        Failures of earlier calls, of items that nobody asked for again, are recorded
+        once more: else a call for other items would call work done that is not.
+        """
+        asked = {self.find_part(item.item_id) for item in self.asked}
+        others = [
+            read_json(path)
+            for path in sorted(self._folder.glob("*.json"))
+            if path not in asked
+        ]
+        failed = [part for part in others if "failure" in part]
+        self._record.failures += [SlideFailure(**part["failure"]) for part in failed]
+        parts = [part for _, part in self.read()]
+        return [*parts, *(p for p in others if "failure" not in p), *failed]
+
+    def read(self) -> Iterator[tuple[Item, dict[str, Any]]]:
+        """Read the part of each item that was asked for; failed ones have `failure`."""
+        for item in self.asked:
+            yield item, read_json(self.find_part(item.item_id))
+
+    def find_part(self, item_id: str, suffix: str = ".json") -> Path:
+        """Return where an item's part is kept, or another file beside it."""
+        return self._folder / (to_file_name(item_id) + suffix)
+
+    @property
+    def _folder(self) -> Path:
+        return self._record.folder / "parts"
+
+    def _is_done(self, item: Item) -> bool:
+        try:
+            part = read_json(self.find_part(item.item_id))
+        except RunError:
+            return False
+        return bool(part.get("key") == item.key)
+
+
+def _work_on(
+    work: Callable[[Item], None], items: Sequence[Item], task: Task, workers: int
+) -> Iterator[tuple[Item, Exception]]:
+    """Work on each item on threads; yield those that fail."""
+    executor = ThreadPoolExecutor(max(1, workers), thread_name_prefix="item")
+    futures: dict[Future[None], Item] = {executor.submit(work, i): i for i in items}
+    waits = True
+    try:
+        for future in as_completed(futures):
+            item = futures[future]
+            try:
+                future.result()
+            except RunError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the one place; it is recorded
+                yield item, error
+                task.advance(note=f"{item.item_id} failed")
+            else:
+                task.advance(note=item.item_id)
+    except KeyboardInterrupt:
+        # Whoever interrupts does not want to wait for an item in the middle; one
+        # that is about to be written may be.
+        waits = False
+        executor.shutdown(wait=False, cancel_futures=True)
+        wait([f for f in futures if not f.cancelled()], timeout=_GRACE_S)
+        raise
+    finally:
+        executor.shutdown(wait=waits, cancel_futures=True)

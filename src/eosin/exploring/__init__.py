@@ -1,0 +1,1 @@
+"""What tiles are like: copies, outliers, clusters, labels that look wrong."""

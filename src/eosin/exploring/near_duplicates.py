@@ -1,0 +1,279 @@
+"""Patches that look alike: copies, also re-saved, re-coloured, turned or mirrored.
+
+What a patch looks like is kept as the low frequencies of its grey image, found by a
+discrete cosine transform. Their signs are a hash of 63 bits. Patches whose hashes
+share one of four bands are compared closely, so that few of all pairs are ever
+looked at. Turning and mirroring only change signs and order of the frequencies, so
+all eight views are compared without reading a pixel again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from eosin.core import ConfigError
+from eosin.settings import ImportSettings
+
+DEFAULT_SIMILARITY = ImportSettings.similarity
+FEATURE_SIMILARITY = 0.98
+
+Hashes = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
+
+_SIDE_PX = 32
+_N = 8
+_N_BITS = _N * _N - 1
+_ROWS, _COLUMNS = np.mgrid[:_N, :_N]
+# Tissue has about amplitude 1 / f; without the weight two patches with one border of
+# tissue each would look alike, whatever else is on them.
+_WEIGHTS = np.sqrt(_ROWS**2 + _COLUMNS**2).astype(np.float32)
+# Below this spread of its low frequencies, in grey levels, a patch is flat.
+_FLAT = 1e-2
+
+_BAND_STARTS = (0, 16, 32, 47)
+_BAND_BITS = 16
+_ALL_BITS = (1 << _N_BITS) - 1
+# Of 63 bits. Re-saved copies differ in up to 5; only what passes is compared closely.
+_MAX_DISTANCE = 12
+# A hash is compared with so many on either side in its band at most, so that a
+# million patches of one look cannot take forever.
+_WINDOW = 64
+_PAIRS_AT_ONCE = 1 << 21
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What patches look like.
+
+    Attributes:
+        hashes: Hash of each patch, and of its mirror image about the diagonal,
+            `(patches, 2)`.
+        frequencies: Weighted low frequencies of length 1, or all 0 where the patch
+            is flat, `(patches, 64)`, float16.
+    """
+
+    hashes: Hashes
+    frequencies: npt.NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def take(self, rows: Rows) -> "Looks":
+        """Return the looks of some of the patches."""
+        return Looks(self.hashes[rows], self.frequencies[rows])
+
+
+def describe_looks(patches: Sequence[npt.NDArray[np.uint8]]) -> Looks:
+    """Describe patches of any size.
+
+    Args:
+        patches: `(height, width, 3)` each, RGB.
+    """
+    small = np.empty((len(patches), _SIDE_PX, _SIDE_PX), np.float32)
+    for target, patch in zip(small, patches, strict=True):
+        grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+        size = (_SIDE_PX, _SIDE_PX)
+        target[:] = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        cv2.dct(target, target)
+    low = small[:, :_N, :_N].copy()
+    low[:, 0, 0] = 0
+    # The transform of a flat image is 0 but for rounding.
+    is_flat = np.linalg.norm(low, axis=(1, 2)) < _FLAT * _SIDE_PX
+    low[is_flat] = 0
+    weighted = (low * _WEIGHTS).reshape(len(low), _N * _N)
+    length = np.linalg.norm(weighted, axis=1, keepdims=True)
+    unit = weighted / np.where(length > 0, length, 1)
+    hashes = np.stack([_hash(low), _hash(low.transpose(0, 2, 1))], axis=1)
+    return Looks(hashes, unit.astype(np.float16))
+
+
+def group_near_duplicates(
+    looks: Looks,
+    *,
+    identical: npt.NDArray[np.generic] | None = None,
+    features: npt.NDArray[np.floating] | None = None,
+    similarity: float = DEFAULT_SIMILARITY,
+    feature_similarity: float = FEATURE_SIMILARITY,
+) -> Rows:
+    """Unite patches that look alike into groups.
+
+    Whoever looks like one member belongs to the group. Nothing is random but the
+    directions in which features are hashed, and they are always the same.
+
+    Args:
+        looks: What the patches look like.
+        identical: Patches of one value here are united whatever they look like, such
+            as a hash of their pixels, `(patches,)`.
+        features: Features of an encoder, `(patches, features)`. Patches with alike
+            features are united as well.
+        similarity: Correlation of the weighted low frequencies from which two
+            patches look alike, above 0 and up to 1.
+        feature_similarity: The same for the cosine of centred features.
+
+    Returns:
+        The first row of each patch's group, `(patches,)`.
+
+    Raises:
+        ConfigError: A similarity is out of range, or the features are not of these
+            patches.
+    """
+    for name, value in (
+        ("similarity", similarity),
+        ("feature_similarity", feature_similarity),
+    ):
+        if not 0 < value <= 1:
+            raise ConfigError(f"{name} must be above 0 and up to 1, got {value:g}")
+    n = len(looks)
+    pairs = [_find_alike(looks, similarity)]
+    if identical is not None:
+        pairs.append(_link_equal(identical))
+    if features is not None:
+        if features.ndim != 2 or len(features) != n:
+            raise ConfigError(
+                f"features must be of shape (patches, features) with {n} patches, got "
+                f"{features.shape}"
+            )
+        pairs.append(_find_alike_features(features, feature_similarity))
+    first, second = np.concatenate(pairs).T
+    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
+    _, groups = connected_components(links, directed=False)
+    _, firsts = np.unique(groups, return_index=True)
+    return np.asarray(firsts[groups], np.int64)
+
+
+def _hash(low: npt.NDArray[np.float32]) -> Hashes:
+    """Pack the signs of all frequencies but the mean."""
+    bits = (low.reshape(len(low), _N * _N)[:, 1:] > 0).astype(np.uint64)
+    return np.asarray(bits @ _PLACES, np.uint64)
+
+
+_PLACES = np.uint64(1) << np.arange(_N_BITS, dtype=np.uint64)
+
+
+def _list_views() -> tuple[tuple[bool, npt.NDArray[np.float32], np.uint64], ...]:
+    """List the eight views: is it transposed, its signs, the bits that they flip."""
+    views = []
+    for is_transposed in (False, True):
+        for up in (1, -1):
+            for left in (1, -1):
+                signs = np.where(_ROWS % 2, up, 1) * np.where(_COLUMNS % 2, left, 1)
+                flips = (signs.reshape(-1)[1:] < 0).astype(np.uint64) @ _PLACES
+                views.append(
+                    (is_transposed, signs.astype(np.float32).ravel(), np.uint64(flips))
+                )
+    return tuple(views)
+
+
+_VIEWS = _list_views()
+_TRANSPOSED = np.arange(_N * _N).reshape(_N, _N).T.ravel()
+
+
+def _find_alike(looks: Looks, similarity: float) -> npt.NDArray[np.int64]:
+    """Find pairs of rows whose patches look alike in one of the eight views."""
+    # Equal hashes first: copies are many, and each need be compared only once.
+    _, firsts, kinds = np.unique(
+        looks.hashes[:, 0], return_index=True, return_inverse=True
+    )
+    rows = np.arange(len(looks))
+    same = np.stack([rows, firsts[kinds]], axis=1)[firsts[kinds] != rows]
+    found = [same[_compare(looks, same, _VIEWS[0], similarity)]]
+    hashes = looks.hashes[firsts]
+    for view in _VIEWS:
+        is_transposed, _, flips = view
+        queries = hashes[:, int(is_transposed)] ^ flips
+        for pairs in _iter_candidates(queries, hashes[:, 0]):
+            rows_of = firsts[pairs]
+            found.append(rows_of[_compare(looks, rows_of, view, similarity)])
+    return np.concatenate(found)
+
+
+def _compare(
+    looks: Looks,
+    pairs: npt.NDArray[np.int64],
+    view: tuple[bool, npt.NDArray[np.float32], np.uint64],
+    similarity: float,
+) -> npt.NDArray[np.bool_]:
+    """Tell which pairs look alike when the first of each is seen in a view."""
+    is_alike = np.empty(len(pairs), bool)
+    is_transposed, signs, _ = view
+    for start in range(0, len(pairs), 1 << 16):
+        part = pairs[start : start + (1 << 16)]
+        first = looks.frequencies[part[:, 0]].astype(np.float32)
+        second = looks.frequencies[part[:, 1]].astype(np.float32)
+        if is_transposed:
+            first = first[:, _TRANSPOSED]
+        close = np.einsum("pf,pf,f->p", first, second, signs) >= similarity
+        are_flat = ~(first.any(axis=1) | second.any(axis=1))
+        is_alike[start : start + len(part)] = close | are_flat
+    return is_alike
+
+
+def _iter_candidates(
+    queries: Hashes, hashes: Hashes
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield pairs (query, hash) with a band in common and few bits between them."""
+    for start in _BAND_STARTS:
+        turned = _turn(hashes, start)
+        order = np.argsort(turned, kind="stable")
+        turned = turned[order]
+        asked = _turn(queries, start)
+        rest = np.uint64((1 << (_N_BITS - _BAND_BITS)) - 1)
+        place = np.searchsorted(turned, asked)
+        low = np.searchsorted(turned, asked & ~rest)
+        high = np.searchsorted(turned, asked | rest, side="right")
+        low, high = np.maximum(low, place - _WINDOW), np.minimum(high, place + _WINDOW)
+        for query, position in _iter_ranges(low, high):
+            pair = np.stack([query, order[position]], axis=1)
+            distance = np.bitwise_count(queries[query] ^ hashes[pair[:, 1]])
+            yield pair[(distance <= _MAX_DISTANCE) & (pair[:, 0] != pair[:, 1])]
+
+
+def _turn(hashes: Hashes, start: int) -> Hashes:
+    """Turn the bits so that a band comes first when sorted."""
+    if start == 0:
+        return hashes
+    up, down = np.uint64(start), np.uint64(_N_BITS - start)
+    return ((hashes << up) & np.uint64(_ALL_BITS)) | (hashes >> down)
+
+
+def _iter_ranges(low: Rows, high: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """Yield row numbers and the positions in their ranges, a bounded number at once."""
+    lengths = np.maximum(high - low, 0)
+    ends = np.cumsum(lengths)
+    begin = 0
+    while begin < len(lengths):
+        before = ends[begin - 1] if begin else 0
+        end = int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right"))
+        end = max(end, begin + 1)
+        own = lengths[begin:end]
+        query = np.repeat(np.arange(begin, end), own)
+        skipped = np.repeat(ends[begin:end] - own - before, own)
+        yield query, np.arange(len(query)) - skipped + np.repeat(low[begin:end], own)
+        begin = end
+
+
+def _link_equal(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Link every row with the first one of the same value."""
+    _, firsts, kinds = np.unique(values, return_index=True, return_inverse=True)
+    return np.stack([np.arange(len(values)), firsts[kinds]], axis=1)
+
+
+def _find_alike_features(
+    features: npt.NDArray[np.floating], similarity: float
+) -> npt.NDArray[np.int64]:
+    """Find pairs of rows with alike features, by hashes of random directions."""
+    centred = np.asarray(features - features.mean(axis=0), np.float32)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit = centred / np.where(length > 0, length, 1)
+    directions = np.random.default_rng(0).normal(size=(unit.shape[1], _N_BITS))
+    hashes = (unit @ directions.astype(np.float32) > 0).astype(np.uint64) @ _PLACES
+    found = [np.empty((0, 2), np.int64)]
+    for pairs in _iter_candidates(hashes, hashes):
+        closeness = np.einsum("pf,pf->p", unit[pairs[:, 0]], unit[pairs[:, 1]])
+        found.append(pairs[closeness >= similarity])
+    return np.concatenate(found)

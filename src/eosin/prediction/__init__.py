@@ -1,0 +1,1 @@
+"""New slides, patches and bags: scored, drawn and tabulated."""

@@ -1,0 +1,329 @@
+"""What is predicted: slides, feature files of slides, drawn bags."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eosin.bags import (
+    BAG_TABLE,
+    ClinicalValues,
+    find_feature_files,
+    read_bag_table,
+    read_clinical,
+)
+from eosin.cohorts import find_patient, list_files, list_slides, read_cohort
+from eosin.core import (
+    CohortError,
+    ConfigError,
+    ManifestError,
+    ModelError,
+    hash_file,
+    hash_object,
+    to_file_name,
+)
+from eosin.prediction.sources import DrawnSource, FeatureSource, SlideSource, Source
+from eosin.runs.origin import find_tile_folder, see_tiles
+from eosin.runs.run import Run
+from eosin.settings import PredictionSettings
+from eosin.slides import is_at_hand
+from eosin.tiles import TileFolder, open_tile_folder
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """What gets one call: a slide, a patient's slides, or a drawn bag.
+
+    Attributes:
+        item_id: Its part is named after it.
+        sources: One for each slide.
+        key: Hash of all that its result depends on.
+        clinical: The patient's values of the columns that the models take; None where
+            they take none.
+    """
+
+    item_id: str
+    sources: Sequence[Source]
+    key: str
+    clinical: ClinicalValues | None = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What tables list of it where it fails."""
+        return [{**source.facts, "status": "failed"} for source in self.sources]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """All that is to be predicted.
+
+    Attributes:
+        items: One for each call.
+        cautions: What must be known before believing the calls, as sentences.
+        inputs: Hash of each input whose change makes other work of it, by its name.
+        folder: The tiles that bags were drawn from; None for slides.
+    """
+
+    items: Sequence[Item]
+    cautions: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    folder: TileFolder | None = None
+
+
+def list_items(
+    run: Run,
+    what: Sequence[Path | str],
+    settings: PredictionSettings,
+    *,
+    cohort: Path | None = None,
+) -> Asked:
+    """List the slides, or the slides of feature files, that are meant.
+
+    Args:
+        run: The models, which say what they take and whether a patient's slides are
+            called together.
+        what: Slide files, folders of them, slide tables, packs, addresses; a tile
+            folder stands for its own slides. For models of features also one folder of
+            feature files.
+        settings: How to score.
+        cohort: With feature files a slide table: which slides, of whom, and where their
+            files are. None takes every feature file, and slides from where `eosin
+            embed` says that their tiles were cut.
+
+    Raises:
+        CohortError: A slide table is wrong, or two slides have one name.
+        ManifestError: There is no feature file.
+        ModelError: The models take something else.
+        ConfigError: The models take clinical columns and there is no table of them, or
+            a table is given beside slides.
+    """
+    features = _find_features(run, what)
+    if features is not None:
+        table = _list_features(run, features, settings, cohort)
+    elif cohort is not None:
+        raise ConfigError(
+            f"{cohort}: goes with a folder of feature files; with slides, give the "
+            "slide table in their place"
+        )
+    else:
+        table = _list_slides(run, what, settings)
+    columns = run.card.columns
+    if not set(columns) <= set(table):
+        raise ConfigError(
+            f"{run.path}: its models take {', '.join(columns)} beside the tiles; give "
+            "a slide table with these columns (--cohort beside features)"
+        )
+    clinical = read_clinical(table, columns) if columns else {}
+    items = []
+    for owner, rows in table.groupby("owner", sort=False):
+        sources = rows["source"].tolist()
+        values = clinical.get(str(rows["patient_id"].iloc[0]))
+        content = [run.sha256, [source.fingerprint() for source in sources], values]
+        items.append(Item(str(owner), sources, hash_object(content), values))
+    return Asked(items, (say_what_was_learnt(run),) if run.card.bag_size else ())
+
+
+def list_bags(
+    run: Run, what: Sequence[Path | str], bags: Path, stack: ExitStack
+) -> Asked:
+    """List drawn bags.
+
+    Args:
+        run: The models.
+        what: The tile folder that the bags were drawn from.
+        bags: The bag table of `make_bags`, or its folder. Its labels and witnesses are
+            written beside what is found, and used for nothing else.
+        stack: Closes the reader of the tiles.
+
+    Raises:
+        ModelError: The models are no bag models that take tiles, or the tiles or
+            classes are others than their own.
+        ManifestError: The bags were not drawn from these tiles.
+    """
+    card = run.card
+    takes_tiles = card.takes_pixels or run.encoder is not None
+    if card.learner == "tiles" or not takes_tiles or len(what) != 1:
+        raise ModelError(
+            f"{run.path}: drawn bags go with a bag model that takes tiles, and with "
+            "the one tile folder that they were drawn from"
+        )
+    path = bags / BAG_TABLE if bags.is_dir() else bags
+    table, info = read_bag_table(path)
+    folder = open_tile_folder(Path(what[0]))
+    if info.tiles_sha256 != folder.sha256:
+        raise ManifestError(
+            f"{path}: its bags were drawn from other tiles than those in "
+            f"{folder.path}; draw them again, or give the folder that they were drawn "
+            "from"
+        )
+    advice = "tile and draw bags as for the training"
+    run.require_like(see_tiles(folder), where=str(folder.path), advice=advice)
+    run.require_classes(info.class_names, where=str(path))
+    places = pd.Series(np.arange(len(folder.tiles)), index=folder.tiles["tile_id"])
+    table["place"] = places.loc[table["tile_id"]].to_numpy()
+    reader = stack.enter_context(folder.open_reader())
+    items = []
+    for bag_id, rows in table.groupby("bag_id", sort=False):
+        facts = {
+            "bag_id": str(bag_id),
+            "split": str(rows["split"].iloc[0]),
+            "seen_in_training": run.was_seen(
+                slides=rows["slide_id"], patients=rows["patient_id"]
+            ),
+            "true_label": card.class_names[int(rows["label"].iloc[0])],
+            "witnesses": int(rows["n_witnesses"].iloc[0]),
+        }
+        source = DrawnSource(rows.reset_index(drop=True), facts, reader)
+        key = hash_object([run.sha256, source.fingerprint()])
+        items.append(Item(str(bag_id), [source], key))
+    is_same = (info.size, tuple(info.witnesses)) == (card.bag_size, card.witnesses)
+    return Asked(
+        items,
+        () if is_same else (say_what_was_learnt(run),),
+        {"bags": hash_file(path), "tiles": folder.sha256},
+        folder,
+    )
+
+
+def say_what_was_learnt(run: Run) -> str:
+    """Say why calls of slides deserve doubt after training on drawn bags."""
+    size, counts = run.card.bag_size, ", ".join(map(str, run.card.witnesses))
+    return (
+        f"The models learnt from drawn bags of {size} tiles, positive ones with "
+        f"{counts} witnesses. A slide has another number of tiles and another "
+        "share of witnesses, for which neither probability nor threshold was fitted: "
+        "let the probability rank slides, and do not take it for a rate."
+    )
+
+
+def _find_features(run: Run, what: Sequence[Path | str]) -> Path | None:
+    """Return the folder of feature files that is meant; None where slides are."""
+    folder = Path(what[0])
+    if len(what) != 1 or not folder.is_dir() or _is_tiled(folder):
+        return None
+    takes_features = run.card.learner == "bags"
+    try:
+        list_files(folder)
+    except CohortError:
+        has_slides = False
+    else:
+        has_slides = True
+        if not takes_features or run.encoder is not None:
+            return None
+    try:
+        find_feature_files(folder)
+    except ManifestError:
+        if takes_features and not has_slides:
+            raise
+        return None
+    if not takes_features:
+        raise ModelError(
+            f"{run.path}: its models take tiles, not features; give it slides"
+        )
+    return folder
+
+
+def _list_features(
+    run: Run, folder: Path, settings: PredictionSettings, cohort: Path | None
+) -> pd.DataFrame:
+    """List slides with features: `slide_id, patient_id, owner, source`, and columns."""
+    files = find_feature_files(folder)
+    if cohort is None:
+        table = pd.DataFrame({"slide_id": list(files)})
+        table["patient_id"] = [find_patient(name) for name in files]
+        table = table.merge(_find_tiled(folder), on="slide_id", how="left")
+    else:
+        table = read_cohort(cohort, needs_files=False).table
+    sources = []
+    for row in table.to_dict("records"):
+        path = row["path"]
+        sources.append(
+            FeatureSource(
+                str(row["slide_id"]),
+                str(row["patient_id"]),
+                files.get(to_file_name(str(row["slide_id"]))),
+                path if isinstance(path, str) and is_at_hand(path) else None,
+                float(row["mpp"]) if row["mpp"] > 0 else None,
+                settings.tile_px0,
+                run,
+            )
+        )
+    return _add_sources(run, table, sources)
+
+
+def _find_tiled(features: Path) -> pd.DataFrame:
+    """List the slides that tiles were cut from, `slide_id, path, mpp`; none if gone."""
+    folder = find_tile_folder(features)
+    slides = pd.DataFrame(columns=["slide_id", "path", "mpp_used"])
+    try:
+        found = None if folder is None else open_tile_folder(folder)
+    except ManifestError:
+        found = None
+    if found is not None and not found.has_patches:
+        slides = found.slides
+    slides = slides[["slide_id", "path", "mpp_used"]].astype({"mpp_used": float})
+    return slides.rename(columns={"mpp_used": "mpp"})
+
+
+def _list_slides(
+    run: Run, what: Sequence[Path | str], settings: PredictionSettings
+) -> pd.DataFrame:
+    """List slides: `slide_id, patient_id, owner, source`, and clinical columns."""
+    if run.card.learner == "bags" and run.encoder is None:
+        raise ModelError(
+            f"{run.path}: its models take features, and no encoder is with them; embed "
+            "the slides as the training's were, and give the folder of feature files"
+        )
+    if settings.tile_px0 is not None:
+        raise ConfigError(
+            "tile_px0 is for feature files that do not say it; slides are cut as the "
+            "run was trained on them"
+        )
+    sees, overlap = run.card.sees, settings.overlap_px
+    if overlap is not None:
+        sees = replace(sees, overlap_px=overlap)
+    # Before any slide fails for it.
+    _ = sees.spec
+    given = [Path(p) / "slides.csv" if _is_tiled(Path(p)) else p for p in what]
+    table = list_slides(given)
+    sources = [
+        SlideSource(
+            str(row["slide_id"]),
+            str(row["patient_id"]),
+            str(row["path"]),
+            None if pd.isna(row["mpp"]) else float(row["mpp"]),
+            settings.slide_mpp,
+            sees,
+        )
+        for row in table.to_dict("records")
+    ]
+    if run.card.columns:
+        tables = [read_cohort(Path(p)).table for p in given if str(p).endswith(".csv")]
+        known = [name for name in run.card.columns if any(name in t for t in tables)]
+        if known:
+            columns = pd.concat(tables)[["path", *known]]
+            table = table.merge(columns, on="path", how="left")
+    return _add_sources(run, table, sources)
+
+
+def _add_sources(run: Run, table: pd.DataFrame, sources: list[Any]) -> pd.DataFrame:
+    """Give each slide its source, and say to which call it belongs.
+
+    A slide without features is given up by itself, not with its patient.
+    """
+    is_by_patient = run.card.unit == "patient"
+    owners = [
+        s.patient_id
+        if is_by_patient and not (isinstance(s, FeatureSource) and s.file is None)
+        else s.name
+        for s in sources
+    ]
+    return table.assign(owner=owners, source=sources)
+
+
+def _is_tiled(path: Path) -> bool:
+    return (path / "tiles.parquet").is_file() and (path / "slides.csv").is_file()

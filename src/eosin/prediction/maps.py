@@ -1,0 +1,349 @@
+"""What a model says of a slide's tiles: layers of values that maps are drawn of.
+
+Attention sums to 1 over a bag, so that its size depends on how many tiles there are.
+Two scales make it comparable: `times`, attention over 1/n, which is 1 where every tile
+is attended alike; and `rank`, the share of the bag's tiles that have no more of it.
+Pictures show the rank; outlines and calls rest on `times`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import rankdata
+
+from eosin.core import Box
+from eosin.heatmaps import (
+    CLASS_COLOURS,
+    Heatmap,
+    OverlayWords,
+    PredictedRegion,
+    find_regions,
+    rasterise_tiles,
+)
+
+Floats = npt.NDArray[np.floating[Any]]
+
+INSTANCES = "instances"
+"""What files of the tiles' own scores are called, behind the slide's name."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The level-0 frame of a slide.
+
+    Attributes:
+        dimensions: (width, height).
+        mpp: Micrometres per pixel; None where nobody stated it.
+        bounds: The scanned part, whose corner is QuPath's origin.
+    """
+
+    dimensions: tuple[int, int]
+    mpp: float | None
+    bounds: Box
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """One quantity of a slide's tiles.
+
+    Attributes:
+        name: Of its files, behind the slide's; empty for the slide's own.
+        file: Of the GeoJSON that its outlines are in, likewise.
+        class_name: Of what reaches the threshold.
+        colour: Of its outlines.
+        drawn: `(tiles,)`, 0 to 1, what is shown; NaN where a tile could not be read.
+        outlined: `(tiles,)`, what is outlined from the threshold up.
+        threshold: Of `outlined`.
+        mark: Threshold on the scale of `drawn`; None marks none.
+        classes: `(tiles, classes)` with `outlined` at `label`: a place belongs to the
+            class that is highest there. None for a quantity by itself.
+        label: Of the class.
+        min_area_mm2: Smaller outlines are left out; None is one tile.
+        objects: Rows of the tiles that the GeoJSON holds as objects, in its order.
+        measurements: Of such tiles, `(tiles,)` by name.
+        measured: What is measured of an outline, behind `Mean` and `Max`.
+        title: Of an outline, with its number at `{}`.
+        raster: What the values are, in the raster's file.
+        overlay: What the colours and the outlines of the picture are.
+        subtitle: Of the picture: score and call of the slide.
+    """
+
+    name: str = ""
+    file: str = ""
+    class_name: str
+    colour: tuple[int, int, int]
+    drawn: Floats
+    outlined: Floats
+    threshold: float
+    mark: float | None = None
+    classes: Floats | None = None
+    label: int = 0
+    min_area_mm2: float | None = None
+    objects: Sequence[int] = ()
+    measurements: Mapping[str, Floats]
+    measured: str = "probability"
+    title: str
+    raster: str = "probability"
+    overlay: OverlayWords
+    subtitle: str
+
+
+@dataclass(frozen=True, eq=False)
+class TileValues:
+    """What a model says of a slide's tiles.
+
+    Attributes:
+        tiles: `x_px0`, `y_px0` and `size_px0`.
+        layers: One or more; none where there is no tile.
+        captions: A few words on each tile that the gallery shows, in its order.
+    """
+
+    tiles: pd.DataFrame
+    layers: Sequence[Layer] = ()
+    captions: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LaidLayer:
+    """A layer that lies on its slide.
+
+    Attributes:
+        layer: The layer.
+        heatmap: What it shows.
+        regions: What it outlines.
+    """
+
+    layer: Layer
+    heatmap: Heatmap
+    regions: Sequence[PredictedRegion]
+
+    @property
+    def area_mm2(self) -> float:
+        """Of all its outlines."""
+        return sum(region.area_mm2 for region in self.regions)
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a slide, a patient or a bag is called.
+
+    Attributes:
+        label: The class.
+        scores: Of each class, the negative one first.
+    """
+
+    label: str
+    scores: Mapping[str, float]
+
+    @property
+    def positive(self) -> str:
+        """The positive class that scores highest."""
+        return max(list(self.scores)[1:], key=lambda name: self.scores[name])
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """The attention of some tiles, of one slide or of several.
+
+    Attributes:
+        times: Attention over 1/n, n the tiles of the bag, `(tiles,)`.
+        rank: Share of the bag's tiles with no more attention, `(tiles,)`.
+        instances: Probabilities of the tiles by themselves, `(tiles, classes)`; None
+            where the method has none.
+    """
+
+    times: Floats
+    rank: Floats
+    instances: Floats | None = None
+
+    def take(self, rows: slice) -> "Attention":
+        """Take those of some tiles; their ranks stay those in the bag."""
+        own = None if self.instances is None else self.instances[rows]
+        return Attention(self.times[rows], self.rank[rows], own)
+
+    def list_most(self, n: int) -> list[int]:
+        """List the rows of the `n` most attended tiles, the first one most."""
+        rows: list[int] = np.argsort(-self.times, kind="stable")[:n].tolist()
+        return rows
+
+    def measure(self) -> dict[str, float]:
+        """Say how far attention goes to few tiles.
+
+        Returns:
+            `highest_attention`, and `tiles_with_half`, how many of the most attended
+            tiles hold half of it; 0 where there is none, as on a slide beside another
+            one of a patient's.
+        """
+        falling = np.sort(self.times)[::-1]
+        if not falling.sum():
+            return {"highest_attention": 0.0, "tiles_with_half": 0}
+        share = np.cumsum(falling) / falling.sum()
+        half = int(np.searchsorted(share, 0.5)) + 1
+        return {"highest_attention": float(falling[0]), "tiles_with_half": half}
+
+
+def rank_attention(times: Floats) -> Floats:
+    """Return the share of tiles with no more attention, above 0 and up to 1.
+
+    Equal ones share the middle of their ranks; what differs by less than rounding is
+    equal, so that a method which attends to all alike gives one rank to all.
+
+    Args:
+        times: Attention over 1/n, `(tiles,)`.
+    """
+    rounded = np.round(np.asarray(times, np.float64), 4)
+    return np.asarray(rankdata(rounded, method="average") / len(rounded))
+
+
+def layer_classes(
+    probabilities: Floats,
+    call: Call,
+    *,
+    threshold: float | None,
+    min_area_mm2: float | None = None,
+    has_objects: bool = False,
+    source: str = "",
+) -> list[Layer]:
+    """Make a layer of each positive class.
+
+    With two classes the positive one is found where its probability reaches the
+    threshold. With more, each place belongs to the class that is most probable there,
+    and the files of each positive class bear its name.
+
+    Args:
+        probabilities: `(tiles, classes)`; NaN where a tile could not be read.
+        call: Of the slide.
+        threshold: Probability from which an area or a tile counts; None is 0.5 with
+            two classes, and 0 with more.
+        min_area_mm2: Smaller areas are left out; None is one tile.
+        has_objects: Whether the GeoJSON also holds every tile that counts.
+        source: Of scores of tiles by themselves beside attention: whose they are.
+    """
+    names, file = list(call.scores), INSTANCES if source else ""
+    is_binary = len(names) == 2
+    mark = 0.5 if threshold is None and is_binary else threshold
+    layers = []
+    for label, name in enumerate(names[1:], start=1):
+        own, score = probabilities[:, label], f"{call.scores[name]:.3f}"
+        counts = own >= (mark or 0.0)
+        if not is_binary:
+            # A row of NaN has no class; it counts nowhere.
+            counts &= np.argmax(probabilities, axis=1) == label
+        overlay = OverlayWords(f"probability of {name}", f"predicted {name}")
+        if source:
+            reach = "the likeliest" if mark is None else f"score {mark:.2f} or more"
+            own_words = f"score of a tile by itself, {source}, for {name}"
+            overlay = OverlayWords(own_words, f"{name}, {reach}")
+        layer = Layer(
+            name=file if is_binary else f"{file}.{name}".strip("."),
+            file=file,
+            class_name=name,
+            colour=CLASS_COLOURS[label % len(CLASS_COLOURS)],
+            drawn=own,
+            outlined=own,
+            threshold=mark or 0.0,
+            mark=mark,
+            classes=None if is_binary else probabilities,
+            label=label,
+            min_area_mm2=min_area_mm2,
+            objects=np.flatnonzero(counts).tolist() if has_objects else (),
+            measurements={"Probability": own},
+            title=f"{name} {{}}, predicted",
+            overlay=overlay,
+            subtitle=f"{call.label}, score {score}"
+            if is_binary
+            else f"called {call.label}; {name} scores {score}",
+        )
+        layers.append(layer)
+    return layers
+
+
+def layer_attention(
+    attention: Attention,
+    class_names: Sequence[str],
+    *,
+    outline_from: float,
+    n_objects: int,
+    source: str,
+    subtitle: str,
+) -> Layer:
+    """Make the layer of attention: its ranks are shown, and `times` outlined.
+
+    Args:
+        attention: Of the slide's tiles.
+        class_names: Of the tiles' own probabilities.
+        outline_from: Attention over 1/n from which an area is outlined.
+        n_objects: How many of the most attended tiles the GeoJSON holds. Only those
+            that outlines would hold are of their class: among few tiles, or where all
+            are attended alike, some of the most attended have little.
+        source: Whose attention it is, such as `mean of 5 folds`.
+        subtitle: The slide's probability and call in words.
+    """
+    measurements = {
+        "Attention over 1/n": attention.times,
+        "Attention rank": attention.rank,
+    }
+    if attention.instances is not None:
+        for name, scores in zip(class_names, attention.instances.T, strict=True):
+            measurements[f"Tile probability of {name}"] = scores
+    return Layer(
+        class_name="High attention",
+        colour=CLASS_COLOURS[1],
+        drawn=attention.rank,
+        outlined=attention.times,
+        threshold=outline_from,
+        min_area_mm2=0.0,
+        objects=attention.list_most(n_objects),
+        measurements=measurements,
+        measured="attention over 1/n",
+        title=f"Attention {{}}, {source}",
+        raster=f"attention (rank among the tiles, {source})",
+        overlay=OverlayWords(
+            f"rank of attention among the slide's tiles, {source}",
+            f"attention {outline_from:g} x 1/n or more",
+        ),
+        subtitle=subtitle,
+    )
+
+
+def lay_layers(values: TileValues, place: Place) -> list[LaidLayer]:
+    """Lay layers on their slide, and outline them.
+
+    Args:
+        values: Of the slide's tiles.
+        place: Its frame; without an mpp areas are in pixels of 1 micrometre.
+    """
+    if not values.layers:
+        return []
+    x, y, sizes = (
+        values.tiles[name].to_numpy(np.int64) for name in ("x_px0", "y_px0", "size_px0")
+    )
+    size_px0, mpp = int(sizes[0]), place.mpp or 1.0
+    laid = []
+    for layer in values.layers:
+        shown = outlined = rasterise_tiles(x, y, size_px0, layer.drawn)
+        if layer.outlined is not layer.drawn:
+            outlined = rasterise_tiles(x, y, size_px0, layer.outlined)
+        if layer.classes is not None:
+            rivals = [rasterise_tiles(x, y, size_px0, own) for own in layer.classes.T]
+            cells = [rival.values for rival in rivals]  # noqa: PD011 - no pandas
+            is_own = np.argmax(cells, axis=0) == layer.label
+            own = np.where(is_own, cells[layer.label], np.nan)
+            outlined = replace(shown, values=own)
+        least = layer.min_area_mm2
+        if least is None:
+            # A hair less than a tile, because areas are sums of floats.
+            least = (size_px0 * mpp / 1000) ** 2 * 0.999
+        regions = find_regions(
+            outlined,
+            layer.threshold,
+            mpp=mpp,
+            slide_size=place.dimensions,
+            min_area_mm2=least,
+        )
+        laid.append(LaidLayer(layer, shown, regions))
+    return laid

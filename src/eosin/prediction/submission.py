@@ -1,0 +1,123 @@
+"""Kaggle's submission: which ids it must have, and how it is written."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eosin.cohorts import (
+    Listing,
+    iter_images,
+    raise_problems,
+    read_patch_csv,
+    say_examples,
+    strip_suffix,
+)
+from eosin.core import CohortError, atomic_path
+
+SAMPLE_FILE = "sample_submission.csv"
+
+
+@dataclass(frozen=True)
+class SubmissionPlan:
+    """A submission whose ids are known.
+
+    Attributes:
+        path: The file.
+        ids: The ids that it must have, in this order, each once.
+        source: Where they were found.
+    """
+
+    path: Path
+    ids: tuple[str, ...]
+    source: Path
+
+    def require(self, given: Sequence[str]) -> None:
+        """Hold ids against those that the submission must have.
+
+        Raises:
+            CohortError: Some are missing, surplus or there twice; each with its
+                count and examples.
+        """
+        counts = Counter(given)
+        wanted = set(self.ids)
+        problems = []
+        if missing := [name for name in self.ids if name not in counts]:
+            problems.append(
+                f"{len(missing):,} of {len(self.ids):,} ids of {self.source} have no "
+                f"prediction ({say_examples(missing)})"
+            )
+        if surplus := sorted(set(counts) - wanted):
+            problems.append(
+                f"{len(surplus):,} patches are not in {self.source} "
+                f"({say_examples(surplus)})"
+            )
+        if twice := sorted(name for name, n in counts.items() if n > 1):
+            problems.append(
+                f"{len(twice):,} ids have more than one patch ({say_examples(twice)})"
+            )
+        raise_problems(self.path, problems)
+
+
+def plan_submission(path: Path, sample: Path | None, folder: Path) -> SubmissionPlan:
+    """Find the ids that a submission must have.
+
+    Those of the sample file; without one those of a `sample_submission.csv` in the
+    data set's folder or the one above; else of the images in its `test` folder, or
+    in itself where it has none.
+
+    Args:
+        path: The file that is asked for.
+        sample: A CSV with its ids; None finds them.
+        folder: The data set's folder, or the test folder itself.
+
+    Raises:
+        CohortError: The sample cannot be read, has no id or one twice, or there are
+            no test images.
+    """
+    own = [folder / SAMPLE_FILE, folder.parent / SAMPLE_FILE]
+    source = sample or next((p for p in own if p.is_file()), None)
+    if source is not None:
+        ids = read_patch_csv(source, {"id": ("id",)})["id"].tolist()
+    else:
+        source = folder / "test" if (folder / "test").is_dir() else folder
+        names = iter_images(source, Listing(), recursive=True)
+        ids = sorted(strip_suffix(name) for name in names)
+    counts = Counter(ids)
+    if not ids or "" in counts:
+        raise CohortError(
+            f"{source}: a submission needs the ids of the test patches, and "
+            + ("there are none" if not ids else f"{counts['']:,} are empty")
+        )
+    if twice := [name for name, n in counts.items() if n > 1]:
+        raise CohortError(
+            f"{source}: {len(twice):,} ids stand there more than once "
+            f"({say_examples(twice)})"
+        )
+    return SubmissionPlan(path, tuple(ids), source)
+
+
+def write_submission(
+    plan: SubmissionPlan, ids: Sequence[str], probabilities: npt.NDArray[Any]
+) -> None:
+    """Write `id,label` with the probability of the positive class.
+
+    Args:
+        plan: Which ids, in which order.
+        ids: Whose probabilities are given, in any order.
+        probabilities: `(ids,)`, of the positive class.
+
+    Raises:
+        CohortError: The ids are not those of the plan; nothing is written.
+        RunError: The file cannot be written.
+    """
+    plan.require(ids)
+    values = pd.Series(np.asarray(probabilities, np.float64), index=list(ids))
+    table = pd.DataFrame({"id": plan.ids, "label": values.loc[list(plan.ids)].array})
+    with atomic_path(plan.path) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,0 +1,1 @@
+"""What a finished training is: its card, its splits, who was seen."""

@@ -1,0 +1,239 @@
+"""`card.json`: what must be known of trained models to use them rightly."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from eosin.core import (
+    AGGREGATOR_SUFFIX,
+    PROJECTION_SUFFIX,
+    ModelError,
+    read_json,
+    write_json,
+)
+from eosin.evaluation import Classes, Unit
+from eosin.settings import TileSpec, TissueName
+
+CARD_FILE = "card.json"
+# Of a run's files; those of another one would be read wrongly.
+_FORMAT = 3
+# Slides are rarely scanned at exactly the resolution that their makers name.
+_MPP_TOLERANCE = 0.1
+
+Learner = Literal["tiles", "bags", "pixels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sees:
+    """What models are shown: tiles of some kind, or an encoder's features of them.
+
+    Attributes:
+        encoder: The encoder's name; None for features that do not say it.
+        weights: Where its weights came from: `imagenet`, `none`, or a file's name.
+        licence: Of those weights, as far as known.
+        encoder_sha256: Hash of what the encoder computes; None where it is not known.
+        dimension: Features of a tile; None for models from pixels.
+        mpp: Micrometres per pixel of the tiles; None where nobody stated it.
+        tile_px: Side of the tiles in pixels; None where nobody stated it.
+        overlap_px: Pixels that neighbours share.
+        context: Side of what is shown for a tile over the tile's own.
+        tissue: The method that finds tissue.
+        min_tissue: Share of tissue that a tile needs.
+        views: Turns and flips of each tile whose features are averaged.
+    """
+
+    encoder: str | None = None
+    weights: str = ""
+    licence: str = ""
+    encoder_sha256: str | None = None
+    dimension: int | None = None
+    mpp: float | None = None
+    tile_px: int | None = None
+    overlap_px: int = 0
+    context: float = 1.0
+    tissue: TissueName = "saturation"
+    min_tissue: float = 0.25
+    views: int = 1
+
+    @property
+    def spec(self) -> TileSpec:
+        """How a slide is cut into such tiles.
+
+        Raises:
+            ModelError: Nobody stated their resolution or their side.
+        """
+        if self.mpp is None or self.tile_px is None:
+            missing = "resolution" if self.mpp is None else "side"
+            raise ModelError(
+                f"reading slides needs the {missing} of the tiles that the model was "
+                "trained on, and nobody stated it; import patches with --mpp, or tile "
+                "slides, and train again"
+            )
+        return TileSpec(self.mpp, self.tile_px, self.overlap_px, self.context)
+
+    def find_differences(self, other: "Sees") -> list[str]:
+        """Say what is otherwise with other tiles or features, a text a difference.
+
+        What either side does not say is not compared.
+        """
+        problems = []
+        if self.tile_px and other.tile_px and self.tile_px != other.tile_px:
+            problems.append(f"tile_px {self.tile_px}, these have {other.tile_px}")
+        if self.context != other.context:
+            problems.append(f"context {self.context:g}, these have {other.context:g}")
+        if self.mpp and other.mpp and abs(other.mpp / self.mpp - 1) > _MPP_TOLERANCE:
+            problems.append(f"mpp {self.mpp:g}, these have {other.mpp:g}")
+        hashes = self.encoder_sha256, other.encoder_sha256
+        is_other = all(hashes) and hashes[0] != hashes[1]
+        if self.encoder and other.encoder and self.encoder != other.encoder:
+            problems.append(f"features of {self.encoder}, these are of {other.encoder}")
+        elif is_other:
+            problems.append(f"features of {self.encoder} with other weights")
+        return problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldCard:
+    """The models of one fold, and what was chosen on its validation patients.
+
+    Attributes:
+        models: Files of tile classifiers (`model.onnx`), stems of bag models
+            (`fold_0/model_0`, for `.projection.onnx` and `.aggregator.onnx`), relative
+            to the card; several are averaged.
+        temperature: Logits are divided by it before they become probabilities.
+        threshold: Probability of class 1 from which a slide, a patient or a bag is
+            called so; None with more than two classes.
+        tile_threshold: The same of tiles, for tile classifiers.
+        share: Share of a slide's highest tile probabilities whose mean is its score,
+            for tile classifiers.
+        aggregator: The method of a bag model.
+        settings: Settings that the fold chose by itself.
+        clinical: How each column of the slide table becomes numbers, as
+            `ClinicalEncoding.to_config` gives it; None without columns.
+        cautions: Why a choice deserves doubt, as sentences.
+    """
+
+    models: tuple[str, ...] = ()
+    temperature: float = 1.0
+    threshold: float | None = None
+    tile_threshold: float | None = None
+    share: float | None = None
+    aggregator: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    clinical: tuple[Mapping[str, Any], ...] | None = None
+    cautions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A trained model of any kind.
+
+    Attributes:
+        learner: What was trained: a classifier of tiles, a model of bags of features,
+            or one of bags of pixels.
+        unit: What a label belonged to.
+        class_names: Class of each label; label 0 is the negative class.
+        sees: What the models are shown.
+        folds: Each fold's models and choices; its held-out patients are scored by
+            these, since they validate in other folds.
+        together: What all folds choose together, for new slides. Its `models` are
+            empty: they are those of all folds.
+        threshold_rule: How thresholds were chosen, on validation patients.
+        views: Turns and flips over which a tile classifier averages.
+        columns: Columns of the slide table that bag models take beside the features.
+        bag_size: Tiles of each drawn bag; None where bags were not drawn.
+        witnesses: Witnesses of positive drawn bags.
+        training_data: Hashes and counts of what was trained on.
+        cautions: What must be known before believing a number, as sentences.
+        is_made_data: Whether the slides were made.
+        recipe: The recipe that the training followed, and in which settings it did
+            not; None for no recipe.
+    """
+
+    learner: Learner
+    unit: Unit
+    class_names: tuple[str, ...]
+    sees: Sees
+    folds: tuple[FoldCard, ...]
+    together: FoldCard
+    threshold_rule: str
+    views: int = 1
+    columns: tuple[str, ...] = ()
+    bag_size: int | None = None
+    witnesses: tuple[int, ...] = ()
+    training_data: Mapping[str, Any] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
+    is_made_data: bool = False
+    recipe: str | None = None
+
+    @property
+    def target(self) -> Classes:
+        """What the models predict."""
+        return Classes(self.class_names)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of all folds."""
+        return tuple(name for fold in self.folds for name in fold.models)
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether models take tiles, and not features."""
+        return self.learner != "bags"
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """Whether each patient is held out by one of several folds."""
+        return len(self.folds) > 1
+
+    def list_model_files(self) -> tuple[str, ...]:
+        """List the files that predictions need, relative to the card."""
+        if self.learner == "tiles":
+            return self.models
+        suffixes = (PROJECTION_SUFFIX, AGGREGATOR_SUFFIX)
+        return tuple(f"{stem}{end}" for stem in self.models for end in suffixes)
+
+    def write(self, folder: Path) -> None:
+        """Write `card.json` to a run folder."""
+        content = {"format": _FORMAT, **dataclasses.asdict(self)}
+        write_json(folder / CARD_FILE, content)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a run folder's card.
+
+        Raises:
+            ModelError: There is none, or it is of another version of eosin.
+        """
+        path = Path(folder) / CARD_FILE
+        if not path.exists():
+            raise ModelError(
+                f"{folder}: a folder that 'eosin train' has finished is needed, and it "
+                f"has no {CARD_FILE}; run 'eosin train' again to finish it"
+            )
+        content = read_json(path)
+        found = content.pop("format", None) if isinstance(content, dict) else None
+        if found != _FORMAT or set(content) != {
+            f.name for f in dataclasses.fields(cls)
+        }:
+            raise ModelError(
+                f"{path}: was written by another version of eosin (card format "
+                f"{found}, this version reads {_FORMAT}); train again with this version"
+            )
+        content["sees"] = Sees(**content["sees"])
+        content["folds"] = tuple(_make(FoldCard, fold) for fold in content["folds"])
+        content["together"] = _make(FoldCard, content["together"])
+        card: Self = _make(cls, content)
+        return card
+
+
+def _make(cls: Any, content: Mapping[str, Any]) -> Any:
+    """Make a dataclass of what JSON held, where tuples are lists."""
+    return cls(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content.items()
+        }
+    )

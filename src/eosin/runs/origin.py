@@ -1,0 +1,172 @@
+"""What tiles and features were made from, and whom their encoder has learnt from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eosin.bags import FeatureFile, find_feature_files
+from eosin.cohorts import say_examples
+from eosin.core import (
+    ManifestError,
+    fingerprint_file,
+    hash_object,
+    read_json,
+)
+from eosin.runs.card import Sees
+from eosin.tiles import TileFolder, read_tile_settings
+
+LEARNT = "The features' encoder was fine-tuned or chosen on"
+"""How the caution begins."""
+
+_NOTE = "encoder_learnt_from"
+
+
+def see_tiles(folder: TileFolder) -> Sees:
+    """Say what a tile folder shows, without an encoder."""
+    info, cut = folder.info, read_tile_settings(folder.path)
+    return Sees(
+        mpp=info.mpp,
+        tile_px=info.tile_px,
+        overlap_px=info.overlap_px,
+        context=info.context,
+        tissue=cut.get("tissue", Sees.tissue),
+        min_tissue=float(cut.get("min_tissue", Sees.min_tissue)),
+    )
+
+
+def see_features(path: Path) -> Sees:
+    """Say what a file's features were made from, as far as it says it.
+
+    Files of `eosin embed` say it all, TRIDENT's the encoder.
+    """
+    if path.suffix == ".pt":
+        return Sees()
+    try:
+        known = read_attributes(path)
+    except ManifestError:
+        return Sees()
+    numbers = {
+        name: float(known[name])
+        for name in ("mpp", "tile_px", "overlap_px", "context", "min_tissue", "views")
+        if name in known and np.isfinite(known[name])
+    }
+    context = numbers.get("context", 1.0)
+    mpp = numbers.get("mpp")
+    texts = {
+        name: str(known[name]) or None
+        for name in ("encoder", "encoder_sha256", "tissue")
+        if name in known
+    }
+    return Sees(
+        encoder=texts.get("encoder"),
+        encoder_sha256=texts.get("encoder_sha256"),
+        licence=str(known.get("licence", "")),
+        # The file says at which resolution the encoder saw a tile and what is around.
+        mpp=None if mpp is None else mpp / context,
+        tile_px=int(numbers["tile_px"]) if "tile_px" in numbers else None,
+        overlap_px=int(numbers.get("overlap_px", 0)),
+        context=context,
+        tissue=texts.get("tissue") or Sees.tissue,  # type: ignore[arg-type]
+        min_tissue=numbers.get("min_tissue", Sees.min_tissue),
+        views=int(numbers.get("views", 1)),
+    )
+
+
+def read_attributes(path: Path) -> Mapping[str, Any]:
+    """Read the attributes of a feature file, whatever it calls its features.
+
+    Raises:
+        ManifestError: It cannot be read.
+    """
+    for name in ("features", "feats"):
+        try:
+            return FeatureFile(path, name).attributes
+        except ManifestError as error:
+            problem = error
+    raise problem
+
+
+def hash_features(folder: Path) -> str:
+    """Hash which feature files a folder has, and what is in them.
+
+    Of large files only the size and both ends are looked at.
+    """
+    files = find_feature_files(folder)
+    return hash_object({name: fingerprint_file(p) for name, p in files.items()})
+
+
+def find_tile_folder(features: Path) -> Path | None:
+    """Return the tile folder that features or bags were made from, if it is said."""
+    record = Path(features) / "run.json"
+    if not record.is_file():
+        return None
+    found = read_json(record).get("notes", {}).get("tiles")
+    return Path(found) if found else None
+
+
+def find_learnt(run: Path) -> dict[str, Any]:
+    """List whom the encoder of a run of `eosin train` was fine-tuned or chosen on.
+
+    Returns:
+        `run`, `patients` and `slides`, those of training and validation. Empty where
+        the encoder was frozen, as it then learnt nothing, and where the run does not
+        say what it was.
+    """
+    record, splits = Path(run) / "run.json", Path(run) / "splits.csv"
+    if not record.is_file() or not splits.is_file():
+        return {}
+    if find_depth(read_json(record).get("settings", {})) == "none":
+        return {}
+    table = pd.read_csv(splits, dtype=str, keep_default_na=False)
+    own = table[table["split"].isin(("train", "val"))]
+    return {
+        "run": str(Path(run).resolve()),
+        "patients": sorted(set(own["patient_id"])),
+        "slides": sorted(set(own["slide_id"])),
+    }
+
+
+def find_depth(settings: Mapping[str, Any]) -> str:
+    """Say what a run trained beside the head, by its settings: none, last, ..."""
+    depth = str(settings.get("fine_tune", "none"))
+    if depth == "auto":
+        return "all" if settings.get("weights") == "none" else "none"
+    return depth
+
+
+def note_learnt(learnt: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what `find_learnt` gave among the notes of a folder of features."""
+    return {_NOTE: dict(learnt)} if learnt else {}
+
+
+def caution_learnt(features: Path, slides: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many of a study's patients the encoder of its features learnt from.
+
+    Args:
+        features: Folder of feature files; `eosin embed` notes there whom its encoder
+            learnt from.
+        slides: `slide_id` and `patient_id` of the study.
+
+    Returns:
+        One sentence, or none.
+    """
+    record = Path(features) / "run.json"
+    notes = read_json(record).get("notes", {}) if record.is_file() else {}
+    if not (learnt := notes.get(_NOTE)):
+        return ()
+    patients = slides["patient_id"].astype(str)
+    is_known = patients.isin(learnt["patients"]) | slides["slide_id"].astype(str).isin(
+        learnt["slides"]
+    )
+    known = sorted(set(patients[is_known]))
+    if not known:
+        return ()
+    return (
+        f"{LEARNT} {len(known):,} of these {patients.nunique():,} patients "
+        f"({say_examples(known)}), by the labels of their tiles, in {learnt['run']}: "
+        "where they are held out, the numbers are too good. Take an encoder that has "
+        "not seen them.",
+    )

@@ -1,0 +1,138 @@
+"""The values in a DICOM file, read as they stand and no further than is needed."""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.filereader import read_dataset
+
+from eosin.core import SlideError
+from eosin.slides.byte_sources import ByteSource
+
+_PREFIX_END = 132
+
+# A header without its per-frame groups has some 10 kB, and colour profiles.
+_MAX_HEADER_BYTES = 16 << 20
+
+_NUMBERS = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i"}
+
+
+class DICOMStream:
+    """What pydicom reads a header from; never more than is there, nor too much."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._at = 0
+        self._room = _MAX_HEADER_BYTES
+
+    def read(self, count: int) -> bytes:
+        """Read so many bytes, or what is left."""
+        count = max(0, min(count, self._source.size - self._at))
+        self._room -= count
+        if self._room < 0:
+            raise SlideError(
+                f"{self._source.name}: a DICOM header must end within "
+                f"{_MAX_HEADER_BYTES >> 20} MB, this one does not; the file is damaged"
+            )
+        data = self._source.read(self._at, count) if count else b""
+        self._at += count
+        return data
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a place, or so far on."""
+        self._at = place + (self._at if whence else 0)
+        return self._at
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._at
+
+
+class DICOMValues:
+    """A data set whose values are read as they stand.
+
+    pydicom's own conversion checks each value against the standard and warns, and
+    slides break the standard in ways that do no harm.
+    """
+
+    def __init__(self, name: str, dataset: Any) -> None:
+        self._name = name
+        self._dataset = dataset
+
+    def text(self, keyword: str) -> str:
+        """Return a text; empty where there is none."""
+        return self._find(keyword)[1].decode("utf-8", "replace").strip(" \0")
+
+    def number(self, keyword: str) -> int | None:
+        """Return a whole number; None where there is none."""
+        kind, value = self._find(keyword)
+        if kind in _NUMBERS and value:
+            return int(struct.unpack_from(_NUMBERS[kind], value)[0])
+        text = self.text(keyword)
+        return int(text) if kind == "IS" and text else None
+
+    def item(self, keyword: str) -> "DICOMValues | None":
+        """Return the first item of a sequence; None where there is none."""
+        tag = tag_for_keyword(keyword)
+        items = self._dataset[tag].value if tag in self._dataset else None
+        return DICOMValues(self._name, items[0]) if items else None
+
+    def require_text(self, keyword: str) -> str:
+        """Return a text that is not empty."""
+        value = self.text(keyword)
+        if not value:
+            raise self._lacks(keyword, "a text", None)
+        return value
+
+    def require_number(self, keyword: str) -> int:
+        """Return a number of 1 or more."""
+        value = self.number(keyword)
+        if value is None or value < 1:
+            raise self._lacks(keyword, "a number of 1 or more", value)
+        return value
+
+    def _lacks(self, keyword: str, wanted: str, found: int | None) -> SlideError:
+        tag = tag_for_keyword(keyword) or 0
+        return SlideError(
+            f"{self._name}: {keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X}) must be "
+            f"{wanted}, and it is {'missing' if found is None else found}; the file is "
+            "damaged or was written by software that breaks the standard"
+        )
+
+    def _find(self, keyword: str) -> tuple[str, bytes]:
+        element = self._dataset.get_item(tag_for_keyword(keyword))
+        return (element.VR, element.value or b"") if element else ("", b"")
+
+
+def find_syntax(stream: DICOMStream, name: str) -> str:
+    """Read the file's own header; empty where it is not DICOM."""
+    if stream.read(_PREFIX_END)[-4:] != b"DICM":
+        return ""
+    dataset = read_dataset(
+        stream,  # type: ignore[arg-type] # reads, seeks and tells, which suffices
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, _, __: tag >> 16 != 2,
+    )
+    syntax = DICOMValues(name, dataset).text("TransferSyntaxUID")
+    if not syntax:
+        raise SlideError(
+            f"{name}: TransferSyntaxUID (0002,0010) must say how the pixels are "
+            "packed, and it is missing; the file is damaged"
+        )
+    return syntax
+
+
+def read_values(
+    stream: DICOMStream, name: str, *, last: int, tags: Sequence[int | None]
+) -> DICOMValues:
+    """Read some elements, up to and with the tag `last`."""
+    dataset = read_dataset(
+        stream,  # type: ignore[arg-type] # as above
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, _, __: tag > last,
+        specific_tags=list(tags),  # type: ignore[arg-type] # all keywords are known
+    )
+    return DICOMValues(name, dataset)

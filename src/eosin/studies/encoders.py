@@ -1,0 +1,328 @@
+"""The encoder that a name, a run or a description stands for, ready to run."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eosin.core import (
+    ConfigError,
+    ModelError,
+    Progress,
+    atomic_path,
+    hash_file,
+    hash_object,
+    load_config,
+    suggest,
+)
+from eosin.inference import EncodedTiles, Session, TileModel, open_encoded, open_session
+from eosin.runs.card import CARD_FILE, Card, Sees
+from eosin.runs.origin import find_learnt, see_tiles
+from eosin.runs.run import ENCODER_FILE, read_run
+from eosin.settings import Device, TileTraining
+from eosin.tiles import DAMAGED, TileFolder
+
+if TYPE_CHECKING:
+    from eosin.models import TorchEncoder, TorchEncoderSpec
+
+
+_MPP_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class TileEncoder:
+    """An encoder with its weights.
+
+    Attributes:
+        model: Gives `features`, a vector per tile.
+        name: What it is called.
+        licence: Terms of its weights, as far as they are known.
+        sha256: Hash of its weights.
+        learnt_from: Whom a run fine-tuned it on, from `find_learnt`.
+    """
+
+    model: TileModel
+    name: str
+    licence: str
+    sha256: str
+    learnt_from: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> str:
+        """Hash of what it computes; of its description and weights without a graph."""
+        return getattr(self.model, "encoder_hash", None) or self.sha256
+
+    @property
+    def dimension(self) -> int:
+        """Features per tile."""
+        return int(self.model.outputs["features"][0])
+
+
+def open_tile_encoder(
+    folder: TileFolder,
+    name: str,
+    *,
+    weights: str,
+    device: Device,
+    place: Path,
+    known_sha256: str | None = None,
+    module: "TorchEncoder | None" = None,
+) -> TileEncoder:
+    """Find or make the encoder for the tiles of a folder.
+
+    Args:
+        folder: The tiles.
+        name: A run's folder, a TOML file that describes a PyTorch encoder
+            (`TorchEncoderSpec`), or a name of `ENCODERS` or `TORCH_ENCODERS`.
+        weights: `auto` for published ones (of `ENCODERS`: `imagenet`), `none` for
+            random ones, or where they lie. A run has its own.
+        device: Where it runs.
+        place: The folder that `encoder.onnx` is written to, where one is made.
+        module: A PyTorch encoder of one's own, in place of the one that is named.
+        known_sha256: Hash of the `encoder.onnx` that was made here before of the same
+            settings; it is taken as it is.
+
+    Raises:
+        ConfigError: There is no such encoder, or the tiles are too small for it.
+        ModelError: Its weights cannot be had, or it was made for other tiles.
+        MissingExtraError: A package that it needs is not installed.
+    """
+    if module is not None:
+        return wrap_torch_encoder(folder, module)
+    if (Path(name) / CARD_FILE).exists():
+        return _open_run(folder, Path(name), weights, device, place)
+    path = place / ENCODER_FILE
+    if known_sha256 is None or not path.exists() or hash_file(path) != known_sha256:
+        # Here, because Keras takes seconds, and a run's own model needs none of it.
+        from eosin.models import (  # noqa: PLC0415
+            TORCH_ENCODERS,
+            TorchEncoderSpec,
+            open_torch_encoder,
+        )
+
+        spec = TORCH_ENCODERS.get(name)
+        if Path(name).suffix == ".toml":
+            spec = load_config(TorchEncoderSpec, path=Path(name))
+        if spec is not None:
+            # Before gigabytes are loaded.
+            require_tiles_of(folder, spec)
+            given = "published" if weights == "auto" else weights
+            encoder = open_torch_encoder(spec, weights=given, device=device)
+            return wrap_torch_encoder(folder, encoder)
+        _export(folder, name, weights, path)
+    return TileEncoder(
+        open_session(path, device=device), name, _find_licence(weights), hash_file(path)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFolder:
+    """A folder's tiles as an encoder sees them.
+
+    Attributes:
+        features: `(rows of the tile table, dimension)`, a map of the store's file; rows
+            that nobody asked for hold nothing.
+        sees: What was encoded, and by what.
+    """
+
+    features: npt.NDArray[np.float32]
+    sees: Sees
+
+
+def encode_folder(
+    folder: TileFolder,
+    name: str,
+    *,
+    weights: str,
+    device: Device,
+    place: Path,
+    rows: npt.NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+) -> EncodedFolder:
+    """Encode a folder's tiles, as far as they have not been encoded before.
+
+    Args:
+        folder: The tiles.
+        name: As for `open_tile_encoder`.
+        weights: As for `open_tile_encoder`.
+        device: Where the encoder runs.
+        place: The folder that `encoder.onnx` is written to.
+        rows: Rows of the tile table; None takes all that can be read.
+        progress: Told how far it is.
+
+    Raises:
+        SlideError: A tile cannot be read.
+    """
+    encoder = open_tile_encoder(
+        folder, name, weights=weights, device=device, place=place
+    )
+    store = open_store(folder, encoder)
+    if rows is None:
+        is_damaged = folder.tiles["flags"].str.contains(DAMAGED)
+        rows = np.flatnonzero(~is_damaged.to_numpy(bool))
+    store.encode(rows, 1, lambda: encoder.model, progress=progress)
+    sees = replace(
+        see_tiles(folder),
+        encoder=encoder.name,
+        weights=weights,
+        licence=encoder.licence,
+        encoder_sha256=encoder.graph,
+        dimension=encoder.dimension,
+    )
+    return EncodedFolder(store.read(1)[0], sees)
+
+
+def open_store(folder: TileFolder, encoder: TileEncoder) -> EncodedTiles:
+    """Open the place of an encoder's features of a folder's tiles.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    return open_encoded(
+        folder,
+        encoder=encoder.name,
+        graph=encoder.graph,
+        dimension=encoder.dimension,
+    )
+
+
+def wrap_torch_encoder(folder: TileFolder, encoder: "TorchEncoder") -> TileEncoder:
+    """Take a PyTorch encoder for the tiles of a folder.
+
+    Raises:
+        ModelError: It was made for other tiles.
+    """
+    spec = encoder.spec
+    require_tiles_of(folder, spec)
+    # The normalisation and the pooling count as much as the weights do.
+    sha256 = hash_object([asdict(spec), encoder.hash_weights()])
+    return TileEncoder(encoder, spec.name, spec.licence, sha256)
+
+
+def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
+    """Stop where tiles are not as a PyTorch encoder needs them.
+
+    Raises:
+        ModelError: They have another size or resolution, or nobody stated it.
+    """
+    info = folder.info
+    needs = f"the encoder {spec.name} needs tiles of {spec.tile_px} px at {spec.mpp:g}"
+    cure = f"tile again with --mpp {spec.mpp:g} --tile-px {spec.tile_px}"
+    if info.mpp is None:
+        raise ModelError(
+            f"{folder.path}: {needs} mpp, and nobody stated the mpp of these; import "
+            "them with --mpp"
+        )
+    # With context, a tile is shown on as many pixels as without.
+    mpp = info.mpp * info.context
+    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > _MPP_TOLERANCE:
+        raise ModelError(
+            f"{folder.path}: {needs} mpp, these have {info.tile_px} px at {mpp:g}; "
+            f"{cure}"
+        )
+
+
+def _open_run(
+    folder: TileFolder, run: Path, weights: str, device: Device, place: Path
+) -> TileEncoder:
+    """Take the encoder of a run, fine-tuned as it is, and put it in its place."""
+    found = read_run(run)
+    card = found.card
+    if card.learner != "tiles":
+        raise ModelError(
+            f"{run}: holds a bag model; name a run of a tile classifier, or an encoder"
+        )
+    if weights != "auto":
+        raise ModelError(
+            f"{run}: a run has weights of its own, and {weights} were asked for; leave "
+            "out --weights, or name the encoder alone"
+        )
+    sessions = [open_session(run / name, device=device) for name in card.models]
+    if len(sessions) > 1 and not _share_encoder(sessions):
+        raise ModelError(
+            f"{run}: holds an ensemble of {len(card.models)} folds, each with features "
+            "of its own; train one model for all (--folds 1) and name its run"
+        )
+    found.require_like(
+        see_tiles(folder), where=str(folder.path), advice="tile again as it needs it"
+    )
+    path = run / card.models[0]
+    copy = place / ENCODER_FILE
+    if not copy.exists() or hash_file(copy) != hash_file(path):
+        with atomic_path(copy) as temporary:
+            shutil.copyfile(path, temporary)
+    name = f"{card.sees.encoder} of {run.resolve().name}"
+    return TileEncoder(
+        sessions[0],
+        name,
+        card.sees.licence,
+        hash_file(path),
+        find_learnt(run),
+    )
+
+
+def _share_encoder(sessions: Sequence[Session]) -> bool:
+    """Say whether all folds have one encoder, as those have where it stays frozen."""
+    hashes = {session.encoder_hash for session in sessions}
+    return len(hashes) == 1 and None not in hashes
+
+
+def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
+    """Write an encoder of the registry with its pooling as an ONNX file."""
+    from eosin.models import (  # noqa: PLC0415
+        ENCODERS,
+        TORCH_ENCODERS,
+        build_classifier,
+        build_encoder,
+        build_stem,
+        export_onnx,
+    )
+
+    if name not in ENCODERS:
+        if Path(name).is_dir():
+            # Says what an unfinished run lacks.
+            Card.read(Path(name))
+        raise ConfigError(
+            "encoder must be the folder of a run, a TOML file, or one of "
+            f"{', '.join((*ENCODERS, *TORCH_ENCODERS))}; got '{name}'"
+            f"{suggest(name, (*ENCODERS, *TORCH_ENCODERS))}"
+        )
+    given = "imagenet" if weights == "auto" else weights
+    encoder = build_encoder(name, tile_px=folder.info.tile_px, weights=given, seed=0)
+    classifier = build_classifier(encoder, n_classes=2, seed=0)
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        made = Path(place) / path.name
+        export_onnx(build_stem(classifier, "head"), made)
+        # An equal file keeps its date, and what was encoded by it before.
+        if not path.exists() or hash_file(path) != hash_file(made):
+            made.replace(path)
+
+
+def _find_licence(weights: str) -> str:
+    if weights in ("auto", "imagenet"):
+        return "Keras Applications (Apache-2.0), trained on ImageNet under its terms"
+    return "own" if weights == "none" else "as its file's owner states"
+
+
+def find_obstacle(settings: TileTraining) -> str | None:
+    """Say why the weights of an encoder cannot be had; None where they can."""
+    from eosin.models import (  # noqa: PLC0415 - Keras takes seconds
+        build_encoder,
+        find_encoder,
+    )
+
+    try:
+        build_encoder(
+            settings.encoder,
+            tile_px=find_encoder(settings.encoder).tile_px,
+            weights=settings.weights,
+            seed=settings.seed,
+        )
+    except ModelError as error:
+        return str(error)
+    return None

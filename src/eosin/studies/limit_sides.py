@@ -1,0 +1,279 @@
+"""The sides of a limit study: whose tiles train, validate and test, and their bags."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eosin.bags import Bag, DrawnFeatures, draw_bags, find_witnesses, read_drawn_bags
+from eosin.core import ManifestError
+from eosin.settings import BagDraw, LimitSettings
+from eosin.studies.splits import split_tiles
+from eosin.tiles import TileFolder
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+SIDES = ("train", "val", "test")
+# A share of a side's seeds, so that no two draws are the same.
+_SEEDS = {"train": 1, "val": 2, "test": 3, "resample": 4}
+
+
+@dataclass(frozen=True, eq=False)
+class StudyTiles:
+    """The labelled tiles of a study with their features.
+
+    Attributes:
+        table: `tile_id, slide_id, patient_id, x_px0, y_px0`, and what else the tile
+            table holds.
+        is_witness: `(tiles,)`.
+        features: `(tiles, features)`.
+        splits: `fold, slide_id, patient_id, label, split` of every slide.
+        class_names: The negative class, then the positive one.
+        knows_patients: Whether a patient is more than a slide.
+        sha256: Hash of the features and of which tile is a witness.
+    """
+
+    table: pd.DataFrame
+    is_witness: npt.NDArray[np.bool_]
+    features: Floats
+    splits: pd.DataFrame
+    class_names: tuple[str, str]
+    knows_patients: bool
+    sha256: str
+
+    def find_rows(self, fold: int, side: str) -> Rows:
+        """Find the tiles of a side."""
+        is_own = (self.splits["fold"] == fold) & (self.splits["split"] == side)
+        own = self.splits[is_own]
+        return np.flatnonzero(self.table["slide_id"].isin(set(own["slide_id"])))
+
+    def count_sources(self) -> pd.DataFrame:
+        """Count what each side of each fold draws from.
+
+        Returns:
+            `fold, side, patients, patients_with_witnesses, slides, witness_tiles,
+            other_tiles`.
+        """
+        counts = []
+        for fold in sorted(self.splits["fold"].unique().tolist()):
+            for side in SIDES:
+                rows = self.find_rows(fold, side)
+                own, is_witness = self.table.iloc[rows], self.is_witness[rows]
+                counts.append(
+                    {
+                        "fold": fold,
+                        "side": side,
+                        "patients": own["patient_id"].nunique(),
+                        "patients_with_witnesses": own.loc[
+                            is_witness, "patient_id"
+                        ].nunique(),
+                        "slides": own["slide_id"].nunique(),
+                        "witness_tiles": int(is_witness.sum()),
+                        "other_tiles": int((~is_witness).sum()),
+                    }
+                )
+        return pd.DataFrame(counts)
+
+
+def read_study_tiles(
+    features: Path, folder: TileFolder, config: LimitSettings
+) -> StudyTiles:
+    """Read labelled tiles and their features, and share the patients out.
+
+    Raises:
+        ConfigError: The witness class is not one of the tiles'.
+        CohortError: The patients cannot be split.
+        ManifestError: Tiles have no label, or labelled ones no features.
+    """
+    tiles = folder.tiles[folder.tiles["label"].notna()]
+    chosen = find_witnesses(
+        tiles["label"].to_numpy(np.int64), folder.info.class_names, config.witness_class
+    )
+    names = chosen.class_names
+    tiles = tiles[chosen.is_kept].reset_index(drop=True)
+    is_witness = chosen.is_witness[chosen.is_kept]
+    if is_witness.all() or not is_witness.any():
+        raise ManifestError(
+            f"{folder.path}: tiles of {names[0]} and of {names[1]} are needed, got "
+            f"{int((~is_witness).sum()):,} and {int(is_witness.sum()):,}; label them "
+            "by annotations"
+        )
+    found = _read_features(features, tiles, is_witness)
+    has_tiles = folder.slides["slide_id"].isin(set(tiles["slide_id"]))
+    splits = split_tiles(replace(folder, slides=folder.slides[has_tiles]), config)
+    digest = hashlib.sha256(found.tobytes())
+    digest.update(is_witness.tobytes())
+    return StudyTiles(
+        tiles,
+        is_witness,
+        found,
+        splits,
+        names,
+        folder.knows_patients,
+        digest.hexdigest(),
+    )
+
+
+def _read_features(
+    features: Path, tiles: pd.DataFrame, is_witness: npt.NDArray[np.bool_]
+) -> Floats:
+    """Read the features of all tiles, in their order, as one bag."""
+    whole = tiles.assign(bag_id="all", label=1, is_witness=is_witness)
+    (bag,) = read_drawn_bags(whole, features)
+    return bag.read()
+
+
+class FoldBags:
+    """The bags of one fold, drawn by number from features in memory.
+
+    Features are reduced to the main components of the training side's, turned at
+    random: scaling by deviation, which comes later, would blow up the weakest of the
+    components as they are.
+
+    Args:
+        tiles: All tiles.
+        fold: Which fold.
+        config: How bags are drawn.
+    """
+
+    def __init__(self, tiles: StudyTiles, fold: int, config: LimitSettings) -> None:
+        self.fold = fold
+        self._tiles, self._config = tiles, config
+        self._rows = {side: tiles.find_rows(fold, side) for side in SIDES}
+        self.features = reduce_features(
+            tiles.features, self._rows["train"], config.components, seed=config.seed
+        )
+        self._slide_codes, names = pd.factorize(tiles.table["slide_id"])
+        self._slide_names = np.asarray(names, object)
+
+    def list_instances(self, side: str) -> tuple[Rows, npt.NDArray[np.bool_]]:
+        """Return the tiles of a side and which of them are witnesses."""
+        rows = self._rows[side]
+        return rows, self._tiles.is_witness[rows]
+
+    def draw(
+        self, side: str, n_bags: int, witnesses: Sequence[int], *, seed: int = 0
+    ) -> list[Bag]:
+        """Draw bags of a side, positive and negative in turn.
+
+        Bag number i depends on the seed, the fold and on i, so that fewer bags are
+        the beginning of more, and negative ones are the same whatever the witnesses.
+
+        Raises:
+            ManifestError: The side has too few tiles.
+        """
+        rows, is_witness = self.list_instances(side)
+        draw = BagDraw(
+            n_bags=n_bags, size=self._config.bag_size, witnesses=tuple(witnesses)
+        )
+        table = draw_bags(
+            self._tiles.table.iloc[rows],
+            is_witness,
+            draw,
+            split=f"fold {self.fold}, {side}",
+            seed=(self._config.seed, self.fold, _SEEDS[side], seed),
+        )
+        places = pd.Index(self._tiles.table["tile_id"]).get_indexer(table["tile_id"])
+        return [
+            self._make_bag(f"{side}-{i}", own, label=i % 2)
+            for i, own in enumerate(places.reshape(n_bags, -1).astype(np.int64))
+        ]
+
+    def draw_resampled(
+        self, resample: int, n_bags: int, witnesses: Sequence[int]
+    ) -> tuple[list[Bag], list[list[Bag]]]:
+        """Draw test bags from the tiles of test patients drawn with replacement.
+
+        Patients with witnesses and those without are drawn apart, so that both kinds
+        stay as many; a patient drawn twice has its tiles twice. Where the drawn
+        patients have fewer tiles than a bag takes, tiles are drawn with replacement.
+
+        Returns:
+            Negative bags, and positive ones for each number of witnesses.
+        """
+        rng = np.random.default_rng(
+            (self._config.seed, self.fold, _SEEDS["resample"], resample)
+        )
+        others, own = self._resample_pools(rng)
+        size = self._config.bag_size
+
+        def fill(pool: Rows, n: int) -> Rows:
+            return rng.choice(pool, n, replace=len(pool) < n)
+
+        def make(n_witnesses: int) -> list[Bag]:
+            name = f"resample-{resample}-{n_witnesses}"
+            return [
+                self._make_bag(
+                    f"{name}-{i}",
+                    rng.permutation(
+                        np.concatenate(
+                            [fill(others, size - n_witnesses), fill(own, n_witnesses)]
+                        )
+                    ),
+                    label=int(n_witnesses > 0),
+                )
+                for i in range(n_bags)
+            ]
+
+        return make(0), [make(n) for n in witnesses]
+
+    def _resample_pools(self, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        rows, is_witness = self.list_instances("test")
+        patients = self._tiles.table["patient_id"].astype(str).to_numpy()[rows]
+        with_witnesses = np.unique(patients[is_witness])
+        without = np.setdiff1d(patients, with_witnesses)
+        drawn = [
+            rng.choice(names, len(names))
+            for names in (with_witnesses, without)
+            if len(names)
+        ]
+        parts = [np.flatnonzero(patients == name) for name in np.concatenate(drawn)]
+        pool = np.concatenate(parts)
+        shown = is_witness[pool]
+        # Of patients with nothing but witnesses there may be no other tile.
+        others = rows[pool[~shown]] if (~shown).any() else rows[~is_witness]
+        return others, rows[pool[shown]]
+
+    def _make_bag(self, bag_id: str, rows: Rows, *, label: int) -> Bag:
+        return Bag(
+            bag_id=bag_id,
+            features=DrawnFeatures(self.features, rows),
+            label=label,
+            instance_labels=self._tiles.is_witness[rows].astype(np.int64),
+            slide_ids=tuple(self._slide_names[np.unique(self._slide_codes[rows])]),
+        )
+
+
+def reduce_features(
+    features: Floats, train_rows: Rows, components: int | None, *, seed: int
+) -> Floats:
+    """Reduce features to the main components of the training tiles', turned at random.
+
+    Each feature is centred and scaled by the training tiles' mean and deviation first.
+
+    Args:
+        features: `(tiles, features)`.
+        train_rows: Tiles that decide on the components.
+        components: How many; None, or as many as there are, leaves features alone.
+        seed: Of the turn.
+
+    Returns:
+        `(tiles, components)`, float32.
+    """
+    if components is None or components >= features.shape[1]:
+        return features
+    train = features[train_rows].astype(np.float64)
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    deviation[deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)] = 1.0
+    covariance = np.cov((train - mean) / deviation, rowvar=False)
+    _, vectors = np.linalg.eigh(covariance)
+    noise = np.random.default_rng(seed).normal(size=(components, components))
+    turn, _ = np.linalg.qr(noise)
+    basis = vectors[:, : -components - 1 : -1] @ turn
+    reduced: Floats = (((features - mean) / deviation) @ basis).astype(np.float32)
+    return reduced

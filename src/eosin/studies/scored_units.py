@@ -1,0 +1,318 @@
+"""What an evaluation scores: held-out units as kept, or those of another cohort."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eosin.bags import Bag, find_feature_files, read_bags
+from eosin.cohorts import read_cohort, require_labels
+from eosin.core import ConfigError, ManifestError, ModelError, Progress, hash_file
+from eosin.evaluation import (
+    SlideAggregation,
+    Thresholds,
+    Unit,
+    aggregate_predictions,
+    build_predictions,
+    groups_of,
+)
+from eosin.inference import (
+    open_encoded,
+    open_session,
+    score_bag,
+    score_by_features,
+)
+from eosin.runs.card import FoldCard
+from eosin.runs.origin import hash_features, see_features, see_tiles
+from eosin.runs.run import Run, find_logits
+from eosin.settings import BagTraining
+from eosin.studies.labelled_bags import label_encoded
+from eosin.tiles import DAMAGED, TileFolder, open_tile_folder
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScoredUnits:
+    """One model on what it held out, or on an external cohort.
+
+    Attributes:
+        run: The model.
+        inputs: Hash of what is read, by name.
+        folder: The tiles that are scored, or that the bags were made of; None where
+            they are not at hand.
+        external: Bags of an external cohort; empty where tiles or held-out bags are
+            scored.
+        is_external: Whether an external cohort is scored.
+    """
+
+    run: Run
+    inputs: dict[str, str]
+    folder: TileFolder | None = None
+    external: Sequence[Bag] = ()
+    is_external: bool = False
+
+    @property
+    def split(self) -> str:
+        """What is scored."""
+        return "external" if self.is_external else "test"
+
+    def score(self, progress: Progress) -> tuple[pd.DataFrame, int]:
+        """Make the prediction table; count tiles that could not be read."""
+        if not self.is_external:
+            return self._read_held_out(), 0
+        card = self.run.card
+        if card.learner == "tiles":
+            return self._score_tiles(progress)
+        probabilities = score_bags(self.run, self.external, progress)
+        rows = pd.DataFrame(
+            {
+                "id": [bag.bag_id for bag in self.external],
+                "patient_id": [str(bag.patient_id) for bag in self.external],
+                "split": "external",
+                "label": pd.array([bag.label for bag in self.external], "Int64"),
+            }
+        )
+        # Models of drawn bags score whole slides too.
+        unit: Unit = "patient" if card.unit == "patient" else "slide"
+        table = build_predictions(rows, probabilities, card.target, unit=unit)
+        return aggregate_predictions(table, target=card.target), 0
+
+    def _read_held_out(self) -> pd.DataFrame:
+        """Read what each fold said of the units that it held out."""
+        card, held = self.run.card, self.run.held_out
+        parts = []
+        for fold, chosen in enumerate(card.folds):
+            rows = held[(held["fold"] == fold) & (held["split"] == "test")]
+            values = card.target.activate(find_logits(rows), chosen.temperature)
+            rows = rows.reset_index(drop=True)
+            if card.unit == "tile":
+                rows = rows.rename(columns={"id": "tile_id"}).merge(
+                    self._list_places(), on="tile_id", how="left"
+                )
+            parts.append(
+                self._aggregate(
+                    build_predictions(rows, values, card.target, unit=card.unit), chosen
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
+
+    def _list_places(self) -> pd.DataFrame:
+        """List where tiles lie, as far as they are on slides."""
+        names = ["tile_id", "x_px0", "y_px0", "size_px0"]
+        tiles = require_tiles(self.folder, self.run).tiles
+        return tiles[[name for name in names if name in tiles]]
+
+    def _aggregate(self, table: pd.DataFrame, chosen: FoldCard) -> pd.DataFrame:
+        """Score slides and patients, by the share that goes with the thresholds."""
+        target = self.run.card.target
+        if self.run.card.unit != "tile":
+            return aggregate_predictions(table, target=target)
+        return aggregate_predictions(
+            table,
+            SlideAggregation(share=chosen.share or 1.0),
+            target=target,
+            slide_labels=require_tiles(self.folder, self.run).slide_labels,
+        )
+
+    def _score_tiles(self, progress: Progress) -> tuple[pd.DataFrame, int]:
+        """Score external tiles by all folds together."""
+        card, folder = self.run.card, require_tiles(self.folder, self.run)
+        scored = score_by_features(
+            folder,
+            folder.studied_tiles,
+            [self.run.path / name for name in card.models],
+            views=card.views,
+            temperature=card.together.temperature,
+            progress=progress,
+        )
+        table = build_predictions(
+            scored.tiles.assign(split="external"),
+            scored.probabilities,
+            card.target,
+            unit="tile",
+        )
+        return self._aggregate(table, card.together), scored.n_unreadable
+
+    def find_group_thresholds(self) -> dict[str, Thresholds] | None:
+        """Find each patient's thresholds: those of the fold that held them out."""
+        card = self.run.card
+        if self.is_external or not card.is_cross_validated:
+            return None
+        held = self.run.held_out
+        test = held[held["split"] == "test"]
+        if card.unit == "bag":
+            test = test.assign(patient_id=None)
+        by_fold = [find_thresholds(chosen) for chosen in card.folds]
+        owners = groups_of(test).tolist()
+        return {p: by_fold[k] for p, k in zip(owners, test["fold"], strict=True)}
+
+
+def score_bags(
+    run: Run, bags: Sequence[Bag], progress: Progress
+) -> npt.NDArray[np.float64]:
+    """Score bags by all folds of a run, whose probabilities are averaged.
+
+    Returns:
+        `(bags, classes)`.
+    """
+    heads = run.open_heads()
+    rows = []
+    with progress.task("Scoring bags", len(bags)) as task:
+        for bag in bags:
+            rows.append(run.pool_folds(score_bag(heads, bag)).mean(axis=0))
+            task.advance()
+    return np.array(rows)
+
+
+def find_thresholds(chosen: FoldCard) -> Thresholds:
+    """Take the thresholds out of a fold's choices."""
+    return Thresholds(chosen.tile_threshold, chosen.threshold)
+
+
+def require_tiles(folder: TileFolder | None, run: Run) -> TileFolder:
+    """Return the tiles that a tile classifier is scored on.
+
+    Raises:
+        ManifestError: They are gone.
+    """
+    if folder is None:
+        raise ManifestError(
+            f"{run.path}: the tiles that it was trained on are gone; give others by "
+            "--on"
+        )
+    return folder
+
+
+def open_scored_units(
+    run: Run, on: Path | None, cohort: Path | None, progress: Progress
+) -> ScoredUnits:
+    """Find out what is to be scored, and stop where it must not be.
+
+    Args:
+        run: The model.
+        on: An external cohort; None scores what the training held out.
+        cohort: The slide table of external features.
+        progress: Told how far encoding is.
+
+    Raises:
+        ModelError: The model was trained on other tiles or features.
+        ManifestError: Training patients are in the cohort, or tiles are gone.
+        ConfigError: `on` is not what this kind of model is scored on.
+    """
+    if on is None:
+        if cohort is not None:
+            raise ConfigError(
+                "--cohort is the slide table of external features: name these by --on"
+            )
+        return _open_held_out(run)
+    on = Path(on)
+    if run.card.learner == "pixels":
+        raise ModelError(
+            f"{run.path}: was trained on drawn bags of pixels, and --on takes tiles or "
+            "features of slides; score other bags by 'eosin predict --bags', which "
+            "writes their labels beside what is found"
+        )
+    if run.card.learner == "tiles" or (on / "tiles.parquet").exists():
+        return _open_tiles(run, on, progress)
+    return _open_features(run, on, cohort)
+
+
+def _open_held_out(run: Run) -> ScoredUnits:
+    source = run.find_source("tiles")
+    folder = None
+    if run.card.learner == "tiles":
+        if source is None or not source.exists():
+            require_tiles(None, run)
+        folder = open_tile_folder(Path(str(source)))
+        if folder.sha256 != run.card.training_data["tiles_sha256"]:
+            raise ManifestError(
+                f"{folder.path}: its tiles are no longer those that {run.path} was "
+                "trained on; train again, or give other tiles by --on"
+            )
+    inputs: dict[str, str] = {}
+    if folder is not None:
+        inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.labels_sha256}
+    return ScoredUnits(run=run, inputs=inputs, folder=folder)
+
+
+def _open_tiles(run: Run, on: Path, progress: Progress) -> ScoredUnits:
+    folder = open_tile_folder(on)
+    where = str(folder.path)
+    run.require_like(see_tiles(folder), where=where, advice="tile again as it needs it")
+    run.require_classes(folder.info.class_names, where=where)
+    run.require_unseen(folder.slides, where=where)
+    labels = folder.hash_labels(*run.card.columns)
+    inputs = {"tiles.parquet": folder.sha256, "slides.csv": labels}
+    if run.card.learner == "bags":
+        bags = _encode_bags(run, folder, progress)
+        return ScoredUnits(run=run, inputs=inputs, external=bags, is_external=True)
+    if folder.studied_tiles.empty:
+        raise ManifestError(
+            f"{folder.path}: evaluation needs patches with a label, got none; 'eosin "
+            "predict' takes those without"
+        )
+    return ScoredUnits(run=run, inputs=inputs, folder=folder, is_external=True)
+
+
+def _encode_bags(run: Run, folder: TileFolder, progress: Progress) -> Sequence[Bag]:
+    """Encode the slides of a tile folder as a bag model's own were."""
+    card, encoder = run.card, run.encoder
+    if encoder is None or card.sees.encoder_sha256 is None:
+        raise ModelError(
+            f"{run.path}: its encoder is not known; score features of the slides, made "
+            "as the training's were: --on FEATURES --cohort SLIDES.csv"
+        )
+    session = open_session(encoder)
+    store = open_encoded(
+        folder,
+        encoder=card.sees.encoder or "encoder",
+        graph=card.sees.encoder_sha256,
+        dimension=int(session.outputs["features"][0]),
+    )
+    is_damaged = folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
+    rows = np.flatnonzero(~is_damaged)
+    n_views = card.sees.views
+    store.encode(rows, n_views, lambda: session, progress=progress)
+    views = store.read(n_views)
+    features = views[0] if n_views == 1 else views.mean(axis=0)
+    settings = BagTraining(
+        classes=card.class_names,
+        unit="patient" if card.unit == "patient" else "slide",
+        columns=card.columns,
+    )
+    return label_encoded(folder, features, settings).bags
+
+
+def _open_features(run: Run, on: Path, cohort: Path | None) -> ScoredUnits:
+    """Read an external cohort's bags, none of whose patients was in training."""
+    if cohort is None:
+        raise ConfigError(
+            f"{on}: external features need their slide table: --on FEATURES --cohort "
+            "SLIDES.csv -o OUT"
+        )
+    card = run.card
+    slides = read_cohort(cohort, class_names=card.class_names, needs_files=False)
+    remedy = "label them, or use 'eosin predict', which needs none"
+    require_labels(slides, slides.table, card.class_names, remedy=remedy)
+    run.require_unseen(slides.table, where=str(cohort))
+    for path in find_feature_files(on).values():
+        run.require_like(
+            see_features(path),
+            where=str(path),
+            advice="embed the slides as the training's were",
+        )
+    bags = read_bags(
+        on,
+        slides.table,
+        card.class_names,
+        per="patient" if card.unit == "patient" else "slide",
+        columns=card.columns,
+    )
+    return ScoredUnits(
+        run=run,
+        inputs={"cohort": hash_file(cohort), "features": hash_features(on)},
+        external=bags,
+        is_external=True,
+    )

@@ -1,0 +1,219 @@
+"""What is learnt from: units with labels, who holds them out, what must be known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eosin.bags import (
+    Bag,
+    BagTableInfo,
+    ClinicalValues,
+    ColumnKind,
+    find_kinds,
+    read_clinical,
+    share_drawn,
+)
+from eosin.core import ManifestError
+from eosin.evaluation import Unit
+from eosin.runs.run import SPLIT_COLUMNS
+from eosin.settings import BagTraining, SplitSettings
+from eosin.studies.labelled_bags import LabelledBags
+from eosin.studies.splits import Sides, divide_drawn, divide_patients, split_tiles
+from eosin.tiles import TileFolder
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Study:
+    """Units with labels, and their splits.
+
+    Attributes:
+        unit: What a label belongs to. Of a tile classifier it is a tile, and slides
+            are divided.
+        class_names: Of the labels, the negative class first.
+        splits: `fold, id, slide_id, patient_id, label, split`: a row for each fold,
+            unit (of tiles: slide) and slide of the unit.
+        cautions: What must be known before believing the numbers, as sentences.
+    """
+
+    unit: Unit
+    class_names: tuple[str, ...]
+    splits: pd.DataFrame
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def n_folds(self) -> int:
+        """Folds; 1 is one split."""
+        return int(self.splits["fold"].max()) + 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BagStudy(Study):
+    """A study of bags.
+
+    Attributes:
+        bags: With labels, patients and clinical values.
+        table: One row per slide of the bags, with `patient_id` and `label`.
+        sides: Of every fold the split of each bag: `train`, `val` or `test`.
+        kinds: Of each clinical column, whether it holds numbers or categories.
+    """
+
+    bags: Sequence[Bag]
+    table: pd.DataFrame
+    sides: Sequence[Sides]
+    kinds: dict[str, ColumnKind]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Of the bags."""
+        return np.array([bag.label for bag in self.bags], np.int64)
+
+    @property
+    def patients(self) -> npt.NDArray[np.str_]:
+        """Of the bags."""
+        return list_patients(self.bags)
+
+    def list_clinical(self, rows: npt.NDArray[np.int64]) -> list[ClinicalValues]:
+        """List the clinical values of the patients of some bags, each once."""
+        values = {self.patients[row]: self.bags[row].clinical or {} for row in rows}
+        return list(values.values())
+
+
+def list_patients(bags: Sequence[Bag]) -> npt.NDArray[np.str_]:
+    """List the patient of each bag."""
+    return np.array([str(bag.patient_id) for bag in bags])
+
+
+def study_tiles(folder: TileFolder, settings: SplitSettings) -> Study:
+    """Make the study of a tile classifier.
+
+    Raises:
+        CohortError: The patients cannot be split, or nothing has a label.
+    """
+    return Study(
+        unit="tile",
+        class_names=folder.info.class_names,
+        splits=split_tiles(folder, settings),
+        cautions=folder.info.cautions,
+    )
+
+
+def study_bags(
+    labelled: LabelledBags, settings: BagTraining, *, where: str
+) -> BagStudy:
+    """Make the study of bags of features, cross-validated by patient.
+
+    Args:
+        labelled: The bags.
+        settings: How to train.
+        where: What messages call their slide table.
+
+    Raises:
+        CohortError: A class has fewer patients than there are folds.
+        ManifestError: A clinical column cannot be read.
+    """
+    table, names = labelled.table, labelled.class_names
+    kinds: dict[str, ColumnKind] = {}
+    if settings.columns:
+        try:
+            values = read_clinical(table, settings.columns)
+            kinds = dict(find_kinds(values, settings.columns))
+        except ManifestError as error:
+            raise ManifestError(f"{where}: {error}") from error
+    sides = divide_patients(
+        table,
+        list_patients(labelled.bags),
+        n_folds=settings.folds,
+        val_fraction=settings.val_fraction,
+        negative=names[0],
+        seed=settings.seed,
+    )
+    sources = pd.DataFrame(
+        [
+            {"bag_id": bag.bag_id, "slide_id": name, "patient_id": str(bag.patient_id)}
+            for bag in labelled.bags
+            for name in bag.slide_ids
+        ]
+    )
+    return BagStudy(
+        unit=settings.unit,
+        class_names=names,
+        splits=_list_splits(labelled.bags, sides, names, sources),
+        cautions=labelled.cautions,
+        bags=labelled.bags,
+        table=table,
+        sides=sides,
+        kinds=kinds,
+    )
+
+
+def study_drawn(
+    table: pd.DataFrame,
+    info: BagTableInfo,
+    tile_ids: Sequence[str],
+    values: npt.NDArray[np.generic],
+    *,
+    where: str,
+) -> BagStudy:
+    """Make the study of drawn bags.
+
+    Args:
+        table: Of `read_bag_table`.
+        info: Of the table.
+        tile_ids: Every tile that is drawn, once.
+        values: Their features or pixels, `(tiles, numbers)`.
+        where: What messages call the table.
+
+    Raises:
+        ManifestError: There is no side to validate or test on.
+    """
+    bags = [
+        # Its tiles come from many patients, so that it counts as one of its own.
+        replace(bag, patient_id=bag.bag_id)
+        for bag in share_drawn(table, tile_ids, values)
+    ]
+    sides = divide_drawn(table, where=where)
+    is_test = np.any([side == "test" for side in sides], axis=0)
+    tested = {bag.bag_id for bag, own in zip(bags, is_test, strict=True) if own}
+    n = table.loc[table["bag_id"].astype(str).isin(tested), "patient_id"].nunique()
+    caution = (
+        f"Bags share patients and tiles: the {len(tested):,} that were held out are of "
+        f"{n:,} {'patient' if n == 1 else 'patients'}. The intervals count every bag "
+        "as a patient of its own, and so are too narrow for a claim about new patients."
+    )
+    sources = table[["bag_id", "slide_id", "patient_id"]].astype(str).drop_duplicates()
+    return BagStudy(
+        unit="bag",
+        class_names=info.class_names,
+        splits=_list_splits(bags, sides, info.class_names, sources),
+        cautions=(caution,),
+        bags=bags,
+        table=table,
+        sides=sides,
+        kinds={},
+    )
+
+
+def _list_splits(
+    bags: Sequence[Bag],
+    sides: Sequence[Sides],
+    class_names: Sequence[str],
+    sources: pd.DataFrame,
+) -> pd.DataFrame:
+    """List the splits of bags, a row for each slide that a bag has tiles of."""
+    parts = [
+        pd.DataFrame(
+            {
+                "fold": fold,
+                "id": [bag.bag_id for bag in bags],
+                "label": [class_names[int(bag.label or 0)] for bag in bags],
+                "split": split,
+            }
+        )
+        for fold, split in enumerate(sides)
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table = table.merge(sources, left_on="id", right_on="bag_id", how="left")
+    return table[list(SPLIT_COLUMNS)]

@@ -1,0 +1,455 @@
+"""What each layout of patches says of its files, and what it refuses."""
+
+import gzip
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+from eosin.cohorts import (
+    PCAM_ADDRESS,
+    PCAM_MD5,
+    find_pcam_files,
+    read_class_folders,
+    read_kaggle,
+    read_pcam,
+)
+from eosin.cohorts.class_folders import order_classes
+from eosin.core import CohortError, ConfigError
+from eosin.settings import ImportSettings
+
+LABELS = {"aa": 0, "bb": 1, "cc": 0, "dd": 1}
+SPLITS = {"train": [0, 1, 1], "valid": [1, 0], "test": [0]}
+SLIDES = {"train": ["s1", "s1", "s2"], "valid": ["s3", "s3"], "test": ["s4"]}
+STEM = "camelyonpatch_level_2_split_"
+
+
+def kaggle(root, **settings):
+    return read_kaggle(root, ImportSettings(layout="kaggle", **settings))
+
+
+def folders(root, **settings):
+    return read_class_folders(root, ImportSettings(layout="folder", **settings))
+
+
+def pcam(root, **options):
+    return read_pcam(root, find_pcam_files(root), unpack_to=root / "new", **options)
+
+
+# One file per patch, labels in a table.
+
+
+def test_files_and_labels_are_put_together(make_kaggle):
+    root = make_kaggle(LABELS, test=("ee", "ff"))
+    (root / "train" / ".DS_Store").write_text("")
+    found = kaggle(root)
+    table = found.table
+    assert table["tile_id"].tolist() == ["aa", "bb", "cc", "dd", "ee", "ff"]
+    assert table["label"].tolist() == [0, 1, 0, 1, -1, -1]
+    assert table["source"].tolist()[3:5] == ["train/dd.tif", "test/ee.tif"]
+    assert table[["split", "slide_id", "patient_id"]].isna().all(axis=None)
+    assert (found.class_names, found.mpp) == (("normal", "tumor"), 0.97)
+    assert found.root == root.resolve()
+    assert found.notes["n_hidden"] == 1
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["patch_id_wsi_full.csv", "patch_id_wsi_full.csv.gz"])
+def test_slides_are_taken_from_the_map_beside_the_labels(make_kaggle, name):
+    root = make_kaggle(LABELS, test=("ee",))
+    data = b"id,wsi\naa,s1\nbb,s1\ncc,s2\naa,s1\nzz,s9\n"
+    (root / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found = kaggle(root)
+    for column in ("slide_id", "patient_id"):
+        assert found.table[column].tolist() == ["s1", "s1", "s2", None, None]
+    assert found.notes["n_slides_known"] == 2
+    assert found.notes["n_labelled_without_slide"] == 1
+    assert "1 labelled patches are not in" in found.warnings[0]
+
+
+def test_a_map_may_be_given_and_know_patients(make_kaggle, tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("id,slide,patient\naa,s1,p\nbb,s2,p\ncc,s3,\ndd,s3,\n")
+    table = kaggle(make_kaggle(LABELS), slide_map=str(path)).table
+    assert table["slide_id"].tolist() == ["s1", "s2", "s3", "s3"]
+    assert table["patient_id"].tolist() == ["p", "p", None, None]
+
+
+@pytest.mark.parametrize(
+    ("files", "text", "ids", "count"),
+    [
+        (["aa", "bb"], r"2 of 4 ids .* in train \(cc, dd\)", ["aa", "bb"], (2, 0)),
+        ([*LABELS, "xx"], r"1 of 5 files .* \(xx\)", [*LABELS, "xx"], (0, 1)),
+    ],
+)
+def test_what_lacks_its_other_half_stops_or_is_let_pass(
+    make_kaggle, files, text, ids, count
+):
+    root = make_kaggle(LABELS, files=files)
+    with pytest.raises(CohortError, match=text + ".*--allow-missing"):
+        kaggle(root)
+    found = kaggle(root, allow_missing=True)
+    assert re.search(text, found.warnings[0])
+    assert found.table["tile_id"].tolist() == ids
+    assert (found.table["label"] < 0).sum() == count[1]
+    names = ("n_labels_without_file", "n_files_without_label")
+    assert tuple(found.notes[name] for name in names) == count
+
+
+def test_repeated_lines_are_counted_and_kept_once(make_kaggle):
+    root = make_kaggle(LABELS, rows=["aa,0", "aa,0", "bb,1", "cc,0", "dd,1"])
+    found = kaggle(root)
+    assert len(found.table) == 4
+    assert found.notes["n_repeated_labels"] == 1
+
+
+@pytest.mark.parametrize("label", ["2", "-1", "0.5", "tumor", ""])
+def test_a_label_that_is_not_0_or_1_is_named(make_kaggle, label):
+    rows = [f"{name},{label}" for name in "abcdefg"]
+    root = make_kaggle(LABELS, rows=["aa,1.0", *rows])
+    with pytest.raises(CohortError, match=rf"7 are not \(a has '{label}'.* 2 more"):
+        kaggle(root, allow_missing=True)
+
+
+# Class folders.
+
+
+def test_classes_are_folders_and_the_negative_one_comes_first(make_folders):
+    root = make_folders("tumor/a.png", "Normal/b.jpg", "tumor/sub/c.tif", "readme.txt")
+    found = folders(root)
+    assert found.class_names == ("Normal", "tumor")
+    assert found.table["tile_id"].tolist() == ["Normal/b", "tumor/a", "tumor/sub/c"]
+    assert found.table["label"].tolist() == [0, 1, 1]
+    assert (found.table["source_index"] == -1).all()
+    assert found.table[["split", "slide_id", "patient_id"]].isna().all(axis=None)
+    assert found.mpp is None
+    assert found.notes["n_other_files"] == 1
+    assert "1 files are no images" in found.warnings[0]
+
+
+def test_split_folders_are_kept_whatever_they_are_called(make_folders):
+    places = ("Training/a/1", "Training/b/2", "valid/a/3", "test/b/4")
+    table = folders(make_folders(*(f"{place}.png" for place in places))).table
+    assert dict(zip(table["tile_id"], table["split"], strict=True)) == dict(
+        zip(places, ("train", "train", "val", "test"), strict=True)
+    )
+
+
+def test_a_train_folder_alone_is_no_split(make_folders):
+    table = folders(make_folders("train/a/1.png", "train/b/2.png")).table
+    assert table["split"].isna().all()
+
+
+def test_an_empty_class_folder_is_named_or_left_out(make_folders):
+    root = make_folders("a/1.png", "b/2.png", "empty/notes.txt")
+    with pytest.raises(CohortError, match=r"1 class folder\(s\) hold no image \(empty"):
+        folders(root)
+    found = folders(root, allow_missing=True)
+    assert found.class_names == ("a", "b")
+    assert "left out: empty" in found.warnings[0]
+
+
+def test_a_class_that_one_split_lacks_is_not_empty(make_folders):
+    paths = ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/x.txt")
+    assert folders(make_folders(*paths)).class_names == ("a", "b")
+
+
+def test_hidden_files_and_folders_are_passed_over(make_folders):
+    hidden = ("a/.3.png", ".git/4.png", "__MACOSX/5.png", "a/Thumbs.db")
+    found = folders(make_folders("a/1.png", "b/2.png", *hidden))
+    assert len(found.table) == 2
+    assert found.notes["n_hidden"] == 4
+    assert found.warnings == ()
+
+
+def test_files_that_differ_in_their_suffix_only_keep_it(make_folders):
+    table = folders(make_folders("a/1.png", "a/1.jpg", "b/2.png")).table
+    assert table["tile_id"].tolist() == ["a/1.jpg", "a/1.png", "b/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "slides", "patients"),
+    [
+        (r"(p\d)", "p1 p1 p2", "p1 p1 p2"),
+        (r"(?P<patient>p\d)_(?P<slide>s\d)", "p1_s1 p1_s2 p2_s1", "p1 p1 p2"),
+        (r"(?P<slide>p\d_s)", "p1_s p1_s p2_s", "p1_s p1_s p2_s"),
+        (r"(?P<patient>p\d)", "p1 p1 p2", "p1 p1 p2"),
+    ],
+)
+def test_groups_are_found_in_the_path(make_folders, pattern, slides, patients):
+    root = make_folders("a/p1_s1_1.png", "a/p1_s2_1.png", "b/p2_s1_1.png")
+    table = folders(root, group_regex=pattern).table
+    assert table["slide_id"].tolist() == slides.split()
+    assert table["patient_id"].tolist() == patients.split()
+
+
+def test_slides_of_patients_with_known_ids_have_their_patient(make_folders):
+    root = make_folders("a/TCGA-B0-4710-01A_1.png", "b/TCGA-B0-4710-11A_1.png")
+    table = folders(root, group_regex=r"(TCGA[^_]*)_").table
+    assert table["patient_id"].unique().tolist() == ["TCGA-B0-4710"]
+    assert table["slide_id"].nunique() == 2
+
+
+def test_classes_may_stand_in_file_names(make_folders):
+    root = make_folders("x___1.png", "deep/y___2.png", "x___3.png")
+    found = folders(root, class_regex="^(.+?)___", group_regex="___(.)")
+    assert found.class_names == ("x", "y")
+    assert found.table["label"].tolist() == [1, 0, 0]
+    named = folders(root, class_regex="^(?P<class>.+?)_(_)_", negative="y")
+    assert named.class_names == ("y", "x")
+
+
+@pytest.mark.parametrize(
+    ("names", "negative", "expected"),
+    [
+        (["b", "a", "a"], None, ("a", "b")),
+        (["a", "Benign"], None, ("Benign", "a")),
+        (["1", "0"], None, ("0", "1")),
+        (["a", "b", "c"], "c", ("c", "a", "b")),
+    ],
+)
+def test_the_negative_class_has_label_0(names, negative, expected):
+    assert order_classes(names, negative) == expected
+
+
+# HDF5 files.
+
+
+def test_the_official_files_are_nine_with_a_checksum_each():
+    assert len(set(PCAM_MD5.values())) == len(PCAM_MD5) == 9
+    assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in PCAM_MD5.values())
+    assert PCAM_ADDRESS.startswith("https://zenodo.org/")
+
+
+def test_splits_labels_and_slides_are_kept(make_pcam):
+    found = pcam(make_pcam(SPLITS, slides=SLIDES))
+    table = found.table
+    assert table["split"].tolist() == ["train"] * 3 + ["val"] * 2 + ["test"]
+    assert table["label"].tolist() == [0, 1, 1, 1, 0, 0]
+    assert table["source_index"].tolist() == [0, 1, 2, 0, 1, 0]
+    assert table["source"].iloc[3] == f"{STEM}valid_x.h5"
+    assert table["slide_id"].tolist() == ["s1", "s1", "s2", "s3", "s3", "s4"]
+    assert table["tile_id"].iloc[1] == "train_000001"
+    assert table["tile_id"].is_unique
+    assert (found.mpp, found.class_names) == (0.97, ("normal", "tumor"))
+    assert found.notes == {"n_slides_known": 4}
+
+
+def pack(root, name):
+    path = root / f"{STEM}{name}.h5"
+    path.with_suffix(".h5.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    return path
+
+
+def test_packed_files_are_unpacked_and_packed_labels_read(make_pcam):
+    root = make_pcam(SPLITS)
+    packed = pack(root, "train_x")
+    pack(root, "valid_y")
+    found = pcam(root)
+    assert found.table["label"].tolist() == [0, 1, 1, 1, 0, 0]
+    assert found.table["source"].iloc[0] == f"new/{packed.name}"
+    assert found.table["slide_id"].isna().all()
+    (note,) = found.notes["unpacked"].items()
+    assert note[0] == f"{packed.name}.gz"
+    assert note[1]["is_official"] is False
+    # Patches that lie elsewhere are named in full, and an unpacked file comes first.
+    elsewhere = read_pcam(root / "b", find_pcam_files(root), unpack_to=root / "new")
+    assert elsewhere.table["source"].iloc[0] == str(root / "new" / packed.name)
+    packed.write_bytes((root / "new" / packed.name).read_bytes())
+    assert "unpacked" not in pcam(root).notes
+
+
+def test_patches_without_labels_are_refused_or_unlabelled(make_pcam):
+    root = make_pcam(SPLITS)
+    (root / f"{STEM}test_y.h5").unlink()
+    with pytest.raises(CohortError, match=r"test_x\.h5 has no label file"):
+        pcam(root)
+    found = pcam(root, allow_missing=True)
+    assert found.table["label"].tolist() == [0, 1, 1, 1, 0, -1]
+    assert found.warnings == ("test: no label file (..._y.h5)",)
+
+
+def test_text_labels_are_read(make_pcam):
+    root = make_pcam({"train": [0, 1]})
+    with h5py.File(root / f"{STEM}train_y.h5", "w") as file:
+        file["y"] = np.array([b"1", b"0"])
+    assert pcam(root).table["label"].tolist() == [1, 0]
+
+
+# What is wrong is named, all of it at once, and another layout is pointed to.
+
+
+def spoil_files(root):
+    (root / "train" / "aa.png").write_bytes((root / "train" / "aa.tif").read_bytes())
+    (root / "test").mkdir()
+    (root / "test" / "bb.tif").write_bytes(b"")
+    (root / "train_labels.csv").write_text("id,label\naa,0\naa,1\nbb,1\ncc,0\ndd,1\n")
+    (root / "patch_id_wsi_full.csv").write_text("id,wsi\naa,s1\naa,s2\n")
+
+
+def empty_train(root):
+    for path in (root / "train").iterdir():
+        path.unlink()
+
+
+def rename_files(root):
+    for path in (root / "train").iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "texts"),
+    [
+        (
+            spoil_files,
+            [
+                r"3 problem\(s\)",
+                r"train: 1 id\(s\) have more than one file \(aa\)",
+                r"1 id\(s\) have two labels \(aa\)",
+                r"1 id\(s\) are in train and in test \(bb\)",
+            ],
+        ),
+        (empty_train, ["train: holds no image"]),
+        (rename_files, ["not one id in train_labels.csv has a file"]),
+        (lambda root: (root / "train_labels.csv").unlink(), ["'eosin import folder'"]),
+    ],
+)
+def test_a_spoilt_kaggle_set_is_refused(make_kaggle, spoil, texts):
+    root = make_kaggle(LABELS)
+    spoil(root)
+    with pytest.raises(CohortError) as caught:
+        kaggle(root, allow_missing=True)
+    assert all(re.search(text, str(caught.value)) for text in texts), caught.value
+
+
+def test_a_patch_on_two_slides_is_refused(make_kaggle):
+    root = make_kaggle(LABELS)
+    (root / "patch_id_wsi_full.csv").write_text("id,wsi\naa,s1\naa,s2\n")
+    with pytest.raises(CohortError, match=r"1 id\(s\) stand there with two \(aa\)"):
+        kaggle(root)
+
+
+@pytest.mark.parametrize(
+    ("paths", "settings", "text"),
+    [
+        (("a.png",), {}, "holds no class folder, only 1 file.*class_regex"),
+        ((), {}, "holds no class folder; where"),
+        (("a/1.png",), {}, "needs 2 to 127 classes, got 1"),
+        (("a/1.png", "tissue/2.png"), {}, "called tissue"),
+        (("a/1.png", "b/2.png"), {"negative": "c"}, "one of a, b, got 'c'"),
+        (
+            ("train/a/1.png", "test/b/2.png", "extra/3.png"),
+            {},
+            r"others beside them \(extra\)",
+        ),
+        (
+            ("a/p1.png", "b/other.png"),
+            {"group_regex": r"(p\d)"},
+            r"does not in 1 of 2 \(b/other\.png\)",
+        ),
+        (
+            ("x___1.png", "plain.png"),
+            {"class_regex": "^(.+?)___"},
+            r"no class in 1 file\(s\) \(plain\.png\)",
+        ),
+        (
+            ("train/a1.tif", "train_labels.csv"),
+            {},
+            "Kaggle .*'eosin import kaggle .*folders'",
+        ),
+        ((f"{STEM}train_x.h5",), {}, "_train_x.h5.*'eosin import pcam .*folders'"),
+        # Class folders are class folders, whatever lies beside them.
+        (("train/n/", "train/a1.tif", "train_labels.csv"), {}, "hold no image"),
+        (("n/", f"{STEM}train_x.h5"), {}, "hold no image"),
+    ],
+)
+def test_what_are_no_class_folders_is_refused(make_folders, paths, settings, text):
+    with pytest.raises(CohortError, match=text):
+        folders(make_folders(*paths), **settings)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(CohortError, match="no such folder"):
+        folders(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"group_regex": "("}, "group_regex .* no regular expression"),
+        ({"class_regex": "abc"}, "class_regex .* needs a group in parentheses"),
+    ],
+)
+def test_wrong_patterns_are_refused(tmp_path, settings, text):
+    with pytest.raises(ConfigError, match=text):
+        folders(tmp_path, **settings)
+
+
+def test_a_folder_without_pcam_files_is_refused_with_advice(tmp_path):
+    (tmp_path / "x.h5").write_bytes(b"")
+    (tmp_path / "train_x.h5").mkdir()
+    with pytest.raises(CohortError, match="'eosin fetch pcam'"):
+        find_pcam_files(tmp_path)
+
+
+def write_h5(key, values):
+    def write(path):
+        with h5py.File(path, "w") as file:
+            file[key] = values
+
+    return write
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def cut_packed(path):
+    data = gzip.compress(path.read_bytes())
+    path.with_suffix(".h5.gz").write_bytes(data[:-20])
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "text"),
+    [
+        ("x.h5", lambda path: path.unlink(), "train: there are labels or slides, but"),
+        ("x.h5", cut, r"train_x\.h5: cannot be read .*cut"),
+        ("y.h5", cut, r"train_y\.h5: cannot be read .*cut"),
+        ("x.h5", cut_packed, "cut short"),
+        ("y.h5", cut_packed, "cut short"),
+        ("y.h5", write_h5("y", np.zeros(1)), r"has 1 labels, but .* has 2 patches"),
+        ("y.h5", write_h5("y", np.array([0, 3])), r"row 1 has '3'"),
+        ("y.h5", write_h5("y", np.array([b"1", b"tumor"])), "row 1 has 'tumor'"),
+        ("x.h5", write_h5("images", np.zeros(2)), "data set 'x'; it holds images"),
+        ("x.h5", write_h5("x", np.zeros((2, 8, 8), "u1")), "must hold square patches"),
+        ("x.h5", write_h5("x", np.zeros((2, 8, 6, 3), "u1")), r"\(2, 8, 6, 3\)"),
+        ("x.h5", write_h5("x", np.zeros((2, 8, 8, 3), "f4")), "float32"),
+        ("meta.csv", lambda p: p.write_text("a,wsi\n0,s"), r"1 rows, but .* 2 patches"),
+        ("meta.csv", lambda p: p.write_text("a,wsi\n0,s\n1,\n"), "'wsi' is empty"),
+    ],
+)
+def test_a_spoilt_pcam_set_is_refused(make_pcam, part, change, text):
+    root = make_pcam({"train": [0, 1]}, slides={"train": ["s", "s"]})
+    change(root / f"{STEM}train_{part}")
+    with pytest.raises(CohortError, match=text):
+        pcam(root)
+
+
+@pytest.mark.realdata
+def test_real_sets_are_read(data_folder):
+    found = kaggle(data_folder / "pcam_kaggle")
+    assert found.table["label"].value_counts().to_dict() == {-1: 11, 0: 10, 1: 5}
+    found = folders(data_folder / "oral")
+    assert found.class_names == ("Normal", "OSCC")
+    assert found.table["label"].value_counts().to_dict() == {1: 705, 0: 219}
+    cases = folders(
+        data_folder / "osteosarcoma",
+        class_regex="^(.+?)___",
+        group_regex=r"___(Case-\d+|P\d+)",
+    )
+    assert cases.class_names == ("Non-Tumor", "Non-Viable-Tumor", "Viable")
+    assert cases.table["label"].value_counts().to_dict() == {0: 20, 1: 20, 2: 20}
+    assert set(cases.table["patient_id"]) == {"Case-3", "Case-4", "Case-48", "P9"}

@@ -1,0 +1,77 @@
+import shutil
+
+import pandas as pd
+import pytest
+from tests.slides.dicom_files import write_slide
+
+from eosin.cohorts.slide_listing import iter_rows, list_files, list_slides
+from eosin.core import CohortError
+from eosin.tiles.packing import pack_tiles
+
+
+def test_a_folder_gives_its_slides_by_name_without_hidden_files(tmp_path):
+    for name in ("b.svs", "a.TIF", ".hidden.svs", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in list_files(tmp_path)] == ["a.TIF", "b.svs"]
+
+
+def test_the_files_of_a_dicom_series_are_one_slide(tmp_path):
+    write_slide(tmp_path, "jpeg")
+    (tmp_path / "other.dcm").write_bytes(b"of another kind")
+    assert len(list(tmp_path.glob("*.dcm"))) > 2
+    chosen, other = list_files(tmp_path)
+    assert other.name == "other.dcm"
+    sizes = {file: file.stat().st_size for file in tmp_path.glob("*.dcm")}
+    assert sizes[chosen] == max(sizes.values())
+
+
+def test_a_file_stands_for_itself_even_if_it_is_missing(tmp_path):
+    assert list_files(tmp_path / "x.svs") == [tmp_path / "x.svs"]
+
+
+def test_a_folder_without_slides_is_an_error(tmp_path):
+    with pytest.raises(CohortError, match="no slide in this folder"):
+        list_files(tmp_path)
+
+
+def test_rows_are_values_by_column_name():
+    table = pd.DataFrame({"a": [1, 2], "b": ["x", None]}, dtype="object")
+    assert list(iter_rows(table)) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+
+
+def test_slides_are_listed_from_folders_and_tables(cohort, tmp_path):
+    folder = cohort.table.parent / "slides"
+    assert len(list_slides([folder])) == 12
+    table = list_slides([cohort.table, *cohort.new_slides])
+    assert list(table["slide_id"][-2:]) == ["new-1", "new-2"]
+    with pytest.raises(CohortError, match="no slide in this folder"):
+        list_slides([tmp_path])
+
+
+@pytest.mark.parametrize("tables_first", [True, False])
+def test_what_a_table_says_counts_whatever_the_order(cohort, tmp_path, tables_first):
+    slide = cohort.new_slides[0]
+    table, other = tmp_path / "slides.csv", tmp_path / "other.csv"
+    table.write_text(f"slide_id,path,mpp,patient_id\nmine,{slide},0.7,PT-7\n")
+    other.write_text(f"slide_id,path,mpp,patient_id\nlater,{slide},0.9,PT-9\n")
+    given = [table, other, slide] if tables_first else [slide, table, other]
+    # Of two tables the first counts.
+    assert list_slides(given).to_dict("records") == [
+        {"slide_id": "mine", "path": str(slide), "mpp": 0.7, "patient_id": "PT-7"}
+    ]
+
+
+def test_two_files_of_one_name_are_refused(cohort, tmp_path):
+    (tmp_path / "new-1.png").write_bytes(b"")
+    with pytest.raises(CohortError, match="share one"):
+        list_slides([cohort.new_slides[0], tmp_path / "new-1.png"])
+
+
+def test_urls_and_packs_are_listed(tile_folder, tmp_path):
+    shutil.copytree(tile_folder, tmp_path / "tiles")
+    pack = pack_tiles(tmp_path / "tiles").path
+    table = list_slides(["https://host/folder/S1.svs", pack])
+    assert table["slide_id"].tolist()[:2] == ["S1", "slide-01"]
+    assert table["path"][0] == "https://host/folder/S1.svs"
+    assert table["path"][1] == f"{pack.resolve()}::slide-01"
+    assert len(table) == 11

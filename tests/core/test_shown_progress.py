@@ -1,0 +1,110 @@
+import io
+import re
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+import eosin
+from eosin.core import WATCHED, Progress, shown_progress
+from eosin.core.shown_progress import (
+    NotebookProgress,
+    TerminalProgress,
+    find_progress,
+)
+
+UNITS = (
+    *("bags", "bytes", "epochs", "features", "galleries", "maps", "models", "overlays"),
+    *("patches", "slides", "steps", "tiles"),
+)
+
+
+def test_a_log_file_gets_plain_lines(monkeypatch):
+    monkeypatch.setattr(shown_progress, "_LINE_EVERY_S", 0)
+    console = Console(file=io.StringIO(), width=80)
+    with TerminalProgress(console).task("Tiling", 3) as task:
+        task.advance(note="S1")
+        task.advance(2)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "Tiling: 1/3  S1"
+    assert lines[1] == "Tiling: 3/3  S1"
+    assert lines[2].startswith("Tiling: 3/3 in ")
+
+
+def test_an_unknown_total_is_left_out():
+    console = Console(file=io.StringIO(), width=80)
+    with TerminalProgress(console).task("Reading", None) as task:
+        task.advance(5)
+    assert console.file.getvalue().startswith("Reading: 5 in ")
+
+
+def test_what_counts_nothing_is_done():
+    console = Console(file=io.StringIO(), width=80)
+    with TerminalProgress(console).task("Clustering", None):
+        pass
+    assert console.file.getvalue().startswith("Clustering: done in ")
+
+
+def test_large_numbers_are_grouped():
+    console = Console(file=io.StringIO(), width=80)
+    with TerminalProgress(console).task("Fetching a.h5, bytes", 12_345_678) as task:
+        task.advance(12_345_678)
+    text = console.file.getvalue()
+    assert text.startswith("Fetching a.h5, bytes: 12,345,678/12,345,678 in ")
+
+
+def test_a_terminal_gets_a_bar():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with TerminalProgress(console).task("Tiling", 2) as task:
+        task.advance(note="S1")
+        task.advance()
+    text = console.file.getvalue()
+    assert "Tiling" in text
+    assert "2/2" in text
+
+
+def test_every_counted_task_says_its_unit():
+    """The last word of a task's name is what is counted, or the task counts nothing."""
+    source = Path(eosin.__file__).parent
+    task = re.compile(r"\.task\(\s*f?\"([^\"]+)\",\s*([^\s)]+)")
+    found = [m for path in source.rglob("*.py") for m in task.findall(path.read_text())]
+    assert len(found) > 20
+    for name, total in found:
+        unit = name.split()[-1]
+        is_told = unit in UNITS or unit.endswith("}")
+        assert (total == "None" and "bytes" not in name) or is_told, name
+
+
+def test_nobody_is_told_where_nobody_watches(capsys):
+    assert type(find_progress()) is Progress
+    with WATCHED.task("Tiling slides", 2) as task:
+        task.advance(2)
+    WATCHED.say("done")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_notebook_gets_one_line_that_changes(monkeypatch):
+    shown = []
+    monkeypatch.setattr(shown_progress, "_SHOWN_EVERY_S", 0)
+    monkeypatch.setattr(shown_progress, "_display", lambda text: shown.append([text]))
+    monkeypatch.setattr(
+        shown_progress, "_update", lambda _handle, text: shown[-1].append(text)
+    )
+    with NotebookProgress().task("Tiling slides", 2) as task:
+        task.advance(note="S1")
+        task.advance()
+    (lines,) = shown
+    assert lines[0] == "Tiling slides …"
+    assert re.fullmatch(r"Tiling slides: 1 of 2, \d\.\d s \(S1\)", lines[1])
+    assert re.fullmatch(r"Tiling slides: 2 of 2, \d\.\d s", lines[-1])
+
+
+def test_a_notebook_is_known_by_its_kernel(monkeypatch):
+    class ZMQInteractiveShell:
+        pass
+
+    class IPython:
+        get_ipython = staticmethod(ZMQInteractiveShell)
+
+    monkeypatch.setitem(sys.modules, "IPython", IPython)
+    assert type(find_progress()) is NotebookProgress

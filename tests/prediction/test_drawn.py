@@ -1,0 +1,115 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from eosin.bags import read_bag_table
+from eosin.core import Progress, SlideError
+from eosin.prediction import outputs
+from eosin.prediction.drawn import DrawnPredictor, draw_slide_maps
+from eosin.prediction.items import Item
+from eosin.prediction.maps import Attention, TileValues, rank_attention
+from eosin.prediction.scorer import Scored
+from eosin.prediction.sources import DrawnSource
+from eosin.runs.run import read_run
+from eosin.settings import PredictionSettings
+from eosin.tiles import open_tile_folder
+
+
+class Fixed:
+    """Models that attend to the fifth tile, and keep what they were shown."""
+
+    def score(self, item, sources):
+        del item
+        (source,) = sources
+        self.pixels = source.read(np.arange(6))
+        times = 6 * np.array([0.1, 0.1, 0.1, 0.1, 0.5, 0.1])
+        attention = Attention(times, rank_attention(times))
+        mapped = TileValues(source.tiles, (), {4: "3", 0: "0.6"})
+        return [Scored({"status": "done"}, mapped, attention)]
+
+
+def test_a_bag_is_shown_its_own_tiles_and_keeps_their_attention(
+    pixel_study, tile_folder, tmp_path
+):
+    folder = open_tile_folder(tile_folder)
+    table, _ = read_bag_table(pixel_study / "bags" / "bags.parquet")
+    rows = table[table["bag_id"] == "train-00001"].reset_index(drop=True)
+    index = folder.tiles["tile_id"].tolist()
+    rows["place"] = [index.index(name) for name in rows["tile_id"]]
+    card, scorer = read_run(pixel_study / "run").card, Fixed()
+    with folder.open_reader() as reader:
+        source = DrawnSource(rows, {"bag_id": "train-00001"}, reader)
+        part = DrawnPredictor(card, scorer, tmp_path).predict(
+            Item("train-00001", [source], "key")
+        )
+        pixels = reader.read(rows["place"].to_numpy())
+    np.testing.assert_array_equal(scorer.pixels, pixels)
+    tiles = part["tiles"]
+    assert tiles["attention"] == pytest.approx([0.6] * 4 + [3, 0.6])
+    assert tiles["rank"][4] == 1
+    assert tiles["tile_id"] == rows["tile_id"].tolist()
+    (row,) = part["rows"]
+    is_witness = rows["is_witness"].tolist()
+    # The attended tile ties with none: it stands before 3 or 2 others.
+    assert row["witness_auc"] == pytest.approx(2 / 3 if is_witness[4] else 1 / 3)
+    first, second = row["gallery"]
+    assert first == "3" + " (witness)" * is_witness[4]
+    assert second == "0.6" + " (witness)" * is_witness[0]
+    sheet = np.asarray(Image.open(tmp_path / "train-00001.gallery.png"))
+    small = Image.fromarray(sheet[6 : 6 + 128, 6 : 6 + 128]).resize((64, 64))
+    assert np.abs(np.asarray(small).astype(int) - pixels[4]).mean() < 12
+
+
+@pytest.fixture
+def draw(pixel_study, tile_folder, tmp_path):
+    card, folder = read_run(pixel_study / "run").card, open_tile_folder(tile_folder)
+    # Two bags of one slide share a tile.
+    own = folder.tiles[folder.tiles["slide_id"] == folder.tiles["slide_id"].iloc[0]]
+    own = own.iloc[[0, 1, 1, 2]][["tile_id", "slide_id", "x_px0", "y_px0"]]
+    tiles = own.assign(bag_id=["a", "a", "b", "b"], attention=[0.5, 1.5, 0.9, 1.1])
+
+    def draw_all(tiles, folder=folder):
+        words = (PredictionSettings(), tmp_path, Progress())
+        return draw_slide_maps(card, folder, tiles, *words)
+
+    return draw_all, tiles
+
+
+def test_a_tile_has_the_mean_of_its_bags(draw, tmp_path):
+    draw_all, tiles = draw
+    scores = [0.1, 0.2, 0.4, 0.8]
+    tiles["probability_tumor"], tiles["probability_normal"] = scores, 0.5
+    assert draw_all(tiles) == []
+    name = tiles["slide_id"].iloc[0]
+    features = json.loads((tmp_path / f"{name}.geojson").read_text())["features"]
+    tile = [f for f in features if f["properties"]["objectType"] == "tile"]
+    measured = [f["properties"]["measurements"] for f in tile]
+    # Of 1.5 and .9 the mean.
+    times = [m["Attention over 1/n"] for m in measured]
+    assert times == pytest.approx([1.2, 1.1, 0.5])
+    assert measured[0]["Tile probability of tumor"] == pytest.approx(0.3)
+    raster = tifffile.imread(tmp_path / f"{name}.heatmap.tif", level=0)
+    assert raster.max() == pytest.approx(1)
+    assert (tmp_path / f"{name}.overlay.jpg").exists()
+
+
+def test_a_slide_that_cannot_be_read_is_listed(draw, monkeypatch):
+    draw_all, tiles = draw
+
+    def fail(*_arguments, **_options):
+        raise SlideError("no thumbnail")
+
+    monkeypatch.setattr(outputs, "picture_slide", fail)
+    (failure,) = draw_all(tiles)
+    assert failure.message == "its maps cannot be drawn (no thumbnail)"
+
+
+def test_patches_and_nothing_have_no_maps(draw, tmp_path):
+    draw_all, tiles = draw
+    assert draw_all(tiles, SimpleNamespace(has_patches=True)) == []
+    assert draw_all(tiles.iloc[:0]) == []
+    assert list(tmp_path.iterdir()) == []

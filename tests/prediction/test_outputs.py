@@ -1,0 +1,131 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import openslide
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+from shapely.geometry import shape
+
+from eosin.core import Box, SlideError
+from eosin.prediction.maps import (
+    Attention,
+    Call,
+    Place,
+    TileValues,
+    layer_attention,
+    layer_classes,
+    rank_attention,
+)
+from eosin.prediction.outputs import OUTPUTS, remove_outputs, write_outputs
+from eosin.slides import open_slide, write_pyramid
+
+TIMES = np.array([0.3, 0.6, 2.1])
+TILES = pd.DataFrame({"x_px0": [0, 64, 128], "y_px0": 0, "size_px0": 64})
+COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
+# QuPath counts from the corner of the scanned bounds; rasters from the scan's.
+PLACE = Place((256, 64), 1.0, Box(40, 24, 200, 30))
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """Three tiles of 64 px, each of one colour."""
+    image = np.full((64, 256, 3), 255, np.uint8)
+    for index, colour in enumerate(COLOURS):
+        image[:, 64 * index : 64 * (index + 1)] = colour
+    path = tmp_path_factory.mktemp("outputs") / "s.tif"
+    write_pyramid(path, image, mpp=1.0, compression="zlib")
+    with open_slide(path) as slide:
+        yield slide
+
+
+@pytest.fixture
+def values():
+    """Attention, and scores of the tiles, as a bag model gives them."""
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+    call = Call("tumor", {"normal": 0.2, "tumor": 0.8})
+    words = {"source": "by 1 fold", "subtitle": "called tumor"}
+    attention = Attention(TIMES, rank_attention(TIMES), scores)
+    layer = layer_attention(
+        attention, ("normal", "tumor"), outline_from=1.5, n_objects=2, **words
+    )
+    instances = layer_classes(scores, call, threshold=0.5, source="by 1 fold")
+    return TileValues(TILES, [layer, *instances], {2: "2.1", 1: "0.6"})
+
+
+def test_a_slide_gets_its_files_and_loses_them(slide, values, tmp_path):
+    layers, damage = write_outputs(tmp_path, "a/b", slide, PLACE, values)
+    assert damage == ""
+    assert [round(laid.area_mm2, 4) for laid in layers] == [0.0041, 0.0041]
+    suffixes = [output.suffix for output in OUTPUTS[:-1]]
+    names = [f"a%2Fb{layer}{s}" for layer in ("", ".instances") for s in suffixes]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == sorted([*names, "a%2Fb.gallery.png"])
+    with openslide.OpenSlide(tmp_path / "a%2Fb.heatmap-colour.tif") as picture:
+        assert picture.dimensions == (4, 1)
+    raster = tifffile.imread(tmp_path / "a%2Fb.heatmap.tif", level=0)
+    assert raster.tolist() == [pytest.approx([1 / 3, 2 / 3, 1, 0])]
+    with tifffile.TiffFile(tmp_path / "a%2Fb.heatmap.tif") as file:
+        assert "rank among the tiles, by 1 fold" in file.pages[0].description
+    remove_outputs(tmp_path, "a/b", ["instances"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outlines_and_tiles_lie_where_qupath_counts_from(slide, values, tmp_path):
+    write_outputs(tmp_path, "s", slide, PLACE, values)
+    content = json.loads((tmp_path / "s.geojson").read_text())
+    region, first, second = content["features"]
+    for feature in (region, first):
+        assert shape(feature["geometry"]).bounds == (88, -24, 152, 40)
+    assert shape(second["geometry"]).bounds == (24, -24, 88, 40)
+    assert region["properties"]["name"] == "Attention 1, by 1 fold"
+    assert region["properties"]["measurements"] == {
+        "Mean attention over 1/n": pytest.approx(2.1),
+        "Max attention over 1/n": pytest.approx(2.1),
+        "Area mm^2": pytest.approx(0.0041, abs=1e-4),
+    }
+    # The second one has 0.6 x 1/n, and outlines begin at 1.5.
+    assert first["properties"]["classification"]["name"] == "High attention"
+    assert "classification" not in second["properties"]
+
+
+def test_the_gallery_shows_the_tiles_in_the_order_of_their_captions(
+    slide, values, tmp_path
+):
+    write_outputs(tmp_path, "s", slide, PLACE, values)
+    sheet = np.asarray(Image.open(tmp_path / "s.gallery.png"))
+    # Tiles of 128 px with 6 px between them.
+    assert sheet.shape == (140, 274, 3)
+    assert sheet[70, 70].tolist() == list(COLOURS[2])
+    assert sheet[70, 204].tolist() == list(COLOURS[1])
+
+
+def test_without_a_slide_or_a_resolution_less_is_written(slide, values, tmp_path):
+    write_outputs(tmp_path / "no slide", "s", None, PLACE, values)
+    found = {path.name for path in (tmp_path / "no slide").iterdir()}
+    assert not {"s.overlay.jpg", "s.gallery.png"} & found
+    assert "s.heatmap.tif" in found
+    attention = replace(values, layers=values.layers[:1])
+    write_outputs(tmp_path / "no mpp", "s", slide, replace(PLACE, mpp=None), attention)
+    found = {path.name for path in (tmp_path / "no mpp").iterdir()}
+    assert found == {"s.geojson", "s.gallery.png"}
+    content = json.loads((tmp_path / "no mpp" / "s.geojson").read_text())
+    assert "Area mm^2" not in content["features"][0]["properties"]["measurements"]
+    # A slide without tissue says so by an empty file.
+    write_outputs(tmp_path / "empty", "s", slide, PLACE, TileValues(TILES.iloc[:0]))
+    (path,) = (tmp_path / "empty").iterdir()
+    assert json.loads(path.read_text())["features"] == []
+
+
+def test_a_damaged_slide_costs_its_pictures_only(slide, values, tmp_path, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise SlideError("a tile is cut short")
+
+    monkeypatch.setattr(type(slide), "read_tiles", fail)
+    _, damage = write_outputs(tmp_path, "s", slide, PLACE, values)
+    assert damage == "a tile is cut short"
+    found = {path.name for path in tmp_path.iterdir()}
+    assert {"s.geojson", "s.heatmap.tif"} <= found
+    assert not {"s.overlay.jpg", "s.gallery.png"} & found

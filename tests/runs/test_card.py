@@ -1,0 +1,93 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from eosin.core import ModelError
+from eosin.runs.card import Card, FoldCard, Sees
+
+SEES = Sees(encoder="uni", encoder_sha256="a", mpp=0.5, tile_px=224)
+
+
+def make_card(**words):
+    fold = FoldCard(models=("fold_0/model_0", "fold_0/model_1"), temperature=1.5)
+    usual = {
+        "learner": "bags",
+        "unit": "slide",
+        "class_names": ("normal", "tumor"),
+        "sees": SEES,
+        "folds": (fold, replace(fold, models=("fold_1/model_0",))),
+        "together": FoldCard(threshold=0.4),
+        "threshold_rule": "youden",
+    }
+    return Card(**usual | words)
+
+
+def test_a_card_is_read_as_it_was_written(tmp_path):
+    card = make_card(
+        columns=("age",),
+        witnesses=(3, 1),
+        training_data={"n_slides": 8},
+        together=FoldCard(
+            settings={"aggregator": "max"},
+            clinical=({"name": "age"},),
+            cautions=("A.",),
+        ),
+    )
+    card.write(tmp_path)
+    assert Card.read(tmp_path) == card
+
+
+def test_a_card_lists_the_files_that_predictions_need():
+    card = make_card()
+    assert card.models == ("fold_0/model_0", "fold_0/model_1", "fold_1/model_0")
+    assert card.list_model_files()[:2] == (
+        "fold_0/model_0.projection.onnx",
+        "fold_0/model_0.aggregator.onnx",
+    )
+    assert len(card.list_model_files()) == 6
+    tiles = make_card(learner="tiles", folds=(FoldCard(models=("model.onnx",)),))
+    assert tiles.list_model_files() == ("model.onnx",)
+    assert (card.is_cross_validated, tiles.is_cross_validated) == (True, False)
+    assert (card.takes_pixels, tiles.takes_pixels) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": 2}, {"format": None}, {"colour": "red"}], ids=str
+)
+def test_a_card_of_another_version_is_refused_with_the_way_out(tmp_path, change):
+    make_card().write(tmp_path)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=r"card\.json.*another version.*train again"):
+        Card.read(tmp_path)
+
+
+def test_a_folder_without_a_card_is_no_finished_training(tmp_path):
+    with pytest.raises(ModelError, match=r"has no card\.json; run 'eosin train'"):
+        Card.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({}, ""),
+        # Scanners are not exact; what nobody says is not compared.
+        ({"mpp": 0.54}, ""),
+        ({"mpp": None, "tile_px": None, "encoder": None, "encoder_sha256": None}, ""),
+        ({"mpp": 0.56}, "mpp 0.5, these have 0.56"),
+        ({"tile_px": 96}, "tile_px 224, these have 96"),
+        ({"context": 2}, "context 1, these have 2"),
+        ({"encoder": "conch"}, "features of uni, these are of conch"),
+        ({"encoder_sha256": "b"}, "features of uni with other weights"),
+    ],
+)
+def test_every_difference_of_tiles_and_features_is_named(other, words):
+    assert "; ".join(SEES.find_differences(replace(SEES, **other))) == words
+
+
+def test_slides_cannot_be_cut_where_nobody_stated_how():
+    assert (SEES.spec.mpp, SEES.spec.tile_px) == (0.5, 224)
+    for missing, word in (("mpp", "resolution"), ("tile_px", "side")):
+        with pytest.raises(ModelError, match=f"needs the {word} of the tiles"):
+            _ = replace(SEES, **{missing: None}).spec

@@ -1,0 +1,123 @@
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from eosin.bags import FeatureInfo, write_features
+from eosin.core import ManifestError, write_json
+from eosin.runs.card import Sees
+from eosin.runs.origin import (
+    caution_learnt,
+    find_depth,
+    find_learnt,
+    find_tile_folder,
+    hash_features,
+    note_learnt,
+    read_attributes,
+    see_features,
+    see_tiles,
+)
+from eosin.tiles import open_tile_folder
+
+
+def write(path, **words):
+    usual = {"encoder": "uni", "tile_px": 224, "mpp": 0.5, "size_px0": 448}
+    info = FeatureInfo(slide_id=path.stem, **usual | words)
+    write_features(path, np.zeros((2, 3), np.float32), np.zeros((2, 2), int), info)
+    return path
+
+
+def test_tiles_and_features_say_what_they_show(tile_folder, tmp_path):
+    expected = Sees(mpp=1.0, tile_px=64, tissue="saturation", min_tissue=0.25)
+    assert see_tiles(open_tile_folder(tile_folder)) == expected
+    found = see_features(write(tmp_path / "S.h5"))
+    assert (found.encoder, found.mpp, found.tile_px) == ("uni", 0.5, 224)
+    # Nobody stated the resolution.
+    assert see_features(write(tmp_path / "T.h5", mpp=None)).mpp is None
+
+
+def test_files_of_other_tools_say_what_they_say(tmp_path):
+    with h5py.File(tmp_path / "S.h5", "w") as file:
+        file["feats"] = np.zeros((2, 3))
+        file.attrs["extractor"] = "x"
+    assert read_attributes(tmp_path / "S.h5")["extractor"] == "x"
+    (tmp_path / "bad.h5").write_bytes(b"")
+    for name in ("S.h5", "S.pt", "bad.h5"):
+        assert see_features(tmp_path / name) == Sees()
+    with pytest.raises(ManifestError, match="not an HDF5 file"):
+        read_attributes(tmp_path / "bad.h5")
+
+
+def test_a_hash_of_features_follows_what_is_in_them(tmp_path):
+    write(tmp_path / "a" / "S.h5")
+    write(tmp_path / "b" / "S.h5", encoder="conch")
+    first, other = hash_features(tmp_path / "a"), hash_features(tmp_path / "b")
+    assert first == hash_features(tmp_path / "a") != other
+
+
+def test_the_tile_folder_is_where_embed_says(tmp_path):
+    assert find_tile_folder(tmp_path) is None
+    write_json(tmp_path / "run.json", {"notes": {"tiles": "/somewhere"}})
+    assert str(find_tile_folder(tmp_path)) == "/somewhere"
+    write_json(tmp_path / "run.json", {"notes": {}})
+    assert find_tile_folder(tmp_path) is None
+
+
+def make_run(folder, **settings):
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "run.json", {"settings": settings})
+    rows = {
+        "slide_id": ["A1", "A2", "B", "C"],
+        "patient_id": ["007", "007", "B", "C"],
+        "split": ["train", "train", "val", "test"],
+    }
+    pd.DataFrame(rows).to_csv(folder / "splits.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fine_tune", "weights", "depth"),
+    [
+        ("none", "none", "none"),
+        ("last", "imagenet", "last"),
+        ("auto", "imagenet", "none"),
+        ("auto", "none", "all"),
+    ],
+)
+def test_a_fine_tuned_encoder_has_learnt_and_a_frozen_one_nothing(
+    tmp_path, fine_tune, weights, depth
+):
+    settings = {"fine_tune": fine_tune, "weights": weights}
+    assert find_depth(settings) == depth
+    found = find_learnt(make_run(tmp_path, **settings))
+    if depth == "none":
+        assert found == {}
+    else:
+        # Ids are text; who was held out taught nothing.
+        assert found["patients"] == ["007", "B"]
+        assert found["slides"] == ["A1", "A2", "B"]
+
+
+def test_of_a_run_that_does_not_say_it_nothing_is_known(tmp_path):
+    assert find_learnt(tmp_path) == {}
+    assert note_learnt({}) == {}
+    run = make_run(tmp_path, fine_tune="all")
+    (run / "splits.csv").unlink()
+    assert find_learnt(run) == {}
+
+
+def test_patients_are_found_by_their_own_name_or_a_slides(tmp_path):
+    learnt = find_learnt(make_run(tmp_path / "run", fine_tune="all"))
+    features = tmp_path / "features"
+    slides = pd.DataFrame(
+        {"slide_id": ["X", "Y", "A2", "Z"], "patient_id": ["007", "Q", "S", "S"]}
+    )
+    # Features of another tool have no record.
+    assert caution_learnt(features, slides) == ()
+    write_json(features / "run.json", {"notes": {}})
+    assert caution_learnt(features, slides) == ()
+    write_json(features / "run.json", {"notes": note_learnt(learnt)})
+    (said,) = caution_learnt(features, slides)
+    assert "2 of these 3 patients (007, S)" in said
+    assert str(tmp_path / "run") in said
+    assert caution_learnt(features, slides.iloc[[1, 3]]) == ()

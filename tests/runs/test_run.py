@@ -1,0 +1,87 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eosin.bags import Bag, read_bag_table, read_slide_bag
+from eosin.core import ManifestError, ModelError
+from eosin.models import load_mil_model, predict_bags
+from eosin.runs.run import read_run
+
+
+@pytest.fixture(scope="module")
+def run(slides_run):
+    return read_run(slides_run.path)
+
+
+def test_what_is_no_finished_run_is_refused(slides_run, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(slides_run.path, out)
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    with pytest.raises(ModelError, match="is interrupted, not done; run the same"):
+        read_run(out)
+    (out / "run.json").unlink()
+    with pytest.raises(ModelError, match="not recorded, not done"):
+        read_run(out)
+    (out / "run.json").write_text(json.dumps(record))
+    for name in ("fold_1/model_0.aggregator.onnx", "held_out.parquet"):
+        (out / name).rename(out / "away")
+        with pytest.raises(ModelError, match=f"{name} is missing; train again"):
+            read_run(out)
+        (out / "away").rename(out / name)
+    assert read_run(out).sha256 == read_run(slides_run.path).sha256
+    # What calls depend on is part of it.
+    card = json.loads((out / "card.json").read_text())
+    card["together"]["threshold"] = 0.999
+    (out / "card.json").write_text(json.dumps(card))
+    assert read_run(out).sha256 != read_run(slides_run.path).sha256
+
+
+def test_ids_are_texts_and_keep_their_zeros(slides_run, tmp_path):
+    shutil.copytree(slides_run.path, tmp_path / "run")
+    splits = pd.read_csv(slides_run.path / "splits.csv", dtype=str)
+    splits["patient_id"] = splits["patient_id"].replace("P3", "007")
+    splits.to_csv(tmp_path / "run" / "splits.csv", index=False)
+    run = read_run(tmp_path / "run")
+    assert run.was_seen(patients=["007"])
+    assert not run.was_seen(patients=["7"])
+    strangers = pd.DataFrame({"patient_id": ["7"], "slide_id": ["y"]})
+    run.require_unseen(strangers, where="new.csv")
+    with pytest.raises(ManifestError, match=r"new.csv.*1 patient_id.*\(007\)"):
+        run.require_unseen(strangers.assign(patient_id="007"), where="new.csv")
+    with pytest.raises(ManifestError, match=r"1 slide_id.*\(M3\)"):
+        run.require_unseen(strangers.assign(slide_id="M3"), where="new.csv")
+
+
+def test_seen_is_who_trained_or_validated(run, pixels_run):
+    # With folds each patient has trained some model.
+    assert run.was_seen(slides=["M1"], patients=["nobody"])
+    assert run.was_seen(patients=["P1"])
+    assert not run.was_seen(slides=["new"], patients=["nobody"])
+    drawn = read_run(pixels_run.path)
+    table, _ = read_bag_table(pixels_run.data / "bags.parquet")
+    # Bags of other tables have the same names.
+    assert not drawn.was_seen(slides=["train-00000"])
+    for split, rows in table.groupby("split"):
+        is_seen = split != "test"
+        assert drawn.was_seen(patients=rows["patient_id"][:1]) == is_seen
+        assert drawn.was_seen(slides=rows["slide_id"][:1]) == is_seen
+
+
+@pytest.mark.parametrize("kind", ["slides", "pixels"])
+def test_heads_say_what_keras_says(request, kind):
+    made = request.getfixturevalue(f"{kind}_run")
+    run = read_run(made.path)
+    if kind == "slides":
+        bag = read_slide_bag(made.data / "M1.h5")
+    else:
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 64 * 64 * 3), np.uint8)
+        bag = Bag(bag_id="B", features=pixels)
+    for head, stem in zip(run.open_heads(), run.card.models, strict=True):
+        model = load_mil_model(run.path / f"{stem}.keras")
+        (expected,), found = predict_bags(model, [bag]), head.predict(bag)
+        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-3)
+        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)

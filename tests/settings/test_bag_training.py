@@ -1,0 +1,80 @@
+import pytest
+
+from eosin.core import ConfigError
+from eosin.settings import BagTraining, PixelTraining
+
+
+def make(*choose, **options):
+    return BagTraining(classes=("a", "b"), folds=2, choose=choose, **options)
+
+
+def test_one_class_is_nothing_to_tell_apart():
+    with pytest.raises(ConfigError, match=r"two classes or more .*; got a$"):
+        BagTraining(classes=("a",))
+
+
+def test_every_combination_is_listed_in_order():
+    settings = make("aggregator=max,mean", "lr=1e-3,1e-2", "widths=8,16+4")
+    assert list(settings.choices) == ["aggregator", "learning_rate", "widths"]
+    listed = settings.list_choices()
+    assert [(own.aggregator, own.learning_rate, own.widths) for own in listed][:3] == [
+        ("max", 1e-3, (8,)),
+        ("max", 1e-3, (16, 4)),
+        ("max", 1e-2, (8,)),
+    ]
+    assert len(listed) == 8
+    # Nothing is left to choose.
+    assert {own.choose for own in listed} == {()}
+
+
+def test_all_else_stays_as_it_was():
+    settings = make("epochs=3,4", patience=None, clip=2, seed=5, class_weights=(1, 3))
+    assert settings.list_choices() == [
+        make(epochs=n, patience=None, clip=2, seed=5, class_weights=(1, 3))
+        for n in (3, 4)
+    ]
+    chosen = make("class_weights=1+2,balanced").list_choices()
+    assert [own.class_weights for own in chosen] == [(1.0, 2.0), "balanced"]
+
+
+def test_nothing_to_choose_lists_nothing():
+    assert make().list_choices() == []
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        (("folds=2,3",), "takes field=value,value with one of aggregator"),
+        (("aggregator",), "got 'aggregator'"),
+        (("lr=1,2", "learning_rate=1,2"), "names learning_rate twice"),
+        (("aggregator=max,max",), "two values or more"),
+        (("aggregator=max,mx",), "aggregator must be one of .*, got 'mx'"),
+        (("epochs=1,x",), "epochs must be a whole number, got 'x'"),
+        (("dropout=0.1,2",), "dropout must be 0 or more and below 1, got 2"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_at_once(choose, message):
+    with pytest.raises(ConfigError, match=message):
+        make(*choose)
+
+
+@pytest.mark.parametrize(
+    ("given", "weights", "depth", "batch_norm", "learning_rate"),
+    [
+        ({}, "none", "all", "trained", 1e-3),
+        ({"encoder": "densenet121"}, "imagenet", "last", "frozen", 1e-4),
+        ({"encoder": "densenet121", "weights": "none"}, "none", "all", "trained", 1e-3),
+        ({"weights": "w.h5", "fine_tune": "all"}, "w.h5", "all", "frozen", 1e-4),
+        ({"learning_rate": 0.5, "fine_tune": "last"}, "none", "last", "trained", 0.5),
+    ],
+)
+def test_what_depends_on_the_weights_is_resolved_at_once(
+    given, weights, depth, batch_norm, learning_rate
+):
+    made = PixelTraining(**given)
+    assert (made.weights, made.fine_tune, made.depth) == (weights, depth, depth)
+    assert (made.batch_norm, made.learning_rate) == (batch_norm, learning_rate)
+
+
+def test_features_have_no_encoder_to_train():
+    assert (BagTraining().depth, BagTraining().batch_norm) == ("all", "trained")

@@ -1,0 +1,54 @@
+import dataclasses
+import shutil
+
+import pandas as pd
+import pytest
+
+from eosin.core import ManifestError
+from eosin.tiles.folder import open_tile_folder, read_tile_settings
+
+
+def test_a_finished_folder_opens_with_its_labels_and_settings(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    assert folder.slide_labels["slide-01"] == 1
+    assert folder.slide_labels["slide-02"] == 0
+    assert folder.is_made
+    assert folder.knows_patients
+    assert folder.licence is None
+    assert read_tile_settings(tile_folder)["tile_px"] == 64
+
+
+def test_licence_and_source_are_taken_from_the_slide_table(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    slides = folder.slides.assign(licence="CC BY 4.0", source="a hospital")
+    assert dataclasses.replace(folder, slides=slides).licence == "CC BY 4.0; a hospital"
+
+
+def test_slides_that_are_their_own_patients_are_told(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    slides = folder.slides.assign(patient_id=folder.slides["slide_id"])
+    assert not dataclasses.replace(folder, slides=slides).knows_patients
+
+
+def test_patches_without_a_label_are_not_studied(tile_folder):
+    folder = open_tile_folder(tile_folder)
+    tiles = folder.tiles.copy()
+    tiles.loc[:2, "label"] = pd.NA
+    own = dataclasses.replace(folder, tiles=tiles)
+    assert len(own.studied_tiles) == len(tiles)
+    own = dataclasses.replace(folder, tiles=tiles.assign(source="a.png"))
+    assert len(own.studied_tiles) == tiles["label"].notna().sum() < len(tiles)
+
+
+def test_an_unfinished_folder_is_refused(tmp_path):
+    with pytest.raises(ManifestError, match="'eosin tile' has finished"):
+        open_tile_folder(tmp_path)
+
+
+def test_a_slide_that_moved_is_named(tile_folder, tmp_path):
+    shutil.copy(tile_folder / "tiles.parquet", tmp_path)
+    slides = pd.read_csv(tile_folder / "slides.csv")
+    slides.loc[0, "path"] = str(tmp_path / "moved.tif")
+    slides.to_csv(tmp_path / "slides.csv", index=False)
+    with pytest.raises(ManifestError, match=r"1 slide\(s\) are no longer.*moved\.tif"):
+        open_tile_folder(tmp_path)
