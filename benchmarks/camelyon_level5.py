@@ -22,9 +22,10 @@ from eosin.heatmaps import (
     rasterise_tiles,
     write_image,
 )
+from eosin.settings import TilingSettings
 from eosin.slides import open_slide
 from eosin.tiles import read_manifest
-from eosin.workflows.tile import TileConfig, tile_cohort
+from eosin.workflows.tile import tile_cohort
 
 DOWNSAMPLE = 32
 MPP = 0.243 * DOWNSAMPLE
@@ -51,7 +52,7 @@ def main() -> None:
         "slide_id,path,annotation,label,mpp\n"
         f"tumor_001,{slide_path},lesions.geojson,tumor,{MPP}\n"
     )
-    config = TileConfig(mpp=MPP, tile_px=16, min_tissue=0.05)
+    config = TilingSettings(mpp=MPP, tile_px=16, min_tissue=0.05)
     tile_cohort(out / "slides.csv", config, out / "tiles", overwrite=True)
     tiles, _ = read_manifest(out / "tiles" / "tiles.parquet")
     boxes = shapely.box(

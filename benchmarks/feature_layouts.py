@@ -5,7 +5,7 @@
 FEATURES is a folder of `eosin embed`, SLIDES.csv a slide table with labels `normal` and
 `tumor`. Every file is written anew as CLAM's `extract_features_fp.py` does (places as
 int32, no attributes) and as TRIDENT's `save_h5` does (one row a chunk, attributes on
-both data sets); bags are compared byte by byte, and `mil train` on each folder by what
+both data sets); bags are compared byte by byte, and `train` on each folder by what
 it scores held-out patients with.
 """
 
@@ -19,7 +19,10 @@ import pandas as pd
 
 from eosin.bags import Bag, find_feature_files, read_slide_bag
 from eosin.core import write_json
-from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
+from eosin.runs.run import read_run
+from eosin.settings import BagTraining
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.train import train
 
 TRIDENT_PLACES = {
     "patch_size": 224,
@@ -52,7 +55,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    config = MILStudyConfig(classes=("normal", "tumor"), seed=options.seed)
+    config = BagTraining(classes=("normal", "tumor"), seed=options.seed)
     own = {
         name: read_slide_bag(p)
         for name, p in find_feature_files(options.features).items()
@@ -74,12 +77,13 @@ def main() -> None:
                 for name, bag in read.items()
             )
             run = Path(place) / f"run_{layout}"
-            result = train_mil_study(folder, options.slides, config, run)
-            logits[layout] = pd.read_csv(run / "held_out.csv")
+            train(folder, run, config, cohort=options.slides)
+            held = read_run(run).held_out
+            logits[layout] = held[held["split"] == "test"]
             found[layout] = {
                 "bags": len(read),
                 "identical": n_same,
-                "slide_roc_auc": result.metrics["slide"]["roc_auc"],
+                "slide_roc_auc": evaluate(run).metrics["slide"]["roc_auc"],
                 "largest_difference_of_logits": float(
                     (logits[layout]["logit_0"] - logits["eosin"]["logit_0"]).abs().max()
                 ),

@@ -21,10 +21,10 @@ from sklearn.metrics import roc_auc_score
 from eosin.inference import encode_tiles, open_session
 from eosin.models import build_classifier, build_encoder, build_stem, export_onnx
 from eosin.models.keras_backend import keras
-from eosin.training import HeadConfig, TrainingTiles, fit_head
-from eosin.workflows.tile_folder import open_tile_folder
-from eosin.workflows.tile_splits import assign_splits
-from eosin.workflows.train_tiles import TrainConfig
+from eosin.settings import HeadFit, TileTraining
+from eosin.studies.splits import split_tiles
+from eosin.tiles.folder import open_tile_folder
+from eosin.training import TrainingTiles, fit_head
 
 EPOCHS = 10
 BATCH = 32
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     folder = open_tile_folder(options.tiles)
-    splits = assign_splits(folder, TrainConfig(encoder=options.encoder))
+    splits = split_tiles(folder, TileTraining(encoder=options.encoder))
     split_of = dict(zip(splits["slide_id"], splits["split"], strict=True))
     rng = np.random.default_rng(0)
     rows = []
@@ -98,7 +98,7 @@ def main() -> None:
                     labels, chosen["slide_id"].to_numpy(str), train, val,
                     ("normal", "tumor"),
                 ),
-                HeadConfig(
+                HeadFit(
                     epochs=EPOCHS, batch=BATCH, learning_rate=LEARNING_RATE,
                     schedule="constant", balance="none", patience=None,
                 ),

@@ -30,9 +30,11 @@ from sklearn.metrics import roc_auc_score
 from eosin.core import write_json
 from eosin.models import build_classifier, build_encoder, grad_cam
 from eosin.models.feature_maps import list_feature_maps
-from eosin.training import FineTuneConfig, PixelTiles, TrainingTiles
-from eosin.training.loop import Listeners, run_epochs
-from eosin.workflows.fold_training import Augmentation
+from eosin.settings import TuneFit
+from eosin.studies.tile_learner import Augmentation
+from eosin.training import PixelTiles, TrainingTiles
+from eosin.training.loop import run_epochs
+from eosin.training.tile_batches import TileBatches
 
 TILE_PX, CENTRE_PX = 96, 32
 LOW, HIGH = (TILE_PX - CENTRE_PX) // 2, (TILE_PX + CENTRE_PX) // 2
@@ -115,12 +117,12 @@ def train(options: argparse.Namespace, data: Any, seed: int) -> Any:
     source = PixelTiles(
         lambda wanted: pixels[wanted], len(pixels), augment=Augmentation(0.0)
     )
-    config = FineTuneConfig(
+    config = TuneFit(
         depth="all", batch_norm="trained", epochs=options.epochs, batch=32,
         learning_rate=options.learning_rate, patience=None, monitor="val_loss",
         seed=seed,
     )  # fmt: skip
-    run_epochs(model, source, tiles, config, stage="fine_tune", listeners=Listeners())
+    run_epochs(TileBatches(model, source, tiles, config), "fine_tune")
     return model
 
 

@@ -82,7 +82,7 @@ def main() -> None:
         subprocess.run(
             [
                 sys.executable, "-c",
-                "import sys; from eosin.workflows.tile_folder import open_tile_folder;"
+                "import sys; from eosin.tiles.folder import open_tile_folder;"
                 "open_tile_folder(sys.argv[1])",
                 str(folder / "tiles"),
             ],

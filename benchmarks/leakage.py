@@ -5,7 +5,7 @@
 IMAGES are the osteosarcoma images, 1024 px, `<class>___<case>-<block>-<x>-<y>_<n>.jpg`.
 Each is cut into 16 tiles of 256 px, and a frozen encoder runs over all of them once. A
 head is fitted on one half of the tiles (`fit_head`) and scores the other half, and the
-reverse; `--whole` goes through `train_classifier` and `evaluate_run` instead, which
+reverse; `--whole` goes through `train` and `evaluate` instead, which
 agree closely (seed 0: 0.890 for both at random, 0.753 and 0.754 by case) and take
 minutes. The halves are two cases each, or whole images at random, or tiles at random.
 The random halves have as many tiles of each class as those of cases, so that nothing
@@ -40,12 +40,13 @@ from eosin.models import (
     export_onnx,
     split_model,
 )
+from eosin.settings import ImportSettings, TileTraining
 from eosin.tiles import read_manifest, write_manifest
+from eosin.tiles.folder import open_tile_folder
 from eosin.training import TrainingTiles, fit_head
-from eosin.workflows.evaluate import evaluate_run
-from eosin.workflows.import_patches import ImportConfig, import_patches
-from eosin.workflows.tile_folder import open_tile_folder
-from eosin.workflows.train_tiles import TrainConfig, train_classifier
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.import_patches import import_patches
+from eosin.workflows.train import train
 
 NAME = re.compile(r"(?P<label>.+)___(?P<block>.+?)-\d+-\d+_\d+")
 DESIGNS = ("tile", "image", "case")
@@ -75,7 +76,7 @@ def prepare(source: Path, folder: Path, size_px: int, tile_px: int) -> pd.DataFr
     """Import the tiles, each as a slide by itself; return whose each one is."""
     cut_images(source, folder / "set", size_px)
     imported = folder / "imported"
-    config = ImportConfig(
+    config = ImportSettings(
         layout="folder", negative="Non-Tumor", tile_px=tile_px, measures=True
     )
     import_patches(folder / "set", config, imported)
@@ -144,7 +145,7 @@ def write_slides(
 
 
 def hold_out(
-    folder: Path, owners: pd.DataFrame, design: str, config: TrainConfig
+    folder: Path, owners: pd.DataFrame, design: str, config: TileTraining
 ) -> pd.DataFrame:
     """Train and evaluate both halves; return the prediction of every tile."""
     parts = []
@@ -153,8 +154,8 @@ def hold_out(
         (place / "tiles").mkdir(parents=True)
         shutil.copy(folder / "shared" / "tiles.parquet", place / "tiles")
         write_slides(folder, place / "tiles", owners, split)
-        train_classifier(place / "tiles", config, place / "run")
-        evaluate_run(place / "run", n_bootstrap=20)
+        train(place / "tiles", place / "run", config)
+        evaluate(place / "run", n_bootstrap=20)
         table, _ = read_predictions(place / "run/evaluation/predictions.parquet")
         parts.append(table[table["level"] == "tile"].assign(fold=fold))
         shutil.rmtree(place)
@@ -164,7 +165,7 @@ def hold_out(
 class QuickHeads:
     """One encoder's features of all tiles, and heads fitted to halves of them."""
 
-    def __init__(self, folder: Path, config: TrainConfig) -> None:
+    def __init__(self, folder: Path, config: TileTraining) -> None:
         tiles = open_tile_folder(folder / "shared")
         encoder = build_encoder(
             config.encoder, tile_px=tiles.info.tile_px, weights=config.weights
@@ -186,7 +187,7 @@ class QuickHeads:
         self._initial = self._head.get_weights()
 
     def hold_out(
-        self, owners: pd.DataFrame, design: str, config: TrainConfig
+        self, owners: pd.DataFrame, design: str, config: TileTraining
     ) -> pd.DataFrame:
         """Return the prediction of every tile, each by the half it is not in."""
         labels = owners["label"].to_numpy(np.int64)
@@ -198,7 +199,7 @@ class QuickHeads:
                 labels, names, rows["train"], rows["val"], self._classes
             )
             self._head.set_weights(self._initial)
-            fit_head(self._classifier, self._features, tiles, config.head)
+            fit_head(self._classifier, self._features, tiles, config)
             logits = self._head.predict(self._features[0, rows["test"]], verbose=0)
             found = compute_probabilities(np.asarray(logits))
             columns = {
@@ -269,7 +270,7 @@ def main() -> None:
         heads = None
         for seed in range(options.seeds):
             for design in options.designs:
-                config = TrainConfig(
+                config = TileTraining(
                     encoder=options.encoder,
                     weights=options.weights,
                     cached_views=1,

@@ -29,7 +29,8 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from eosin.bags import Bag
 from eosin.core import write_json
 from eosin.models import AGGREGATORS, MILModel, build_mil_model, predict_bags
-from eosin.training import MILConfig, TrainingBags, train_mil
+from eosin.settings import BagFit
+from eosin.training import TrainingBags, train_mil
 
 N_FEATURES = {"musk1": 166, "musk2": 166, "fox": 230, "tiger": 230, "elephant": 230}
 N_FOLDS = 10
@@ -38,14 +39,14 @@ UNITS = 64
 DROPOUT = 0.25
 BATCH = 32
 CLIPS = (None, 3.0, 1.5)
-CONFIG = MILConfig(
+CONFIG = BagFit(
     epochs=20,
     batch=BATCH,
     learning_rate=2e-4 * BATCH**0.5,
     schedule="cosine",
-    optimiser="adamw",
     weight_decay=5e-3,
     class_weights="none",
+    monitor="val_roc_auc",
     patience=None,
 )
 # Accuracy in percent and its deviation, in the order of N_FEATURES.

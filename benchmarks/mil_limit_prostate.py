@@ -24,15 +24,15 @@ from sklearn.preprocessing import StandardScaler
 from eosin.bags import Bag, DrawnFeatures
 from eosin.core import read_json, write_json
 from eosin.models import MILModel, build_mil_model, predict_bags
+from eosin.settings import LimitSettings
+from eosin.studies.limit_cells import find_auc, score
+from eosin.studies.limit_sides import FoldBags, StudyTiles, read_study_tiles
+from eosin.tiles.folder import open_tile_folder
 from eosin.training import TrainingBags, train_mil
-from eosin.workflows.limit_cells import find_auc, score
-from eosin.workflows.limit_sides import FoldBags, StudyTiles, read_study_tiles
-from eosin.workflows.mil_limit import LimitConfig
-from eosin.workflows.tile_folder import open_tile_folder
 
 Floats = npt.NDArray[np.float64]
 
-BASE = LimitConfig()
+BASE = LimitSettings()
 N_BAGS = 1000
 RATES = (0.02, 0.05, 0.1, 0.25, 0.5)
 
@@ -120,7 +120,7 @@ def run_fold(data: StudyTiles, fold: int, variant: Variant) -> list[float]:
 
 
 def fit(
-    bags: FoldBags, train: list[Bag], variant: Variant, config: LimitConfig
+    bags: FoldBags, train: list[Bag], variant: Variant, config: LimitSettings
 ) -> MILModel:
     """Train one model, as a cell of the study does."""
     val = bags.draw("val", config.val_bags, variant.witnesses)
@@ -134,7 +134,7 @@ def fit(
     own = TrainingBags(
         [*train, *val], rows[: len(train)], rows[len(train) :], ("without", "with")
     )
-    train_mil(model, own, config.training)
+    train_mil(model, own, config)
     return model
 
 

@@ -7,7 +7,7 @@ WEIGHTS MobileNetV2's. Slides are tiled (96 px at 1 micrometre per pixel), and 1
 of 10 tiles are drawn, half of them with 5 witnesses, in 4 folds by patient. Each fold
 is held out once, the next one validates; every line below is scored on all 120 bags:
 
-pixels         the encoder is trained with gated attention (`mil train --encoder`)
+pixels         the encoder is trained with gated attention (`PixelTraining`)
 features       the same bags, folds and method on features of the same encoder with the
                same first weights, not fine-tuned
 dealt labels   pixels again, with bag labels dealt at random: must fall to chance
@@ -33,24 +33,24 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from eosin.bags import Bag, read_bag_table, read_drawn_bags, write_bag_table
-from eosin.core import Progress, open_run, read_json, write_json
-from eosin.models import load_mil_model, predict_bag
-from eosin.workflows.embed import EmbedConfig, embed_tiles
-from eosin.workflows.evaluate_mil import evaluate_mil_run
-from eosin.workflows.make_bags import MakeBagsConfig, make_bags
-from eosin.workflows.mil_cohort import MILCohort
-from eosin.workflows.mil_pixel_prediction import TilePixels
-from eosin.workflows.mil_run import open_mil_run
-from eosin.workflows.mil_study import MILStudy
-from eosin.workflows.tile import TileConfig, tile_cohort
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
-from eosin.workflows.train_mil import MILStudyConfig
-from eosin.workflows.train_mil_pixels import (
-    PixelMILConfig,
-    divide_bags,
-    train_pixel_mil,
+from eosin.bags import Bag, read_bag_table, write_bag_table
+from eosin.core import read_json, write_json
+from eosin.inference import score_bag
+from eosin.prediction.scorer import TilePixels
+from eosin.runs.run import read_run
+from eosin.settings import (
+    BagSettings,
+    BagTraining,
+    EmbedSettings,
+    PixelTraining,
+    TilingSettings,
 )
+from eosin.tiles.folder import TileFolder, open_tile_folder
+from eosin.workflows.bags import make_bags
+from eosin.workflows.embed import embed_tiles
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.tile import tile_cohort
+from eosin.workflows.train import train as train_model
 
 CLASSES = ("normal", "tumor")
 COLOURS = ["mean_red", "mean_green", "mean_blue"]
@@ -58,9 +58,9 @@ COLOURS = ["mean_red", "mean_green", "mean_blue"]
 ENCODERS = {"smallcnn": ("none", 30), "mobilenetv2": ("file", 6)}
 
 
-def make_data(data: Path, out: Path, bags: MakeBagsConfig) -> TileFolder:
+def make_data(data: Path, out: Path, bags: BagSettings) -> TileFolder:
     """Tile the slides, draw bags, and deal their labels anew in a second table."""
-    tile = TileConfig(mpp=1.0, tile_px=96, classes=("tumor=Tumor", "normal=Normal"))
+    tile = TilingSettings(mpp=1.0, tile_px=96, classes=("tumor=Tumor", "normal=Normal"))
     tile_cohort(data / "slides.csv", tile, out / "tiles", workers=1)
     make_bags(out / "tiles", bags, out / "bags")
     table, info = read_bag_table(out / "bags" / "bags.parquet")
@@ -84,24 +84,10 @@ def make_data(data: Path, out: Path, bags: MakeBagsConfig) -> TileFolder:
     return open_tile_folder(out / "tiles")
 
 
-def train_on_features(features: Path, bags: Path, out: Path) -> None:
-    """Train the same method on the same bags and folds, their features as they are."""
-    table, info = read_bag_table(bags / "bags.parquet")
-    found = read_drawn_bags(table, features)
-    named = [Bag(**{**vars(bag), "patient_id": bag.bag_id}) for bag in found]
-    cohort = MILCohort(named, table, info.class_names, {})
-    config = MILStudyConfig(classes=info.class_names)
-    with open_run(out, "mil train", settings={"features": str(features)}) as record:
-        if not record.is_done:
-            splits = divide_bags(table, where=str(bags))
-            study = MILStudy(cohort, config, splits, out, Progress())
-            record.notes |= study.run()
-
-
 def describe(run: Path, bags: Path) -> dict[str, Any]:
     """Collect a run's held-out AUC, that of its folds, and its attention's."""
-    metrics = read_json(run / "metrics.json")["slide"]["roc_auc"]
-    found = open_mil_run(run)
+    metrics = evaluate(run).metrics["bag"]["roc_auc"]
+    found = read_run(run)
     held = found.held_out[found.held_out["split"] == "test"]
     folds = [
         round(float(roc_auc_score(own["label"], own["logit_0"])), 3)
@@ -125,22 +111,22 @@ def describe(run: Path, bags: Path) -> dict[str, Any]:
 
 def score_slides(run: Path, folder: TileFolder) -> dict[str, Any]:
     """Let the fold that held a slide's patient out see all of its tiles as one bag."""
-    found = open_mil_run(run)
-    sources = pd.read_csv(run / "sources.csv", dtype=str)
-    side_of = dict(zip(sources["slide_id"], sources["split"], strict=True))
-    models = [[load_mil_model(run / name) for name in fold] for fold in found.models]
+    found = read_run(run)
+    held = found.splits[found.splits["split"] == "test"]
+    fold_of = dict(zip(held["slide_id"], held["fold"], strict=True))
+    heads = iter(found.open_heads())
+    models = [[next(heads) for _ in fold.models] for fold in found.card.folds]
     rows = []
     started = time.monotonic()
     with folder.open_reader() as reader:
         for slide in folder.slides.to_dict("records"):
-            side = side_of.get(str(slide["slide_id"]))
-            if side is None:
+            fold = fold_of.get(str(slide["slide_id"]))
+            if fold is None:
                 continue
-            fold = int(side.removeprefix("fold_"))
             own = folder.tiles[folder.tiles["slide_id"] == slide["slide_id"]]
             pixels = TilePixels(reader.read, own.index.to_numpy(), folder.info.tile_px)
             bag = Bag(bag_id=str(slide["slide_id"]), features=pixels)
-            logits = [p.logits[0] for p in predict_bag(models[fold], bag)]
+            logits = [p.logits[0] for p in score_bag(models[fold], bag)]
             told = dict(slide, score=np.mean(logits), tiles=len(own))
             rows.append(told)
     table = pd.DataFrame(rows)
@@ -200,7 +186,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "figures.json"
     figures: dict[str, Any] = read_json(path) if path.exists() else {}
-    bags = MakeBagsConfig(n_bags=words.bags, size=10, witnesses=(5,), folds=4)
+    bags = BagSettings(n_bags=words.bags, size=10, witnesses=(5,), folds=4)
     folder = make_data(words.data, out, bags)
 
     def keep(key: str, found: dict[str, Any]) -> None:
@@ -222,19 +208,20 @@ def list_work(
     """List what is measured of one encoder."""
     kind, epochs = ENCODERS[encoder]
     first = str(weights) if kind == "file" else kind
-    config = PixelMILConfig(encoder=encoder, weights=first, epochs=epochs)
+    config = PixelTraining(encoder=encoder, weights=first, epochs=epochs)
 
     def train(source: str) -> dict[str, Any]:
         run = out / f"{encoder}_{source}"
-        train_pixel_mil(out / "tiles", out / source, config, run)
-        evaluate_mil_run(run)
+        train_model(out / source, run, config, tiles=out / "tiles")
         return describe(run, out / source)
 
     def train_beside() -> dict[str, Any]:
         features, run = out / f"{encoder}_features", out / f"{encoder}_on_features"
-        embed = EmbedConfig(encoder=encoder, weights=first)
+        embed = EmbedSettings(encoder=encoder, weights=first)
+        # The training finds the tiles encoded, so that its seconds are its own.
         embed_tiles(out / "tiles", embed, features)
-        train_on_features(features, out / "bags", run)
+        settings = BagTraining(encoder=encoder, weights=first)
+        train_model(out / "bags", run, settings)
         return describe(run, out / "bags")
 
     return {

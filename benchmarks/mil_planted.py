@@ -44,12 +44,15 @@ from sklearn.metrics import roc_auc_score
 from eosin.bags import Bag
 from eosin.core import write_json
 from eosin.models import AGGREGATORS, build_mil_model, predict_bags
-from eosin.training import MILConfig, TrainingBags, train_mil
+from eosin.settings import BagFit
+from eosin.training import TrainingBags, train_mil
 
 DIMENSION, SIZE = 16, 40
 N_TRAIN, N_VAL, N_TEST = 400, 100, 400
 PASS = 0.9
-CONFIG = MILConfig(epochs=50, batch=32, learning_rate=2e-3, patience=None)
+CONFIG = BagFit(
+    epochs=50, batch=32, learning_rate=2e-3, monitor="val_roc_auc", patience=None
+)
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 """From a generator, the label, and the label that the short cut points at."""
@@ -135,7 +138,7 @@ def run_test(draw: Draw, name: str, seed: int) -> dict[str, float]:
     rows = np.arange(len(bags))
     split = TrainingBags(bags, rows[:N_TRAIN], rows[N_TRAIN:], ("negative", "positive"))
     model = build_mil_model(name, dimension=DIMENSION, widths=(64,), seed=seed)
-    train_mil(model, split, MILConfig(**{**vars(CONFIG), "seed": seed}))
+    train_mil(model, split, BagFit(**{**vars(CONFIG), "seed": seed}))
     found = {}
     for key, is_turned in (("alike", False), ("turned", True)):
         test = make_bags(draw, N_TEST, 10 * seed + 2 + is_turned, is_turned=is_turned)

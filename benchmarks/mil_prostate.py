@@ -4,8 +4,8 @@
 
 DATA is a folder with `slides.csv` (slide_id, patient_id, path, annotation, label),
 WEIGHTS the encoder's. What a model learns from is the table without its annotations:
-`tile` (224 px at 1 micrometre per pixel), `embed`, `mil train` (folds by patient),
-`mil evaluate`, `mil predict`. The annotations come in at the very end, when tiles are
+`tile` (224 px at 1 micrometre per pixel), `embed`, `train` (folds by patient),
+`evaluate`, `predict`. The annotations come in at the very end, when tiles are
 labelled by the area that polygons cover (half or more is tumour, nothing is normal,
 between is left out), to ask on tumour slides whether attention finds the tumour:
 
@@ -31,15 +31,19 @@ from sklearn.metrics import roc_auc_score
 from eosin.bags import read_slide_bag
 from eosin.core import read_json, write_json
 from eosin.evaluation import read_predictions
-from eosin.models import load_mil_model, predict_bags
+from eosin.inference import score_bag
+from eosin.runs.run import read_run
+from eosin.settings import (
+    BagTraining,
+    EmbedSettings,
+    TilingSettings,
+)
 from eosin.tiles import read_manifest
-from eosin.workflows.embed import EmbedConfig, embed_tiles
-from eosin.workflows.evaluate_mil import evaluate_mil_run
-from eosin.workflows.mil_prediction_config import MILPredictConfig
-from eosin.workflows.mil_run import open_mil_run
-from eosin.workflows.predict_mil import predict_mil
-from eosin.workflows.tile import TileConfig, tile_cohort
-from eosin.workflows.train_mil import MILStudyConfig, train_mil_study
+from eosin.workflows.embed import embed_tiles
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.predict import predict
+from eosin.workflows.tile import tile_cohort
+from eosin.workflows.train import train
 
 CLASSES = ("normal", "tumor")
 LOWEST_FRACTION = 0.5
@@ -57,7 +61,7 @@ def write_tables(data: Path, out: Path) -> tuple[Path, Path]:
     return labels, whole
 
 
-def label_tiles(whole: Path, out: Path, tile: TileConfig) -> pd.DataFrame:
+def label_tiles(whole: Path, out: Path, tile: TilingSettings) -> pd.DataFrame:
     """Label the tiles by their area, which no model has seen."""
     tile_cohort(whole, tile, out, workers=1)
     tiles, _ = read_manifest(out / "tiles.parquet")
@@ -68,15 +72,16 @@ def label_tiles(whole: Path, out: Path, tile: TileConfig) -> pd.DataFrame:
 
 def score_instances(run: Path, features: Path) -> pd.DataFrame:
     """Let the models of the fold that held a slide out score its tiles."""
-    found = open_mil_run(run)
+    found = read_run(run)
+    heads = iter(found.open_heads())
     parts = []
-    for fold, names in enumerate(found.models):
-        models = [load_mil_model(run / name) for name in names]
+    for fold, card in enumerate(found.card.folds):
+        models = [next(heads) for _ in card.models]
         held = found.splits
         own = held[(held["fold"] == fold) & (held["split"] == "test")]
-        for slide_id in own["bag_id"]:
+        for slide_id in own["id"]:
             bag = read_slide_bag(features / f"{slide_id}.h5")
-            told = [predict_bags(model, [bag])[0] for model in models]
+            told = score_bag(models, bag)
             attention = np.mean([p.attention for p in told], axis=0) * len(bag)
             part = pd.DataFrame(bag.coords, columns=["x_px0", "y_px0"])
             part["slide_id"], part["attention"] = slide_id, attention
@@ -147,10 +152,10 @@ def main() -> None:
     labels, whole = write_tables(words.data, words.out)
     for context in words.contexts:
         name = f"{context:g}"
-        tile = TileConfig(mpp=1.0, tile_px=224, context=context)
+        tile = TilingSettings(mpp=1.0, tile_px=224, context=context)
         tile_cohort(labels, tile, words.out / f"tiles_{name}", workers=1)
         features = words.out / f"features_{name}"
-        embed = EmbedConfig(encoder=words.encoder, weights=str(words.weights))
+        embed = EmbedSettings(encoder=words.encoder, weights=str(words.weights))
         embed_tiles(words.out / f"tiles_{name}", embed, features)
         truth = label_tiles(whole, words.out / f"annotated_{name}", tile)
         for aggregator in words.aggregators:
@@ -177,16 +182,16 @@ def run_once(
     """Train, evaluate, predict and compare once."""
     started = time.monotonic()
     place = out / f"{features.name}_{aggregator}_{seed}"
-    config = MILStudyConfig(classes=CLASSES, aggregator=aggregator, seed=seed)
-    train_mil_study(features, labels, config, place / "run")
+    config = BagTraining(classes=CLASSES, aggregator=aggregator, seed=seed)
+    train(features, place / "run", config, cohort=labels)
     seconds = time.monotonic() - started
-    result = evaluate_mil_run(place / "run")
-    predict_mil(place / "run", features, MILPredictConfig(), place / "out")
+    result = evaluate(place / "run")
+    predict(place / "run", [features], place / "out")
     found: dict[str, Any] = {"train_seconds": round(seconds, 1)}
     for level, metrics in result.metrics.items():
         auc, n = metrics["roc_auc"], metrics["roc_auc"]["n"]
         found[level] = [round(auc[k], 3) for k in ("value", "low", "high")] + [n]
-    baseline = result.baseline_metrics.get("slide", {}).get("roc_auc")
+    baseline = result.baseline.get("slide", {}).get("roc_auc")
     if baseline:
         found["slide, colour"] = [
             round(baseline[k], 3) for k in ("value", "low", "high")

@@ -39,7 +39,8 @@ from sklearn.metrics import roc_auc_score
 from eosin.bags import Bag, read_slide_bag
 from eosin.core import write_json
 from eosin.models import build_mil_model, predict_bags
-from eosin.training import MILConfig, TrainingBags, train_mil
+from eosin.settings import BagFit
+from eosin.training import Listeners, TrainingBags, train_mil
 
 N_TRAIN, N_TEST, SIZE, DIMENSION = 200, 60, 1000, 1024
 N_WITNESSES, N_SHIFTED, SHIFT = 20, 32, 1.0
@@ -165,10 +166,10 @@ def run_eosin(bags: list[Bag], precision: str, batch: int) -> tuple[Stopwatch, f
     rows = np.arange(N_TRAIN)
     split = TrainingBags(bags, rows, rows[:0], ("negative", "positive"))
     settings = SETTINGS | {"learning_rate": SETTINGS["learning_rate"] * batch**0.5}
-    config = MILConfig(epochs=EPOCHS, batch=batch, patience=None, **settings)
+    config = BagFit(epochs=EPOCHS, batch=batch, patience=None, **settings)
     # What comes before the first epoch is in it.
     watch = Stopwatch()
-    train_mil(model, split, config, on_epoch=lambda _: watch.stop())
+    train_mil(model, split, config, Listeners(on_epoch=lambda _: watch.stop()))
     held = bags[N_TRAIN:]
     logits = [float(found.logits[0]) for found in predict_bags(model, held)]
     return watch, find_auc(held, logits)
@@ -280,7 +281,7 @@ def train_eosin_once(path: Path, max_instances: int) -> None:
     rows = np.arange(2)
     split = TrainingBags(bags, rows, rows[:0], ("negative", "positive"))
     model = build_mil_model("gated_attention", dimension=DIMENSION)
-    config = MILConfig(epochs=1, batch=1, max_instances=max_instances, patience=None)
+    config = BagFit(epochs=1, batch=1, max_instances=max_instances, patience=None)
     train_mil(model, split, config)
 
 

@@ -29,10 +29,12 @@ from eosin.models.keras_backend import keras
 from eosin.models.p4m_densenet import run_p4m_densenet
 from eosin.models.preprocessing import SIGNED_UNIT, preprocess
 from eosin.models.tile_classifiers import build_classifier
+from eosin.settings import TuneFit
+from eosin.studies.tile_learner import Augmentation
 from eosin.tiles import N_VIEWS, apply_view
-from eosin.training import FineTuneConfig, PixelTiles, TrainingTiles
-from eosin.training.loop import Listeners, run_epochs
-from eosin.workflows.fold_training import Augmentation
+from eosin.training import PixelTiles, TrainingTiles
+from eosin.training.loop import run_epochs
+from eosin.training.tile_batches import TileBatches
 
 TILE_PX = 80
 PAIRS, SINGLES = 5, 2
@@ -131,7 +133,7 @@ def build(name: str, seed: int) -> Any:
     return build_classifier(encoder, n_classes=2, dropout=0.0, seed=seed)
 
 
-def train(model: Any, made: MadeSet, n_train: int, config: FineTuneConfig) -> int:
+def train(model: Any, made: MadeSet, n_train: int, config: TuneFit) -> int:
     """Train a model in place; return its best epoch."""
     source = PixelTiles(
         lambda rows: made.pixels[rows], len(made.pixels), augment=Augmentation(0.0)
@@ -140,10 +142,8 @@ def train(model: Any, made: MadeSet, n_train: int, config: FineTuneConfig) -> in
     tiles = TrainingTiles(
         made.labels, made.slides, rows[:n_train], rows[n_train:], ("l", "t")
     )
-    result = run_epochs(
-        model, source, tiles, config, stage="fine_tune", listeners=Listeners()
-    )
-    return result.best.epoch
+    batches = TileBatches(model, source, tiles, config)
+    return run_epochs(batches, "fine_tune").best.epoch
 
 
 def score_views(model: Any, pixels: Pixels) -> NDArray[np.float64]:
@@ -173,7 +173,7 @@ def main() -> None:
     runs = []
     for seed in range(options.seeds):
         made = make_set(options.train + options.val, seed)
-        config = FineTuneConfig(
+        config = TuneFit(
             depth="all", batch_norm="trained", epochs=options.epochs,
             batch=options.batch, learning_rate=options.learning_rate, patience=None,
             monitor="val_loss", seed=seed,

@@ -6,7 +6,7 @@
 IMAGES holds folders called like classes; FOLDER the weights of DenseNet121, Xception
 and MobileNetV2, each file's name beginning with its encoder's. The images are imported,
 explored and cleaned; then every recipe is trained in 5 folds, near-duplicates kept
-together, and `evaluate_run` scores what each fold held out. Seconds are of the wall
+together, and `evaluate` scores what each fold held out. Seconds are of the wall
 clock and of this process's CPU.
 
 `study` fits heads on features that were encoded once, for every candidate and fold, and
@@ -33,16 +33,24 @@ from sklearn.metrics import roc_auc_score
 
 from eosin.core import Progress
 from eosin.models import split_model
+from eosin.settings import (
+    RECIPES,
+    CleanSettings,
+    ExploreSettings,
+    ImportSettings,
+    TileTraining,
+    load_with_recipe,
+)
+from eosin.studies.encoders import find_obstacle
+from eosin.studies.splits import split_tiles
+from eosin.studies.tile_inputs import TileInputs
+from eosin.tiles.folder import TileFolder, open_tile_folder
 from eosin.training import fit_head
-from eosin.workflows.clean import CleanConfig, clean_tiles
-from eosin.workflows.evaluate import evaluate_run
-from eosin.workflows.explore import ExploreConfig, explore_tiles
-from eosin.workflows.fold_inputs import FoldInputs
-from eosin.workflows.import_patches import ImportConfig, import_patches
-from eosin.workflows.recipes import RECIPES, load_train_config
-from eosin.workflows.tile_folder import TileFolder, open_tile_folder
-from eosin.workflows.tile_splits import assign_splits
-from eosin.workflows.train_tiles import TrainConfig, train_classifier
+from eosin.workflows.clean import clean_tiles
+from eosin.workflows.evaluate import evaluate
+from eosin.workflows.explore import explore_tiles
+from eosin.workflows.import_patches import import_patches
+from eosin.workflows.train import train
 
 FOLDS = 5
 STEPS = ("prepare", "study", *RECIPES)
@@ -84,7 +92,7 @@ def timed(result: dict[str, Any]) -> Iterator[None]:
 def prepare(images: Path, work: Path, negative: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with timed(found.setdefault("import", {})):
-        config = ImportConfig(layout="folder", negative=negative)
+        config = ImportSettings(layout="folder", negative=negative)
         imported = import_patches(images, config, work / "imported")
     found["import"] |= {
         "tiles": imported.n_tiles,
@@ -92,10 +100,10 @@ def prepare(images: Path, work: Path, negative: str) -> dict[str, Any]:
         "classes": dict(imported.label_counts),
     }
     with timed(found.setdefault("explore", {})):
-        explored = explore_tiles(work / "imported", ExploreConfig(), work / "explore")
+        explored = explore_tiles(work / "imported", ExploreSettings(), work / "explore")
     found["explore"]["page"] = str(explored.folder / "report.html")
     with timed(found.setdefault("clean", {})):
-        clean_tiles(work / "imported", CleanConfig(), work / "cleaned")
+        clean_tiles(work / "imported", CleanSettings(), work / "cleaned")
     tiles = pd.read_parquet(work / "cleaned" / "tiles.parquet")
     found["clean"]["tiles"] = len(tiles)
     return found
@@ -111,18 +119,19 @@ def run_recipe(
     """Train and evaluate a recipe; say how well and how long."""
     found: dict[str, Any] = {"train": {}, "evaluate": {}}
     given = {"weights": find_weights(weights, RECIPES[name].encoders[-1])}
-    config, remarks = load_train_config(
-        TrainConfig,
+    config, remarks = load_with_recipe(
+        TileTraining,
+        find_obstacle,
         overrides=settings,
         given={"recipe": name, "folds": FOLDS, **given},
     )
     run = work / f"run-{name}"
     with timed(found["train"]):
-        trained = train_classifier(tiles, config, run, progress=Progress())
+        trained = train(tiles, run, config, progress=Progress())
     with timed(found["evaluate"]):
-        evaluated = evaluate_run(run)
+        evaluated = evaluate(run)
     level = evaluated.metrics["tile"]
-    baseline = evaluated.baseline_metrics.get("tile", {})
+    baseline = evaluated.baseline.get("tile", {})
     kept = ("roc_auc", "average_precision", "balanced_accuracy", "brier", "ece")
     return {
         "recipe": trained.card.recipe,
@@ -137,20 +146,20 @@ def run_recipe(
 class Study:
     """Heads on cached features, each judged by validation and by what it held out."""
 
-    def __init__(self, folder: TileFolder, base: TrainConfig) -> None:
+    def __init__(self, folder: TileFolder, base: TileTraining) -> None:
         self._base = base
-        self._inputs = FoldInputs(folder, assign_splits(folder, base), base, Progress())
+        self._inputs = TileInputs(folder, split_tiles(folder, base), base, Progress())
         classifier = self._inputs.build()
         self._features = self._inputs.encode(classifier)["features"]
         self._labels = self._inputs.tiles["label"].to_numpy(np.int64)
         self._classifiers = {base.dropout: classifier}
         self._folder = folder
 
-    def _build(self, config: TrainConfig) -> Any:
+    def _build(self, config: TileTraining) -> Any:
         """Build a classifier once for each dropout, since building takes seconds."""
         if config.dropout not in self._classifiers:
-            splits = assign_splits(self._folder, config)
-            inputs = FoldInputs(self._folder, splits, config, Progress())
+            splits = split_tiles(self._folder, config)
+            inputs = TileInputs(self._folder, splits, config, Progress())
             self._classifiers[config.dropout] = inputs.build()
         return self._classifiers[config.dropout]
 
@@ -160,16 +169,20 @@ class Study:
         classifier = self._build(config)
         _, head = split_model(classifier, "head")
         first = head.get_weights()
-        rows = []
+        rows, every = [], np.arange(len(self._labels))
         for fold in range(FOLDS):
             tiles = self._inputs.arrange(fold)
             head.set_weights(first)
-            fit_head(classifier, self._features, tiles, config.head)
+            fit_head(classifier, self._features, tiles, config)
             # All cached views, as prediction would average them.
             logits = np.mean(
                 [
-                    head.predict(np.asarray(view), batch_size=1024, verbose=0)[:, 0]
-                    for view in self._features
+                    head.predict(
+                        np.asarray(self._features[view, every]),
+                        batch_size=1024,
+                        verbose=0,
+                    )[:, 0]
+                    for view in range(self._features.shape[0])
                 ],
                 axis=0,
             )
@@ -196,7 +209,7 @@ def run_study(
     tables: dict[str, pd.DataFrame] = {}
     result: dict[str, Any] = {"views": views, "candidates": {}}
     for encoder in encoders:
-        base = TrainConfig(
+        base = TileTraining(
             encoder=encoder,
             weights=find_weights(weights, encoder),
             fine_tune="none",

@@ -25,17 +25,13 @@ import numpy as np
 
 from eosin.inference import encode_tiles, open_session
 from eosin.models import build_classifier, build_encoder, build_stem, export_onnx
+from eosin.settings import HeadFit, TuneFit
 from eosin.slides import make_phantom, open_slide
+from eosin.studies.tile_learner import Augmentation
 from eosin.tiles import PatchReader
-from eosin.training import (
-    CachedViews,
-    FineTuneConfig,
-    HeadConfig,
-    PixelTiles,
-    TrainingTiles,
-)
+from eosin.training import CachedViews, PixelTiles, TrainingTiles
 from eosin.training.loop import trying_steps
-from eosin.workflows.fold_training import Augmentation
+from eosin.training.tile_batches import TileBatches
 
 N_TILES = 1024
 PATCH_PX, SLIDE_PX = 96, 256
@@ -98,7 +94,7 @@ def take_steps(
     stack: ExitStack, model: Any, source: Any, config: Any, steps: int
 ) -> Work:
     step = stack.enter_context(
-        trying_steps(model, source, make_tiles(source.n_tiles), config)
+        trying_steps(TileBatches(model, source, make_tiles(source.n_tiles), config))
     )
 
     def work() -> int:
@@ -112,7 +108,7 @@ def take_steps(
 def prepare_tuning(
     stack: ExitStack, read: Read, encoder: str, px: int, steps: int
 ) -> dict[str, Work]:
-    config = FineTuneConfig(depth="all", batch=32, batch_norm="trained", balance="none")
+    config = TuneFit(depth="all", batch=32, batch_norm="trained", balance="none")
     feed = PixelTiles(read, N_TILES, augment=Augmentation(JITTER))
     pixels = read(np.arange(256))
     memory = PixelTiles(lambda rows: pixels[rows], len(pixels))
@@ -168,7 +164,7 @@ def prepare_frozen(
 
 def prepare_head(stack: ExitStack, steps: int) -> dict[str, Work]:
     """The head on cached features of DenseNet121, eight views of 20,000 tiles."""
-    config = HeadConfig(balance="none")
+    config = HeadFit(balance="none")
     rng = np.random.default_rng(0)
     cached = CachedViews(rng.normal(size=(8, 20_000, 1024)).astype(np.float32))
     # 64 validate, the others are two whole batches.

@@ -23,9 +23,10 @@ import tifffile
 
 from eosin.inference import open_session, score_tiles
 from eosin.models import build_classifier, build_encoder, export_onnx
+from eosin.settings import TileSpec, TilingSettings
 from eosin.slides import make_phantom, open_slide
-from eosin.tiles import OtsuTissue, TileSpec, find_boxes, find_tissue, place_tiles
-from eosin.workflows.tile import TileConfig, tile_cohort
+from eosin.tiles import OtsuTissue, find_boxes, find_tissue, place_tiles
+from eosin.workflows.tile import tile_cohort
 
 SIZE = (46_000, 33_000)
 BLOCK, NATIVE, MPP = 4096, 256, 0.25
@@ -116,7 +117,7 @@ def iter_tiles(
 def time_tiling(folder: Path) -> dict[str, object]:
     (folder / "slides.csv").write_text("path,label\nslide.tif,normal\n")
     started = time.perf_counter()
-    config = TileConfig(mpp=0.5, tile_px=256)
+    config = TilingSettings(mpp=0.5, tile_px=256)
     result = tile_cohort(folder / "slides.csv", config, folder / "tiles")
     seconds = time.perf_counter() - started
     started = time.perf_counter()
