@@ -20,7 +20,7 @@ UNITS = (
 
 
 def test_a_log_file_gets_plain_lines(monkeypatch):
-    monkeypatch.setattr(shown_progress, "_LINE_EVERY_S", 0)
+    monkeypatch.setattr(shown_progress._LineTask, "every_s", 0)
     console = Console(file=io.StringIO(), width=80)
     with TerminalProgress(console).task("Tiling", 3) as task:
         task.advance(note="S1")
@@ -85,7 +85,7 @@ def test_nobody_is_told_where_nobody_watches(capsys):
 
 def test_a_notebook_gets_one_line_that_changes(monkeypatch):
     shown = []
-    monkeypatch.setattr(shown_progress, "_SHOWN_EVERY_S", 0)
+    monkeypatch.setattr(shown_progress._CellTask, "every_s", 0)
     monkeypatch.setattr(shown_progress, "_display", lambda text: shown.append([text]))
     monkeypatch.setattr(
         shown_progress, "_update", lambda _handle, text: shown[-1].append(text)

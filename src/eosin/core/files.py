@@ -25,10 +25,9 @@ _LONGEST_NAME = 180
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block succeeds.
 
-    The temporary file or folder lies beside `path`, so that the move is one
-    rename on one file system, and keeps its suffix, so that writers which
-    look at the suffix are not misled. Whatever the block raises, nothing
-    half-written is left behind, and an older file at `path` stays as it was.
+    The temporary file or folder lies beside `path`, so that the move is one rename,
+    and keeps its suffix. Whatever the block raises, nothing half-written is left
+    behind, and an older file at `path` stays as it was.
 
     Raises:
         RunError: The folder cannot be made or written, or the disk is full.
