@@ -19,12 +19,12 @@ from eosin.slides.dicom_index import LEFT_OUT, read_dicom_index
 from eosin.slides.tile_codecs import JPEGTiles
 
 
-def read_tile(image, row, column):
-    """Read a native tile's bytes without what wraps them."""
-    grid = image.grid
-    source = image.sources[int(grid.sources[row, column])]
+def read_tile(index, row, column):
+    """Read a native tile's bytes of level 0 without what wraps them."""
+    grid = index.grids[0]
+    source = index.sources[int(grid.sources[row, column])]
     place = int(grid.offsets[row, column]), int(grid.byte_counts[row, column])
-    return source.read(*place)[8 if image.is_wrapped else 0 :]
+    return source.read(*place)[8 if grid.is_wrapped else 0 :]
 
 
 def pad(frame):
@@ -36,12 +36,12 @@ def test_levels_are_found_from_any_file_and_from_the_folder(tmp_path):
     (tmp_path / "slide" / "notes.txt").write_text("nothing of DICOM")
     for path in (tmp_path / "slide", *(tmp_path / "slide").glob("*.dcm")):
         index = read_dicom_index(path, None)
-        sizes = [(each.grid.width_px, each.grid.height_px) for each in index.levels]
+        sizes = [(each.width_px, each.height_px) for each in index.grids]
         assert sizes == [(900, 700), (225, 175)]
-        assert index.levels[0].grid.offsets.shape == (3, 4)
-        assert index.levels[0].grid.codec == JPEGTiles(None, "ycbcr")
+        assert index.grids[0].offsets.shape == (3, 4)
+        assert index.grids[0].codec == JPEGTiles(None, "ycbcr")
         # Numbers of files go on from level to level.
-        assert index.levels[1].grid.sources.tolist() == [[1]]
+        assert index.grids[1].sources.tolist() == [[1]]
         assert sorted(index.associated) == ["label", "macro"]
         assert index.resolution.mpp == pytest.approx(0.5)
         assert index.resolution.source == "vendor"
@@ -58,7 +58,7 @@ def test_a_given_mpp_comes_first(tmp_path):
 def test_tiles_lie_where_they_were_written(tmp_path):
     image = paint(700, 900)
     path = write_image(tmp_path / "a.dcm", image, 256, "jpeg")
-    found = read_dicom_index(path, None).levels[0]
+    found = read_dicom_index(path, None)
     expected = encode(image, 256, "jpeg")
     for number, frame in enumerate(expected):
         assert read_tile(found, number // 4, number % 4) == pad(frame)
@@ -80,8 +80,8 @@ def write_sparse(path, places, *, paths=None, undefined=False, change=None, seed
 def test_sparse_frames_lie_where_they_say(tmp_path, undefined):
     places = [(128, 64), (0, 0), (64, 0)]
     frames = write_sparse(tmp_path / "a.dcm", places, undefined=undefined)
-    found = read_dicom_index(tmp_path / "a.dcm", None).levels[0]
-    assert (found.grid.byte_counts > 0).tolist() == [
+    found = read_dicom_index(tmp_path / "a.dcm", None)
+    assert (found.grids[0].byte_counts > 0).tolist() == [
         [True, True, False],
         [False, False, True],
     ]
@@ -107,7 +107,7 @@ def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path):
         read_dicom_index(path, None)
     # One frame that is the whole image lies where the image does.
     path = write_image(tmp_path / "a.dcm", paint(60, 60), 64, "jpeg", change=change)
-    assert read_dicom_index(path, None).levels[0].grid.offsets.shape == (1, 1)
+    assert read_dicom_index(path, None).grids[0].offsets.shape == (1, 1)
 
 
 def test_of_several_planes_the_first_is_taken(tmp_path):
@@ -118,11 +118,10 @@ def test_of_several_planes_the_first_is_taken(tmp_path):
     add_frames(made, [frame for plane in planes for frame in plane])
     save(made, tmp_path / "a.dcm")
     index = read_dicom_index(tmp_path / "a.dcm", None)
-    assert index.levels[0].n_planes == 3
     assert index.properties["eosin.plane"] == "1 of 3"
     first = encode(image, 64, "jpeg")
     for number in range(6):
-        tile = read_tile(index.levels[0], number // 3, number % 3)
+        tile = read_tile(index, number // 3, number % 3)
         assert tile == pad(first[number])
 
 
@@ -135,10 +134,10 @@ def test_of_several_optical_paths_the_first_is_taken(tmp_path):
         made.NumberOfOpticalPaths = 2
 
     frames = write_sparse(tmp_path / "a.dcm", places, paths=paths, change=change)
-    found = read_dicom_index(tmp_path / "a.dcm", None).levels[0]
+    found = read_dicom_index(tmp_path / "a.dcm", None)
     assert read_tile(found, 0, 0) == pad(frames[0])
     assert read_tile(found, 0, 1) == pad(frames[3])
-    assert found.grid.byte_counts[0, 2] == 0
+    assert found.grids[0].byte_counts[0, 2] == 0
 
 
 def write_parts(folder, cuts, *, change=None, sparse=False):
@@ -167,9 +166,9 @@ def write_parts(folder, cuts, *, change=None, sparse=False):
 def test_an_image_spread_over_files_is_one(tmp_path, sparse):
     frames = write_parts(tmp_path, (5, 6), sparse=sparse)
     index = read_dicom_index(tmp_path / "8.dcm", None)
-    assert len(index.levels) == 1
-    found = index.levels[0]
-    assert found.grid.sources.tolist() == [[0, 0, 0, 0], [0, 1, 2, 2], [2, 2, 2, 2]]
+    assert len(index.grids) == 1
+    found = index
+    assert found.grids[0].sources.tolist() == [[0, 0, 0, 0], [0, 1, 2, 2], [2, 2, 2, 2]]
     for number, frame in enumerate(frames):
         assert read_tile(found, number // 4, number % 4) == pad(frame)
 
@@ -207,7 +206,7 @@ def test_parts_need_not_say_how_many_there_are(tmp_path):
         del made.InConcatenationTotalNumber, made.ConcatenationFrameOffsetNumber
 
     frames = write_parts(tmp_path, (5, 6), change=change)
-    found = read_dicom_index(tmp_path / "8.dcm", None).levels[0]
+    found = read_dicom_index(tmp_path / "8.dcm", None)
     assert read_tile(found, 2, 3) == pad(frames[11])
 
 
@@ -222,13 +221,13 @@ def test_a_number_of_frames_that_fills_no_grid_is_refused(tmp_path):
 def test_copies_of_a_file_count_once(tmp_path):
     path = write_slide(tmp_path, "plain")
     (tmp_path / "copy of 0.dcm").write_bytes(path.read_bytes())
-    assert len(read_dicom_index(path, None).levels) == 2
+    assert len(read_dicom_index(path, None).grids) == 2
 
 
 def test_files_of_other_slides_are_left_alone(tmp_path):
     path = write_slide(tmp_path, "plain")
     write_image(tmp_path / "b.dcm", paint(64, 64), 64, "plain", series="1.2.4", uid="9")
-    assert len(read_dicom_index(path, None).levels) == 2
+    assert len(read_dicom_index(path, None).grids) == 2
     with pytest.raises(SlideError, match="holds those of 2"):
         read_dicom_index(tmp_path, None)
 
@@ -285,7 +284,7 @@ def test_a_label_that_cannot_be_read_is_left_out(tmp_path, names_folder):
             flavour=flavour,
         )
     index = read_dicom_index(tmp_path if names_folder else path, None)
-    assert len(index.levels) == 2
+    assert len(index.grids) == 2
     assert index.associated == {}
     said = index.properties[LEFT_OUT]
     assert "label (3.dcm: pixels must have 8 bits" in said
@@ -366,11 +365,11 @@ def test_a_damaged_size_asks_for_no_memory(tmp_path):
 def test_index_arrays_cover_the_grid(tmp_path):
     path = write_slide(tmp_path, "plain", size=(300, 500), side=64)
     index = read_dicom_index(Path(path), None)
-    grid = index.levels[0].grid
+    grid = index.grids[0]
     assert grid.offsets.shape == (5, 8)
     # 64 x 64 x 3 bytes, one frame after the other.
     assert np.diff(grid.offsets.ravel()).tolist() == [12288] * 39
-    assert not index.levels[0].is_wrapped
+    assert not index.grids[0].is_wrapped
 
 
 def test_one_focal_plane_is_taken_whatever_the_order(tmp_path):
@@ -385,5 +384,5 @@ def test_one_focal_plane_is_taken_whatever_the_order(tmp_path):
     frames = write_sparse(tmp_path / "a.dcm", places, change=change)
     index = read_dicom_index(tmp_path / "a.dcm", None)
     assert index.properties["eosin.plane"] == "1 of 2"
-    assert read_tile(index.levels[0], 0, 0) == pad(frames[0])
-    assert read_tile(index.levels[0], 0, 1) == pad(frames[3])
+    assert read_tile(index, 0, 0) == pad(frames[0])
+    assert read_tile(index, 0, 1) == pad(frames[3])

@@ -33,8 +33,8 @@ from eosin.slides.dicom_positions import (
     read_paths,
     read_positions,
 )
-from eosin.slides.resolution import Resolution, resolve_mpp
-from eosin.slides.tiled_reader import TileGrid, check_grid
+from eosin.slides.resolution import resolve_mpp
+from eosin.slides.tiled_reader import TileGrid, TileIndex, check_grid
 
 # What OpenSlide calls the images beside the pyramid.
 _ASSOCIATED = {"LABEL": "label", "OVERVIEW": "macro", "THUMBNAIL": "thumbnail"}
@@ -60,47 +60,20 @@ class DICOMImage:
     Attributes:
         grid: Where its tiles lie.
         sources: Its files.
-        is_wrapped: Whether tiles lie in items, which `unwrap` takes off.
         n_planes: How many frames the file has for one place, of which the first is
             taken: focal planes, optical paths.
     """
 
     grid: TileGrid
     sources: tuple[ByteSource, ...]
-    is_wrapped: bool
     n_planes: int
 
 
-@dataclass(frozen=True)
-class DICOMIndex:
-    """What the files of a DICOM slide hold.
-
-    Attributes:
-        levels: The pyramid, finest first.
-        resolution: Micrometres per level-0 pixel.
-        properties: What level 0's header says, as text; `LEFT_OUT` names the images
-            beside the pyramid that cannot be read.
-        associated: Files of each image beside the pyramid, by name.
-    """
-
-    levels: tuple[DICOMImage, ...]
-    resolution: Resolution
-    properties: Mapping[str, str]
-    associated: Mapping[str, Parts]
-
-
-def read_dicom_index(path: Path, mpp: float | None) -> DICOMIndex:
+def read_dicom_index(path: Path, mpp: float | None) -> TileIndex:
     """Read the headers of a DICOM slide, and no pixels.
 
-    Args:
-        path: One of its files, whose folder is searched for the others, or a folder
-            that holds the files of one slide.
-        mpp: Micrometres per level-0 pixel, before what the file says.
-
-    Raises:
-        SlideError: It is no DICOM slide, is damaged or incomplete, or is packed in a
-            way that is not read here.
-        ValueError: `mpp` is not a plausible resolution.
+    The associated images are headers of their files. The property `LEFT_OUT` names
+    those that cannot be read.
     """
     left_out: list[str] = []
     headers = _drop_copies(_read_series(path, left_out))
@@ -115,9 +88,10 @@ def read_dicom_index(path: Path, mpp: float | None) -> DICOMIndex:
         path.name, volumes, "" if path.is_dir() else headers[0].pyramid_uid
     )
     levels: list[DICOMImage] = []
+    sources: list[ByteSource] = []
     for parts in pyramid:
-        n_before = sum(len(level.sources) for level in levels)
-        levels.append(read_image(parts, n_before))
+        levels.append(read_image(parts, len(sources)))
+        sources += levels[-1].sources
     first = pyramid[0][0]
     properties = {**first.properties, **chosen}
     if levels[0].n_planes > 1:
@@ -125,8 +99,10 @@ def read_dicom_index(path: Path, mpp: float | None) -> DICOMIndex:
     associated = _find_associated(headers, left_out)
     if left_out:
         properties[LEFT_OUT] = "; ".join(left_out)
-    return DICOMIndex(
-        levels=tuple(levels),
+    return TileIndex(
+        grids=[level.grid for level in levels],
+        sources=sources,
+        vendor="dicom",
         resolution=resolve_mpp(
             given=mpp, vendor=first.mpp, objective_power=first.objective_power
         ),
@@ -136,16 +112,7 @@ def read_dicom_index(path: Path, mpp: float | None) -> DICOMIndex:
 
 
 def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
-    """Find the tiles of one image.
-
-    Args:
-        parts: Headers of its files, in their order.
-        n_before: From which number on the grid counts the files.
-
-    Raises:
-        SlideError: One of the files is damaged, or is packed in a way that is not
-            read here.
-    """
+    """Find the tiles of one image, whose grid counts its files from `n_before` on."""
     first = parts[0]
     rows, columns = _count_cells(parts)
     sources = tuple(LocalFile(part.path) for part in parts)
@@ -175,14 +142,10 @@ def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
         byte_counts=byte_counts.reshape(rows, columns),
         codec=find_codec(first, sources[0], frames[0]),
         sources=numbers.reshape(rows, columns),
+        is_wrapped=frames[0].is_wrapped,
     )
     check_grid(first.path.name, grid)
-    return DICOMImage(
-        grid=grid,
-        sources=sources,
-        is_wrapped=frames[0].is_wrapped,
-        n_planes=n_planes,
-    )
+    return DICOMImage(grid, sources, n_planes)
 
 
 def _find_associated(

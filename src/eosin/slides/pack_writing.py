@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ from pyarrow import ipc
 
 from eosin.core import SlideError
 from eosin.slides.tile_codecs import DECODE_ERRORS, JPEGTiles, TileCodec
-from eosin.slides.tiled_reader import TiledSlide, TileGrid
+from eosin.slides.tiled_reader import TiledSlide
 
 PACK_FORMAT = 1
 PACK_METADATA = b"eosin.pack"
@@ -75,7 +74,7 @@ class PackWriter:
         count, size = 0, 0
         batch: list[tuple[int, int, int, bytes | None]] = []
         for level, column, row in _iter_cells(cells):
-            data = read_packed(slide, level, column, row)
+            data = _read_packed(slide, level, column, row)
             batch.append((level, column, row, data))
             size += len(data or b"")
             count += 1
@@ -104,12 +103,7 @@ class PackWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
 
 
@@ -119,7 +113,7 @@ def _iter_cells(cells: Cells) -> Iterator[tuple[int, int, int]]:
             yield level, column, row
 
 
-def read_packed(slide: TiledSlide, level: int, column: int, row: int) -> bytes | None:
+def _read_packed(slide: TiledSlide, level: int, column: int, row: int) -> bytes | None:
     """Read a native tile as it is packed; None where it is damaged."""
     try:
         data = slide.read_native(level, column, row)
@@ -132,12 +126,8 @@ def find_cells(slide: TiledSlide, boxes: npt.NDArray[np.int64], tile_px: int) ->
     """Find the native tiles that boxes need, and all of the coarser levels.
 
     The coarser levels are small, and hold what finding tissue and drawing the slide
-    needs.
-
-    Args:
-        slide: The slide.
-        boxes: `(tiles, 4)`, x, y, width and height in the level-0 frame.
-        tile_px: Side of a tile as read, in its own pixels.
+    needs. Boxes are `(tiles, 4)`, as `Slide.read_tiles` takes them, and `tile_px` is
+    the side of a tile as read.
     """
     cells = {}
     if len(boxes):
@@ -149,7 +139,7 @@ def find_cells(slide: TiledSlide, boxes: npt.NDArray[np.int64], tile_px: int) ->
         end = np.ceil((boxes[:, :2] + boxes[:, 2:]) / own).astype(np.int64) + 1
         sides = np.array([grid.tile_width_px, grid.tile_height_px])
         first = np.maximum(start // sides, 0)
-        last = np.minimum((end - 1) // sides, [grid.n_columns - 1, grid.n_rows - 1])
+        last = np.minimum((end - 1) // sides, np.array(wanted.shape[::-1]) - 1)
         for (x0, y0), (x1, y1) in zip(first.tolist(), last.tolist(), strict=True):
             wanted[y0 : y1 + 1, x0 : x1 + 1] = True
         cells[level] = wanted
@@ -161,29 +151,21 @@ def find_cells(slide: TiledSlide, boxes: npt.NDArray[np.int64], tile_px: int) ->
 
 def describe_slide(slide: TiledSlide) -> dict[str, Any]:
     """Describe a slide as JSON, all but its tiles."""
-    resolution = slide.resolution
     return {
         "vendor": slide.vendor,
         "name": slide.path.name,
-        "resolution": {
-            "mpp": resolution.mpp,
-            "source": resolution.source,
-            "candidates": dict(resolution.candidates),
-        },
+        "resolution": asdict(slide.resolution),
         "bounds": asdict(slide.bounds),
         "properties": dict(slide.properties),
         "levels": [
-            {**asdict(level), **_describe_grid(grid)}
+            {
+                **asdict(level),
+                "tile_width_px": grid.tile_width_px,
+                "tile_height_px": grid.tile_height_px,
+                "codec": describe_codec(grid.codec),
+            }
             for level, grid in zip(slide.levels, slide.grids, strict=True)
         ],
-    }
-
-
-def _describe_grid(grid: TileGrid) -> dict[str, Any]:
-    return {
-        "tile_width_px": grid.tile_width_px,
-        "tile_height_px": grid.tile_height_px,
-        "codec": describe_codec(grid.codec),
     }
 
 

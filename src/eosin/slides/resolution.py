@@ -21,8 +21,8 @@ class Resolution:
         candidates: Every source's value, plausible or not.
     """
 
-    mpp: float | None
-    source: str
+    mpp: float | None = None
+    source: str = "none"
     candidates: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -2,11 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -188,10 +187,9 @@ class Slide(ABC):
                 f"uint8 and damaged (tiles,), got {boxes.shape}, {out.shape} of "
                 f"{out.dtype} and {None if damaged is None else damaged.shape}"
             )
-        if len(boxes) and boxes[:, 2:].min() < 1:
+        if len(boxes) and (least := boxes[:, 2:].min()) < 1:
             raise ValueError(
-                "boxes must be 1 level-0 pixel or more a side, one has "
-                f"{boxes[:, 2:].min()}"
+                f"boxes must be 1 level-0 pixel or more a side, one has {least}"
             )
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, got {threads}")
@@ -296,7 +294,16 @@ class Slide(ABC):
     @property
     def associated_images(self) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Images beside the pyramid (label, macro, thumbnail), RGB, by name."""
-        return {}
+        images = {}
+        for name in self._list_associated():
+            try:
+                images[name] = self._read_associated(name)
+            except Exception as error:
+                raise SlideError(
+                    f"{self.path.name}: its image '{name}' cannot be read ({error}); "
+                    "the file is damaged there"
+                ) from error
+        return images
 
     @abstractmethod
     def close(self) -> None:
@@ -307,6 +314,14 @@ class Slide(ABC):
         self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
     ) -> npt.NDArray[np.uint8]:
         """Read from one level as it is, white outside the scan."""
+
+    def _list_associated(self) -> Iterable[str]:
+        """List the images beside the pyramid."""
+        return ()
+
+    def _read_associated(self, name: str) -> npt.NDArray[np.uint8]:
+        """Read one of them; whatever is raised, it is damaged."""
+        raise NotImplementedError
 
     def _find_level(self, factor: float) -> int:
         """Find the coarsest level that is at least as fine as `factor`."""
@@ -368,12 +383,7 @@ class Slide(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -7,7 +7,6 @@ documents them (openslide.org/formats/aperio), and the OME-TIFF specification
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import tifffile
 
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource, LocalFile, RemoteFile, is_remote
-from eosin.slides.resolution import Resolution, resolve_mpp
+from eosin.slides.resolution import resolve_mpp
 from eosin.slides.tiff_metadata import (
     parse_positive,
     read_aperio_properties,
@@ -31,7 +30,7 @@ from eosin.slides.tile_codecs import (
     is_evenly_sampled,
     transforms_colour,
 )
-from eosin.slides.tiled_reader import TileGrid, check_grid
+from eosin.slides.tiled_reader import TileGrid, TileIndex, check_grid
 
 # Whose files are tiled TIFF but mean something of their own by it (overlapping
 # tiles, several scans in one file, padded levels): OpenSlide knows how.
@@ -58,92 +57,62 @@ class PlanesError(NotTiledError):
     """A TIFF of planes or deep pixels, of which OpenSlide would show one as grey."""
 
 
-@dataclass(frozen=True)
-class TIFFIndex:
-    """What a tiled TIFF slide holds.
-
-    Attributes:
-        vendor: `aperio`, `generic-tiff` or `ome-tiff`.
-        grids: One per level, finest first.
-        resolution: Micrometres per level-0 pixel.
-        properties: What the headers say, as text.
-        associated: Directory number of each image beside the pyramid, by name.
-    """
-
-    vendor: str
-    grids: tuple[TileGrid, ...]
-    resolution: Resolution
-    properties: Mapping[str, str]
-    associated: Mapping[str, int]
-
-
-def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TIFFIndex:
+def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TileIndex:
     """Read the directories of a tiled TIFF slide, and no pixels.
 
-    Args:
-        source: The file's bytes.
-        path: What `tifffile` opens: the path, or a file object.
-        mpp: Micrometres per level-0 pixel, before what the file says.
-
-    Raises:
-        NotTiledError: It is a TIFF of another kind (strips, planes, 16 bit, a
-            codec or a maker that is read elsewhere).
-        SlideError: It is damaged.
-        ValueError: `mpp` is not a plausible resolution.
+    `tifffile` opens `path`, which may be a file object. The associated images are
+    numbers of directories.
     """
+    # An mpp that is given wrong is no damage of the file.
+    resolve_mpp(given=mpp)
     try:
         with tifffile.TiffFile(path) as file:
             return _read_file(source, file, mpp)
-    except (SlideError, ValueError) as error:
-        if isinstance(error, SlideError) or "mpp must lie" in str(error):
-            raise
-        raise _damaged(source, error) from error
+    except SlideError:
+        raise
     except Exception as error:
         # Damaged headers fail in every possible way inside the parser.
-        raise _damaged(source, error) from error
+        raise SlideError(
+            f"{source.name}: its TIFF headers cannot be read ({type(error).__name__}: "
+            f"{error}); the file is damaged or cut short"
+        ) from error
 
 
-def _damaged(source: ByteSource, error: Exception) -> SlideError:
-    return SlideError(
-        f"{source.name}: its TIFF headers cannot be read ({type(error).__name__}: "
-        f"{error}); the file is damaged or cut short"
-    )
-
-
-def _read_file(source: ByteSource, file: Any, mpp: float | None) -> TIFFIndex:
+def _read_file(source: ByteSource, file: Any, mpp: float | None) -> TileIndex:
     first = file.pages[0]
     if not first.is_tiled:
         raise NotTiledError(f"{source.name}: a TIFF of strips, not of tiles")
     description = first.description or ""
     _refuse_other_makers(source, first, description)
+    properties: Mapping[str, str] = {}
+    associated: Mapping[str, int] = {}
+    own_mpp = None
     if description.startswith("Aperio"):
         vendor, properties = "aperio", read_aperio_properties(description)
         pages = [page for page in file.pages if page.is_tiled]
         associated = _name_associated(file.pages)
+        own_mpp = parse_positive(properties.get("aperio.MPP"))
     elif file.is_ome:
-        vendor, properties = "ome-tiff", {}
+        vendor = "ome-tiff"
         pages = [level.pages[0] for level in file.series[0].levels]
         if len(file.series[0].pages) != 1:
             raise PlanesError(f"{source.name}: an OME-TIFF of several planes")
-        associated = {}
+        own_mpp = read_ome_mpp(file.ome_metadata)
     else:
-        vendor, properties = "generic-tiff", {}
+        vendor = "generic-tiff"
         pages = [
             page
             for index, page in enumerate(file.pages)
             if page.is_tiled and (index == 0 or page.is_reduced)
         ]
         pages.sort(key=lambda page: -page.imagewidth)
-        associated = {}
-    grids = tuple(_read_grid(source, page, vendor) for page in pages)
-    return TIFFIndex(
+    return TileIndex(
+        grids=[_read_grid(source, page, vendor) for page in pages],
+        sources=(source,),
         vendor=vendor,
-        grids=grids,
         resolution=resolve_mpp(
             given=mpp,
-            vendor=read_ome_mpp(file.ome_metadata)
-            if vendor == "ome-tiff"
-            else parse_positive(properties.get("aperio.MPP")),
+            vendor=own_mpp,
             tiff=read_tag_mpp(first),
             objective_power=parse_positive(properties.get("aperio.AppMag")),
         ),
@@ -218,13 +187,13 @@ def _find_codec(source: ByteSource, page: Any, vendor: str, start: bytes) -> Til
         raise PlanesError(
             f"{source.name}: tiles of planes or of {page.bitspersample} bit"
         )
-    if name == "JPEG" and colour in ("YCBCR", "RGB") and samples == 3:
-        if colour == "YCBCR":
-            return JPEGTiles(page.jpegtables, "ycbcr")
+    if name == "JPEG" and (colour, samples) == ("YCBCR", 3):
+        return JPEGTiles(page.jpegtables, "ycbcr")
+    if name == "JPEG" and (colour, samples) == ("RGB", 3):
         # OME writers leave JFIF tiles under the photometric RGB; others mean what
         # the tag says, which is what OpenSlide and libtiff go by.
         return JPEGTiles(page.jpegtables, "marked" if vendor == "ome-tiff" else "rgb")
-    if name == "JPEG" and colour == "MINISBLACK" and samples == 1:
+    if name == "JPEG" and (colour, samples) == ("MINISBLACK", 1):
         return JPEGTiles(page.jpegtables, "grey")
     if name in ("APERIO_JP2000_YCBC", "APERIO_JP2000_RGB") and samples == 3:
         if start and not is_evenly_sampled(start):
