@@ -12,7 +12,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
 from eosin.core import SlideError
-from eosin.slides.byte_sources import ByteSource, LocalFile
+from eosin.slides.byte_sources import LocalFile
 from eosin.slides.dicom_values import (
     DICOMStream,
     DICOMValues,
@@ -31,7 +31,7 @@ _SYNTAXES = (PLAIN_SYNTAX, JPEG_SYNTAX, *JPEG_2000_SYNTAXES)
 
 _IMAGE_TYPE = 0x00080008
 _SERIES = 0x0020000E
-_PER_FRAME_GROUPS = 0x52009230
+PER_FRAME_GROUPS = 0x52009230
 
 # 262 Gpx in frames of 256 px; a damaged number must not ask for gigabytes.
 MAX_FRAMES = 4_000_000
@@ -143,15 +143,10 @@ class DICOMHeader:
 
 
 def read_header(path: Path) -> DICOMHeader:
-    """Read a file's header, and no pixels.
-
-    Raises:
-        SlideError: It is not a DICOM slide image, is one that cannot be read here,
-            or is damaged.
-    """
-    source = LocalFile(path)
+    """Read a file's header, and no pixels."""
+    stream = DICOMStream(LocalFile(path))
     try:
-        return _parse(path, source)
+        return _parse(path, stream)
     except SlideError:
         raise
     except Exception as error:
@@ -164,38 +159,34 @@ def read_header(path: Path) -> DICOMHeader:
 
 def find_series(path: Path) -> str | None:
     """Find a file's series; None where it is not a DICOM slide image."""
-    if not path.is_file():
-        return None
-    try:
-        stream = DICOMStream(LocalFile(path))
-        if not find_syntax(stream, path.name):
-            return None
-        values = read_values(stream, path.name, last=_SERIES, tags=_TAGS)
-        is_slide = values.text("SOPClassUID") == WHOLE_SLIDE
-        return (values.text("SeriesInstanceUID") or None) if is_slide else None
-    except Exception:  # noqa: BLE001 - whatever lies beside a slide is none of it
-        return None
+    values = _read_start(path, _SERIES) if path.is_file() else None
+    is_slide = values is not None and values.text("SOPClassUID") == WHOLE_SLIDE
+    return (values.text("SeriesInstanceUID") or None) if values and is_slide else None
 
 
 def find_flavour(path: Path) -> str:
     """Find what a file is an image of, even where its header is damaged further on.
 
-    Returns:
-        As in `DICOMHeader`; empty where that cannot be told.
+    It is empty where that cannot be told.
     """
+    values = _read_start(path, _IMAGE_TYPE)
+    kinds = values.text("ImageType").split("\\") if values else []
+    return kinds[2].strip() if len(kinds) > 2 else ""
+
+
+def _read_start(path: Path, last: int) -> DICOMValues | None:
+    """Read a header up to a tag; None where it cannot be, for whatever reason."""
     try:
         stream = DICOMStream(LocalFile(path))
-        if not find_syntax(stream, path.name):
-            return ""
-        values = read_values(stream, path.name, last=_IMAGE_TYPE, tags=_TAGS)
-        return values.text("ImageType").split("\\")[2].strip()
-    except Exception:  # noqa: BLE001 - whatever is wrong, it cannot be told
-        return ""
+        return (
+            read_values(stream, last=last, tags=_TAGS) if find_syntax(stream) else None
+        )
+    except Exception:  # noqa: BLE001 - whatever lies beside a slide is none of it
+        return None
 
 
-def _parse(path: Path, source: ByteSource) -> DICOMHeader:
-    stream = DICOMStream(source)
-    syntax = find_syntax(stream, path.name)
+def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
+    syntax = find_syntax(stream)
     if not syntax:
         raise SlideError(f"{path.name}: not a DICOM file; it lacks the mark of one")
     if syntax not in _SYNTAXES:
@@ -203,7 +194,7 @@ def _parse(path: Path, source: ByteSource) -> DICOMHeader:
             f"{path.name}: DICOM slides are read as JPEG baseline, JPEG 2000 or "
             f"uncompressed, this one is '{UID(syntax).name}'; convert it"
         )
-    values = read_values(stream, path.name, last=_PER_FRAME_GROUPS - 1, tags=_TAGS)
+    values = read_values(stream, last=PER_FRAME_GROUPS - 1, tags=_TAGS)
     _check_kind(path.name, values)
     paths = values.item("OpticalPathSequence")
     groups = values.item("SharedFunctionalGroupsSequence")

@@ -10,6 +10,7 @@ Source: DICOM PS3.3, sections A.32.8, C.7.6.16.1 and C.7.6.17.3.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,7 @@ from eosin.slides.dicom_header import (
     find_series,
     read_header,
 )
-from eosin.slides.dicom_positions import (
-    find_cells,
-    read_depths,
-    read_paths,
-    read_positions,
-)
+from eosin.slides.dicom_positions import find_cells, read_places
 from eosin.slides.resolution import resolve_mpp
 from eosin.slides.tiled_reader import TileGrid, TileIndex, check_grid
 
@@ -49,6 +45,12 @@ _SAME_SHAPE = 0.02
 # than read as a vast white.
 _LEAST_CELLS = 10_000
 _MOST_HOLES = 1000
+
+# What the files of one image have in common.
+_COMMON = attrgetter(
+    *("width_px", "height_px", "tile_width_px", "tile_height_px"),
+    *("syntax", "photometric", "n_samples", "is_full"),
+)
 
 Parts = tuple[DICOMHeader, ...]
 
@@ -208,9 +210,8 @@ def _group(headers: Iterable[DICOMHeader]) -> list[Parts]:
     images: dict[str, list[DICOMHeader]] = {}
     for header in headers:
         whole = header.concatenation
-        images.setdefault(whole.uid if whole else header.instance_uid, []).append(
-            header
-        )
+        key = whole.uid if whole else header.instance_uid
+        images.setdefault(key, []).append(header)
     return [_order_parts(parts) for parts in images.values()]
 
 
@@ -233,20 +234,13 @@ def _order_parts(parts: list[DICOMHeader]) -> Parts:
     at = 0
     for part in ordered:
         start = part.concatenation.first_frame if part.concatenation else None
-        if _list_common(part) != _list_common(first) or start not in (None, at):
+        if _COMMON(part) != _COMMON(first) or start not in (None, at):
             raise SlideError(
                 f"{part.path.name}: must go on where the file before it in its "
                 f"concatenation ends (frame {at}), and it differs; it is damaged"
             )
         at += part.n_frames
     return ordered
-
-
-def _list_common(part: DICOMHeader) -> tuple[object, ...]:
-    return (
-        *(part.width_px, part.height_px, part.tile_width_px, part.tile_height_px),
-        *(part.syntax, part.photometric, part.n_samples, part.is_full),
-    )
 
 
 def _choose_pyramid(
@@ -331,11 +325,12 @@ def _place(
     found, path = [], ""
     depths: list[str] = []
     for part, source, each in zip(parts, sources, elements, strict=True):
-        cells = find_cells(part, read_positions(source, each, part.n_frames), shape)
-        if part.n_paths > 1 and (paths := read_paths(source, each, part.n_frames)):
-            path = path or paths[0]
-            cells[[name != path for name in paths]] = -1
-        depths += read_depths(source, each, part.n_frames)
+        places = read_places(source, each, part.n_frames)
+        cells = find_cells(part, places.positions, shape)
+        if part.n_paths > 1 and places.paths:
+            path = path or places.paths[0]
+            cells[[name != path for name in places.paths]] = -1
+        depths += places.depths
         found.append(cells)
     cells = np.concatenate(found)
     n_planes = int(np.bincount(cells[cells >= 0]).max(initial=1))

@@ -158,11 +158,7 @@ class TiledSlide(Slide):
             )
             for grid in self.grids
         )
-        tile_width, tile_height = (
-            self.grids[0].tile_width_px,
-            self.grids[0].tile_height_px,
-        )
-        self.native_tile_px = (tile_width, tile_height)
+        self.native_tile_px = (finest.tile_width_px, finest.tile_height_px)
         self._associated = index.associated
         self._sources: tuple[ByteSource, ...] | None = tuple(index.sources)
         # Damage that one thread meets while it reads the whole slide.
