@@ -75,14 +75,9 @@ _TAGS = [
 
 @dataclass(frozen=True)
 class Concatenation:
-    """Where one file stands in an image that is spread over several.
+    """Where one file stands, from 1 on, in an image that is spread over several.
 
-    Attributes:
-        uid: The same in all files of the image.
-        number: Which of the files it is, from 1 on.
-        n_files: How many there are; None where the file does not say.
-        first_frame: How many frames the files before it hold; None where the file
-            does not say.
+    Files of one image share the `uid`; the files before it hold `first_frame` frames.
     """
 
     uid: str
@@ -93,28 +88,23 @@ class Concatenation:
 
 @dataclass(frozen=True)
 class DICOMHeader:
-    """One file's header.
+    """One file's header; what it does not say is empty or None.
 
     Attributes:
         path: The file.
         instance_uid: What names this file's content, wherever it lies.
         series_uid: The same for all files of a slide.
-        pyramid_uid: The same for all levels of a pyramid; empty where not said.
+        pyramid_uid: The same for all levels of a pyramid.
         flavour: `VOLUME`, `THUMBNAIL`, `LABEL`, `OVERVIEW` or another.
         syntax: Transfer syntax, one that is read here.
-        photometric: What the components mean, such as `YBR_FULL_422`.
-        n_samples: Components of a pixel, 1 or 3.
-        width_px: Width of the image.
-        height_px: Height of the image.
-        tile_width_px: Width of a frame.
-        tile_height_px: Height of a frame.
+        photometric: What the `n_samples` components mean, such as `YBR_FULL_422`.
+        width_px: Of the image, as `height_px`.
+        tile_width_px: Of a frame, as `tile_height_px`.
         n_frames: How many frames this file holds.
         is_full: Whether frames lie row by row without a gap; else each says where.
-        n_paths: How many optical paths there are.
-        optical_path: Name of the first optical path; empty where not said.
-        concatenation: None where the image is in one file.
-        mpp: Micrometres per pixel, mean of both directions; None where not said.
-        objective_power: Nominal magnification; None where not said.
+        optical_path: Name of the first of `n_paths`.
+        mpp: Micrometres per pixel, mean of both directions.
+        objective_power: Nominal magnification.
         properties: What else the header says, as text, without the patient.
         end: Place of the first element behind this header.
     """

@@ -31,15 +31,8 @@ class _DICOMTiles(TiledSlide):
 class DICOMSlide(_DICOMTiles):
     """A DICOM slide, read from all files of its series.
 
-    Args:
-        path: One of the files, whose folder is searched for the others; or a folder
-            that holds the files of one slide.
-        mpp: Micrometres per level-0 pixel. None takes what the file says.
-
-    Raises:
-        SlideError: It is no DICOM slide, is damaged or incomplete, or is packed in a
-            way that is not read here.
-        ValueError: `mpp` is not a plausible resolution.
+    `path` is one of the files, whose folder is searched for the others; or a folder
+    that holds the files of one slide.
     """
 
     def __init__(self, path: str | Path, *, mpp: float | None = None) -> None:

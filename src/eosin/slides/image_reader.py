@@ -33,13 +33,6 @@ class ImageSlide(Slide):
 
     Its levels are held decoded in memory, so it is for cores, regions and
     thumbnails rather than for whole slides.
-
-    Args:
-        path: The file.
-        mpp: Micrometres per level-0 pixel. None takes what the file says.
-
-    Raises:
-        SlideError: The file is no image that can be read, or over 600 Mpx.
     """
 
     reader = "image"

@@ -91,9 +91,6 @@ def fingerprint_slide(path: str | Path) -> str:
 
     Of a file here it is that of `fingerprint_file`; of a file behind a URL, the
     URL's and the size's, as its bytes would have to be fetched.
-
-    Raises:
-        SlideError: The file cannot be reached.
     """
     if is_remote(path):
         return hash_object({"url": str(path), "size": RemoteFile(str(path)).size})

@@ -21,16 +21,7 @@ _MICROMETRES_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
 
 
 class OpenSlideSlide(Slide):
-    """A whole-slide file that OpenSlide opens.
-
-    Args:
-        path: The file.
-        mpp: Micrometres per level-0 pixel, where the file's own is missing or
-            wrong. None takes the file's.
-
-    Raises:
-        SlideError: OpenSlide cannot open the file, or it is damaged.
-    """
+    """A whole-slide file that OpenSlide opens."""
 
     reader = "openslide"
 

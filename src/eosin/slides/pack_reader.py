@@ -36,15 +36,6 @@ class PackedSlide(TiledSlide):
     It has the pixels of the tiles that were packed, and all of the levels that are
     coarser; anything else is an error, and white only in a picture of the whole
     slide (`read_image`).
-
-    Args:
-        pack: The pack.
-        slide_id: Which of its slides.
-        mpp: Micrometres per level-0 pixel. None takes what the slide said.
-
-    Raises:
-        SlideError: The pack cannot be read, or lacks the slide.
-        ValueError: `mpp` is not a plausible resolution.
     """
 
     reader = "pack"
@@ -117,14 +108,9 @@ def split_packed(path: str | Path) -> tuple[Path, str] | None:
 
 @dataclass(frozen=True, eq=False)
 class _Pack:
-    """A pack that was opened and checked.
+    """A pack that was opened and checked: level, place and bytes of each tile.
 
-    Attributes:
-        slides: What it says of each slide.
-        made_from: Hash of the tile table that it was made for.
-        data: The tiles' bytes, mapped into memory.
-        level: Level of each tile; so `column` and `row`.
-        rows_of: For each slide, which rows are its own.
+    The bytes are mapped into memory; `rows_of` has which rows are each slide's.
     """
 
     slides: Mapping[str, Any]

@@ -7,7 +7,7 @@ file by itself). What the slides are stands in the schema's metadata.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -61,29 +61,24 @@ class PackWriter:
         self._writer = ipc.new_file(str(path), self._schema)
 
     def write(self, slide_id: str, slide: TiledSlide, cells: Cells) -> int:
-        """Copy the native tiles of one slide.
-
-        Args:
-            slide_id: One of the slides told.
-            slide: The slide itself.
-            cells: For a level, which of its tiles, `(rows, columns)`.
-
-        Returns:
-            How many tiles were copied.
-        """
-        count, size = 0, 0
+        """Copy those native tiles of one slide that `find_cells` found; count them."""
+        size = 0
         batch: list[tuple[int, int, int, bytes | None]] = []
-        for level, column, row in _iter_cells(cells):
+        places = [
+            (level, column, row)
+            for level, wanted in cells.items()
+            for row, column in np.argwhere(wanted).tolist()
+        ]
+        for level, column, row in places:
             data = _read_packed(slide, level, column, row)
             batch.append((level, column, row, data))
             size += len(data or b"")
-            count += 1
             if size > _BATCH_BYTES:
                 self._write_batch(slide_id, batch)
                 batch, size = [], 0
         if batch:
             self._write_batch(slide_id, batch)
-        return count
+        return len(places)
 
     def _write_batch(
         self, slide_id: str, batch: list[tuple[int, int, int, bytes | None]]
@@ -105,12 +100,6 @@ class PackWriter:
 
     def __exit__(self, *_: object) -> None:
         self._writer.close()
-
-
-def _iter_cells(cells: Cells) -> Iterator[tuple[int, int, int]]:
-    for level, wanted in cells.items():
-        for row, column in np.argwhere(wanted).tolist():
-            yield level, column, row
 
 
 def _read_packed(slide: TiledSlide, level: int, column: int, row: int) -> bytes | None:
@@ -178,6 +167,6 @@ def describe_codec(codec: TileCodec) -> dict[str, Any]:
     kept = {
         name: value
         for name, value in asdict(codec).items()  # type: ignore[call-overload]
-        if name not in ("suffix", "scales")
+        if name != "scales"
     }
     return {"kind": type(codec).__name__, **kept}

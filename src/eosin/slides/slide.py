@@ -90,11 +90,7 @@ class Slide(ABC):
         return self.resolution.source
 
     def require_mpp(self) -> float:
-        """Return the mpp.
-
-        Raises:
-            SlideError: The slide has none.
-        """
+        """Return the mpp, or raise `SlideError` where the slide has none."""
         if self.resolution.mpp is None:
             raise SlideError(
                 f"{self.path.name}: the resolution must be known, and the file does "
@@ -207,17 +203,11 @@ class Slide(ABC):
                 job.result()
 
     def find_resampling(self, factor: float) -> str:
-        """Name the filter that brings pixels to a resolution.
+        """Name the filter that brings pixels to `factor` level-0 pixels each.
 
-        Filters differ by more than rounding (two of them agree to some 42 dB), so
+        It is `none`, `area`, or with native tiles `dct 1/2`, `dct 1/2 + area` and so
+        on. Filters differ by more than rounding (two of them agree to some 42 dB), so
         tiles of two readers are the same pixels only where this is the same.
-
-        Args:
-            factor: Level-0 pixels per pixel wanted, at least 1.
-
-        Returns:
-            `none`, `area`, or with native tiles `dct 1/2`, `dct 1/2 + area` and so
-            on.
         """
         own = self.levels[self._find_level(factor)].downsample
         return "none" if abs(factor / own - 1) < SAME_RESOLUTION else "area"
@@ -225,10 +215,8 @@ class Slide(ABC):
     def downsample_at(self, mpp: float) -> float:
         """Return the level-0 pixels per pixel at a resolution.
 
-        A slide up to 10 % coarser than asked is read as it is (factor 1).
-
-        Raises:
-            SlideError: The slide has no mpp, or is coarser than that.
+        A slide up to 10 % coarser than asked is read as it is (factor 1); one that is
+        coarser than that, or has no mpp, raises `SlideError`.
         """
         own = self.require_mpp()
         factor = mpp / own

@@ -10,16 +10,9 @@ from eosin.slides.tiled_reader import TiledSlide
 
 
 class TIFFSlide(TiledSlide):
-    """A slide of the tiled TIFF family, local or behind a URL.
+    """A slide of the tiled TIFF family, local or behind a URL that fsspec knows.
 
-    Args:
-        path: The file, or a URL that fsspec knows.
-        mpp: Micrometres per level-0 pixel. None takes what the file says.
-
-    Raises:
-        NotTiledError: Another reader must serve this TIFF.
-        SlideError: It is missing or damaged.
-        ValueError: `mpp` is not a plausible resolution.
+    Where another reader must serve it, it raises `NotTiledError`.
     """
 
     reader = "native"
