@@ -1,14 +1,15 @@
 from copy import deepcopy
-from pathlib import Path
+from functools import partial
 
-import numpy as np
 import pytest
 from tests.slides.dicom_files import (
     add_frames,
     add_positions,
+    delete,
     encode,
     make_dataset,
     paint,
+    put,
     save,
     write_image,
     write_slide,
@@ -46,13 +47,6 @@ def test_levels_are_found_from_any_file_and_from_the_folder(tmp_path):
         assert index.resolution.mpp == pytest.approx(0.5)
         assert index.resolution.source == "vendor"
         assert index.resolution.candidates["objective power"] == 0.5
-
-
-def test_a_given_mpp_comes_first(tmp_path):
-    path = write_slide(tmp_path, "plain")
-    assert read_dicom_index(path, 0.3).resolution.mpp == 0.3
-    with pytest.raises(ValueError, match="mpp must lie"):
-        read_dicom_index(path, -1.0)
 
 
 def test_tiles_lie_where_they_were_written(tmp_path):
@@ -99,9 +93,7 @@ def test_frames_off_the_grid_or_outside_are_refused(tmp_path, places):
 
 
 def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path):
-    def change(made):
-        del made.DimensionOrganizationType
-
+    change = delete("DimensionOrganizationType")
     path = write_image(tmp_path / "a.dcm", paint(64, 128), 64, "jpeg", change=change)
     with pytest.raises(SlideError, match="where its 2 frames lie must be said"):
         read_dicom_index(path, None)
@@ -130,9 +122,7 @@ def test_of_several_optical_paths_the_first_is_taken(tmp_path):
     places = [(0, 0), (0, 0), (64, 0), (64, 0), (128, 0)]
     paths = ["1", "2", "2", "1", "2"]
 
-    def change(made):
-        made.NumberOfOpticalPaths = 2
-
+    change = put("NumberOfOpticalPaths", 2)
     frames = write_sparse(tmp_path / "a.dcm", places, paths=paths, change=change)
     found = read_dicom_index(tmp_path / "a.dcm", None)
     assert read_tile(found, 0, 0) == pad(frames[0])
@@ -218,22 +208,14 @@ def test_a_number_of_frames_that_fills_no_grid_is_refused(tmp_path):
         read_dicom_index(tmp_path / "a.dcm", None)
 
 
-def test_copies_of_a_file_count_once(tmp_path):
-    path = write_slide(tmp_path, "plain")
-    (tmp_path / "copy of 0.dcm").write_bytes(path.read_bytes())
-    assert len(read_dicom_index(path, None).grids) == 2
-
-
-def test_files_of_other_slides_are_left_alone(tmp_path):
+def test_copies_and_files_of_other_slides_do_not_count(tmp_path):
+    with pytest.raises(SlideError, match="holds those of 0"):
+        read_dicom_index(tmp_path, None)
     path = write_slide(tmp_path, "plain")
     write_image(tmp_path / "b.dcm", paint(64, 64), 64, "plain", series="1.2.4", uid="9")
+    (tmp_path / "copy of 0.dcm").write_bytes(path.read_bytes())
     assert len(read_dicom_index(path, None).grids) == 2
     with pytest.raises(SlideError, match="holds those of 2"):
-        read_dicom_index(tmp_path, None)
-
-
-def test_a_folder_without_slides_says_so(tmp_path):
-    with pytest.raises(SlideError, match="holds those of 0"):
         read_dicom_index(tmp_path, None)
 
 
@@ -245,44 +227,33 @@ def test_a_slide_without_its_pyramid_says_so(tmp_path):
         read_dicom_index(tmp_path / "3.dcm", None)
 
 
-def test_a_file_beside_it_that_is_damaged_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (delete("ImageType"), r"5\.dcm: ImageType"),
+        (put("BitsAllocated", 16), r"5\.dcm: pixels must have 8 bits"),
+    ],
+)
+def test_a_file_beside_it_that_is_damaged_stops_the_slide(tmp_path, change, message):
     path = write_slide(tmp_path, "jpeg")
-
-    def change(made):
-        del made.ImageType
-
     write_image(tmp_path / "5.dcm", paint(64, 64), 64, "jpeg", change=change, uid="5")
-    with pytest.raises(SlideError, match=r"5\.dcm: ImageType"):
+    with pytest.raises(SlideError, match=message):
         read_dicom_index(path, None)
 
 
 @pytest.mark.parametrize("names_folder", [False, True])
 def test_a_label_that_cannot_be_read_is_left_out(tmp_path, names_folder):
     path = write_slide(tmp_path, "jpeg")
-    assert sorted(read_dicom_index(path, None).associated) == ["label", "macro"]
-
-    def change(made):
-        made.BitsStored = made.BitsAllocated = 16
 
     def widen(made):
         made.ConcatenationUID = "1.7"
         made.InConcatenationNumber = 1
         made.InConcatenationTotalNumber = 2
 
-    for name, edit, flavour in (
-        ("3.dcm", change, "LABEL"),
-        ("4.dcm", widen, "OVERVIEW"),
-    ):
-        (tmp_path / name).unlink()
-        write_image(
-            tmp_path / name,
-            paint(64, 64),
-            64,
-            "jpeg",
-            change=edit,
-            uid=f"1.2.3.{name[0]}",
-            flavour=flavour,
-        )
+    edits = (3, put("BitsAllocated", 16), "LABEL"), (4, widen, "OVERVIEW")
+    for number, change, flavour in edits:
+        header = {"uid": f"1.2.3.{number}", "flavour": flavour, "change": change}
+        write_image(tmp_path / f"{number}.dcm", paint(64, 64), 64, "jpeg", **header)
     index = read_dicom_index(tmp_path if names_folder else path, None)
     assert len(index.grids) == 2
     assert index.associated == {}
@@ -291,28 +262,12 @@ def test_a_label_that_cannot_be_read_is_left_out(tmp_path, names_folder):
     assert "macro (4.dcm: its image is spread over 2 files" in said
 
 
-def test_a_level_that_cannot_be_read_stops_the_slide(tmp_path):
-    path = write_slide(tmp_path, "jpeg")
-
-    def change(made):
-        made.BitsStored = made.BitsAllocated = 16
-
-    write_image(tmp_path / "5.dcm", paint(64, 64), 64, "jpeg", change=change, uid="5")
-    with pytest.raises(SlideError, match=r"5\.dcm: pixels must have 8 bits"):
-        read_dicom_index(path, None)
-
-
 def write_twins(folder, change):
-    """Write the same image twice; `change` edits the second one's header."""
+    """Write two images of one size; `change` is told which it is, and its header."""
     for number in (1, 2):
-        write_image(
-            folder / f"{number}.dcm",
-            paint(100, 120, seed=number),
-            64,
-            "jpeg",
-            uid=f"1.2.3.{number}",
-            change=lambda made, number=number: change(number, made),
-        )
+        path, image = folder / f"{number}.dcm", paint(100, 120, seed=number)
+        header = {"uid": f"1.2.3.{number}", "change": partial(change, number)}
+        write_image(path, image, 64, "jpeg", **header)
 
 
 def test_two_images_of_one_size_are_refused(tmp_path):
@@ -322,10 +277,7 @@ def test_two_images_of_one_size_are_refused(tmp_path):
 
 
 def test_of_two_pyramids_that_of_the_named_file_is_read(tmp_path):
-    def change(number, made):
-        made.PyramidUID = f"1.2.3.9.{number}"
-
-    write_twins(tmp_path, change)
+    write_twins(tmp_path, lambda n, made: setattr(made, "PyramidUID", f"1.2.3.9.{n}"))
     for number in (1, 2):
         index = read_dicom_index(tmp_path / f"{number}.dcm", None)
         assert index.properties["dicom.SOPInstanceUID"] == f"1.2.3.{number}"
@@ -360,16 +312,6 @@ def test_a_damaged_size_asks_for_no_memory(tmp_path):
     path = write_image(tmp_path / "a.dcm", paint(64, 64), 64, "jpeg", change=change)
     with pytest.raises(SlideError, match="1 frames may have 11000 tiles"):
         read_dicom_index(path, None)
-
-
-def test_index_arrays_cover_the_grid(tmp_path):
-    path = write_slide(tmp_path, "plain", size=(300, 500), side=64)
-    index = read_dicom_index(Path(path), None)
-    grid = index.grids[0]
-    assert grid.offsets.shape == (5, 8)
-    # 64 x 64 x 3 bytes, one frame after the other.
-    assert np.diff(grid.offsets.ravel()).tolist() == [12288] * 39
-    assert not index.grids[0].is_wrapped
 
 
 def test_one_focal_plane_is_taken_whatever_the_order(tmp_path):

@@ -1,7 +1,4 @@
-import gc
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +8,13 @@ from tests.slides.dicom_files import (
     KINDS,
     add_frames,
     add_positions,
-    cut_frames,
     encode,
     make_dataset,
-    paint,
     save,
     write_image,
     write_slide,
 )
+from tests.slides.pixels import cut_tiles, paint
 
 from eosin.core import SlideError
 from eosin.slides.dicom_header import read_header
@@ -29,63 +25,10 @@ from eosin.slides.slide import DamagedTileError
 SMALL = {"size": (300, 420), "side": 96}
 OPENSLIDE_KINDS = ("jpeg", "jpeg-rgb", "j2k-ict", "j2k-rct", "j2k-rgb", "plain")
 
-relaxed = settings(
-    max_examples=12,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
-
-@pytest.fixture(scope="module")
-def make(tmp_path_factory):
-    """Write a slide of a kind once; later calls give the same file."""
-    made = {}
-
-    def make(kind, **options):
-        key = (kind, *sorted(options.items()))
-        if key not in made:
-            made[key] = write_slide(tmp_path_factory.mktemp("dicom"), kind, **options)
-        return made[key]
-
-    return make
-
-
-def check_against_openslide(path, data):
-    with DICOMSlide(path) as slide, OpenSlideSlide(path) as oracle:
-        level = data.draw(st.integers(0, len(slide.levels) - 1))
-        own = slide.levels[level]
-        x = data.draw(st.integers(-300, own.width_px + 50))
-        y = data.draw(st.integers(-300, own.height_px + 50))
-        width, height = data.draw(st.integers(1, 700)), data.draw(st.integers(1, 700))
-        place = (round(x * own.downsample), round(y * own.downsample), width, height)
-        found = slide.read(*place, level=level)
-        assert np.array_equal(found, oracle.read(*place, level=level))
-
 
 @pytest.mark.parametrize("kind", OPENSLIDE_KINDS)
-@relaxed
-@given(data=st.data())
-def test_pixels_are_openslides_at_every_place(make, kind, data):
-    check_against_openslide(make(kind, **SMALL), data)
-
-
-@pytest.mark.parametrize("table", ["extended", "none"])
-@relaxed
-@given(data=st.data())
-def test_pixels_are_openslides_whatever_says_where_frames_lie(make, table, data):
-    check_against_openslide(make("jpeg", table=table, **SMALL), data)
-
-
-@pytest.mark.parametrize("side", [240, 512, 1024])
-@relaxed
-@given(data=st.data())
-def test_frames_of_any_side_are_read(make, side, data):
-    check_against_openslide(make("jpeg", side=side), data)
-
-
-@pytest.mark.parametrize("kind", OPENSLIDE_KINDS)
-def test_headers_and_images_beside_the_pyramid_are_openslides(make, kind):
-    path = make(kind, **SMALL)
+def test_headers_and_images_beside_the_pyramid_are_openslides(make_dicom, kind):
+    path = make_dicom(kind, **SMALL)
     with DICOMSlide(path) as slide, OpenSlideSlide(path) as oracle:
         assert_same_headers(slide, oracle)
 
@@ -124,19 +67,21 @@ def test_a_real_slide_that_does_not_say_what_it_is_is_refused(data_folder):
     ("kind", "tolerance"),
     [("jpeg-miscalled", 8), ("j2k-aperio", 4), ("jpeg-grey", 4), ("plain-grey", 0)],
 )
-def test_colours_that_openslide_gets_wrong_or_refuses_are_right(make, kind, tolerance):
+def test_colours_that_openslide_gets_wrong_or_refuses_are_right(
+    make_dicom, kind, tolerance
+):
     # Against the pixels that were encoded: lossy codecs keep them to a few grey
     # levels on average, a wrong colour transform does not.
     image = paint(700, 900)
     if kind.endswith("grey"):
         image = np.repeat(image[..., 1:2], 3, axis=2)
-    with DICOMSlide(make(kind)) as slide:
+    with DICOMSlide(make_dicom(kind)) as slide:
         found = slide.read(0, 0, 900, 700)
     assert np.abs(found.astype(int) - image).mean() <= tolerance
 
 
 @pytest.mark.parametrize("undefined", [False, True])
-@relaxed
+@settings(max_examples=12)
 @given(data=st.data())
 def test_sparse_slides_are_openslides(tmp_path_factory, undefined, data):
     folder = tmp_path_factory.mktemp("sparse")
@@ -144,7 +89,7 @@ def test_sparse_slides_are_openslides(tmp_path_factory, undefined, data):
     chosen = data.draw(st.lists(st.sampled_from(cells), min_size=1, unique=True))
     made = make_dataset((190, 120), 64, "plain")
     add_positions(made, [(64 * x, 64 * y) for x, y in chosen], undefined=undefined)
-    frames = cut_frames(paint(120, 190), 64)
+    frames = cut_tiles(paint(120, 190), 64)
     add_frames(made, [frames[3 * y + x].tobytes() for x, y in chosen])
     path = save(made, folder / "a.dcm")
     with DICOMSlide(path) as slide, OpenSlideSlide(path) as oracle:
@@ -189,8 +134,8 @@ def test_frames_in_several_items_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("table", ["basic", "extended", "none"])
-def test_a_slide_cut_short_has_white_tiles_and_says_where(make, tmp_path, table):
-    content = make("jpeg", table=table).read_bytes()
+def test_a_slide_cut_short_has_white_tiles_and_says_where(make_dicom, tmp_path, table):
+    content = make_dicom("jpeg", table=table).read_bytes()
     whole = write_image(tmp_path / "0.dcm", paint(700, 900), 256, "jpeg", table=table)
     assert whole.read_bytes() == content
     with DICOMSlide(whole) as slide:
@@ -213,9 +158,9 @@ def test_a_slide_cut_short_has_white_tiles_and_says_where(make, tmp_path, table)
 
 @pytest.mark.parametrize("table", ["basic", "extended", "none"])
 def test_a_frame_that_lies_elsewhere_is_damage_not_another_picture(
-    make, tmp_path, table
+    make_dicom, tmp_path, table
 ):
-    content = bytearray(make("jpeg", table=table).read_bytes())
+    content = bytearray(make_dicom("jpeg", table=table).read_bytes())
     path = tmp_path / "a.dcm"
     path.write_bytes(content)
     with DICOMSlide(path) as slide:
@@ -271,37 +216,6 @@ def test_a_damaged_size_of_a_label_asks_for_no_memory(tmp_path):
         pytest.raises(SlideError, match="would have 12000 x 12000 px"),
     ):
         _ = slide.associated_images
-
-
-def test_one_slide_is_read_from_many_threads(make):
-    rng = np.random.default_rng(1)
-    boxes = [(int(x), int(y), 200, 150) for x, y in rng.integers(-50, 800, (40, 2))]
-    with DICOMSlide(make("jpeg")) as slide:
-        expected = [slide.read(*box) for box in boxes]
-    with DICOMSlide(make("jpeg")) as slide, ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda box: slide.read(*box), boxes))
-    assert all(map(np.array_equal, found, expected))
-
-
-def count_descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def test_descriptors_are_given_back(make, tmp_path):
-    path = make("plain")
-    gc.collect()
-    before = count_descriptors()
-    for _ in range(10):
-        with DICOMSlide(path) as slide:
-            assert slide.associated_images
-        with pytest.raises(SlideError, match="was closed"):
-            slide.read(0, 0, 10, 10)
-        (tmp_path / "a.dcm").write_bytes(path.read_bytes()[:600])
-        with pytest.raises(SlideError):
-            DICOMSlide(tmp_path / "a.dcm")
-    del slide
-    gc.collect()
-    assert count_descriptors() == before
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,3 @@
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import openslide
 import pytest
@@ -111,31 +108,6 @@ def test_bounds_are_those_of_the_scan(phantom_path, monkeypatch):
         assert slide._find_bounds() == Box(10, 20, 300, 400)
 
 
-def test_a_closed_slide_says_so(phantom_path):
-    slide = OpenSlideSlide(phantom_path)
-    slide.close()
-    slide.close()
-    with pytest.raises(SlideError, match="was closed"):
-        slide.read(0, 0, 8, 8)
-
-
-def test_many_threads_read_one_slide(phantom_path):
-    with OpenSlideSlide(phantom_path) as slide, ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: slide.read(i * 9, i * 7, 64, 64), range(40)))
-        for i, pixels in enumerate(found):
-            np.testing.assert_array_equal(pixels, slide.read(i * 9, i * 7, 64, 64))
-
-
-@pytest.mark.realdata
-def test_many_threads_read_a_real_slide_as_one_does(data_folder):
-    boxes = [(i * 37 % 2000, i * 91 % 2700) for i in range(48)]
-    with OpenSlideSlide(data_folder / "wsi" / "CMU-1-Small-Region.svs") as slide:
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda box: slide.read(*box, 128, 96, mpp=1), boxes))
-        for box, pixels in zip(boxes, found, strict=True):
-            np.testing.assert_array_equal(pixels, slide.read(*box, 128, 96, mpp=1))
-
-
 def test_a_damaged_image_beside_the_pyramid_is_an_error(phantom_path, monkeypatch):
     class Broken(dict):
         def __getitem__(self, name):
@@ -169,29 +141,3 @@ def test_resolution_comes_from_the_first_property_that_says_it(properties, mpp, 
     resolution = _find_resolution(properties, None)
     assert resolution.source == source
     assert resolution.mpp == pytest.approx(mpp)
-
-
-def test_closing_while_others_read_harms_nobody(phantom_path):
-    stop = threading.Event()
-    wrong = []
-
-    def read(slide):
-        while not stop.is_set():
-            try:
-                slide.read(0, 0, 300, 300)
-            except SlideError as error:
-                if "was closed" not in str(error):
-                    wrong.append(str(error))
-                return
-
-    for _ in range(20):
-        slide = OpenSlideSlide(phantom_path)
-        threads = [threading.Thread(target=read, args=(slide,)) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        stop.wait(0.005)
-        slide.close()
-        for thread in threads:
-            thread.join(5)
-    stop.set()
-    assert not wrong

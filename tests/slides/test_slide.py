@@ -1,5 +1,3 @@
-from concurrent.futures import ThreadPoolExecutor
-
 import cv2
 import numpy as np
 import pytest
@@ -189,22 +187,6 @@ def test_the_coarsest_level_that_is_fine_enough_is_read(tmp_path):
         assert len(slide.levels) == 3
         for factor, level in ((1, 0), (1.9, 0), (2, 1), (3.9, 1), (4.0, 2), (9, 2)):
             assert slide._find_level(factor) == level
-
-
-def test_many_threads_read_one_image(noise):
-    slide, image = noise
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: slide.read(i * 5, i * 4, 50, 40), range(40)))
-    for i, pixels in enumerate(found):
-        expected = image[i * 4 : i * 4 + 40, i * 5 : i * 5 + 50]
-        np.testing.assert_array_equal(pixels, expected)
-
-
-def test_leaving_the_block_closes_the_slide(noise):
-    with open_slide(noise[0].path) as slide:
-        pass
-    with pytest.raises(SlideError, match="was closed"):
-        slide.read(0, 0, 1, 1)
 
 
 def test_an_image_has_no_other_images(noise):
