@@ -37,10 +37,6 @@ class FakeSlide(Slide):
     def _read_level(self, *_: object) -> None:
         raise NotImplementedError
 
-    @property
-    def associated_images(self) -> dict:
-        return {}
-
 
 FakeSlide.__abstractmethods__ = frozenset()
 

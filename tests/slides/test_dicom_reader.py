@@ -5,7 +5,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.slides.dicom_files import (
-    KINDS,
     add_frames,
     add_positions,
     encode,
@@ -23,38 +22,6 @@ from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.slide import DamagedTileError
 
 SMALL = {"size": (300, 420), "side": 96}
-OPENSLIDE_KINDS = ("jpeg", "jpeg-rgb", "j2k-ict", "j2k-rct", "j2k-rgb", "plain")
-
-
-@pytest.mark.parametrize("kind", OPENSLIDE_KINDS)
-def test_headers_and_images_beside_the_pyramid_are_openslides(make_dicom, kind):
-    path = make_dicom(kind, **SMALL)
-    with DICOMSlide(path) as slide, OpenSlideSlide(path) as oracle:
-        assert_same_headers(slide, oracle)
-
-
-def assert_same_headers(slide, oracle):
-    assert (slide.vendor, slide.reader) == ("dicom", "native")
-    assert slide.levels == oracle.levels
-    assert slide.bounds == oracle.bounds
-    assert slide.resolution == oracle.resolution
-    assert slide.native_tile_px == oracle.native_tile_px
-    for key, value in slide.properties.items():
-        assert oracle.properties[key] == value
-    ours, theirs = slide.associated_images, oracle.associated_images
-    assert sorted(ours) == sorted(theirs)
-    for name, pixels in theirs.items():
-        assert np.array_equal(ours[name], pixels)
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize("name", ["boxes_0.dcm", "boxes_1.dcm"])
-def test_real_slides_are_read_as_openslide_reads_them(data_folder, name):
-    path = data_folder / "wsi" / name
-    with DICOMSlide(path) as slide, OpenSlideSlide(path) as oracle:
-        assert_same_headers(slide, oracle)
-        for place in ((0, 0, 16, 16), (-5, 3, 30, 8)):
-            assert np.array_equal(slide.read(*place), oracle.read(*place))
 
 
 @pytest.mark.realdata
@@ -282,8 +249,3 @@ def test_damaged_files_give_nothing_but_slide_errors(small_files, tmp_path, data
     tracemalloc.stop()
     # The index of 4 million tiles, and a picture of 1000 px a side.
     assert peak < 400 << 20
-
-
-def test_every_kind_is_tested_against_something():
-    tested = {*OPENSLIDE_KINDS, "jpeg-miscalled", "j2k-aperio", "jpeg-grey"}
-    assert tested | {"plain-grey"} == set(KINDS)

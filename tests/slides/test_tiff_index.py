@@ -11,33 +11,10 @@ from eosin.core import SlideError
 from eosin.slides import open_slide
 from eosin.slides.byte_sources import LocalFile
 from eosin.slides.tiff_index import NotTiledError, PlanesError, read_tiff_index
-from eosin.slides.tile_codecs import JPEG2000Tiles, JPEGTiles, PlainTiles
 
 
 def read(path, mpp=None):
     return read_tiff_index(LocalFile(path), path, mpp)
-
-
-@pytest.mark.parametrize(
-    ("kind", "codec", "vendor"),
-    [
-        ("svs-jpeg", JPEGTiles, "aperio"),
-        ("svs-33003", JPEG2000Tiles, "aperio"),
-        ("svs-33005", JPEG2000Tiles, "aperio"),
-        ("jpeg", JPEGTiles, "generic-tiff"),
-        ("lzw", PlainTiles, "generic-tiff"),
-    ],
-)
-def test_levels_and_codecs_are_found(make_tiled, kind, codec, vendor):
-    index = read(make_tiled(kind))
-    assert index.vendor == vendor
-    assert [(grid.width_px, grid.height_px) for grid in index.grids] == [
-        (900, 700),
-        (225, 175),
-    ]
-    assert [grid.offsets.shape for grid in index.grids] == [(3, 4), (1, 1)]
-    assert all(isinstance(grid.codec, codec) for grid in index.grids)
-    assert index.resolution.mpp == 0.5
 
 
 def test_what_aperio_says_goes_before_the_tags(make_tiled):

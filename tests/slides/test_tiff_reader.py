@@ -27,32 +27,6 @@ def test_an_ome_tiff_is_read_as_tifffile_reads_it(data_folder):
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.realdata
-@pytest.mark.parametrize(
-    "name",
-    [
-        "prostate/slides/A-S01.svs",
-        "wsi/CMU-1-Small-Region.svs",
-        "wsi/tcga-cr-7395-01a-01-ts1.svs",
-    ],
-)
-def test_headers_and_images_beside_the_pyramid_are_openslides(data_folder, name):
-    path = data_folder / name
-    with TIFFSlide(path) as slide, OpenSlideSlide(path) as oracle:
-        assert slide.levels == oracle.levels
-        assert slide.bounds == oracle.bounds
-        assert slide.resolution.mpp == oracle.resolution.mpp
-        assert slide.resolution.source == oracle.resolution.source
-        assert slide.native_tile_px == oracle.native_tile_px
-        ours, theirs = slide.associated_images, oracle.associated_images
-        assert sorted(ours) == sorted(theirs)
-        for image, pixels in theirs.items():
-            assert np.array_equal(ours[image], pixels)
-        for key, value in oracle.properties.items():
-            if key.startswith("aperio."):
-                assert slide.properties[key] == value
-
-
 def test_a_position_between_two_pixels_is_the_nearer_one(make_tiled, tmp_path):
     # Two of 4 x 4 level-0 pixels: level-1 pixels start at x = 0, 4, 8 ...
     path = make_tiled("svs-jpeg")
