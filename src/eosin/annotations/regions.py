@@ -281,13 +281,8 @@ class ClassMap:
         """Say which classes no annotation has, and which names no class takes.
 
         The negative class may be what nobody outlined; of it this is said only where
-        an annotation has a name like it.
-
-        Args:
-            found: Regions by their name in the annotations, of all slides together.
-
-        Returns:
-            Sentences, each with what may have been meant, and with the option.
+        an annotation has a name like it. `found` counts regions by their name, of all
+        slides together. Each sentence has what may have been meant, and the option.
         """
         free = {n: count for n, count in found.items() if self.find(n) is None}
         taken = {self.find(name) for name in found}

@@ -78,11 +78,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        RunError: The file is missing or not JSON.
-    """
+    """Read a JSON file; one that is missing or damaged is a `RunError`."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -123,12 +119,7 @@ def hash_object(content: Any) -> str:
 
 
 def require_free_space(folder: Path, n_bytes: int, purpose: str) -> None:
-    """Stop before a large write that the disk cannot hold.
-
-    Raises:
-        RunError: Fewer than `n_bytes` and a reserve of 64 MiB are free, or the
-            folder cannot be made.
-    """
+    """Stop before a large write for which the disk lacks room, or 64 MiB beside it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free

@@ -33,13 +33,7 @@ _PACKAGES = ("eosin", "numpy", "keras", "torch", "onnxruntime", "openslide-pytho
 
 @dataclass(frozen=True)
 class SlideFailure:
-    """One slide that a step gave up on; the others went on.
-
-    Attributes:
-        slide_id: The slide's id in its cohort.
-        step: The command that gave up, such as `tile`.
-        message: The error's text.
-    """
+    """One slide that a command (`step`) gave up on; the others went on."""
 
     slide_id: str
     step: str
@@ -91,12 +85,7 @@ class RunRecord:
         The result's fields stand in `notes` under their names, and come back with
         their types: plain values, None, paths, tuples, lists, mappings (by text or
         number) and dataclasses of these. Its `folder` and `failures` are the record's.
-
-        Args:
-            kind: The result's dataclass.
-            work: Does the work; only called where it is not done.
-            **read: Reads a field that no note can hold, such as a table; only called
-                where the work is done.
+        What no note can hold, such as a table, is given by a function of `read`.
 
         Raises:
             RunError: The work was done by a version that noted other fields.
@@ -131,9 +120,8 @@ class RunRecord:
     def save(self, status: str) -> None:
         """Write `run.json`.
 
-        Args:
-            status: `running`, `done`, `incomplete` (slides were given up on),
-                `failed` or `interrupted`.
+        The status is `running`, `done`, `incomplete` (slides were given up on),
+        `failed` or `interrupted`.
         """
         write_json(
             self.folder / _FILE,

@@ -64,16 +64,9 @@ class Items(Generic[Item]):
     ) -> None:
         """Work on what is to be done, on threads.
 
-        An item whose work raises is recorded in the record's failures, and the others
-        go on. An output that cannot be written (`RunError`) stops everything, since it
-        would stop every item.
-
-        Args:
-            work: Called with one item, on any thread. Gives what its part holds, as
-                JSON can write it.
-            progress: Told of each item.
-            name: Of the task.
-            workers: How many items are worked on at once.
+        `work` gives what an item's part holds, as JSON can write it. An item whose work
+        raises is recorded in the record's failures, and the others go on. An output
+        that cannot be written (`RunError`) stops everything: it would stop every item.
         """
 
         def keep(item: Item) -> None:

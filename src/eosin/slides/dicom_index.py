@@ -57,13 +57,10 @@ Parts = tuple[DICOMHeader, ...]
 
 @dataclass(frozen=True)
 class DICOMImage:
-    """One image, a level or one beside the pyramid.
+    """The tiles and files of one image, a level or one beside the pyramid.
 
-    Attributes:
-        grid: Where its tiles lie.
-        sources: Its files.
-        n_planes: How many frames the file has for one place, of which the first is
-            taken: focal planes, optical paths.
+    Of `n_planes` frames for one place (focal planes, optical paths) the first is
+    taken.
     """
 
     grid: TileGrid

@@ -30,11 +30,8 @@ _PATH = re.compile(rb"\x48\x00\x06\x01SH([\x00-\x10])\x00", re.DOTALL)
 class FramePlaces:
     """Where the frames of one file say that they lie.
 
-    Attributes:
-        positions: x and y of each frame's first pixel from 0 on, `(frames, 2)`; empty
-            where the file does not say.
-        depths: Its focal plane, as its text; empty where not each frame has one.
-        paths: Its optical path; empty where not each frame has one.
+    `positions` are x and y of the first pixel from 0 on, `(frames, 2)`. What the file
+    does not say of each frame is empty.
     """
 
     positions: npt.NDArray[np.int64]

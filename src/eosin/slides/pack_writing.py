@@ -42,13 +42,9 @@ Cells = Mapping[int, npt.NDArray[np.bool_]]
 class PackWriter:
     """Writes native tiles of many slides to one file.
 
-    Used as a context; `write` is called once for each of the slides that it was
-    told of.
-
-    Args:
-        path: The file to write; whoever calls sees to it that it is whole.
-        slides: What `describe_slide` gave of the slides to come, by slide id.
-        made_from: Hash of the tile table that the pack is for.
+    Used as a context; `write` is called once for each of the slides, of which
+    `describe_slide` told. `made_from` is the hash of the tile table that the pack is
+    for.
     """
 
     def __init__(

@@ -25,13 +25,7 @@ _BAND_PIXELS = 16_000_000
 
 @dataclass(frozen=True)
 class Level:
-    """One image of a slide's pyramid.
-
-    Attributes:
-        width_px: Width in its own pixels.
-        height_px: Height in its own pixels.
-        downsample: Level-0 pixels per own pixel, 1.0 for level 0.
-    """
+    """One image of a slide's pyramid, with its level-0 pixels per own pixel."""
 
     width_px: int
     height_px: int
