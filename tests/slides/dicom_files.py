@@ -176,3 +176,25 @@ def write_slide(folder, kind, *, size=(700, 900), side=256, **options):
             flavour=flavour,
         )
     return path
+
+
+def write_parts(folder, cuts, *, change=None, sparse=False):
+    """Write an image of 4 x 3 frames in one file for each cut."""
+    image = paint(700, 900)
+    frames = encode(image, 256, "jpeg")
+    places = [(256 * (i % 4), 256 * (i // 4)) for i in range(12)]
+    starts = [0, *cuts]
+    for number, (start, end) in enumerate(zip(starts, [*cuts, 12], strict=True), 1):
+        made = make_dataset((900, 700), 256, "jpeg", uid=f"1.2.3.{number}")
+        if sparse:
+            add_positions(made, places[start:end])
+        add_frames(made, frames[start:end])
+        made.ConcatenationUID = "1.2.9"
+        made.InConcatenationNumber = number
+        made.InConcatenationTotalNumber = len(starts)
+        made.ConcatenationFrameOffsetNumber = start
+        if change:
+            change(number, made)
+        # In another order than the files' names.
+        save(made, folder / f"{9 - number}.dcm")
+    return frames

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from eosin.core import MissingExtraError, SlideError
 from eosin.slides import open_slide
-from eosin.slides.byte_sources import LocalFile, RemoteFile, is_remote
+from eosin.slides.byte_sources import LocalFile, RemoteFile
 from eosin.slides.tiff_reader import TIFFSlide
 
 
@@ -137,6 +137,8 @@ def test_a_slide_in_a_bucket_is_the_same(make_tiled, monkeypatch):
 
 def test_what_a_server_lacks_is_an_error(server, tmp_path):
     address, _ = server
+    with pytest.raises(SlideError, match="not a URL"):
+        open_slide("nonsense://a/b.svs")
     message = r"none\.svs: cannot be reached \(HTTP status 404"
     with pytest.raises(SlideError, match=message):
         open_slide(f"{address}/none.svs")
@@ -187,11 +189,6 @@ def test_the_reason_behind_a_failure_is_told(error, reason, monkeypatch):
         file.open()
 
 
-def test_an_unknown_kind_of_url_is_an_error():
-    with pytest.raises(SlideError, match="not a URL"):
-        open_slide("nonsense://a/b.svs")
-
-
 def test_a_missing_package_is_named(monkeypatch):
     def refuse(_):
         raise ImportError("install s3fs")
@@ -202,11 +199,6 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingExtraError, match=r"eosin\[remote\]"):
         RemoteFile("s3://a/b.svs")
-
-
-def test_urls_are_told_from_paths():
-    assert is_remote("s3://a/b.svs")
-    assert not is_remote(Path("/a/b.svs"))
 
 
 def test_a_read_beyond_the_end_is_empty():

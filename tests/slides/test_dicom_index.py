@@ -12,11 +12,12 @@ from tests.slides.dicom_files import (
     put,
     save,
     write_image,
+    write_parts,
     write_slide,
 )
 
 from eosin.core import SlideError
-from eosin.slides.dicom_index import LEFT_OUT, read_dicom_index
+from eosin.slides.dicom_reader import LEFT_OUT, read_dicom_index
 from eosin.slides.tile_codecs import JPEGTiles
 
 
@@ -128,28 +129,6 @@ def test_of_several_optical_paths_the_first_is_taken(tmp_path):
     assert read_tile(found, 0, 0) == pad(frames[0])
     assert read_tile(found, 0, 1) == pad(frames[3])
     assert found.grids[0].byte_counts[0, 2] == 0
-
-
-def write_parts(folder, cuts, *, change=None, sparse=False):
-    """Write an image of 4 x 3 frames in one file for each cut."""
-    image = paint(700, 900)
-    frames = encode(image, 256, "jpeg")
-    places = [(256 * (i % 4), 256 * (i // 4)) for i in range(12)]
-    starts = [0, *cuts]
-    for number, (start, end) in enumerate(zip(starts, [*cuts, 12], strict=True), 1):
-        made = make_dataset((900, 700), 256, "jpeg", uid=f"1.2.3.{number}")
-        if sparse:
-            add_positions(made, places[start:end])
-        add_frames(made, frames[start:end])
-        made.ConcatenationUID = "1.2.9"
-        made.InConcatenationNumber = number
-        made.InConcatenationTotalNumber = len(starts)
-        made.ConcatenationFrameOffsetNumber = start
-        if change:
-            change(number, made)
-        # In another order than the files' names.
-        save(made, folder / f"{9 - number}.dcm")
-    return frames
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -18,29 +18,6 @@ FRAME = frame(10)
 PLACES = [(1, 1), (257, 1), (1, 513)]
 
 
-@pytest.mark.parametrize("undefined", [False, True])
-def test_positions_and_paths_are_read_however_sequences_end(make_source, undefined):
-    items = [position(*place, path=b"A ", undefined=undefined) for place in PLACES]
-    source = make_source(
-        groups(*items, undefined=undefined),
-        element(0x60003000, b"OB", b"\0\0"),
-        pixels(item(b""), item(FRAME)),
-    )
-    elements = find_elements(source, 6)
-    # They count from 1.
-    expected = [[0, 0], [256, 0], [0, 512]]
-    places = read_places(source, elements, 3)
-    assert places.positions.tolist() == expected
-    assert places.paths == ["A", "A", "A"]
-    assert places.depths == []
-
-
-def test_no_positions_are_none(make_source):
-    source = make_source(pixels(item(b""), item(FRAME)))
-    places = read_places(source, find_elements(source, 6), 1)
-    assert len(places.positions) == len(places.paths) == 0
-
-
 def test_each_frame_needs_a_position(make_source):
     items = [position(*place) for place in PLACES]
     source = make_source(groups(*items), pixels(item(b""), item(FRAME)))

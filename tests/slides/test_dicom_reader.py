@@ -9,8 +9,10 @@ from tests.slides.dicom_files import (
     add_positions,
     encode,
     make_dataset,
+    put,
     save,
     write_image,
+    write_parts,
     write_slide,
 )
 from tests.slides.pixels import cut_tiles, paint
@@ -70,19 +72,11 @@ def test_sparse_slides_are_openslides(tmp_path_factory, undefined, data):
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_slide_spread_over_files_is_openslides(tmp_path, sparse):
-    frames = encode(paint(700, 900), 256, "jpeg")
-    places = [(256 * (i % 4), 256 * (i // 4)) for i in range(12)]
-    for number, (start, end) in enumerate(((0, 5), (5, 12)), 1):
-        made = make_dataset((900, 700), 256, "jpeg", uid=f"1.2.3.{number}")
-        add_positions(made, places[start:end])
-        if not sparse:
-            made.DimensionOrganizationType = "TILED_FULL"
-        add_frames(made, frames[start:end])
-        made.ConcatenationUID = "1.2.9"
-        made.InConcatenationNumber = number
-        made.InConcatenationTotalNumber = 2
-        made.ConcatenationFrameOffsetNumber = start
-        path = save(made, tmp_path / f"{number}.dcm")
+    # OpenSlide wants both.
+    full = put("DimensionOrganizationType", "TILED_FULL")
+    change = None if sparse else lambda _, made: full(made)
+    write_parts(tmp_path, (5,), change=change, sparse=True)
+    path = tmp_path / "8.dcm"
     with DICOMSlide(path) as slide, OpenSlideSlide(path) as oracle:
         found = slide.read(-20, -20, 1000, 800)
         assert np.array_equal(found, oracle.read(-20, -20, 1000, 800))
@@ -91,13 +85,13 @@ def test_a_slide_spread_over_files_is_openslides(tmp_path, sparse):
 def test_frames_in_several_items_are_read(tmp_path):
     made = make_dataset((900, 700), 256, "jpeg")
     frames = encode(paint(700, 900), 256, "jpeg")
-    for table in ("basic", "none"):
-        add_frames(made, frames, table=table, fragments=3)
+    read = []
+    for table, fragments in (("basic", 1), ("basic", 3), ("none", 3)):
+        add_frames(made, frames, table=table, fragments=fragments)
         with DICOMSlide(save(made, tmp_path / "a.dcm")) as slide:
-            found = slide.read(0, 0, 900, 700)
-        add_frames(made, frames)
-        with DICOMSlide(save(made, tmp_path / "a.dcm")) as slide:
-            assert np.array_equal(found, slide.read(0, 0, 900, 700))
+            read.append(slide.read(0, 0, 900, 700))
+    assert np.array_equal(read[0], read[1])
+    assert np.array_equal(read[0], read[2])
 
 
 @pytest.mark.parametrize("table", ["basic", "extended", "none"])
@@ -169,15 +163,8 @@ def test_a_damaged_size_of_a_label_asks_for_no_memory(tmp_path):
         made.NumberOfFrames = 1
         add_positions(made, [(0, 0)])
 
-    write_image(
-        tmp_path / "3.dcm",
-        paint(120, 120),
-        120,
-        "plain",
-        change=change,
-        uid="1.2.3.3",
-        flavour="LABEL",
-    )
+    header = {"uid": "1.2.3.3", "flavour": "LABEL", "change": change}
+    write_image(tmp_path / "3.dcm", paint(120, 120), 120, "plain", **header)
     with (
         DICOMSlide(path) as slide,
         pytest.raises(SlideError, match="would have 12000 x 12000 px"),

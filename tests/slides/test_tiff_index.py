@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eosin.core import SlideError
 from eosin.slides import open_slide
 from eosin.slides.byte_sources import LocalFile
-from eosin.slides.tiff_index import NotTiledError, PlanesError, read_tiff_index
+from eosin.slides.tiff_reader import NotTiledError, PlanesError, read_tiff_index
 
 
 def read(path, mpp=None):

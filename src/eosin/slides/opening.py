@@ -11,8 +11,7 @@ from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.pack_reader import PackedSlide, split_packed
 from eosin.slides.slide import Slide
-from eosin.slides.tiff_index import NotTiledError, PlanesError
-from eosin.slides.tiff_reader import TIFFSlide
+from eosin.slides.tiff_reader import NotTiledError, PlanesError, TIFFSlide
 
 # What OpenSlide calls the files that are read natively.
 _NATIVE_VENDORS = {"aperio", "generic-tiff"}
