@@ -122,8 +122,8 @@ def test_halos_holes_are_nested(read):
 
 
 @pytest.mark.realdata
-def test_qupath_and_imagescope_files_of_one_slide_give_the_same_regions(real_data):
-    folder = real_data / "annotations/paired_qupath_imagescope"
+def test_qupath_and_imagescope_files_of_one_slide_give_the_same_regions(data_folder):
+    folder = data_folder / "annotations/paired_qupath_imagescope"
     qupath = read_annotations(folder / "TCGA-EJ-5519-01Z-00-DX1.json")
     imagescope = read_annotations(folder / "TCGA-EJ-5519-01Z-00-DX1.xml")
     first = sorted((r.geometry for r in qupath.regions), key=lambda g: g.area)

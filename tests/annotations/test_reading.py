@@ -127,9 +127,9 @@ REAL_FILES = {
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", REAL_FILES)
-def test_real_files_give_all_their_regions_and_count_the_rest(real_data, name):
+def test_real_files_give_all_their_regions_and_count_the_rest(data_folder, name):
     n_regions, areas, ignored = REAL_FILES[name]
-    annotations = read_annotations(real_data / name)
+    annotations = read_annotations(data_folder / name)
     by_class = Counter(region.class_name for region in annotations.regions)
     assert n_regions in (by_class, by_class.total())
     assert annotations.ignored == ignored
@@ -140,15 +140,15 @@ def test_real_files_give_all_their_regions_and_count_the_rest(real_data, name):
 
 
 @pytest.mark.realdata
-def test_the_malformed_ndpa_is_refused(real_data):
-    path = real_data / "annotations/ndpa/lazyslide_annotations_malformed.ndpa"
+def test_the_malformed_ndpa_is_refused(data_folder):
+    path = data_folder / "annotations/ndpa/lazyslide_annotations_malformed.ndpa"
     with pytest.raises(AnnotationError, match="not valid XML"):
         read_annotations(path)
 
 
 @pytest.mark.realdata
-def test_every_annotation_of_the_prostate_cohort_lies_on_its_slide(real_data):
-    folder = real_data / "prostate"
+def test_every_annotation_of_the_prostate_cohort_lies_on_its_slide(data_folder):
+    folder = data_folder / "prostate"
     table = pd.read_csv(folder / "slides.csv").dropna(subset="annotation")
     assert len(table) == 16
     for path, annotation in zip(table["path"], table["annotation"], strict=True):

@@ -92,14 +92,6 @@ def test_a_box_smaller_than_the_result_is_enlarged_to_it(noise):
     assert out.any()
 
 
-def test_without_mpp_the_message_says_how_to_give_one(tmp_path, noise):
-    with (
-        open_slide(noise[0].path) as slide,
-        pytest.raises(SlideError, match="--slide-mpp"),
-    ):
-        slide.read(0, 0, 8, 8, mpp=1.0)
-
-
 def test_a_whole_slide_read_in_bands_is_the_one_read_at_once(noise, monkeypatch):
     slide, _ = noise
     whole = slide.read_image(downsample=4.0)

@@ -4,7 +4,7 @@ import resource
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eosin.core import SlideError
@@ -92,34 +92,30 @@ def damage(data, content):
     return bytes(content)
 
 
-def check_damaged(make_tiled, tmp_path, kind, data):
+FUZZED = ("svs-jpeg", "svs-33003", "lzw", "deflate", "bigtiff")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "n_files"),
+    [
+        *((kind, 60) for kind in FUZZED[:4]),
+        *(pytest.param(kind, 2000, marks=pytest.mark.slow) for kind in FUZZED),
+    ],
+)
+def test_damaged_files_give_slide_errors_only(make_tiled, tmp_path, kind, n_files):
+    content = make_tiled(kind, size=(400, 520)).read_bytes()
     path = tmp_path / "damaged.tif"
-    path.write_bytes(damage(data, make_tiled(kind, size=(400, 520)).read_bytes()))
-    with contextlib.suppress(SlideError):
-        read_everything(path)
 
+    # Nothing hangs: the deadline is in milliseconds.
+    @settings(max_examples=n_files, deadline=10_000)
+    @given(data=st.data())
+    def check(data):
+        path.write_bytes(damage(data, content))
+        with contextlib.suppress(SlideError):
+            read_everything(path)
 
-fuzz = {
-    "deadline": 10_000,  # milliseconds: nothing hangs
-    "suppress_health_check": list(HealthCheck),
-}
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["svs-jpeg", "svs-33003", "lzw", "deflate"])
-@settings(max_examples=60, **fuzz)
-@given(data=st.data())
-def test_damaged_files_give_slide_errors_only(make_tiled, tmp_path, kind, data):
-    check_damaged(make_tiled, tmp_path, kind, data)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["svs-jpeg", "svs-33003", "lzw", "deflate", "bigtiff"])
-@settings(max_examples=2000, **fuzz)
-@given(data=st.data())
-def test_thousands_of_damaged_files(make_tiled, tmp_path, kind, data):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    check_damaged(make_tiled, tmp_path, kind, data)
+    check()
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 500 * 1024  # kB
