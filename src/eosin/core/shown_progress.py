@@ -101,11 +101,11 @@ class _TimedTask(Task):
 
 class _BarTask(Task):
     def __init__(self, bars: Bars, task_id: TaskID) -> None:
-        self._bars = bars
-        self._id = task_id
+        self._bars, self._id, self._note = bars, task_id, ""
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        self._bars.update(self._id, advance=n, **({"note": note} if note else {}))
+        self._note = note or self._note
+        self._bars.update(self._id, advance=n, note=self._note)
 
 
 class _LineTask(_TimedTask):

@@ -123,8 +123,10 @@ def make_phantom(
         light += rng.normal(0, 1.5, (height, 1)).astype(np.float32)
         image[..., channel] = np.clip(np.rint(light), 0, 255)
     benign = tissue & ~tumour
-    made = {kind: _add_artefact(rng, image, benign, kind) for kind in artefacts}
-    return Phantom(image, mpp, tissue, tumour, dict(made))
+    made: dict[str, npt.NDArray[np.bool_]] = {
+        kind: _add_artefact(rng, image, benign, kind) for kind in artefacts
+    }
+    return Phantom(image, mpp, tissue, tumour, made)
 
 
 def _make_blob(
