@@ -204,10 +204,10 @@ def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
         n_frames=values.require_number("NumberOfFrames"),
         is_full=values.text("DimensionOrganizationType") == "TILED_FULL",
         n_paths=values.number("NumberOfOpticalPaths") or 1,
-        optical_path=paths.text("OpticalPathIdentifier") if paths else "",
+        optical_path=paths.text("OpticalPathIdentifier"),
         concatenation=_find_concatenation(values),
         mpp=_find_mpp(groups),
-        objective_power=_find_power(paths),
+        objective_power=parse_positive(paths.text("ObjectiveLensPower")),
         properties=_collect_properties(values, syntax),
         end=stream.tell(),
     )
@@ -259,18 +259,12 @@ def _find_concatenation(values: DICOMValues) -> Concatenation | None:
     )
 
 
-def _find_mpp(groups: DICOMValues | None) -> float | None:
+def _find_mpp(groups: DICOMValues) -> float | None:
     """Read the pixel spacing, in mm from one row and one column to the next."""
-    measures = groups.item("PixelMeasuresSequence") if groups else None
-    if measures is None:
-        return None
-    sides = [parse_positive(text) for text in measures.text("PixelSpacing").split("\\")]
+    spacing = groups.item("PixelMeasuresSequence").text("PixelSpacing")
+    sides = [parse_positive(text) for text in spacing.split("\\")]
     known = [1000 * side for side in sides if side]
     return sum(known) / len(known) if len(known) == 2 else None
-
-
-def _find_power(paths: DICOMValues | None) -> float | None:
-    return parse_positive(paths.text("ObjectiveLensPower")) if paths else None
 
 
 def _collect_properties(values: DICOMValues, syntax: str) -> Mapping[str, str]:

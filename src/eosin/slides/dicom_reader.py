@@ -117,7 +117,11 @@ def read_dicom_index(path: Path, mpp: float | None) -> TileIndex:
     those that cannot be read.
     """
     left_out: list[str] = []
-    headers = _drop_copies(_read_series(path, left_out))
+    by_uid: dict[str, DICOMHeader] = {}
+    for header in _read_series(path, left_out):
+        # Copies of a file count once.
+        by_uid.setdefault(header.instance_uid, header)
+    headers = list(by_uid.values())
     volumes = _group(header for header in headers if header.flavour == "VOLUME")
     if not volumes:
         flavours = sorted({header.flavour for header in headers})
@@ -235,13 +239,6 @@ def _read_headers(paths: Iterable[Path], left_out: list[str]) -> Iterator[DICOMH
             if name is None:
                 raise
             left_out.append(f"{name} ({error})")
-
-
-def _drop_copies(headers: list[DICOMHeader]) -> list[DICOMHeader]:
-    found: dict[str, DICOMHeader] = {}
-    for header in headers:
-        found.setdefault(header.instance_uid, header)
-    return list(found.values())
 
 
 def _group(headers: Iterable[DICOMHeader]) -> list[Parts]:

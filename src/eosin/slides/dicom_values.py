@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from eosin.core import SlideError
@@ -71,11 +72,11 @@ class DICOMValues:
         text = self.text(keyword)
         return int(text) if kind == "IS" and text else None
 
-    def item(self, keyword: str) -> "DICOMValues | None":
-        """Return the first item of a sequence; None where there is none."""
+    def item(self, keyword: str) -> "DICOMValues":
+        """Return the first item of a sequence; without values where there is none."""
         tag = tag_for_keyword(keyword)
         items = self._dataset[tag].value if tag in self._dataset else None
-        return DICOMValues(self._name, items[0]) if items else None
+        return DICOMValues(self._name, items[0] if items else Dataset())
 
     def require_text(self, keyword: str) -> str:
         """Return a text that is not empty."""

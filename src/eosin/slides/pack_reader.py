@@ -128,8 +128,6 @@ def _open_pack(path: Path) -> _Pack:
         stat = path.stat()
         return _map_pack(path, stat.st_size, stat.st_mtime_ns)
     except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, SlideError):
-            raise
         raise _damaged(path, error) from error
 
 

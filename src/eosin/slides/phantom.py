@@ -56,10 +56,11 @@ class Phantom:
             self.tumour.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
         )
         outlines = [cv2.approxPolyDP(contour, 3.0, closed=True) for contour in contours]
-        outlines = [
-            np.asarray(outline, np.int32).reshape(-1, 2) for outline in outlines
+        return [
+            np.asarray(outline, np.int32).reshape(-1, 2)
+            for outline in outlines
+            if len(outline) >= 3
         ]
-        return [outline for outline in outlines if len(outline) >= 3]
 
     def write(self, path: Path, *, downsample: int | None = 4) -> None:
         """Write it as a tiled pyramidal TIFF; without `downsample`, of one level."""
