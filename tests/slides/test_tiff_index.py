@@ -65,6 +65,17 @@ def test_what_is_not_decoded_tile_by_tile_says_so(tmp_path, options, kind):
         read(tmp_path / "a.tif")
 
 
+def test_a_tile_that_is_not_listed_is_damage(make_tiled, tmp_path):
+    content = bytearray(make_tiled("svs-jpeg").read_bytes())
+    with tifffile.TiffFile(make_tiled("svs-jpeg")) as file:
+        # Of a directory's entry: two bytes of tag, two of type, four of number.
+        at = file.pages[0].tags["TileOffsets"].offset + 4
+    content[at : at + 4] = (11).to_bytes(4, "little")
+    (tmp_path / "a.svs").write_bytes(content)
+    with pytest.raises(SlideError, match=r"3 x 4 native tiles .* lists 11"):
+        read(tmp_path / "a.svs")
+
+
 def read_everything(path):
     with open_slide(path) as slide:
         for level in range(len(slide.levels)):
