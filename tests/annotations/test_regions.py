@@ -152,25 +152,20 @@ def test_unknown_names_are_counted_with_the_nearest_one(class_map):
     mapped = class_map.apply(Annotations(regions))
     assert mapped.unknown == {"Tumour": 2, "Q": 1}
     said = class_map.describe_names({"Tumor": 1, **mapped.unknown})
-    assert said == (
-        "Annotation class 'Q' (1 region) belongs to no class. Add it, such as "
-        "--classes tumor=Q, or leave it out on purpose by --classes exclude=Q.",
-        "Annotation class 'Tumour' (2 regions) belongs to no class; is tumor meant "
-        "('tumor')? Add it, such as --classes tumor=Tumour, or leave it out on purpose "
-        "by --classes exclude=Tumour.",
+    parts = (
+        ("'Q' (1 region)", "--classes tumor=Q,", "--classes exclude=Q."),
+        ("'Tumour' (2 regions)", "is tumor meant ('tumor')?", "tumor=Tumour,"),
     )
+    for sentence, expected in zip(said, parts, strict=True):
+        assert all(part in sentence for part in expected)
 
 
 def test_a_class_that_no_annotation_has_is_told_with_the_nearest_name():
     class_map = ClassMap.parse(["cancer=Tumr", "normal=Normal"])
-    assert class_map.describe_names({"Tumor": 2, "Stroma": 1}) == (
-        "No annotation is of class 'cancer' (by the name tumr or cancer); the "
-        "annotations hold Tumor (2 regions), Stroma (1 region); is "
-        "--classes cancer=Tumor meant?",
-        "Annotation class 'Stroma' (1 region) belongs to no class. Add it, such as "
-        "--classes cancer=Stroma, or leave it out on purpose by "
-        "--classes exclude=Stroma.",
-    )
+    cancer, stroma = class_map.describe_names({"Tumor": 2, "Stroma": 1})
+    assert "'cancer' (by the name tumr or cancer)" in cancer
+    assert "Tumor (2 regions), Stroma (1 region); is --classes cancer=Tumor" in cancer
+    assert "'Stroma' (1 region)" in stroma
     assert class_map.describe_names({}) == ()
     # Normal tissue may be what nobody outlined.
     assert class_map.describe_names({"tumr": 2}) == ()

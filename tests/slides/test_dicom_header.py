@@ -8,7 +8,6 @@ from tests.slides.pixels import paint
 
 from eosin.core import SlideError
 from eosin.slides.dicom_header import (
-    Concatenation,
     find_flavour,
     find_series,
     read_header,
@@ -174,16 +173,6 @@ def test_what_may_be_missing_may_be_missing(write):
     assert header.optical_path == ""
     assert not header.is_full
     assert "dicom.Manufacturer" not in header.properties
-
-
-def test_a_part_of_a_concatenation_says_which(write):
-    def change(made):
-        made.ConcatenationUID = "1.2.9"
-        made.InConcatenationNumber = 2
-        made.InConcatenationTotalNumber = 3
-        made.ConcatenationFrameOffsetNumber = 40
-
-    assert read_header(write(change)).concatenation == Concatenation("1.2.9", 2, 3, 40)
 
 
 def test_values_that_break_the_standard_harmlessly_are_read(write):

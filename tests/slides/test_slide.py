@@ -86,12 +86,6 @@ def test_tiles_go_into_the_given_array(noise):
     np.testing.assert_array_equal(out[1], slide.read(100, 50, 32, 32, mpp=1.0))
 
 
-def test_a_box_smaller_than_the_result_is_enlarged_to_it(noise):
-    out = np.zeros((1, 64, 64, 3), np.uint8)
-    noise[0].read_tiles(np.array([[0, 0, 58, 58]]), out)
-    assert out.any()
-
-
 def test_a_whole_slide_read_in_bands_is_the_one_read_at_once(noise, monkeypatch):
     slide, _ = noise
     whole = slide.read_image(downsample=4.0)
