@@ -47,6 +47,10 @@ _SAME_SHAPE = 0.02
 _LEAST_CELLS = 10_000
 _MOST_HOLES = 1000
 
+# A label or an overview has some millions; a damaged header must not ask for more
+# than this.
+_MAX_PICTURE_PIXELS = 100_000_000
+
 # What the files of one image have in common.
 _COMMON = attrgetter(
     *("width_px", "height_px", "tile_width_px", "tile_height_px"),
@@ -54,11 +58,6 @@ _COMMON = attrgetter(
 )
 
 Parts = tuple[DICOMHeader, ...]
-
-
-# A label or an overview has some millions; a damaged header must not ask for more
-# than this.
-_MAX_PICTURE_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
