@@ -8,47 +8,29 @@ again, and read from both in turns, on one thread; medians:
 OpenSlide reads both, too.
 """
 
-import argparse
-import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import openslide
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGBaseline8Bit, generate_uid
+from slide_reading import Job, eosin_job, in_turns, openslide_job, run
 
 from eosin.slides import TiledSlide, open_slide
 from eosin.slides.dicom_reader import DICOMSlide
 
-Job = Callable[[], object]
 SCANS = {"aligned": (0, 1), "off grid": (100, 1), "half": (0, 2)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("-o", "--out", type=Path)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--max-tiles", type=int, default=400)
-    arguments = parser.parse_args()
+def measure(path: Path, repeats: int, max_tiles: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(
-            arguments.slide, Path(folder), arguments.repeats, arguments.max_tiles
-        )
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text)
+        return compare(path, Path(folder), repeats, max_tiles)
 
 
-def measure(
+def compare(
     path: Path, folder: Path, repeats: int, max_tiles: int
 ) -> dict[str, object]:
     with open_slide(path) as slide:
@@ -62,16 +44,16 @@ def measure(
         side = slide.grids[0].tile_width_px
     boxes = {name: found[:max_tiles] for name, found in boxes.items()}
     check_pixels(path, copies["table"], boxes["aligned"], side)
-    jobs: dict[str, Callable[[], Job]] = {}
+    jobs: dict[str, Job] = {}
     for name, found in boxes.items():
-        jobs[f"svs {name}"] = make_job(open_slide, path, found, side)
-        jobs[f"dicom {name}"] = make_job(DICOMSlide, copies["table"], found, side)
+        jobs[f"svs {name}"] = eosin_job(path, found, side)
+        jobs[f"dicom {name}"] = eosin_job(copies["table"], found, side)
     aligned = boxes["aligned"]
-    jobs["openslide svs"] = make_openslide_job(path, aligned)
-    jobs["openslide dicom"] = make_openslide_job(copies["table"], aligned)
-    jobs["opening svs"] = lambda: lambda: open_slide(path).close()
+    jobs["openslide svs"] = openslide_job(path, aligned, side)
+    jobs["openslide dicom"] = openslide_job(copies["table"], aligned, side)
+    jobs["opening svs"] = lambda: open_slide(path).close()
     for name, copy in copies.items():
-        jobs[f"opening dicom, {name}"] = make_opening(copy)
+        jobs[f"opening dicom, {name}"] = lambda copy=copy: DICOMSlide(copy).close()
     times = in_turns(jobs, repeats)
     return {
         "slide": path.name,
@@ -95,8 +77,7 @@ def write_dicom(slide: TiledSlide, folder: Path, *, table: bool) -> Path:
     grid = slide.grids[0]
     frames = [
         grid.codec.pack(slide.read_native(0, column, row))
-        for row in range(grid.n_rows)
-        for column in range(grid.n_columns)
+        for row, column in np.ndindex(grid.offsets.shape)
     ]
     made = Dataset()
     made.file_meta = FileMetaDataset()
@@ -152,54 +133,5 @@ def check_pixels(path: Path, copy: Path, boxes: np.ndarray, side: int) -> None:
         raise SystemExit("the two slides must have the same pixels, and they differ")
 
 
-def make_job(
-    opener: Callable[[Path], object], path: Path, boxes: np.ndarray, side: int
-) -> Callable[[], Job]:
-    out = np.empty((256, side, side, 3), np.uint8)
-
-    def make() -> Job:
-        slide = opener(path)
-
-        def read() -> None:
-            for start in range(0, len(boxes), 256):
-                part = boxes[start : start + 256]
-                slide.read_tiles(part, out[: len(part)])
-
-        return read
-
-    return make
-
-
-def make_openslide_job(path: Path, boxes: np.ndarray) -> Callable[[], Job]:
-    def make() -> Job:
-        slide = openslide.OpenSlide(path)
-
-        def read() -> None:
-            for x, y, width, height in boxes.tolist():
-                region = slide.read_region((x, y), 0, (width, height))
-                np.asarray(region.convert("RGB"))
-
-        return read
-
-    return make
-
-
-def make_opening(path: Path) -> Callable[[], Job]:
-    return lambda: lambda: DICOMSlide(path).close()
-
-
-def in_turns(jobs: dict[str, Callable[[], Job]], repeats: int) -> dict[str, float]:
-    """Run every job in turn, several times, each made anew; medians of seconds."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for turn in range(repeats + 1):
-        for name, make in jobs.items():
-            job = make()
-            start = time.perf_counter()
-            job()
-            if turn:  # the first turn warms the disk's cache
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__)

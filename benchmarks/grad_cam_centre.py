@@ -23,6 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from made_stain import draw_nucleus, stain_nuclei
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -67,10 +68,7 @@ def draw_patch(
     nuclei = np.zeros((TILE_PX, TILE_PX), np.float32)
 
     def draw(centre: NDArray[Any], axes: tuple[float, float], depth: float) -> None:
-        shape = np.zeros_like(nuclei)
-        box = (tuple(centre.tolist()), axes, rng.uniform(0, 360))
-        cv2.ellipse(shape, box, 1.0, -1, cv2.LINE_AA)
-        np.maximum(nuclei, shape * depth, out=nuclei)
+        draw_nucleus(nuclei, centre, axes, rng.uniform(0, 360), depth)
 
     for _ in range(rng.integers(25, 45)):
         size = rng.uniform(4, 6)
@@ -87,13 +85,7 @@ def draw_patch(
         # Wholly outside the centre, along one of the four sides.
         along, across = rng.uniform(16, 80), rng.choice([12, TILE_PX - 12])
         crowd(rng.permutation([along, across]))
-    nuclei = cv2.GaussianBlur(nuclei, (0, 0), 0.7)
-    noise = cv2.GaussianBlur(rng.normal(size=(TILE_PX, TILE_PX)), (0, 0), 3) * 1.5
-    eosin = np.clip(0.35 + 0.3 * noise, 0, 1).astype(np.float32)
-    vectors = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
-    density = (stain * np.stack([nuclei, eosin], -1)) @ vectors
-    pixels = 245 * np.exp(-density) + rng.normal(0, 4, density.shape)
-    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
+    return stain_nuclei(nuclei, stain, rng)
 
 
 def train(options: argparse.Namespace, data: Any, seed: int) -> Any:

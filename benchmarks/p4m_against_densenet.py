@@ -20,8 +20,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
+from made_stain import draw_nucleus, stain_nuclei
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
@@ -74,11 +74,8 @@ def draw_tile(label: int, stain: NDArray[Any], rng: np.random.Generator) -> Pixe
     nuclei = np.zeros((TILE_PX, TILE_PX), np.float32)
 
     def draw(centre: NDArray[Any], angle: float) -> None:
-        shape = np.zeros_like(nuclei)
         axes = (rng.uniform(10, 13), rng.uniform(3.6, 4.8))
-        box = (tuple(centre.tolist()), axes, angle)
-        cv2.ellipse(shape, box, 1.0, -1, cv2.LINE_AA)
-        np.maximum(nuclei, shape * rng.uniform(0.6, 1.0), out=nuclei)
+        draw_nucleus(nuclei, centre, axes, angle, rng.uniform(0.6, 1.0))
 
     for _ in range(PAIRS):
         centre, angle = rng.uniform(12, TILE_PX - 12, 2), rng.uniform(0, 360)
@@ -91,13 +88,7 @@ def draw_tile(label: int, stain: NDArray[Any], rng: np.random.Generator) -> Pixe
         draw(centre + 8 * across + shift * along, angle + 90 + rng.normal(0, 8))
     for _ in range(SINGLES):
         draw(rng.uniform(4, TILE_PX - 4, 2), rng.uniform(0, 360))
-    nuclei = cv2.GaussianBlur(nuclei, (0, 0), 0.7)
-    noise = cv2.GaussianBlur(rng.normal(size=(TILE_PX, TILE_PX)), (0, 0), 3) * 1.5
-    eosin = np.clip(0.35 + 0.3 * noise, 0, 1).astype(np.float32)
-    vectors = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
-    density = (stain * np.stack([nuclei, eosin], -1)) @ vectors
-    pixels = 245 * np.exp(-density) + rng.normal(0, 4, density.shape)
-    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
+    return stain_nuclei(nuclei, stain, rng)
 
 
 def run_plain_densenet(tiles: Any) -> Any:

@@ -35,8 +35,9 @@ Box = tuple[int, int, int, int]
 PROCESS_ROUNDS = 10
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def run(measure: Callable[[Path, int, int], object], description: str | None) -> None:
+    """Measure the slide that is named, and write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("slide", type=Path)
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--repeats", type=int, default=7)
@@ -320,4 +321,4 @@ def find_versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__)

@@ -1,6 +1,5 @@
 """A slide without pixels, and the way to the real annotation files."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -37,10 +36,6 @@ class FakeSlide(Slide):
     def _read_level(self, *_: object) -> None:
         raise NotImplementedError
 
-    @property
-    def associated_images(self) -> dict:
-        return {}
-
 
 FakeSlide.__abstractmethods__ = frozenset()
 
@@ -59,12 +54,3 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
         return path
 
     return write_file
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    default = Path(__file__).parents[2] / "../shared/data"
-    folder = Path(os.environ.get("EOSIN_DATA", default))
-    if not (folder / "annotations").is_dir():
-        pytest.skip(f"EOSIN_DATA names no data kit ({folder})")
-    return folder

@@ -78,23 +78,3 @@ def test_the_class_is_the_group_or_else_the_own_name(read, group, name, expected
 def test_a_broken_coordinate_is_named(read):
     with pytest.raises(AnnotationError, match=r"a\.xml: annotation 1: X must be"):
         read(annotation("Polygon", [("?", 0), *SQUARE]))
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("tumor_009", {"metastasis": 6}),
-        ("tumor_036", {"metastasis": 103, "negative": 2}),
-        ("tumor_039", {"metastasis": 4, "negative": 144}),
-    ],
-)
-def test_camelyon_lesions_are_all_read_and_valid(real_data, name, expected):
-    # The counts are grep's, of PartOfGroup in each file.
-    path = real_data / f"annotations/camelyon16_asap_xml/{name}.xml"
-    annotations = read_annotations(path)
-    counts = {}
-    for region in annotations.regions:
-        assert region.geometry.is_valid
-        counts[region.class_name] = counts.get(region.class_name, 0) + 1
-    assert counts == expected

@@ -1,7 +1,6 @@
 import math
 
 import pytest
-import shapely
 
 from eosin.annotations import read_annotations
 
@@ -123,31 +122,8 @@ def test_halos_holes_are_nested(read):
 
 
 @pytest.mark.realdata
-def test_halos_own_shapes_are_told_apart(real_data):
-    # Independent: pyhaloxml's shapely form of this file has 5 polygons, 4 lines
-    # and 1 point.
-    path = real_data / "annotations/halo/test_types.annotations"
-    annotations = read_annotations(path)
-    assert len(annotations.regions) == 5
-    assert annotations.ignored == {"ruler": 2, "pin": 1, "line": 2}
-    rectangle = annotations.regions[0].geometry
-    assert rectangle.area == (27900 - 16121) * (57423 - 45644)
-
-
-@pytest.mark.realdata
-def test_halos_hole_is_cut_out(real_data):
-    path = real_data / "annotations/halo/example_holes.annotations"
-    regions = read_annotations(path).regions
-    assert len(regions) == 6
-    holed = [r for r in regions if shapely.get_num_interior_rings(r.geometry)]
-    assert len(holed) == 1
-    # The shoelace areas of the outline and of the negative region in the file.
-    assert holed[0].geometry.area == pytest.approx(36869839.0 - 7348.5)
-
-
-@pytest.mark.realdata
-def test_qupath_and_imagescope_files_of_one_slide_give_the_same_regions(real_data):
-    folder = real_data / "annotations/paired_qupath_imagescope"
+def test_qupath_and_imagescope_files_of_one_slide_give_the_same_regions(data_folder):
+    folder = data_folder / "annotations/paired_qupath_imagescope"
     qupath = read_annotations(folder / "TCGA-EJ-5519-01Z-00-DX1.json")
     imagescope = read_annotations(folder / "TCGA-EJ-5519-01Z-00-DX1.xml")
     first = sorted((r.geometry for r in qupath.regions), key=lambda g: g.area)
@@ -157,12 +133,3 @@ def test_qupath_and_imagescope_files_of_one_slide_give_the_same_regions(real_dat
         # QuPath's coordinates are rounded to 0.01 px.
         assert a.intersection(b).area / a.union(b).area > 0.9999
         assert a.hausdorff_distance(b) < 0.02
-
-
-@pytest.mark.realdata
-def test_areas_are_those_that_imagescope_computed(real_data):
-    # Region[@Area] in the file; the other one crosses itself.
-    path = real_data / "annotations/paired_qupath_imagescope"
-    regions = read_annotations(path / "TCGA-EJ-5519-01Z-00-DX1.xml").regions
-    areas = [region.geometry.area for region in regions]
-    assert areas[:2] == pytest.approx([3050322256.4, 1064952.4], abs=0.1)

@@ -82,9 +82,9 @@ def test_it_needs_an_mpp(read, make_slide):
 
 
 @pytest.mark.realdata
-def test_a_mixed_file_gives_its_one_area(real_data, make_slide):
+def test_a_mixed_file_gives_its_one_area(data_folder, make_slide):
     slide = make_slide(size=(4000, 4000), properties=dict.fromkeys(OFFSETS, "0"))
-    path = real_data / "annotations/ndpa/lazyslide_annotations_mixed.ndpa"
+    path = data_folder / "annotations/ndpa/lazyslide_annotations_mixed.ndpa"
     annotations = read_annotations(path, slide=slide)
     # 100 um x 200 um at 0.5 mpp.
     assert [region.geometry.area for region in annotations.regions] == [200 * 400]

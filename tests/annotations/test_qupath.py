@@ -157,23 +157,3 @@ def test_places_survive_the_way_to_qupath_and_back(
     assert stored.bounds[:2] == (left - origin[0], top - origin[1])
     (region,) = read_annotations(path, slide=make_slide(bounds=bounds)).regions
     assert region.geometry.equals(area)
-
-
-@pytest.mark.realdata
-def test_every_shape_that_qupath_exports_is_a_region_or_counted(real_data):
-    found = {}
-    for path in sorted((real_data / "annotations/wsidicom_qupath").glob("*.json")):
-        annotations = read_annotations(path)
-        n = len(annotations.regions), sum(annotations.ignored.values())
-        found[path.stem.removeprefix("qupath-")] = n
-    areas = ("brush", "ellipse", "polygon", "rectangle", "wand")
-    others = ("line", "multipoint", "point", "polyline")
-    expected = dict.fromkeys(areas, (1, 0)) | dict.fromkeys(others, (0, 1))
-    assert found == expected | {"polygon-cell-classified": (4, 0)}
-
-
-@pytest.mark.realdata
-def test_the_rectangle_has_its_area(real_data):
-    path = real_data / "annotations/wsidicom_qupath/qupath-rectangle.json"
-    (region,) = read_annotations(path).regions
-    assert region.geometry.area == (26478 - 26268) * (15474 - 15298)

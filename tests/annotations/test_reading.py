@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -83,16 +84,71 @@ def test_ncrfs_polygons_need_vertices(write):
         read_annotations(path)
 
 
+# What each real file holds: regions, some of their areas, and what else is counted.
+QUPATH = "annotations/wsidicom_qupath/qupath-"
+PAIRED = "annotations/paired_qupath_imagescope/TCGA-EJ-5519-01Z-00-DX1"
+REAL_FILES = {
+    # The counts are grep's, of PartOfGroup in each file.
+    "annotations/camelyon16_asap_xml/tumor_009.xml": ({"metastasis": 6}, {}, {}),
+    "annotations/camelyon16_asap_xml/tumor_036.xml": (
+        {"metastasis": 103, "negative": 2},
+        {},
+        {},
+    ),
+    "annotations/camelyon16_asap_xml/tumor_039.xml": (
+        {"metastasis": 4, "negative": 144},
+        {},
+        {},
+    ),
+    # pyhaloxml's shapely form of this file has 5 polygons, 4 lines and 1 point.
+    "annotations/halo/test_types.annotations": (
+        5,
+        {0: (27900 - 16121) * (57423 - 45644)},
+        {"ruler": 2, "pin": 1, "line": 2},
+    ),
+    # The shoelace areas of an outline and of the negative region in it.
+    "annotations/halo/example_holes.annotations": (6, {3: 36869839.0 - 7348.5}, {}),
+    # Region[@Area] in the file; the other one crosses itself.
+    f"{PAIRED}.xml": (3, {0: 3050322256.4, 1: 1064952.4}, {}),
+    f"{PAIRED}.json": (3, {}, {}),
+    **{
+        f"{QUPATH}{name}.json": (1, {}, {})
+        for name in ("brush", "ellipse", "polygon", "wand")
+    },
+    f"{QUPATH}rectangle.json": (1, {0: (26478 - 26268) * (15474 - 15298)}, {}),
+    f"{QUPATH}polygon-cell-classified.json": (4, {}, {}),
+    f"{QUPATH}line.json": (0, {}, {"LineString": 1}),
+    f"{QUPATH}polyline.json": (0, {}, {"LineString": 1}),
+    f"{QUPATH}point.json": (0, {}, {"Point": 1}),
+    f"{QUPATH}multipoint.json": (0, {}, {"MultiPoint": 1}),
+    "wsi/Tumor_001.json": (2, {}, {}),
+}
+
+
 @pytest.mark.realdata
-def test_the_malformed_ndpa_is_refused(real_data):
-    path = real_data / "annotations/ndpa/lazyslide_annotations_malformed.ndpa"
+@pytest.mark.parametrize("name", REAL_FILES)
+def test_real_files_give_all_their_regions_and_count_the_rest(data_folder, name):
+    n_regions, areas, ignored = REAL_FILES[name]
+    annotations = read_annotations(data_folder / name)
+    by_class = Counter(region.class_name for region in annotations.regions)
+    assert n_regions in (by_class, by_class.total())
+    assert annotations.ignored == ignored
+    assert all(region.geometry.is_valid for region in annotations.regions)
+    for index, area in areas.items():
+        found = annotations.regions[index].geometry.area
+        assert found == pytest.approx(area, abs=0.1)
+
+
+@pytest.mark.realdata
+def test_the_malformed_ndpa_is_refused(data_folder):
+    path = data_folder / "annotations/ndpa/lazyslide_annotations_malformed.ndpa"
     with pytest.raises(AnnotationError, match="not valid XML"):
         read_annotations(path)
 
 
 @pytest.mark.realdata
-def test_every_annotation_of_the_prostate_cohort_lies_on_its_slide(real_data):
-    folder = real_data / "prostate"
+def test_every_annotation_of_the_prostate_cohort_lies_on_its_slide(data_folder):
+    folder = data_folder / "prostate"
     table = pd.read_csv(folder / "slides.csv").dropna(subset="annotation")
     assert len(table) == 16
     for path, annotation in zip(table["path"], table["annotation"], strict=True):
@@ -106,9 +162,3 @@ def test_every_annotation_of_the_prostate_cohort_lies_on_its_slide(real_data):
             assert min(left, top) >= 0
             assert right <= width
             assert bottom <= height
-
-
-@pytest.mark.realdata
-def test_ncrfs_lesions_are_both_read(real_data):
-    annotations = read_annotations(real_data / "wsi/Tumor_001.json")
-    assert len(annotations.regions) == 2

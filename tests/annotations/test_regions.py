@@ -97,14 +97,16 @@ def test_the_negative_class_comes_first(class_map):
     assert ClassMap.parse(["a=x", "b=y"]).class_names == ("b", "a")
 
 
-@pytest.mark.parametrize("name", ["TUMOR", " tumor ", "Metastasis", "_0"])
-def test_names_are_found_in_any_case(class_map, name):
-    assert class_map.find(name) == "tumor"
-
-
-@pytest.mark.parametrize("name", ["_2", "Exclusion", "ignore", "Ignore*", "exclude"])
-def test_usual_names_of_exclusions_need_no_entry(class_map, name):
-    assert class_map.find(name) == "exclude"
+@pytest.mark.parametrize(
+    ("class_name", "names"),
+    [
+        ("tumor", ("TUMOR", " tumor ", "Metastasis", "_0")),
+        # Usual names of exclusions need no entry.
+        ("exclude", ("_2", "Exclusion", "ignore", "Ignore*", "exclude")),
+    ],
+)
+def test_names_are_found_in_any_case(class_map, class_name, names):
+    assert {class_map.find(name) for name in names} == {class_name}
 
 
 def test_given_exclusions_replace_the_usual_ones():
@@ -145,36 +147,25 @@ def test_areas_are_joined_and_exclusions_cut_out(class_map):
     assert mapped.exclude.area == 10
 
 
-def test_classes_may_overlap(class_map):
-    regions = (Region("Tumor", box(0, 0, 4, 4)), Region("Normal", box(2, 0, 6, 4)))
-    mapped = class_map.apply(Annotations(regions))
-    assert mapped.areas["tumor"].area == mapped.areas["normal"].area == 16
-
-
 def test_unknown_names_are_counted_with_the_nearest_one(class_map):
     regions = (Region("Tumour", box(0, 0, 1, 1)),) * 2 + (Region("Q", box(0, 0, 1, 1)),)
     mapped = class_map.apply(Annotations(regions))
     assert mapped.unknown == {"Tumour": 2, "Q": 1}
     said = class_map.describe_names({"Tumor": 1, **mapped.unknown})
-    assert said == (
-        "Annotation class 'Q' (1 region) belongs to no class. Add it, such as "
-        "--classes tumor=Q, or leave it out on purpose by --classes exclude=Q.",
-        "Annotation class 'Tumour' (2 regions) belongs to no class; is tumor meant "
-        "('tumor')? Add it, such as --classes tumor=Tumour, or leave it out on purpose "
-        "by --classes exclude=Tumour.",
+    parts = (
+        ("'Q' (1 region)", "--classes tumor=Q,", "--classes exclude=Q."),
+        ("'Tumour' (2 regions)", "is tumor meant ('tumor')?", "tumor=Tumour,"),
     )
+    for sentence, expected in zip(said, parts, strict=True):
+        assert all(part in sentence for part in expected)
 
 
 def test_a_class_that_no_annotation_has_is_told_with_the_nearest_name():
     class_map = ClassMap.parse(["cancer=Tumr", "normal=Normal"])
-    assert class_map.describe_names({"Tumor": 2, "Stroma": 1}) == (
-        "No annotation is of class 'cancer' (by the name tumr or cancer); the "
-        "annotations hold Tumor (2 regions), Stroma (1 region); is "
-        "--classes cancer=Tumor meant?",
-        "Annotation class 'Stroma' (1 region) belongs to no class. Add it, such as "
-        "--classes cancer=Stroma, or leave it out on purpose by "
-        "--classes exclude=Stroma.",
-    )
+    cancer, stroma = class_map.describe_names({"Tumor": 2, "Stroma": 1})
+    assert "'cancer' (by the name tumr or cancer)" in cancer
+    assert "Tumor (2 regions), Stroma (1 region); is --classes cancer=Tumor" in cancer
+    assert "'Stroma' (1 region)" in stroma
     assert class_map.describe_names({}) == ()
     # Normal tissue may be what nobody outlined.
     assert class_map.describe_names({"tumr": 2}) == ()

@@ -1,5 +1,4 @@
 import math
-from xml.etree.ElementTree import fromstring
 
 import pytest
 from shapely import LineString, Polygon, box
@@ -11,25 +10,15 @@ from eosin.annotations.shapes import (
     make_ellipse,
     make_polygon,
     parse_number,
-    read_corners,
     repair_area,
 )
 from eosin.core import AnnotationError
-
-
-def test_a_decimal_comma_is_a_point():
-    assert parse_number("12,5", "X") == 12.5
 
 
 @pytest.mark.parametrize("text", ["abc", None, "nan", "inf", [1]])
 def test_what_is_no_finite_number_is_named(text):
     with pytest.raises(AnnotationError, match="X must be a finite number"):
         parse_number(text, "X")
-
-
-def test_corners_come_from_x_and_y():
-    root = fromstring("<a><v X='1' Y='2'/><v X='3' Y='4.5'/></a>")
-    assert read_corners(root, "a") == [(1, 2), (3, 4.5)]
 
 
 def test_a_ring_may_be_closed_or_open():

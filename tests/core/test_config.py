@@ -24,31 +24,18 @@ class Settings:
     place: Path = Path()
 
 
-def test_defaults_stand_where_nothing_is_said():
-    assert load_config(Settings) == Settings()
-
-
-def test_given_defaults_stand_before_every_other_source(tmp_path):
-    (tmp_path / "c.toml").write_text("size = 2")
-    config = load_config(
-        Settings,
-        path=tmp_path / "c.toml",
-        defaults={"size": 5, "rate": 0.1, "name": "default"},
-        overrides=["name=set"],
-    )
-    assert (config.size, config.rate, config.name) == (2, 0.1, "set")
-
-
 def test_later_sources_win(tmp_path):
+    assert load_config(Settings) == Settings()
     (tmp_path / "c.toml").write_text('size = 2\nname = "file"\nnames = ["p", "q"]')
     config = load_config(
         Settings,
         path=tmp_path / "c.toml",
+        defaults={"size": 5, "limit": 7, "name": "default"},
         given={"name": "option", "rate": None},
         overrides=["size=9"],
     )
     assert (config.size, config.name, config.rate) == (9, "option", 0.5)
-    assert config.names == ("p", "q")
+    assert (config.names, config.limit) == (("p", "q"), 7)
 
 
 @pytest.mark.parametrize(
@@ -77,22 +64,6 @@ def test_texts_take_the_fields_type(text, field, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["size=big", "size=1.5", "is_on=maybe", "kind=c", "views=2", "pair=1", "limit=x"],
-)
-def test_values_of_another_type_are_refused_by_name(text):
-    field = text.partition("=")[0]
-    with pytest.raises(ConfigError, match=f"{field} must be"):
-        load_config(Settings, overrides=[text])
-
-
-def test_a_number_with_a_fraction_is_no_whole_number(tmp_path):
-    (tmp_path / "c.toml").write_text("size = 1.5")
-    with pytest.raises(ConfigError, match="size must be a whole number"):
-        load_config(Settings, path=tmp_path / "c.toml")
-
-
-@pytest.mark.parametrize(
-    "text",
     [
         "name = 5",
         'name = ["a"]',
@@ -101,6 +72,7 @@ def test_a_number_with_a_fraction_is_no_whole_number(tmp_path):
         "size = true",
         "shares = { a = 1 }",
         "pair = [1, 2, 3]",
+        "size = 1.5",
     ],
 )
 def test_a_file_gives_values_of_the_right_type(tmp_path, text):
@@ -115,11 +87,6 @@ def test_options_are_taken_as_they_are():
     assert (config.place, config.names, config.is_on) == (Path("x"), ("a,b",), True)
 
 
-def test_an_unknown_setting_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown setting: colour; Settings knows"):
-        load_config(Settings, overrides=["colour=red"])
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -130,16 +97,16 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
         ),
         ("views=2", "views must be one of 1, 8, got '2'$"),
         ("limit=x", "limit must be a whole number or none, got 'x'"),
+        ("colour=red", "unknown setting: colour; Settings knows"),
+        ("size", "field=value"),
+        ("=3", "field=value"),
+        ("size=1.5", "size must be a whole number"),
+        ("is_on=maybe", "is_on must be"),
+        ("pair=1", "pair must be"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_is_right(text, message):
     with pytest.raises(ConfigError, match=message):
-        load_config(Settings, overrides=[text])
-
-
-@pytest.mark.parametrize("text", ["size", "=3"])
-def test_a_pair_needs_both_sides(text):
-    with pytest.raises(ConfigError, match="field=value"):
         load_config(Settings, overrides=[text])
 
 

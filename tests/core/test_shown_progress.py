@@ -3,6 +3,7 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 import eosin
@@ -20,7 +21,7 @@ UNITS = (
 
 
 def test_a_log_file_gets_plain_lines(monkeypatch):
-    monkeypatch.setattr(shown_progress, "_LINE_EVERY_S", 0)
+    monkeypatch.setattr(shown_progress._LineTask, "every_s", 0)
     console = Console(file=io.StringIO(), width=80)
     with TerminalProgress(console).task("Tiling", 3) as task:
         task.advance(note="S1")
@@ -31,26 +32,19 @@ def test_a_log_file_gets_plain_lines(monkeypatch):
     assert lines[2].startswith("Tiling: 3/3 in ")
 
 
-def test_an_unknown_total_is_left_out():
+@pytest.mark.parametrize(
+    ("total", "n", "line"),
+    [
+        (None, 5, "Work: 5 in "),
+        (None, 0, "Work: done in "),
+        (12_345_678, 12_345_678, "Work: 12,345,678/12,345,678 in "),
+    ],
+)
+def test_what_was_counted_is_told_at_the_end(total, n, line):
     console = Console(file=io.StringIO(), width=80)
-    with TerminalProgress(console).task("Reading", None) as task:
-        task.advance(5)
-    assert console.file.getvalue().startswith("Reading: 5 in ")
-
-
-def test_what_counts_nothing_is_done():
-    console = Console(file=io.StringIO(), width=80)
-    with TerminalProgress(console).task("Clustering", None):
-        pass
-    assert console.file.getvalue().startswith("Clustering: done in ")
-
-
-def test_large_numbers_are_grouped():
-    console = Console(file=io.StringIO(), width=80)
-    with TerminalProgress(console).task("Fetching a.h5, bytes", 12_345_678) as task:
-        task.advance(12_345_678)
-    text = console.file.getvalue()
-    assert text.startswith("Fetching a.h5, bytes: 12,345,678/12,345,678 in ")
+    with TerminalProgress(console).task("Work", total) as task:
+        task.advance(n)
+    assert console.file.getvalue().startswith(line)
 
 
 def test_a_terminal_gets_a_bar():
@@ -85,7 +79,7 @@ def test_nobody_is_told_where_nobody_watches(capsys):
 
 def test_a_notebook_gets_one_line_that_changes(monkeypatch):
     shown = []
-    monkeypatch.setattr(shown_progress, "_SHOWN_EVERY_S", 0)
+    monkeypatch.setattr(shown_progress._CellTask, "every_s", 0)
     monkeypatch.setattr(shown_progress, "_display", lambda text: shown.append([text]))
     monkeypatch.setattr(
         shown_progress, "_update", lambda _handle, text: shown[-1].append(text)

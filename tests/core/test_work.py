@@ -2,12 +2,21 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from eosin.core import Items, Progress, RunError, RunRecord, SlideError, open_run
+from eosin.core import (
+    Items,
+    Progress,
+    RunError,
+    RunRecord,
+    SlideError,
+    Task,
+    open_run,
+)
 
 
 @dataclass(frozen=True)
@@ -23,27 +32,24 @@ class Number:
         return [{"slide_id": self.item_id, "status": "failed"}]
 
 
+class _CountingTask(Task):
+    def __init__(self, notes):
+        self.notes = notes
+
+    def advance(self, n=1, note=""):
+        self.notes.append(note)
+
+
 class Counting(Progress):
     """Keeps what the task is told."""
 
     def __init__(self):
         self.notes = []
 
+    @contextmanager
     def task(self, name, total):
-        notes = self.notes
-
-        class Task:
-            def advance(self, n=1, note=""):
-                notes.extend([note] * n)
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *_):
-                return None
-
         self.notes.append(total)
-        return Task()
+        yield _CountingTask(self.notes)
 
 
 def double(item):

@@ -1,73 +1,26 @@
 """DICOM slides of every kind, written by pydicom."""
 
 import io
+from functools import partial
 
-import cv2
-import imagecodecs
-import numpy as np
-import simplejpeg
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.sequence import Sequence
+from tests.slides.pixels import (
+    cut_tiles,
+    encode_grey_jpeg,
+    encode_j2k,
+    encode_jpeg,
+    encode_rgb_jpeg,
+    encode_ycbcr_j2k,
+    paint,
+    shrink,
+)
 
 JPEG = "1.2.840.10008.1.2.4.50"
 LOSSLESS = "1.2.840.10008.1.2.4.90"
 JPEG_2000 = "1.2.840.10008.1.2.4.91"
 PLAIN = "1.2.840.10008.1.2.1"
-
-
-def paint(height, width, seed=0):
-    """Smooth colours with detail, so that every codec has something to do."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
-    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    noise = rng.integers(-8, 9, image.shape)
-    return np.clip(image.astype(int) + noise, 0, 255).astype(np.uint8)
-
-
-def cut_frames(image, side):
-    """Cut an image into frames, row by row; what lies beyond its edge is grey."""
-    frames = []
-    for y in range(0, image.shape[0], side):
-        for x in range(0, image.shape[1], side):
-            frame = np.full((side, side, 3), 128, np.uint8)
-            part = image[y : y + side, x : x + side]
-            frame[: part.shape[0], : part.shape[1]] = part
-            frames.append(frame)
-    return frames
-
-
-def drop_marker(data, mark):
-    start = data.find(mark)
-    length = int.from_bytes(data[start + 2 : start + 4], "big")
-    return data[:start] + data[start + 2 + length :]
-
-
-def encode_jpeg(frame):
-    return simplejpeg.encode_jpeg(frame, 90, "RGB", "420")
-
-
-def encode_rgb_jpeg(frame):
-    """Encode RGB components as they are, without the marker that says so."""
-    data = imagecodecs.jpeg8_encode(
-        frame, level=90, colorspace="RGB", outcolorspace="RGB"
-    )
-    return drop_marker(data, b"\xff\xee")
-
-
-def encode_grey_jpeg(frame):
-    return simplejpeg.encode_jpeg(frame[..., 1:2].copy(), 90, "GRAY", "Gray")
-
-
-def encode_j2k(frame, *, mct, reversible):
-    return imagecodecs.jpeg2k_encode(
-        frame, level=60, codecformat="j2k", mct=mct, reversible=reversible
-    )
-
-
-def swap_ycbcr(frame):
-    swapped = cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
-    return np.ascontiguousarray(swapped)
 
 
 # Transfer syntax, photometric interpretation, samples, encoder.
@@ -77,31 +30,11 @@ KINDS = {
     # A YCbCr JPEG with JFIF's marker, called RGB.
     "jpeg-miscalled": (JPEG, "RGB", 3, encode_jpeg),
     "jpeg-grey": (JPEG, "MONOCHROME2", 1, encode_grey_jpeg),
-    "j2k-ict": (
-        JPEG_2000,
-        "YBR_ICT",
-        3,
-        lambda frame: encode_j2k(frame, mct=True, reversible=False),
-    ),
-    "j2k-rct": (
-        LOSSLESS,
-        "YBR_RCT",
-        3,
-        lambda frame: encode_j2k(frame, mct=True, reversible=True),
-    ),
-    "j2k-rgb": (
-        LOSSLESS,
-        "RGB",
-        3,
-        lambda frame: encode_j2k(frame, mct=False, reversible=True),
-    ),
-    # Aperio's YCbCr codestream without a transform, called YBR_ICT.
-    "j2k-aperio": (
-        JPEG_2000,
-        "YBR_ICT",
-        3,
-        lambda frame: encode_j2k(swap_ycbcr(frame), mct=False, reversible=True),
-    ),
+    "j2k-ict": (JPEG_2000, "YBR_ICT", 3, partial(encode_j2k, reversible=False)),
+    "j2k-rct": (LOSSLESS, "YBR_RCT", 3, encode_j2k),
+    "j2k-rgb": (LOSSLESS, "RGB", 3, partial(encode_j2k, mct=False)),
+    # Called YBR_ICT.
+    "j2k-aperio": (JPEG_2000, "YBR_ICT", 3, encode_ycbcr_j2k),
     "plain": (PLAIN, "RGB", 3, lambda frame: frame.tobytes()),
     "plain-grey": (PLAIN, "MONOCHROME2", 1, lambda frame: frame[..., 1].tobytes()),
 }
@@ -194,7 +127,21 @@ def add_frames(made, frames, *, table="basic", fragments=1):
 
 
 def encode(image, side, kind):
-    return [KINDS[kind][3](frame) for frame in cut_frames(image, side)]
+    """Encode an image's frames; what lies beyond its edge is grey."""
+    return [KINDS[kind][3](frame) for frame in cut_tiles(image, side, fill=128)]
+
+
+def put(keyword, value):
+    """Make what puts a value into a header."""
+    return lambda made: setattr(made, keyword, value)
+
+
+def delete(*keywords):
+    def change(made):
+        for keyword in keywords:
+            delattr(made, keyword)
+
+    return change
 
 
 def save(made, path):
@@ -217,11 +164,8 @@ def write_slide(folder, kind, *, size=(700, 900), side=256, **options):
     """Write a slide of two levels (factor 4), a label and an overview."""
     folder.mkdir(exist_ok=True)
     image = paint(*size)
-    small = cv2.resize(
-        image, (size[1] // 4, size[0] // 4), interpolation=cv2.INTER_AREA
-    )
     path = write_image(folder / "0.dcm", image, side, kind, uid="1.2.3.1", **options)
-    write_image(folder / "1.dcm", small, side, kind, uid="1.2.3.2", **options)
+    write_image(folder / "1.dcm", shrink(image), side, kind, uid="1.2.3.2", **options)
     for number, flavour in ((3, "LABEL"), (4, "OVERVIEW")):
         write_image(
             folder / f"{number}.dcm",
@@ -232,3 +176,25 @@ def write_slide(folder, kind, *, size=(700, 900), side=256, **options):
             flavour=flavour,
         )
     return path
+
+
+def write_parts(folder, cuts, *, change=None, sparse=False):
+    """Write an image of 4 x 3 frames in one file for each cut."""
+    image = paint(700, 900)
+    frames = encode(image, 256, "jpeg")
+    places = [(256 * (i % 4), 256 * (i // 4)) for i in range(12)]
+    starts = [0, *cuts]
+    for number, (start, end) in enumerate(zip(starts, [*cuts, 12], strict=True), 1):
+        made = make_dataset((900, 700), 256, "jpeg", uid=f"1.2.3.{number}")
+        if sparse:
+            add_positions(made, places[start:end])
+        add_frames(made, frames[start:end])
+        made.ConcatenationUID = "1.2.9"
+        made.InConcatenationNumber = number
+        made.InConcatenationTotalNumber = len(starts)
+        made.ConcatenationFrameOffsetNumber = start
+        if change:
+            change(number, made)
+        # In another order than the files' names.
+        save(made, folder / f"{9 - number}.dcm")
+    return frames

@@ -10,7 +10,7 @@ from eosin.slides.byte_sources import LocalFile
 from eosin.slides.dicom_codecs import find_codec
 from eosin.slides.dicom_frames import Frames
 from eosin.slides.dicom_header import read_header
-from eosin.slides.tile_codecs import JPEG2000Tiles, JPEGTiles, PlainTiles
+from eosin.slides.tile_codecs import JPEG2000Tiles
 
 
 @pytest.fixture
@@ -28,24 +28,6 @@ def find(tmp_path):
         return find_codec(header, LocalFile(path), frames)
 
     return find
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("jpeg", JPEGTiles(None, "ycbcr")),
-        ("jpeg-rgb", JPEGTiles(None, "marked")),
-        ("jpeg-grey", JPEGTiles(None, "grey")),
-        ("j2k-ict", JPEG2000Tiles("rgb")),
-        ("j2k-rct", JPEG2000Tiles("rgb")),
-        ("j2k-rgb", JPEG2000Tiles("rgb")),
-        ("j2k-aperio", JPEG2000Tiles("ycbcr")),
-        ("plain", PlainTiles("none", 3)),
-        ("plain-grey", PlainTiles("none", 1)),
-    ],
-)
-def test_header_and_codestream_together_say_what_the_colours_are(find, kind, expected):
-    assert find(kind) == expected
 
 
 @pytest.mark.parametrize("called", ["RGB", "YBR_ICT", "YBR_RCT", "YBR_FULL"])

@@ -1,30 +1,32 @@
 from copy import deepcopy
-from pathlib import Path
+from functools import partial
 
-import numpy as np
 import pytest
 from tests.slides.dicom_files import (
     add_frames,
     add_positions,
+    delete,
     encode,
     make_dataset,
     paint,
+    put,
     save,
     write_image,
+    write_parts,
     write_slide,
 )
 
 from eosin.core import SlideError
-from eosin.slides.dicom_index import LEFT_OUT, read_dicom_index
+from eosin.slides.dicom_reader import LEFT_OUT, read_dicom_index
 from eosin.slides.tile_codecs import JPEGTiles
 
 
-def read_tile(image, row, column):
-    """Read a native tile's bytes without what wraps them."""
-    grid = image.grid
-    source = image.sources[int(grid.sources[row, column])]
+def read_tile(index, row, column):
+    """Read a native tile's bytes of level 0 without what wraps them."""
+    grid = index.grids[0]
+    source = index.sources[int(grid.sources[row, column])]
     place = int(grid.offsets[row, column]), int(grid.byte_counts[row, column])
-    return source.read(*place)[8 if image.is_wrapped else 0 :]
+    return source.read(*place)[8 if grid.is_wrapped else 0 :]
 
 
 def pad(frame):
@@ -36,29 +38,22 @@ def test_levels_are_found_from_any_file_and_from_the_folder(tmp_path):
     (tmp_path / "slide" / "notes.txt").write_text("nothing of DICOM")
     for path in (tmp_path / "slide", *(tmp_path / "slide").glob("*.dcm")):
         index = read_dicom_index(path, None)
-        sizes = [(each.grid.width_px, each.grid.height_px) for each in index.levels]
+        sizes = [(each.width_px, each.height_px) for each in index.grids]
         assert sizes == [(900, 700), (225, 175)]
-        assert index.levels[0].grid.offsets.shape == (3, 4)
-        assert index.levels[0].grid.codec == JPEGTiles(None, "ycbcr")
+        assert index.grids[0].offsets.shape == (3, 4)
+        assert index.grids[0].codec == JPEGTiles(None, "ycbcr")
         # Numbers of files go on from level to level.
-        assert index.levels[1].grid.sources.tolist() == [[1]]
+        assert index.grids[1].sources.tolist() == [[1]]
         assert sorted(index.associated) == ["label", "macro"]
         assert index.resolution.mpp == pytest.approx(0.5)
         assert index.resolution.source == "vendor"
         assert index.resolution.candidates["objective power"] == 0.5
 
 
-def test_a_given_mpp_comes_first(tmp_path):
-    path = write_slide(tmp_path, "plain")
-    assert read_dicom_index(path, 0.3).resolution.mpp == 0.3
-    with pytest.raises(ValueError, match="mpp must lie"):
-        read_dicom_index(path, -1.0)
-
-
 def test_tiles_lie_where_they_were_written(tmp_path):
     image = paint(700, 900)
     path = write_image(tmp_path / "a.dcm", image, 256, "jpeg")
-    found = read_dicom_index(path, None).levels[0]
+    found = read_dicom_index(path, None)
     expected = encode(image, 256, "jpeg")
     for number, frame in enumerate(expected):
         assert read_tile(found, number // 4, number % 4) == pad(frame)
@@ -80,8 +75,8 @@ def write_sparse(path, places, *, paths=None, undefined=False, change=None, seed
 def test_sparse_frames_lie_where_they_say(tmp_path, undefined):
     places = [(128, 64), (0, 0), (64, 0)]
     frames = write_sparse(tmp_path / "a.dcm", places, undefined=undefined)
-    found = read_dicom_index(tmp_path / "a.dcm", None).levels[0]
-    assert (found.grid.byte_counts > 0).tolist() == [
+    found = read_dicom_index(tmp_path / "a.dcm", None)
+    assert (found.grids[0].byte_counts > 0).tolist() == [
         [True, True, False],
         [False, False, True],
     ]
@@ -99,15 +94,13 @@ def test_frames_off_the_grid_or_outside_are_refused(tmp_path, places):
 
 
 def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path):
-    def change(made):
-        del made.DimensionOrganizationType
-
+    change = delete("DimensionOrganizationType")
     path = write_image(tmp_path / "a.dcm", paint(64, 128), 64, "jpeg", change=change)
     with pytest.raises(SlideError, match="where its 2 frames lie must be said"):
         read_dicom_index(path, None)
     # One frame that is the whole image lies where the image does.
     path = write_image(tmp_path / "a.dcm", paint(60, 60), 64, "jpeg", change=change)
-    assert read_dicom_index(path, None).levels[0].grid.offsets.shape == (1, 1)
+    assert read_dicom_index(path, None).grids[0].offsets.shape == (1, 1)
 
 
 def test_of_several_planes_the_first_is_taken(tmp_path):
@@ -118,11 +111,10 @@ def test_of_several_planes_the_first_is_taken(tmp_path):
     add_frames(made, [frame for plane in planes for frame in plane])
     save(made, tmp_path / "a.dcm")
     index = read_dicom_index(tmp_path / "a.dcm", None)
-    assert index.levels[0].n_planes == 3
     assert index.properties["eosin.plane"] == "1 of 3"
     first = encode(image, 64, "jpeg")
     for number in range(6):
-        tile = read_tile(index.levels[0], number // 3, number % 3)
+        tile = read_tile(index, number // 3, number % 3)
         assert tile == pad(first[number])
 
 
@@ -131,45 +123,21 @@ def test_of_several_optical_paths_the_first_is_taken(tmp_path):
     places = [(0, 0), (0, 0), (64, 0), (64, 0), (128, 0)]
     paths = ["1", "2", "2", "1", "2"]
 
-    def change(made):
-        made.NumberOfOpticalPaths = 2
-
+    change = put("NumberOfOpticalPaths", 2)
     frames = write_sparse(tmp_path / "a.dcm", places, paths=paths, change=change)
-    found = read_dicom_index(tmp_path / "a.dcm", None).levels[0]
+    found = read_dicom_index(tmp_path / "a.dcm", None)
     assert read_tile(found, 0, 0) == pad(frames[0])
     assert read_tile(found, 0, 1) == pad(frames[3])
-    assert found.grid.byte_counts[0, 2] == 0
-
-
-def write_parts(folder, cuts, *, change=None, sparse=False):
-    """Write an image of 4 x 3 frames in one file for each cut."""
-    image = paint(700, 900)
-    frames = encode(image, 256, "jpeg")
-    places = [(256 * (i % 4), 256 * (i // 4)) for i in range(12)]
-    starts = [0, *cuts]
-    for number, (start, end) in enumerate(zip(starts, [*cuts, 12], strict=True), 1):
-        made = make_dataset((900, 700), 256, "jpeg", uid=f"1.2.3.{number}")
-        if sparse:
-            add_positions(made, places[start:end])
-        add_frames(made, frames[start:end])
-        made.ConcatenationUID = "1.2.9"
-        made.InConcatenationNumber = number
-        made.InConcatenationTotalNumber = len(starts)
-        made.ConcatenationFrameOffsetNumber = start
-        if change:
-            change(number, made)
-        # In another order than the files' names.
-        save(made, folder / f"{9 - number}.dcm")
-    return frames
+    assert found.grids[0].byte_counts[0, 2] == 0
 
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_an_image_spread_over_files_is_one(tmp_path, sparse):
     frames = write_parts(tmp_path, (5, 6), sparse=sparse)
     index = read_dicom_index(tmp_path / "8.dcm", None)
-    assert len(index.levels) == 1
-    found = index.levels[0]
-    assert found.grid.sources.tolist() == [[0, 0, 0, 0], [0, 1, 2, 2], [2, 2, 2, 2]]
+    assert len(index.grids) == 1
+    found = index
+    assert found.grids[0].sources.tolist() == [[0, 0, 0, 0], [0, 1, 2, 2], [2, 2, 2, 2]]
     for number, frame in enumerate(frames):
         assert read_tile(found, number // 4, number % 4) == pad(frame)
 
@@ -207,7 +175,7 @@ def test_parts_need_not_say_how_many_there_are(tmp_path):
         del made.InConcatenationTotalNumber, made.ConcatenationFrameOffsetNumber
 
     frames = write_parts(tmp_path, (5, 6), change=change)
-    found = read_dicom_index(tmp_path / "8.dcm", None).levels[0]
+    found = read_dicom_index(tmp_path / "8.dcm", None)
     assert read_tile(found, 2, 3) == pad(frames[11])
 
 
@@ -219,22 +187,14 @@ def test_a_number_of_frames_that_fills_no_grid_is_refused(tmp_path):
         read_dicom_index(tmp_path / "a.dcm", None)
 
 
-def test_copies_of_a_file_count_once(tmp_path):
-    path = write_slide(tmp_path, "plain")
-    (tmp_path / "copy of 0.dcm").write_bytes(path.read_bytes())
-    assert len(read_dicom_index(path, None).levels) == 2
-
-
-def test_files_of_other_slides_are_left_alone(tmp_path):
+def test_copies_and_files_of_other_slides_do_not_count(tmp_path):
+    with pytest.raises(SlideError, match="holds those of 0"):
+        read_dicom_index(tmp_path, None)
     path = write_slide(tmp_path, "plain")
     write_image(tmp_path / "b.dcm", paint(64, 64), 64, "plain", series="1.2.4", uid="9")
-    assert len(read_dicom_index(path, None).levels) == 2
+    (tmp_path / "copy of 0.dcm").write_bytes(path.read_bytes())
+    assert len(read_dicom_index(path, None).grids) == 2
     with pytest.raises(SlideError, match="holds those of 2"):
-        read_dicom_index(tmp_path, None)
-
-
-def test_a_folder_without_slides_says_so(tmp_path):
-    with pytest.raises(SlideError, match="holds those of 0"):
         read_dicom_index(tmp_path, None)
 
 
@@ -246,74 +206,47 @@ def test_a_slide_without_its_pyramid_says_so(tmp_path):
         read_dicom_index(tmp_path / "3.dcm", None)
 
 
-def test_a_file_beside_it_that_is_damaged_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (delete("ImageType"), r"5\.dcm: ImageType"),
+        (put("BitsAllocated", 16), r"5\.dcm: pixels must have 8 bits"),
+    ],
+)
+def test_a_file_beside_it_that_is_damaged_stops_the_slide(tmp_path, change, message):
     path = write_slide(tmp_path, "jpeg")
-
-    def change(made):
-        del made.ImageType
-
     write_image(tmp_path / "5.dcm", paint(64, 64), 64, "jpeg", change=change, uid="5")
-    with pytest.raises(SlideError, match=r"5\.dcm: ImageType"):
+    with pytest.raises(SlideError, match=message):
         read_dicom_index(path, None)
 
 
 @pytest.mark.parametrize("names_folder", [False, True])
 def test_a_label_that_cannot_be_read_is_left_out(tmp_path, names_folder):
     path = write_slide(tmp_path, "jpeg")
-    assert sorted(read_dicom_index(path, None).associated) == ["label", "macro"]
-
-    def change(made):
-        made.BitsStored = made.BitsAllocated = 16
 
     def widen(made):
         made.ConcatenationUID = "1.7"
         made.InConcatenationNumber = 1
         made.InConcatenationTotalNumber = 2
 
-    for name, edit, flavour in (
-        ("3.dcm", change, "LABEL"),
-        ("4.dcm", widen, "OVERVIEW"),
-    ):
-        (tmp_path / name).unlink()
-        write_image(
-            tmp_path / name,
-            paint(64, 64),
-            64,
-            "jpeg",
-            change=edit,
-            uid=f"1.2.3.{name[0]}",
-            flavour=flavour,
-        )
+    edits = (3, put("BitsAllocated", 16), "LABEL"), (4, widen, "OVERVIEW")
+    for number, change, flavour in edits:
+        header = {"uid": f"1.2.3.{number}", "flavour": flavour, "change": change}
+        write_image(tmp_path / f"{number}.dcm", paint(64, 64), 64, "jpeg", **header)
     index = read_dicom_index(tmp_path if names_folder else path, None)
-    assert len(index.levels) == 2
+    assert len(index.grids) == 2
     assert index.associated == {}
     said = index.properties[LEFT_OUT]
     assert "label (3.dcm: pixels must have 8 bits" in said
     assert "macro (4.dcm: its image is spread over 2 files" in said
 
 
-def test_a_level_that_cannot_be_read_stops_the_slide(tmp_path):
-    path = write_slide(tmp_path, "jpeg")
-
-    def change(made):
-        made.BitsStored = made.BitsAllocated = 16
-
-    write_image(tmp_path / "5.dcm", paint(64, 64), 64, "jpeg", change=change, uid="5")
-    with pytest.raises(SlideError, match=r"5\.dcm: pixels must have 8 bits"):
-        read_dicom_index(path, None)
-
-
 def write_twins(folder, change):
-    """Write the same image twice; `change` edits the second one's header."""
+    """Write two images of one size; `change` is told which it is, and its header."""
     for number in (1, 2):
-        write_image(
-            folder / f"{number}.dcm",
-            paint(100, 120, seed=number),
-            64,
-            "jpeg",
-            uid=f"1.2.3.{number}",
-            change=lambda made, number=number: change(number, made),
-        )
+        path, image = folder / f"{number}.dcm", paint(100, 120, seed=number)
+        header = {"uid": f"1.2.3.{number}", "change": partial(change, number)}
+        write_image(path, image, 64, "jpeg", **header)
 
 
 def test_two_images_of_one_size_are_refused(tmp_path):
@@ -323,10 +256,7 @@ def test_two_images_of_one_size_are_refused(tmp_path):
 
 
 def test_of_two_pyramids_that_of_the_named_file_is_read(tmp_path):
-    def change(number, made):
-        made.PyramidUID = f"1.2.3.9.{number}"
-
-    write_twins(tmp_path, change)
+    write_twins(tmp_path, lambda n, made: setattr(made, "PyramidUID", f"1.2.3.9.{n}"))
     for number in (1, 2):
         index = read_dicom_index(tmp_path / f"{number}.dcm", None)
         assert index.properties["dicom.SOPInstanceUID"] == f"1.2.3.{number}"
@@ -363,16 +293,6 @@ def test_a_damaged_size_asks_for_no_memory(tmp_path):
         read_dicom_index(path, None)
 
 
-def test_index_arrays_cover_the_grid(tmp_path):
-    path = write_slide(tmp_path, "plain", size=(300, 500), side=64)
-    index = read_dicom_index(Path(path), None)
-    grid = index.levels[0].grid
-    assert grid.offsets.shape == (5, 8)
-    # 64 x 64 x 3 bytes, one frame after the other.
-    assert np.diff(grid.offsets.ravel()).tolist() == [12288] * 39
-    assert not index.levels[0].is_wrapped
-
-
 def test_one_focal_plane_is_taken_whatever_the_order(tmp_path):
     places = [(0, 0), (0, 0), (64, 0), (64, 0)]
 
@@ -385,5 +305,5 @@ def test_one_focal_plane_is_taken_whatever_the_order(tmp_path):
     frames = write_sparse(tmp_path / "a.dcm", places, change=change)
     index = read_dicom_index(tmp_path / "a.dcm", None)
     assert index.properties["eosin.plane"] == "1 of 2"
-    assert read_tile(index.levels[0], 0, 0) == pad(frames[0])
-    assert read_tile(index.levels[0], 0, 1) == pad(frames[3])
+    assert read_tile(index, 0, 0) == pad(frames[0])
+    assert read_tile(index, 0, 1) == pad(frames[3])

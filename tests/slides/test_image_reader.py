@@ -10,40 +10,48 @@ from eosin.slides.image_reader import ImageSlide
 RGB = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
 
+GREY = RGB[..., 0]
+COLOURS = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint16)
+TIFFS = {
+    "grey": (GREY, {}, GREY[..., None]),
+    "white is 0": (GREY, {"photometric": "miniswhite"}, 255 - GREY[..., None]),
+    "16 bit": (RGB.astype(np.uint16) * 256 + 17, {"photometric": "rgb"}, RGB),
+    "planar": (
+        np.moveaxis(RGB, -1, 0),
+        {"photometric": "rgb", "planarconfig": "separate"},
+        RGB,
+    ),
+    "alpha": (
+        np.dstack([RGB, np.full((40, 60), 255, np.uint8)]),
+        {"photometric": "rgb", "extrasamples": ["unassalpha"]},
+        RGB,
+    ),
+    "palette": (
+        GREY,
+        {"photometric": "palette", "colormap": (COLOURS * 257).T},
+        COLOURS[GREY],
+    ),
+}
+
+
 def read_all(path):
     with ImageSlide(path) as slide:
         width, height = slide.dimensions
         return slide.read(0, 0, width, height)
 
 
-def test_a_png_is_read_as_it_is_and_alpha_becomes_white(tmp_path):
-    Image.fromarray(RGB).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_all(tmp_path / "a.png"), RGB)
-    rgba = np.dstack([RGB, np.zeros((40, 60), np.uint8)])
-    Image.fromarray(rgba).save(tmp_path / "b.png")
-    assert (read_all(tmp_path / "b.png") == 255).all()
-
-
-def test_grey_sixteen_bit_planar_and_alpha_tiffs_become_rgb(tmp_path):
-    grey = RGB[..., 0]
-    tifffile.imwrite(tmp_path / "grey.tif", grey)
-    np.testing.assert_array_equal(read_all(tmp_path / "grey.tif")[..., 2], grey)
-    deep = RGB.astype(np.uint16) * 256 + 17
-    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
-    np.testing.assert_array_equal(read_all(tmp_path / "deep.tif"), RGB)
-    planar = np.moveaxis(RGB, -1, 0)
-    tifffile.imwrite(
-        tmp_path / "planar.tif", planar, photometric="rgb", planarconfig="separate"
-    )
-    np.testing.assert_array_equal(read_all(tmp_path / "planar.tif"), RGB)
-    rgba = np.dstack([RGB, np.full((40, 60), 255, np.uint8)])
-    tifffile.imwrite(
-        tmp_path / "rgba.tif", rgba, photometric="rgb", extrasamples=["unassalpha"]
-    )
-    np.testing.assert_array_equal(read_all(tmp_path / "rgba.tif"), RGB)
+@pytest.mark.parametrize("kind", TIFFS)
+def test_every_kind_of_tiff_becomes_rgb(tmp_path, kind):
+    stored, options, expected = TIFFS[kind]
+    tifffile.imwrite(tmp_path / "a.tif", stored, **options)
+    expected = np.broadcast_to(expected, RGB.shape)
+    np.testing.assert_array_equal(read_all(tmp_path / "a.tif"), expected)
 
 
 def test_sixteen_bit_and_transparent_pngs_become_rgb(tmp_path):
+    rgba = np.dstack([RGB, np.zeros((40, 60), np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "clear.png")
+    assert (read_all(tmp_path / "clear.png") == 255).all()
     deep = RGB[..., 0].astype(np.uint16) * 256 + 17
     Image.fromarray(deep).save(tmp_path / "deep.png")
     found = read_all(tmp_path / "deep.png")
@@ -66,17 +74,6 @@ def test_every_mode_is_read_as_pillow_converts_it(tmp_path, mode):
     with Image.open(tmp_path / f"a{suffix}") as image:
         expected = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(read_all(tmp_path / f"a{suffix}"), expected)
-
-
-def test_palettes_and_white_zeros_of_tiffs_get_their_colours(tmp_path):
-    grey = RGB[..., 0]
-    tifffile.imwrite(tmp_path / "w.tif", grey, photometric="miniswhite")
-    np.testing.assert_array_equal(read_all(tmp_path / "w.tif")[..., 1], 255 - grey)
-    colours = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint16)
-    tifffile.imwrite(
-        tmp_path / "p.tif", grey, photometric="palette", colormap=(colours * 257).T
-    )
-    np.testing.assert_array_equal(read_all(tmp_path / "p.tif"), colours[grey])
 
 
 @pytest.mark.parametrize("photometric", ["separated", "cielab", "ycbcr"])
@@ -105,12 +102,6 @@ def test_the_content_and_not_the_suffix_says_what_a_file_is(tmp_path):
     np.testing.assert_array_equal(read_all(tmp_path / "b.png"), RGB)
 
 
-def test_formats_that_run_programs_are_not_opened(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9")
-    with pytest.raises(SlideError, match="nor an image that can be read"):
-        ImageSlide(tmp_path / "a.png")
-
-
 def test_what_is_no_colour_image_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "f.tif", RGB.astype(np.float32), photometric="rgb")
     with pytest.raises(SlideError, match="8 or 16 bit, these are float32"):
@@ -119,30 +110,6 @@ def test_what_is_no_colour_image_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "s.tif", stack, photometric="minisblack")
     with pytest.raises(SlideError, match="a colour image is needed"):
         ImageSlide(tmp_path / "s.tif")
-
-
-def test_resolution_comes_from_ome_and_tiff_tags(tmp_path):
-    tifffile.imwrite(
-        tmp_path / "a.ome.tif",
-        RGB,
-        photometric="rgb",
-        metadata={"axes": "YXS", "PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm"},
-    )
-    with ImageSlide(tmp_path / "a.ome.tif") as slide:
-        assert (slide.mpp, slide.mpp_source, slide.vendor) == (
-            0.25,
-            "vendor",
-            "ome-tiff",
-        )
-    tifffile.imwrite(
-        tmp_path / "b.tif",
-        RGB,
-        photometric="rgb",
-        resolution=(20_000, 20_000),
-        resolutionunit="CENTIMETER",
-    )
-    with ImageSlide(tmp_path / "b.tif") as slide:
-        assert (slide.mpp, slide.mpp_source) == (0.5, "tiff resolution")
 
 
 def test_levels_of_an_ome_pyramid_are_levels_of_the_slide(tmp_path):
@@ -157,31 +124,6 @@ def test_levels_of_an_ome_pyramid_are_levels_of_the_slide(tmp_path):
         assert (slide.read(100, 0, 4, 4, level=1) == 255).all()
 
 
-@pytest.mark.parametrize(
-    ("numerator", "unit", "mpp"),
-    [(50_800, "INCH", 0.5), (20_000, "NONE", None), (0, "CENTIMETER", None)],
-)
-def test_resolution_tags_without_a_unit_or_a_value_say_nothing(
-    tmp_path, numerator, unit, mpp
-):
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        RGB,
-        photometric="rgb",
-        resolution=((numerator, 1), (numerator, 1)),
-        resolutionunit=unit,
-    )
-    with ImageSlide(tmp_path / "a.tif") as slide:
-        assert slide.mpp == pytest.approx(mpp)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
-def test_a_damaged_image_is_a_slide_error(tmp_path, name):
-    (tmp_path / name).write_bytes(b"this is no image at all")
-    with pytest.raises(SlideError, match="nor an image that can be read"):
-        ImageSlide(tmp_path / name)
-
-
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.webp"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_an_image_cut_short_is_a_slide_error(tmp_path, name, share):
@@ -192,9 +134,42 @@ def test_an_image_cut_short_is_a_slide_error(tmp_path, name, share):
         ImageSlide(tmp_path / name)
 
 
-def test_a_missing_image_is_a_slide_error(tmp_path):
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
+@pytest.mark.parametrize(
+    # What runs programs is not opened.
+    "content",
+    [None, b"no image at all", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9"],
+)
+def test_what_is_no_image_is_a_slide_error(tmp_path, name, content):
+    if content:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(SlideError, match="nor an image that can be read"):
-        ImageSlide(tmp_path / "none.png")
+        ImageSlide(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "mpp", "source"),
+    [
+        (
+            "a.ome.tif",
+            {"metadata": {"PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm"}},
+            0.25,
+            "vendor",
+        ),
+        (
+            "a.tif",
+            {"resolution": (20_000, 20_000), "resolutionunit": 3},
+            0.5,
+            "tiff resolution",
+        ),
+    ],
+)
+def test_resolution_comes_from_ome_and_tiff_tags(tmp_path, name, options, mpp, source):
+    tifffile.imwrite(tmp_path / name, RGB, photometric="rgb", **options)
+    with ImageSlide(tmp_path / name) as slide:
+        assert slide.mpp == pytest.approx(mpp)
+        assert slide.mpp_source == source
+        assert slide.vendor == ("ome-tiff" if "ome" in name else "tiff")
 
 
 def test_pillows_smaller_limit_does_not_count_and_stays_set(tmp_path, monkeypatch):
@@ -212,11 +187,3 @@ def test_an_image_too_large_for_memory_is_refused(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb")
     with pytest.raises(SlideError, match="too large for a plain image"):
         ImageSlide(tmp_path / "a.tif")
-
-
-def test_a_closed_image_says_so(tmp_path):
-    Image.fromarray(RGB).save(tmp_path / "a.png")
-    slide = ImageSlide(tmp_path / "a.png")
-    slide.close()
-    with pytest.raises(SlideError, match="was closed"):
-        slide.read(0, 0, 1, 1)

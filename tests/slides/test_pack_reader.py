@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import ipc
+from tests.slides.conftest import BOXES, write_pack
 
 from eosin.core import SlideError
 from eosin.slides import (
@@ -22,17 +23,6 @@ from eosin.slides import (
 )
 
 KINDS = ("svs-jpeg", "svs-rgb", "svs-33003", "svs-33005", "lzw", "deflate", "none")
-BOXES = np.array([(0, 0, 256, 256), (300, 200, 256, 256), (640, 440, 256, 256)])
-
-
-def write_pack(path, slides, boxes=BOXES, tile_px=256):
-    opened = {name: open_slide(place) for name, place in slides.items()}
-    told = {name: describe_slide(slide) for name, slide in opened.items()}
-    with PackWriter(path, told, "origin") as writer:
-        for name, slide in opened.items():
-            writer.write(name, slide, find_cells(slide, boxes, tile_px))
-            slide.close()
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +58,11 @@ def test_a_packed_slide_has_the_facts_of_its_own(pack, make_tiled):
 
 
 def test_what_was_not_packed_is_an_error_not_white(pack):
-    with open_slide(name_packed(pack, "svs-jpeg")) as packed:
-        with pytest.raises(SlideError, match=r"x=768, y=0, level 0 was not packed"):
-            packed.read(780, 10, 50, 50)
-        packed.close()
-        with pytest.raises(SlideError, match="was closed"):
-            packed.read(0, 0, 10, 10)
+    with (
+        open_slide(name_packed(pack, "svs-jpeg")) as packed,
+        pytest.raises(SlideError, match=r"x=768, y=0, level 0 was not packed"),
+    ):
+        packed.read(780, 10, 50, 50)
 
 
 def test_other_programs_read_a_pack(pack, make_tiled):

@@ -1,10 +1,7 @@
 import numpy as np
-import pytest
 
 from eosin.slides import PackWriter, describe_slide, find_cells, open_slide
 from eosin.slides import pack_writing as module
-from eosin.slides.pack_writing import describe_codec
-from eosin.slides.tile_codecs import JPEG2000Tiles, JPEGTiles, PlainTiles
 
 
 def test_the_tiles_under_the_boxes_and_all_coarser_ones_are_found(make_tiled):
@@ -30,24 +27,3 @@ def test_many_batches_are_written(make_tiled, tmp_path, monkeypatch):
                 "a", slide, find_cells(slide, np.array([(0, 0, 900, 700)]), 700)
             )
     assert n_tiles == 13
-
-
-@pytest.mark.parametrize(
-    ("codec", "expected"),
-    [
-        (JPEGTiles(b"tables", "ycbcr"), {"tables": None, "colour": "marked"}),
-        (JPEGTiles(b"tables", "grey"), {"tables": None, "colour": "grey"}),
-        (JPEG2000Tiles("ycbcr"), {"colour": "ycbcr"}),
-        (
-            PlainTiles("lzw", 3, is_differenced=True),
-            {
-                "compression": "lzw",
-                "channels": 3,
-                "is_differenced": True,
-                "is_premultiplied": False,
-            },
-        ),
-    ],
-)
-def test_codecs_are_described(codec, expected):
-    assert describe_codec(codec) == {"kind": type(codec).__name__, **expected}

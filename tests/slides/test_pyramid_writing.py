@@ -60,10 +60,3 @@ def test_each_level_is_the_mean_of_the_finer_one(tmp_path):
         halved = image.reshape(256, 2, 384, 2).mean(axis=(1, 3))
         np.testing.assert_allclose(file.pages[1].asarray(), halved, atol=1e-6)
         assert [page.subfiletype for page in file.pages] == [0, 1, 1]
-
-
-def test_one_level_on_request(tmp_path):
-    image = np.zeros((600, 600, 3), np.uint8)
-    write_pyramid(tmp_path / "a.tif", image, mpp=1, downsample=None)
-    with tifffile.TiffFile(tmp_path / "a.tif") as file:
-        assert len(file.pages) == 1

@@ -34,11 +34,6 @@ def test_sources_over_ten_percent_apart_are_told():
     assert resolve_mpp().disagreements == ()
 
 
-def test_a_given_mpp_must_be_plausible():
-    with pytest.raises(ValueError, match="mpp must lie between"):
-        resolve_mpp(given=500)
-
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(0.25, True), (0, False), (-1, False), (float("nan"), False)],

@@ -1,5 +1,3 @@
-from concurrent.futures import ThreadPoolExecutor
-
 import cv2
 import numpy as np
 import pytest
@@ -21,23 +19,6 @@ def noise(tmp_path):
     Image.fromarray(image).save(tmp_path / "noise.png")
     with open_slide(tmp_path / "noise.png", mpp=0.5) as slide:
         yield slide, image
-
-
-def test_a_coarser_mpp_is_the_mean_over_its_area(noise):
-    slide, image = noise
-    found = slide.read(40, 60, 50, 30, mpp=1.0)
-    block = image[60:120, 40:140].reshape(30, 2, 50, 2, 3).mean(axis=(1, 3))
-    assert np.abs(found - block).max() <= 0.51
-
-
-def test_a_fractional_factor_is_opencvs_area_filter(noise):
-    slide, image = noise
-    found = slide.read(10, 20, 64, 64, mpp=0.7)
-    size = round(64 * 0.7 / 0.5)
-    expected = cv2.resize(
-        image[20 : 20 + size, 10 : 10 + size], (64, 64), interpolation=cv2.INTER_AREA
-    )
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_single_pixel_is_the_mean_over_its_area(noise):
@@ -105,44 +86,6 @@ def test_tiles_go_into_the_given_array(noise):
     np.testing.assert_array_equal(out[1], slide.read(100, 50, 32, 32, mpp=1.0))
 
 
-def test_a_box_smaller_than_the_result_is_enlarged_to_it(noise):
-    out = np.zeros((1, 64, 64, 3), np.uint8)
-    noise[0].read_tiles(np.array([[0, 0, 58, 58]]), out)
-    assert out.any()
-
-
-@pytest.mark.parametrize(("boxes", "n"), [((2, 3), 2), ((2, 4), 3), ((4,), 1)])
-def test_shapes_that_do_not_fit_are_refused(noise, boxes, n):
-    with pytest.raises(ValueError, match="read_tiles needs boxes"):
-        noise[0].read_tiles(np.zeros(boxes, np.int64), np.zeros((n, 8, 8, 3), np.uint8))
-
-
-def test_arguments_that_contradict_are_refused(noise):
-    with pytest.raises(ValueError, match="a level or an mpp"):
-        noise[0].read(0, 0, 8, 8, level=0, mpp=1)
-    with pytest.raises(ValueError, match="size of 1 or more"):
-        noise[0].read(0, 0, 0, 8)
-    for level in (-1, 1):
-        with pytest.raises(ValueError, match=f"level must be 0 to 0 .* got {level}"):
-            noise[0].read(0, 0, 8, 8, level=level)
-    for sizes in ({}, {"mpp": 1.0, "downsample": 2.0}):
-        with pytest.raises(ValueError, match="an mpp or a downsample"):
-            noise[0].read_image(**sizes)
-    for downsample in (0.5, 0, float("nan")):
-        with pytest.raises(ValueError, match="downsample must be 1 or more"):
-            noise[0].read_image(downsample=downsample)
-    with pytest.raises(ValueError, match="1 pixel or more"):
-        noise[0].thumbnail(0)
-
-
-def test_without_mpp_the_message_says_how_to_give_one(tmp_path, noise):
-    with (
-        open_slide(noise[0].path) as slide,
-        pytest.raises(SlideError, match="--slide-mpp"),
-    ):
-        slide.read(0, 0, 8, 8, mpp=1.0)
-
-
 def test_a_whole_slide_read_in_bands_is_the_one_read_at_once(noise, monkeypatch):
     slide, _ = noise
     whole = slide.read_image(downsample=4.0)
@@ -191,37 +134,6 @@ def test_the_coarsest_level_that_is_fine_enough_is_read(tmp_path):
             assert slide._find_level(factor) == level
 
 
-def test_many_threads_read_one_image(noise):
-    slide, image = noise
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: slide.read(i * 5, i * 4, 50, 40), range(40)))
-    for i, pixels in enumerate(found):
-        expected = image[i * 4 : i * 4 + 40, i * 5 : i * 5 + 50]
-        np.testing.assert_array_equal(pixels, expected)
-
-
-def test_leaving_the_block_closes_the_slide(noise):
-    with open_slide(noise[0].path) as slide:
-        pass
-    with pytest.raises(SlideError, match="was closed"):
-        slide.read(0, 0, 1, 1)
-
-
-def test_an_image_has_no_other_images(noise):
-    assert noise[0].associated_images == {}
-
-
-def test_what_does_not_fit_together_is_refused(noise):
-    slide, _ = noise
-    boxes, out = np.ones((2, 4), np.int64), np.zeros((2, 8, 8, 3), np.uint8)
-    with pytest.raises(ValueError, match="read_tiles needs boxes"):
-        slide.read_tiles(boxes[:1], out)
-    with pytest.raises(ValueError, match="read_tiles needs boxes"):
-        slide.read_tiles(boxes, out, damaged=np.zeros(3, bool))
-    with pytest.raises(ValueError, match="threads must be 1 or more"):
-        slide.read_tiles(boxes, out, threads=0)
-
-
 def test_a_slide_without_native_tiles_flags_the_whole_box(noise, monkeypatch):
     slide, _ = noise
     read = type(slide)._read_level
@@ -248,22 +160,36 @@ def test_filters_are_named(noise):
     assert slide.find_resampling(1.7) == "area"
 
 
+def read_tiles(boxes=(1, 4), out=(1, 8, 8, 3), *, kind=np.uint8, side=8, **options):
+    """Make a call by shapes of what it is given."""
+    where, into = np.full(boxes, side, np.int64), np.zeros(out, kind)
+    return lambda slide: slide.read_tiles(where, into, **options)
+
+
 @pytest.mark.parametrize(
-    "out",
+    ("call", "message"),
     [
-        np.zeros((1, 8, 8, 3), np.float32),
-        np.zeros((1, 8, 8), np.uint8),
-        np.zeros((1, 8, 8, 4), np.uint8),
+        (lambda slide: slide.read(0, 0, 8, 8, level=0, mpp=1), "a level or an mpp"),
+        (lambda slide: slide.read(0, 0, 0, 8), "size of 1 or more"),
+        (lambda slide: slide.read(0, 0, 8, 8, level=-1), "0 to 0 .* got -1"),
+        (lambda slide: slide.read(0, 0, 8, 8, level=1), "0 to 0 .* got 1"),
+        (lambda slide: slide.read_image(), "an mpp or a downsample"),
+        (lambda slide: slide.read_image(1.0, downsample=2.0), "mpp or a downsample"),
+        (lambda slide: slide.read_image(downsample=0.5), "downsample must be 1"),
+        (lambda slide: slide.read_image(downsample=0), "downsample must be 1"),
+        (lambda slide: slide.read_image(downsample=float("nan")), "must be 1 or more"),
+        (lambda slide: slide.thumbnail(0), "1 pixel or more"),
+        (read_tiles((1, 3)), "read_tiles needs boxes"),
+        (read_tiles((2, 4)), "read_tiles needs boxes"),
+        (read_tiles((4,)), "read_tiles needs boxes"),
+        (read_tiles(damaged=np.zeros(3, bool)), "read_tiles needs boxes"),
+        (read_tiles(kind=np.float32), "of uint8"),
+        (read_tiles(out=(1, 8, 8)), "of uint8"),
+        (read_tiles(out=(1, 8, 8, 4)), "of uint8"),
+        (read_tiles(side=-5), "1 level-0 pixel"),
+        (read_tiles(threads=0), "threads must be 1 or more"),
     ],
 )
-def test_an_array_of_another_type_is_refused(noise, out):
-    slide, _ = noise
-    with pytest.raises(ValueError, match="of uint8"):
-        slide.read_tiles(np.array([[0, 0, 8, 8]]), out)
-
-
-def test_a_box_without_area_is_refused(noise):
-    slide, _ = noise
-    out = np.zeros((1, 8, 8, 3), np.uint8)
-    with pytest.raises(ValueError, match="1 level-0 pixel"):
-        slide.read_tiles(np.array([[0, 0, 8, -5]]), out)
+def test_arguments_of_no_sense_are_refused(noise, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(noise[0])

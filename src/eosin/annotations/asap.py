@@ -18,14 +18,7 @@ _DEFAULT_NAME = re.compile(r"Annotation \d+")
 
 
 def read_asap(path: Path, root: Element) -> Annotations:
-    """Read all annotations below `ASAP_Annotations`.
-
-    A region's class is its group. One without a group is called by its own name,
-    unless that is ASAP's `Annotation 3`.
-
-    Raises:
-        AnnotationError: A coordinate is no number.
-    """
+    """Read all annotations below `ASAP_Annotations`."""
     builder = RegionBuilder(path, "asap")
     for index, annotation in enumerate(root.iter("Annotation"), start=1):
         kind = (annotation.get("Type") or "").lower()
@@ -33,12 +26,11 @@ def read_asap(path: Path, root: Element) -> Annotations:
             builder.ignore(kind or "shape of no type")
             continue
         where = f"{path}: annotation {index}"
-        order = [
-            (parse_number(point.get("Order", "0"), f"{where}: Order"), point)
-            for point in annotation.iter("Coordinate")
-        ]
-        order.sort(key=lambda pair: pair[0])
-        points = read_corners([point for _, point in order], where)
+        corners = sorted(
+            annotation.iter("Coordinate"),
+            key=lambda each: parse_number(each.get("Order", "0"), f"{where}: Order"),
+        )
+        points = read_corners(corners, where)
         is_diagonal = kind == "rectangle" and len(points) == 2
         geometry = make_box(points) if is_diagonal else make_polygon(points)
         builder.add_geometry(_find_class(annotation), geometry)
@@ -46,6 +38,7 @@ def read_asap(path: Path, root: Element) -> Annotations:
 
 
 def _find_class(annotation: Element) -> str | None:
+    """Return the group; else the own name, unless it is ASAP's `Annotation 3`."""
     group = annotation.get("PartOfGroup") or ""
     if group and group != "None":
         return group

@@ -1,5 +1,6 @@
 """Aperio ImageScope's XML and its descendant, Indica HALO's `.annotations`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -15,63 +16,49 @@ from eosin.annotations.shapes import (
 )
 
 _AREA_TYPES = {"0", "1", "2"}
-_OTHER_TYPES = {"3": "arrow"}
 
 # The name of the column that ImageScope itself puts into every layer.
 _DEFAULT_ATTRIBUTE = "Description"
 
 
 def read_imagescope(path: Path, root: Element) -> Annotations:
-    """Read ImageScope's layers; negative regions become holes.
-
-    Raises:
-        AnnotationError: A coordinate is no number.
-    """
-    builder = RegionBuilder(path, "imagescope")
-    layers = []
-    for annotation in root.iter("Annotation"):
-        layer = Layer(_find_class(annotation))
-        layers.append(layer)
-        for index, region in enumerate(annotation.iter("Region"), start=1):
-            kind = region.get("Type") or "0"
-            if kind not in _AREA_TYPES:
-                builder.ignore(_OTHER_TYPES.get(kind, f"shape of type {kind}"))
-                continue
-            where = f"{path}: layer '{layer.class_name}', region {index}"
-            shape = _make_imagescope_shape(kind, region, where)
-            is_hole = region.get("NegativeROA") == "1"
-            (layer.holes if is_hole else layer.areas).append(shape)
+    """Read ImageScope's or HALO's layers; negative regions become holes."""
+    # Vertices are called `V` by HALO, `Vertex` by ImageScope.
+    is_halo = root.find(".//Vertices/V") is not None or root.find(".//Vertex") is None
+    builder = RegionBuilder(path, "halo" if is_halo else "imagescope")
+    find_class = _find_halo_class if is_halo else _find_imagescope_class
+    make_shape = _make_halo_shape if is_halo else _make_imagescope_shape
+    layers = [
+        _read_layer(builder, annotation, find_class(annotation), make_shape, path)
+        for annotation in root.iter("Annotation")
+    ]
     builder.add_layers(layers)
     return builder.build()
 
 
-def read_halo(path: Path, root: Element) -> Annotations:
-    """Read HALO's layers; negative regions become holes.
-
-    HALO calls every pen line a polygon. One with end caps, or whose ends lie
-    far apart, is a line.
-
-    Raises:
-        AnnotationError: A coordinate is no number.
-    """
-    builder = RegionBuilder(path, "halo")
-    layers = []
-    for annotation in root.iter("Annotation"):
-        layer = Layer(annotation.get("Name") or "")
-        layers.append(layer)
-        for index, region in enumerate(annotation.iter("Region"), start=1):
-            where = f"{path}: layer '{layer.class_name}', region {index}"
-            shape = _make_halo_shape(region, where)
-            if isinstance(shape, str):
-                builder.ignore(shape)
-                continue
-            is_hole = region.get("NegativeROA") == "1"
-            (layer.holes if is_hole else layer.areas).append(shape)
-    builder.add_layers(layers)
-    return builder.build()
+def _read_layer(
+    builder: RegionBuilder,
+    annotation: Element,
+    class_name: str,
+    make_shape: Callable[[Element, str], Polygon | str],
+    path: Path,
+) -> Layer:
+    layer = Layer(class_name)
+    for index, region in enumerate(annotation.iter("Region"), start=1):
+        shape = make_shape(region, f"{path}: layer '{class_name}', region {index}")
+        if isinstance(shape, str):
+            builder.ignore(shape)
+            continue
+        is_hole = region.get("NegativeROA") == "1"
+        (layer.holes if is_hole else layer.areas).append(shape)
+    return layer
 
 
-def _make_imagescope_shape(kind: str, region: Element, where: str) -> Polygon:
+def _make_imagescope_shape(region: Element, where: str) -> Polygon | str:
+    """Return the region's area, or what it is instead of one."""
+    kind = region.get("Type") or "0"
+    if kind not in _AREA_TYPES:
+        return "arrow" if kind == "3" else f"shape of type {kind}"
     points = read_corners(region.iter("Vertex"), where)
     # Two to four vertices of an ellipse all give the box around it. With more
     # it was traced already, and so was a "rectangle" drawn with the free hand.
@@ -83,7 +70,11 @@ def _make_imagescope_shape(kind: str, region: Element, where: str) -> Polygon:
 
 
 def _make_halo_shape(region: Element, where: str) -> Polygon | str:
-    """Return the region's area, or what it is instead of one."""
+    """Return the region's area, or what it is instead of one.
+
+    HALO calls every pen line a polygon. One with end caps, or whose ends lie
+    far apart, is a line.
+    """
     kind = (region.get("Type") or "").lower()
     points = read_corners(region.iter("V"), where)
     if kind == "rectangle":
@@ -96,7 +87,11 @@ def _make_halo_shape(region: Element, where: str) -> Polygon | str:
     return "line" if has_ends and len(points) >= 3 else make_polygon(points)
 
 
-def _find_class(annotation: Element) -> str:
+def _find_halo_class(annotation: Element) -> str:
+    return annotation.get("Name") or ""
+
+
+def _find_imagescope_class(annotation: Element) -> str:
     """Return the layer's name; else its attribute's name.
 
     Where that is only ImageScope's own `Description`, what was typed there goes

@@ -1,6 +1,5 @@
 """Hamamatsu NDP.view's `.ndpa`: nanometres from the centre of the glass."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -12,36 +11,13 @@ from eosin.slides import Slide
 _OFFSETS = ("hamamatsu.XOffsetFromSlideCentre", "hamamatsu.YOffsetFromSlideCentre")
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Where the glass's centre lies: level-0 pixel = nm / scale + origin."""
-
-    scale: Point
-    origin: Point
-
-    def place(self, corners_nm: list[Point]) -> list[Point]:
-        """Turn nanometres from the glass's centre into level-0 pixels."""
-        return [
-            (x / self.scale[0] + self.origin[0], y / self.scale[1] + self.origin[1])
-            for x, y in corners_nm
-        ]
-
-
 def read_ndpa(path: Path, root: Element, *, slide: Slide | None) -> Annotations:
     """Read all view states; a region's class is its title.
 
-    Args:
-        path: The file, for messages.
-        root: The element `annotations`.
-        slide: The slide, which alone knows where its pixels lie on the glass.
-
-    Raises:
-        AnnotationError: There is no slide, it does not say where it lies on the
-            glass, or a coordinate is no number.
-        SlideError: The slide has no mpp.
+    The slide alone knows where its pixels lie on the glass.
     """
     builder = RegionBuilder(path, "ndpa")
-    frame = _find_frame(path, slide)
+    (scale_x, left), (scale_y, top) = _find_frame(path, slide)
     for index, state in enumerate(root.iter("ndpviewstate"), start=1):
         annotation = state.find("annotation")
         if annotation is None:
@@ -49,9 +25,9 @@ def read_ndpa(path: Path, root: Element, *, slide: Slide | None) -> Annotations:
             continue
         title = (state.findtext("title") or "").strip()
         kind = (annotation.get("type") or "shape of no type").lower()
-        corners = frame.place(
-            _read_corners(annotation, kind, f"{path}: view state {index} ({title})")
-        )
+        where = f"{path}: view state {index} ({title})"
+        corners_nm = _read_corners(annotation, kind, where)
+        corners = [(x / scale_x + left, y / scale_y + top) for x, y in corners_nm]
         if not corners:
             builder.ignore(kind)
         elif kind == "circle":
@@ -80,7 +56,8 @@ def _read_point(element: Element, where: str) -> Point:
     )
 
 
-def _find_frame(path: Path, slide: Slide | None) -> _Frame:
+def _find_frame(path: Path, slide: Slide | None) -> list[tuple[float, float]]:
+    """Return nanometres per level-0 pixel and the glass's centre, of x and of y."""
     if slide is None:
         raise AnnotationError(
             f"{path}: places are nanometres from the glass's centre, so the file can "
@@ -93,14 +70,11 @@ def _find_frame(path: Path, slide: Slide | None) -> _Frame:
             f"{slide.path.name} does not; use the .ndpi that it was drawn on, not a "
             "converted copy"
         )
-    # The file's own mpp goes before one that the user gave: NDP.view used that.
-    scales = [
-        1000 * parse_number(slide.properties.get(name) or slide.require_mpp(), name)
-        for name in ("openslide.mpp-x", "openslide.mpp-y")
-    ]
-    offsets = [parse_number(slide.properties[name], name) for name in _OFFSETS]
-    origin = [
-        size / 2 - offset / scale
-        for size, offset, scale in zip(slide.dimensions, offsets, scales, strict=True)
-    ]
-    return _Frame((scales[0], scales[1]), (origin[0], origin[1]))
+    frame = []
+    for size, axis, name in zip(slide.dimensions, "xy", _OFFSETS, strict=True):
+        # The file's own mpp goes before one that the user gave: NDP.view used that.
+        key = f"openslide.mpp-{axis}"
+        mpp = parse_number(slide.properties.get(key) or slide.require_mpp(), key)
+        offset = parse_number(slide.properties[name], name)
+        frame.append((1000 * mpp, size / 2 - offset / (1000 * mpp)))
+    return frame

@@ -19,7 +19,8 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
-from eosin.annotations.regions import Annotations, Area, RegionBuilder, keep_area
+from eosin.annotations.regions import Annotations, RegionBuilder
+from eosin.annotations.shapes import Area, keep_area
 from eosin.core import AnnotationError, Box, atomic_path
 
 _AREA_TYPES = ("Polygon", "MultiPolygon")
@@ -51,13 +52,7 @@ class Feature:
 def read_qupath(path: Path, content: Any, *, bounds: Box | None) -> Annotations:
     """Read parsed GeoJSON: a collection, a bare list, or one feature.
 
-    Args:
-        path: The file, for messages.
-        content: What JSON gave.
-        bounds: The slide's scanned bounds; QuPath's frame starts at their corner.
-
-    Raises:
-        AnnotationError: It is no GeoJSON, or a feature's geometry is broken.
+    QuPath's frame starts at the corner of the slide's scanned `bounds`.
     """
     builder = RegionBuilder(path, "qupath")
     offset = (bounds.x_px0, bounds.y_px0) if bounds else (0, 0)

@@ -5,12 +5,12 @@ import json
 import zlib
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.etree.ElementTree import ParseError, fromstring
 
 import shapely
 
 from eosin.annotations.asap import read_asap
-from eosin.annotations.imagescope import read_halo, read_imagescope
+from eosin.annotations.imagescope import read_imagescope
 from eosin.annotations.ndpa import read_ndpa
 from eosin.annotations.qupath import read_qupath
 from eosin.annotations.regions import Annotations, RegionBuilder
@@ -40,13 +40,11 @@ def read_annotations(path: Path, *, slide: Slide | None = None) -> Annotations:
     annotations = _read(path, _read_text(path), slide)
     if slide is not None and annotations.regions:
         width, height = slide.dimensions
-        frame = shapely.box(0, 0, width, height)
-        if not any(region.geometry.intersects(frame) for region in annotations.regions):
-            x, y, *_ = shapely.total_bounds(
-                [region.geometry for region in annotations.regions]
-            )
+        outlines = [region.geometry for region in annotations.regions]
+        if not shapely.intersects(outlines, shapely.box(0, 0, width, height)).any():
+            x, y, *_ = shapely.total_bounds(outlines)
             raise AnnotationError(
-                f"{path}: all {len(annotations.regions)} regions lie outside the slide "
+                f"{path}: all {len(outlines)} regions lie outside the slide "
                 f"{slide.path.name} ({width} x {height} px; the regions start at "
                 f"x={x:.0f}, y={y:.0f}); is it the annotation of another slide, or "
                 "drawn at another magnification?"
@@ -104,15 +102,10 @@ def _read_xml(path: Path, text: str, slide: Slide | None) -> Annotations:
     if root.tag == "annotations":
         return read_ndpa(path, root, slide=slide)
     if root.tag == "Annotations":
-        return read_halo(path, root) if _is_halo(root) else read_imagescope(path, root)
+        return read_imagescope(path, root)
     raise AnnotationError(
         f"{path}: XML with the root <{root.tag}> is no annotation format that is known"
     )
-
-
-def _is_halo(root: Element) -> bool:
-    """Tell HALO by its vertices' name, `V`; ImageScope's is `Vertex`."""
-    return root.find(".//Vertices/V") is not None or root.find(".//Vertex") is None
 
 
 def _read_ncrf(path: Path, content: dict[str, Any]) -> Annotations:

@@ -21,19 +21,6 @@ from eosin.annotations.shapes import (
 )
 from eosin.core import ConfigError, find_nearest
 
-__all__ = [
-    "EXCLUDE",
-    "UNCLASSIFIED",
-    "Annotations",
-    "Area",
-    "ClassMap",
-    "Layer",
-    "MappedAnnotations",
-    "Region",
-    "RegionBuilder",
-    "keep_area",
-]
-
 # What a region is called that the file gives no class. `--classes` may name it.
 UNCLASSIFIED = "Unclassified"
 
@@ -91,12 +78,7 @@ class Layer:
 
 
 class RegionBuilder:
-    """Gathers regions while a file is read: repairs, cuts holes, counts the rest.
-
-    Args:
-        path: The file.
-        format_name: Its format.
-    """
+    """Gathers regions while a file is read: repairs, cuts holes, counts the rest."""
 
     def __init__(self, path: Path, format_name: str) -> None:
         self._path = path
@@ -122,11 +104,7 @@ class RegionBuilder:
     def add_outline(
         self, class_name: str | None, corners: Iterable[tuple[Any, Any]]
     ) -> None:
-        """Take a region by its corners in level-0 pixels.
-
-        Raises:
-            AnnotationError: A coordinate is no finite number.
-        """
+        """Take a region by its corners in level-0 pixels."""
         where = f"{self._path}: corner of '{class_name}'"
         ring = [(parse_number(x, where), parse_number(y, where)) for x, y in corners]
         self.add_geometry(class_name, make_polygon(ring))
@@ -145,8 +123,12 @@ class RegionBuilder:
         it meets nothing in its own layer it is cut out of the other layers, as
         some people keep all their holes in one.
         """
-        owned = [(layer, self._repair(s)) for layer in layers for s in layer.areas]
-        owned = [(layer, area) for layer, area in owned if not area.is_empty]
+        owned = [
+            (layer, area)
+            for layer in layers
+            for area in map(self._repair, layer.areas)
+            if not area.is_empty
+        ]
         owners, areas = [o for o, _ in owned], [area for _, area in owned]
         cuts: dict[int, list[Area]] = {}
         tree = STRtree(areas)
@@ -288,28 +270,19 @@ class ClassMap:
             else:
                 (holes if region.is_hole else parts)[class_name].append(region.geometry)
         joined = {
-            name: keep_area(
-                shapely.union_all(parts[name]).difference(
-                    shapely.union_all(holes[name])
-                )
-            )
-            for name in parts
+            name: keep_area(shapely.union_all(areas) - shapely.union_all(holes[name]))
+            for name, areas in parts.items()
         }
         exclude = joined.pop(EXCLUDE)
-        areas = {name: keep_area(a.difference(exclude)) for name, a in joined.items()}
+        areas = {name: keep_area(area - exclude) for name, area in joined.items()}
         return MappedAnnotations(areas, exclude, unknown)
 
     def describe_names(self, found: Mapping[str, int]) -> tuple[str, ...]:
         """Say which classes no annotation has, and which names no class takes.
 
         The negative class may be what nobody outlined; of it this is said only where
-        an annotation has a name like it.
-
-        Args:
-            found: Regions by their name in the annotations, of all slides together.
-
-        Returns:
-            Sentences, each with what may have been meant, and with the option.
+        an annotation has a name like it. `found` counts regions by their name, of all
+        slides together. Each sentence has what may have been meant, and the option.
         """
         free = {n: count for n, count in found.items() if self.find(n) is None}
         taken = {self.find(name) for name in found}

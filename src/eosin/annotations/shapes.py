@@ -21,11 +21,7 @@ _ELLIPSE_CORNERS = 128
 
 
 def parse_number(text: Any, what: str) -> float:
-    """Read a finite number; a decimal comma is taken as a point.
-
-    Raises:
-        AnnotationError: It is no finite number; `what` names it.
-    """
+    """Read a finite number, which `what` names; a decimal comma is a point."""
     try:
         number = float(text.replace(",", ".") if isinstance(text, str) else text)
     except (TypeError, ValueError):
@@ -36,11 +32,7 @@ def parse_number(text: Any, what: str) -> float:
 
 
 def read_corners(elements: Iterable[Element], what: str) -> list[Point]:
-    """Read points from elements with attributes `X` and `Y`.
-
-    Raises:
-        AnnotationError: One is no finite number; `what` names the shape.
-    """
+    """Read points of the shape `what` from elements with attributes `X` and `Y`."""
     return [
         (
             parse_number(element.get("X"), f"{what}: X"),
@@ -98,13 +90,10 @@ def keep_area(geometry: BaseGeometry) -> Area:
 
 
 def repair_area(geometry: BaseGeometry) -> tuple[Area, bool]:
-    """Return the area parts of a geometry as a valid one.
+    """Return the area parts of a geometry as a valid one, and whether it was repaired.
 
     An outline that crosses itself keeps every part that it encloses; both loops
     of an eight, say. A hole that reaches out of its shell only takes away.
-
-    Returns:
-        `(area, was_repaired)`; empty where nothing with an area is left.
     """
     if geometry.is_valid:
         return keep_area(geometry), False

@@ -13,7 +13,6 @@ from eosin.core.errors import (
     SlideError,
 )
 from eosin.core.extras import require_extra
-from eosin.core.failures import SlideFailure
 from eosin.core.files import (
     atomic_path,
     fingerprint_file,
@@ -34,13 +33,12 @@ from eosin.core.model_files import (
     PROJECTION_SUFFIX,
 )
 from eosin.core.progress import Progress, Task
-from eosin.core.runs import RunRecord, find_versions, open_run
+from eosin.core.runs import RunRecord, SlideFailure, find_versions, open_run
 from eosin.core.showing import Showable
-from eosin.core.shown_progress import TerminalProgress
+from eosin.core.shown_progress import WATCHED, TerminalProgress
 from eosin.core.suggestions import find_nearest, suggest
 from eosin.core.tables import Column, TableSchema
 from eosin.core.version import __version__
-from eosin.core.watched_progress import WATCHED
 from eosin.core.work import Items
 
 __all__ = [

@@ -24,12 +24,8 @@ _TYPES: Mapping[Any, str] = {
 _PLURALS: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "texts"}
 
 _BOOLEANS = {
-    "true": True,
-    "yes": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "0": False,
+    **dict.fromkeys(("true", "yes", "1"), True),
+    **dict.fromkeys(("false", "no", "0"), False),
 }
 
 
@@ -145,11 +141,12 @@ def _fit(hint: Any, value: Any) -> Any:
         options = {str(option): option for option in typing.get_args(hint)}
         return options[str(value)]
     if origin is tuple:
-        parts = _split(value) if isinstance(value, str) else list(value)
+        if isinstance(value, str):
+            parts = [part.strip() for part in value.split(",")] if value else []
+        else:
+            parts = list(value)
         inner = typing.get_args(hint)
-        kinds = (
-            [inner[0]] * len(parts) if len(inner) == 2 and inner[1] is ... else inner
-        )
+        kinds = [inner[0]] * len(parts) if inner[1:] == (...,) else inner
         return tuple(_fit(kind, part) for kind, part in zip(kinds, parts, strict=True))
     if hint is _NONE:
         if value is None or value in ("none", "None", ""):
@@ -158,21 +155,15 @@ def _fit(hint: Any, value: Any) -> Any:
     return _fit_plain(hint, value)
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")] if text else []
-
-
 def _fit_plain(hint: Any, value: Any) -> Any:
     if hint is bool:
         return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
-    if hint in (int, float) and isinstance(value, bool):
+    is_wrong = {
+        int: isinstance(value, bool | float),
+        float: isinstance(value, bool),
+        str: not isinstance(value, str | Path),
+        Path: not isinstance(value, str | Path),
+    }
+    if is_wrong[hint] if hint in is_wrong else not isinstance(value, hint):
         raise TypeError(value)
-    if hint is int and isinstance(value, float):
-        raise TypeError(value)
-    if hint in (str, Path) and not isinstance(value, str | Path):
-        raise TypeError(value)
-    if hint in (int, float, str, Path):
-        return hint(value)
-    if isinstance(value, hint):
-        return value
-    raise TypeError(value)
+    return hint(value) if hint in is_wrong else value

@@ -9,13 +9,8 @@ from eosin.core.errors import MissingExtraError
 def require_extra(extra: str, *, modules: Sequence[str], purpose: str) -> None:
     """Stop where packages of an extra are not installed; nothing is imported.
 
-    Args:
-        extra: Name of the extra in `pyproject.toml`, such as `train`.
-        modules: What it brings, by the names under which it is imported.
-        purpose: What needs it, as the beginning of the message: `training`.
-
-    Raises:
-        MissingExtraError: One of them is missing.
+    `purpose` begins the message, such as `training`; `modules` are what the extra
+    brings, by the names under which it is imported.
     """
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:

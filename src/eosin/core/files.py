@@ -25,10 +25,9 @@ _LONGEST_NAME = 180
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block succeeds.
 
-    The temporary file or folder lies beside `path`, so that the move is one
-    rename on one file system, and keeps its suffix, so that writers which
-    look at the suffix are not misled. Whatever the block raises, nothing
-    half-written is left behind, and an older file at `path` stays as it was.
+    The temporary file or folder lies beside `path`, so that the move is one rename,
+    and keeps its suffix. Whatever the block raises, nothing half-written is left
+    behind, and an older file at `path` stays as it was.
 
     Raises:
         RunError: The folder cannot be made or written, or the disk is full.
@@ -79,11 +78,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        RunError: The file is missing or not JSON.
-    """
+    """Read a JSON file; one that is missing or damaged is a `RunError`."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -94,11 +89,8 @@ def read_json(path: Path) -> Any:
 
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def fingerprint_file(path: Path) -> str:
@@ -124,12 +116,7 @@ def hash_object(content: Any) -> str:
 
 
 def require_free_space(folder: Path, n_bytes: int, purpose: str) -> None:
-    """Stop before a large write that the disk cannot hold.
-
-    Raises:
-        RunError: Fewer than `n_bytes` and a reserve of 64 MiB are free, or the
-            folder cannot be made.
-    """
+    """Stop before a large write for which the disk lacks room, or 64 MiB beside it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free

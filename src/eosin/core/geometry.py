@@ -9,14 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Box:
-    """An upright rectangle in the level-0 frame.
-
-    Attributes:
-        x_px0: Left edge.
-        y_px0: Top edge.
-        width_px0: Width, at least 0.
-        height_px0: Height, at least 0.
-    """
+    """An upright rectangle in the level-0 frame, with sides of 0 pixels or more."""
 
     x_px0: int
     y_px0: int

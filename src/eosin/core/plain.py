@@ -11,12 +11,8 @@ from typing import Any
 def to_plain(value: Any, folder: Path | None = None) -> Any:
     """Turn dataclasses, mappings, tuples and paths into what JSON can write.
 
-    Args:
-        value: Of these and of plain values, in each other however deep.
-        folder: Paths below it are written relative to it, others in full.
-
-    Raises:
-        TypeError: There is something else in it, such as a table or an array.
+    Paths below `folder` are written relative to it, others in full. Anything else,
+    such as a table or an array, is a `TypeError`.
     """
     if value is None or isinstance(value, str | int | float | bool):
         return value
@@ -34,13 +30,10 @@ def to_plain(value: Any, folder: Path | None = None) -> Any:
 
 
 def from_plain(value: Any, kind: Any, folder: Path | None = None) -> Any:
-    """Turn what `to_plain` wrote into a value of its type again.
+    """Turn what `to_plain` wrote into a value of the type that an annotation gives.
 
-    Args:
-        value: As JSON gives it.
-        kind: Its type, as in an annotation. Of several (`Path | None`) the first that
-            is no plain type is taken.
-        folder: What paths are relative to.
+    Of several (`Path | None`) the first that is no plain type is taken. Paths are
+    relative to `folder`.
     """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):

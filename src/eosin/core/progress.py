@@ -8,12 +8,7 @@ class Task:
     """One piece of long work. This one tells nobody."""
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Say that `n` more units are done.
-
-        Args:
-            n: Units done since the last call.
-            note: A few words shown behind the bar, such as a metric.
-        """
+        """Say that `n` more units are done, with a few words such as a metric."""
 
 
 class Progress:
@@ -21,12 +16,10 @@ class Progress:
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Task]:
-        """Open a task for the length of a block.
+        """Open a task for the length of a block; `total` is None where nobody knows it.
 
-        Args:
-            name: What is being done, in two or three words, the last of which says
-                what is counted, such as `Tiling slides`.
-            total: How many units there are; None where nobody knows.
+        Its name says what is done in two or three words, the last of which says what is
+        counted, such as `Tiling slides`.
         """
         del name, total
         yield Task()

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from eosin.core.errors import RunError
-from eosin.core.failures import SlideFailure
 from eosin.core.files import read_json, write_json
 from eosin.core.plain import from_plain, to_plain
 
@@ -30,6 +29,15 @@ _LOCK = ".run.lock"
 # What `atomic_path` calls a file while it is written.
 _LEFTOVER = re.compile(r"\..*-[a-z0-9_]{8}\.part(\.[^.]*)?", re.DOTALL)
 _PACKAGES = ("eosin", "numpy", "keras", "torch", "onnxruntime", "openslide-python")
+
+
+@dataclass(frozen=True)
+class SlideFailure:
+    """One slide that a command (`step`) gave up on; the others went on."""
+
+    slide_id: str
+    step: str
+    message: str
 
 
 @dataclass
@@ -77,15 +85,7 @@ class RunRecord:
         The result's fields stand in `notes` under their names, and come back with
         their types: plain values, None, paths, tuples, lists, mappings (by text or
         number) and dataclasses of these. Its `folder` and `failures` are the record's.
-
-        Args:
-            kind: The result's dataclass.
-            work: Does the work; only called where it is not done.
-            **read: Reads a field that no note can hold, such as a table; only called
-                where the work is done.
-
-        Returns:
-            The same, whether it was made or read.
+        What no note can hold, such as a table, is given by a function of `read`.
 
         Raises:
             RunError: The work was done by a version that noted other fields.
@@ -120,9 +120,8 @@ class RunRecord:
     def save(self, status: str) -> None:
         """Write `run.json`.
 
-        Args:
-            status: `running`, `done`, `incomplete` (slides were given up on),
-                `failed` or `interrupted`.
+        The status is `running`, `done`, `incomplete` (slides were given up on),
+        `failed` or `interrupted`.
         """
         write_json(
             self.folder / _FILE,
@@ -213,25 +212,15 @@ def _hold(folder: Path) -> Iterator[None]:
 def _work(
     record: RunRecord, *, overwrite: bool, outputs: Sequence[str]
 ) -> Iterator[RunRecord]:
-    """Read the older record, yield the new one, and keep it up to date."""
+    """Heed the older record, yield the new one, and keep it up to date."""
     folder = record.folder
-    older = _read_older(folder, overwrite=overwrite)
-    if older is not None:
-        differences = _find_differences(older, record)
-        if differences and not overwrite and not _is_void(older, folder, outputs):
-            raise RunError(
-                f"{folder}: holds the result of other settings ("
-                + "; ".join(differences)
-                + "); add --overwrite to replace it, or choose another folder"
-            )
-        if overwrite:
-            _remove_outputs(folder, outputs)
-        else:
-            record.is_done = older.get("status") == "done"
-            record._seconds_before = float(older.get("wall_seconds", 0.0))
-    if record.is_done and older is not None:
-        record.notes = dict(older.get("notes", {}))
-    else:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; name a folder to write to")
+    if (folder / _FILE).exists() and overwrite:
+        _remove_outputs(folder, outputs)
+    elif (folder / _FILE).exists():
+        _resume(record, _read_older(folder / _FILE), outputs)
+    if not record.is_done:
         record.save("running")
         _remove_leftovers(folder)
     status = "failed"
@@ -249,28 +238,33 @@ def _work(
             _remove_leftovers(folder)
 
 
-def _read_older(folder: Path, *, overwrite: bool) -> dict[str, Any] | None:
-    """Read the record that an earlier command left, if any."""
-    path = folder / _FILE
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder}: is a file; name a folder to write to")
-    if not path.exists():
-        return None
-    try:
-        older = read_json(path)
-    except RunError:
-        if overwrite:
-            return {}
-        raise
+def _read_older(path: Path) -> dict[str, Any]:
+    """Read the record that an earlier command left."""
+    older = read_json(path)
     if not isinstance(older, dict) or older.get("format") != RUN_FORMAT:
-        if overwrite:
-            return {}
         raise RunError(
             f"{path}: was written by another version of eosin (record format "
             f"{older.get('format') if isinstance(older, dict) else 'unknown'}, this "
             f"version reads {RUN_FORMAT}); add --overwrite or choose another folder"
         )
     return older
+
+
+def _resume(
+    record: RunRecord, older: Mapping[str, Any], outputs: Sequence[str]
+) -> None:
+    """Go on where an earlier command stood, if it did the same work."""
+    differences = _find_differences(older, record)
+    if differences and not _is_void(older, record.folder, outputs):
+        raise RunError(
+            f"{record.folder}: holds the result of other settings "
+            f"({'; '.join(differences)}); add --overwrite to replace it, or choose "
+            "another folder"
+        )
+    record.is_done = older.get("status") == "done"
+    record._seconds_before = float(older.get("wall_seconds", 0.0))
+    if record.is_done:
+        record.notes = dict(older.get("notes", {}))
 
 
 def _is_void(older: Mapping[str, Any], folder: Path, outputs: Sequence[str]) -> bool:

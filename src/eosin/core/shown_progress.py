@@ -20,10 +20,6 @@ from rich.progress import Progress as Bars
 
 from eosin.core.progress import Progress, Task
 
-# Seconds between two lines of the same task in a log file, and in a notebook.
-_LINE_EVERY_S = 10.0
-_SHOWN_EVERY_S = 0.3
-
 
 def find_progress() -> Progress:
     """Find who watches: a notebook, a terminal, or nobody, who is told nothing."""
@@ -34,24 +30,35 @@ def find_progress() -> Progress:
     return TerminalProgress() if Console(stderr=True).is_terminal else Progress()
 
 
+class _WatchedProgress(Progress):
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Task]:
+        with find_progress().task(name, total) as task:
+            yield task
+
+    def say(self, text: str) -> None:
+        find_progress().say(text)
+
+
+WATCHED = _WatchedProgress()
+"""What a call from Python shows by default; `progress=None` is silent."""
+
+
 class TerminalProgress(Progress):
     """Shows tasks as bars on a terminal, and as lines elsewhere.
 
-    Args:
-        console: Where to show them; None is the error stream, so that results can be
-            piped.
+    It is the error stream unless told otherwise, so that results can be piped.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
 
     @contextmanager
-    def task(self, name: str, total: int | None) -> Iterator[Task]:
-        """Open a task for the length of a block."""
+    def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
         if not self._console.is_terminal:
             task = _LineTask(self._console, name, total)
             yield task
-            task.close()
+            task.show(is_done=True)
             return
         bars = Bars(
             TextColumn("{task.description:<18}"),
@@ -65,90 +72,86 @@ class TerminalProgress(Progress):
         with bars:
             yield _BarTask(bars, bars.add_task(name, total=total, note=""))
 
-    def say(self, text: str) -> None:
-        """Print one line."""
+    def say(self, text: str) -> None:  # noqa: D102
         self._console.print(text, markup=False, highlight=False)
 
 
-class _BarTask(Task):
-    def __init__(self, bars: Bars, task_id: TaskID) -> None:
-        self._bars = bars
-        self._id = task_id
+class _TimedTask(Task):
+    """Counts, and shows itself every so many seconds and at its end."""
 
-    def advance(self, n: int = 1, note: str = "") -> None:
-        if note:
-            self._bars.update(self._id, advance=n, note=note)
-        else:
-            self._bars.update(self._id, advance=n)
+    every_s = 0.0
 
-
-class _LineTask(Task):
-    def __init__(self, console: Console, name: str, total: int | None) -> None:
-        self._console = console
-        self._name = name
-        self._total = total
-        self._done = 0
-        self._note = ""
-        self._started = self._said = time.monotonic()
+    def __init__(self, name: str, total: int | None) -> None:
+        self._name, self._total, self._done, self._note = name, total, 0, ""
+        self._started = self._shown = time.monotonic()
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self._done += n
         self._note = note or self._note
-        if time.monotonic() - self._said >= _LINE_EVERY_S:
-            self._said = time.monotonic()
-            self._print("")
+        if time.monotonic() - self._shown >= self.every_s:
+            self.show()
 
-    def close(self) -> None:
-        self._print(f" in {time.monotonic() - self._started:.1f} s")
+    def show(self, *, is_done: bool = False) -> None:
+        self._shown = time.monotonic()
+        self._write(self._shown - self._started, is_done=is_done)
 
-    def _print(self, ending: str) -> None:
+    def _write(self, seconds: float, *, is_done: bool) -> None:
+        raise NotImplementedError
+
+
+class _BarTask(Task):
+    def __init__(self, bars: Bars, task_id: TaskID) -> None:
+        self._bars, self._id, self._note = bars, task_id, ""
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self._note = note or self._note
+        self._bars.update(self._id, advance=n, note=self._note)
+
+
+class _LineTask(_TimedTask):
+    every_s = 10.0
+
+    def __init__(self, console: Console, name: str, total: int | None) -> None:
+        super().__init__(name, total)
+        self._console = console
+
+    def _write(self, seconds: float, *, is_done: bool) -> None:
         total = "" if self._total is None else f"/{self._total:,}"
         # What is one piece has nothing to count.
         is_one = self._total is None and not self._done
-        done = "done" if is_one else f"{self._done:,}{total}"
-        note = f"  {self._note}" if self._note and not ending else ""
-        self._console.print(
-            f"{self._name}: {done}{ending}{note}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        text = f"{self._name}: " + ("done" if is_one else f"{self._done:,}{total}")
+        if is_done:
+            text += f" in {seconds:.1f} s"
+        elif self._note:
+            text += f"  {self._note}"
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class NotebookProgress(Progress):
     """Shows each task as one line below its cell."""
 
     @contextmanager
-    def task(self, name: str, total: int | None) -> Iterator[Task]:
-        """Open a task for the length of a block."""
+    def task(self, name: str, total: int | None) -> Iterator[Task]:  # noqa: D102
         task = _CellTask(name, total)
         yield task
         task.show(is_done=True)
 
-    def say(self, text: str) -> None:
-        """Show one line."""
+    def say(self, text: str) -> None:  # noqa: D102
         _display(text)
 
 
-class _CellTask(Task):
+class _CellTask(_TimedTask):
+    every_s = 0.3
+
     def __init__(self, name: str, total: int | None) -> None:
-        self._name, self._total, self._done, self._note = name, total, 0, ""
-        self._started = self._shown = time.monotonic()
+        super().__init__(name, total)
         self._handle = _display(f"{name} …")
 
-    def advance(self, n: int = 1, note: str = "") -> None:
-        self._done += n
-        self._note = note or self._note
-        if time.monotonic() - self._shown >= _SHOWN_EVERY_S:
-            self.show()
-
-    def show(self, *, is_done: bool = False) -> None:
-        self._shown = time.monotonic()
+    def _write(self, seconds: float, *, is_done: bool) -> None:
         total = "" if self._total is None else f" of {self._total:,}"
         count = f": {self._done:,}{total}" if self._done or self._total else ""
-        spent = f", {self._shown - self._started:.1f} s"
         note = "" if is_done or not self._note else f" ({self._note})"
-        _update(self._handle, f"{self._name}{count}{spent}{note}")
+        _update(self._handle, f"{self._name}{count}, {seconds:.1f} s{note}")
 
 
 def _display(text: str) -> Any:

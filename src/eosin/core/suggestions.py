@@ -5,15 +5,7 @@ from collections.abc import Iterable
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str | None:
-    """Find the known name that is most like another, whatever their case.
-
-    Args:
-        name: What came.
-        known: What could have been meant.
-
-    Returns:
-        One of `known` as it is spelled there; None where none is like it.
-    """
+    """Find the known name that is most like another, whatever their case, if any."""
     by_lower = {text.casefold(): text for text in known}
     close = difflib.get_close_matches(name.casefold(), by_lower, n=1)
     return by_lower[close[0]] if close else None

@@ -90,25 +90,15 @@ class TableSchema(Generic[Info]):
     ) -> "pd.DataFrame":
         """Return exactly the columns of the schema, in its order and types.
 
-        Args:
-            table: A table; columns that the schema does not know are left out.
-            info: What is the same for all rows.
-            where: What messages call the table, such as its path.
-
-        Raises:
-            ManifestError: Something breaks the schema; every problem is listed.
+        Columns that the schema does not know are left out. Every problem is listed in a
+        `ManifestError`, which calls the table `where`, such as its path.
         """
         return self._check(
             {name: table[name] for name in table}, info, where or self.noun
         )[1]
 
     def write(self, path: Path, table: "pd.DataFrame", info: Info) -> None:
-        """Write a table, whole or not at all.
-
-        Raises:
-            ManifestError: The table breaks the schema.
-            RunError: The file cannot be written.
-        """
+        """Write a table that holds to the schema, whole or not at all."""
         import pyarrow.parquet as pq  # noqa: PLC0415  see `_check`
 
         arrow, _ = self._check({name: table[name] for name in table}, info, path)
@@ -120,9 +110,8 @@ class TableSchema(Generic[Info]):
     def read(self, path: Path) -> tuple["pd.DataFrame", Info]:
         """Read a table, and what is the same for all of its rows.
 
-        Raises:
-            ManifestError: The file is missing, another table, of another version, or
-                breaks the schema.
+        A file that is missing, another table, of another version, or breaks the schema
+        is a `ManifestError`.
         """
         import pyarrow as pa  # noqa: PLC0415  see `_check`
         import pyarrow.parquet as pq  # noqa: PLC0415

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from eosin.core.errors import RunError
-from eosin.core.failures import SlideFailure
 from eosin.core.files import read_json, to_file_name, write_json
 from eosin.core.progress import Progress, Task
-from eosin.core.runs import RunRecord
+from eosin.core.runs import RunRecord, SlideFailure
 
 # Seconds that items in work may take to end after an interruption.
 _GRACE_S = 1.0
@@ -65,19 +64,9 @@ class Items(Generic[Item]):
     ) -> None:
         """Work on what is to be done, on threads.
 
-        An item whose work raises is recorded in the record's failures, and the others
-        go on. An output that cannot be written stops everything, since it would stop
-        every item.
-
-        Args:
-            work: Called with one item, on any thread. Gives what its part holds, as
-                JSON can write it.
-            progress: Told of each item.
-            name: Of the task.
-            workers: How many items are worked on at once.
-
-        Raises:
-            RunError: An output cannot be written.
+        `work` gives what an item's part holds, as JSON can write it. An item whose work
+        raises is recorded in the record's failures, and the others go on. An output
+        that cannot be written (`RunError`) stops everything: it would stop every item.
         """
 
         def keep(item: Item) -> None:

@@ -3,6 +3,8 @@
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,7 @@ class ByteSource(ABC):
 
     @abstractmethod
     def read(self, offset: int, count: int) -> bytes:
-        """Return `count` bytes from `offset` on, fewer only at the end.
-
-        Raises:
-            SlideError: They cannot be read.
-        """
+        """Return `count` bytes from `offset` on, fewer only at the end."""
 
 
 class LocalFile(ByteSource):
@@ -34,12 +32,6 @@ class LocalFile(ByteSource):
 
     The descriptor is closed when nobody holds this object any longer, so that a
     slide closed in one thread never gives another thread somebody else's bytes.
-
-    Args:
-        path: The file.
-
-    Raises:
-        SlideError: It cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,26 +66,14 @@ class LocalFile(ByteSource):
 
 
 class RemoteFile(ByteSource):
-    """A file behind an fsspec URL; each read is one range request.
-
-    Args:
-        url: Such as `https://host/S01.svs` or `s3://bucket/S01.svs`.
-
-    Raises:
-        MissingExtraError: The packages for this kind of URL are not installed.
-        SlideError: It cannot be reached, or its size is not told.
-    """
+    """A file behind an fsspec URL; each read is one range request."""
 
     def __init__(self, url: str) -> None:
         self.name = url.rsplit("/", 1)[-1]
         self.url = url
         self._files, self._path = _find_file_system(url)
-        try:
+        with self._saying("cannot be reached"):
             size = self._files.info(self._path).get("size")
-        except Exception as error:
-            raise SlideError(
-                f"{url}: cannot be reached ({_find_reason(error)})"
-            ) from error
         if size is None:
             raise SlideError(
                 f"{url}: the server must tell the file's size and answer range "
@@ -105,13 +85,8 @@ class RemoteFile(ByteSource):
         end = min(offset + count, self.size)
         if end <= offset:
             return b""
-        try:
+        with self._saying(f"{count} bytes at {offset} cannot be read"):
             data = bytes(self._files.cat_file(self._path, start=offset, end=end))
-        except Exception as error:
-            raise SlideError(
-                f"{self.url}: {count} bytes at {offset} cannot be read "
-                f"({_find_reason(error)})"
-            ) from error
         if len(data) > end - offset:
             raise SlideError(
                 f"{self.url}: the server must answer range requests, and it sends the "
@@ -121,11 +96,17 @@ class RemoteFile(ByteSource):
 
     def open(self) -> Any:
         """Open it as a file object, read in large blocks, for its index."""
-        try:
+        with self._saying("cannot be opened"):
             return self._files.open(self._path, "rb", block_size=1 << 20)
+
+    @contextmanager
+    def _saying(self, failure: str) -> Iterator[None]:
+        """Turn whatever a file system raises into what failed, and why."""
+        try:
+            yield
         except Exception as error:
             raise SlideError(
-                f"{self.url}: cannot be opened ({_find_reason(error)})"
+                f"{self.url}: {failure} ({_find_reason(error)})"
             ) from error
 
 
@@ -135,7 +116,9 @@ def _find_reason(error: BaseException) -> str:
     File systems answer many failures with the address alone, and keep the reason in
     the error that theirs came from.
     """
-    while (deeper := _find_cause(error)) is not None:
+    while deeper := error.__cause__ or (
+        None if error.__suppress_context__ else error.__context__
+    ):
         error = deeper
     status = getattr(error, "status", None)
     if isinstance(status, int):
@@ -143,11 +126,6 @@ def _find_reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _find_cause(error: BaseException) -> BaseException | None:
-    hidden = None if error.__suppress_context__ else error.__context__
-    return error.__cause__ or hidden
 
 
 def is_remote(path: str | Path) -> bool:
@@ -158,18 +136,12 @@ def is_remote(path: str | Path) -> bool:
 def _find_file_system(url: str) -> tuple[Any, str]:
     try:
         import fsspec  # noqa: PLC0415 - an optional package
-    except ImportError as error:
-        raise _missing(url, error) from error
-    try:
+
         return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
     except ImportError as error:
-        raise _missing(url, error) from error
+        raise MissingExtraError(
+            f"{url}: slides behind a URL need the extra packages of "
+            f"`pip install eosin[remote]` ({error})"
+        ) from error
     except ValueError as error:
         raise SlideError(f"{url}: not a URL that can be read ({error})") from error
-
-
-def _missing(url: str, error: ImportError) -> MissingExtraError:
-    return MissingExtraError(
-        f"{url}: slides behind a URL need the extra packages of "
-        f"`pip install eosin[remote]` ({error})"
-    )

@@ -42,16 +42,7 @@ _JPEG_2000_COLOURS: Mapping[str, Literal["ycbcr", "rgb"]] = {
 
 
 def find_codec(header: DICOMHeader, source: ByteSource, frames: Frames) -> TileCodec:
-    """Find the codec of an image.
-
-    Args:
-        header: Of the image's first file.
-        source: That file.
-        frames: Where its frames lie.
-
-    Raises:
-        SlideError: Its pixels are of a kind that is not read.
-    """
+    """Find the codec of an image, by its first file and where the frames lie in it."""
     kind = (header.photometric, header.n_samples)
     if header.syntax == PLAIN_SYNTAX:
         if kind in _PLAIN:

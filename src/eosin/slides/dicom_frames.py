@@ -38,12 +38,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Element:
-    """One element of a data set, without its value.
-
-    Attributes:
-        start: Place of its value in the file.
-        length: Length of the value; None where its items say where it ends.
-    """
+    """Where an element's value is; its length is None where items say where it ends."""
 
     start: int
     length: int | None
@@ -65,15 +60,7 @@ class Frames:
 
 
 def find_elements(source: ByteSource, at: int) -> Mapping[int, Element]:
-    """Find the last elements of a file, those of frames and pixels, by their tags.
-
-    Args:
-        source: The file.
-        at: Place of the first of them.
-
-    Raises:
-        SlideError: The file is damaged, or has no pixels.
-    """
+    """Find the elements from `at` on, those of frames and pixels, by their tags."""
     found: dict[int, Element] = {}
     try:
         while _PIXELS not in found:
@@ -100,16 +87,8 @@ def find_frames(
 ) -> Frames:
     """Find where each frame lies in the file.
 
-    Frames that a file cut short has lost get a place behind its end.
-
-    Args:
-        source: The file.
-        elements: What `find_elements` found.
-        n_frames: How many frames the header tells of.
-        frame_bytes: Length of a frame without compression, None with.
-
-    Raises:
-        SlideError: The file is damaged.
+    Frames that a file cut short has lost get a place behind its end. A frame has
+    `frame_bytes` without compression, None with.
     """
     pixels = elements[_PIXELS]
     if frame_bytes is not None:
@@ -134,11 +113,7 @@ def find_frames(
 
 
 def unwrap(data: bytes) -> bytes:
-    """Take the items off a frame.
-
-    Raises:
-        ValueError: These are not the items of one frame, or it is empty.
-    """
+    """Take the items off one frame; whatever else it is, is a `ValueError`."""
     if data[:4] == _ITEM and int.from_bytes(data[4:8], "little") == len(data) - 8 > 0:
         return data[8:]
     parts, at = [], 0

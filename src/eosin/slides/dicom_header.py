@@ -12,7 +12,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
 from eosin.core import SlideError
-from eosin.slides.byte_sources import ByteSource, LocalFile
+from eosin.slides.byte_sources import LocalFile
 from eosin.slides.dicom_values import (
     DICOMStream,
     DICOMValues,
@@ -31,7 +31,7 @@ _SYNTAXES = (PLAIN_SYNTAX, JPEG_SYNTAX, *JPEG_2000_SYNTAXES)
 
 _IMAGE_TYPE = 0x00080008
 _SERIES = 0x0020000E
-_PER_FRAME_GROUPS = 0x52009230
+PER_FRAME_GROUPS = 0x52009230
 
 # 262 Gpx in frames of 256 px; a damaged number must not ask for gigabytes.
 MAX_FRAMES = 4_000_000
@@ -75,14 +75,9 @@ _TAGS = [
 
 @dataclass(frozen=True)
 class Concatenation:
-    """Where one file stands in an image that is spread over several.
+    """Where one file stands, from 1 on, in an image that is spread over several.
 
-    Attributes:
-        uid: The same in all files of the image.
-        number: Which of the files it is, from 1 on.
-        n_files: How many there are; None where the file does not say.
-        first_frame: How many frames the files before it hold; None where the file
-            does not say.
+    Files of one image share the `uid`; the files before it hold `first_frame` frames.
     """
 
     uid: str
@@ -93,28 +88,23 @@ class Concatenation:
 
 @dataclass(frozen=True)
 class DICOMHeader:
-    """One file's header.
+    """One file's header; what it does not say is empty or None.
 
     Attributes:
         path: The file.
         instance_uid: What names this file's content, wherever it lies.
         series_uid: The same for all files of a slide.
-        pyramid_uid: The same for all levels of a pyramid; empty where not said.
+        pyramid_uid: The same for all levels of a pyramid.
         flavour: `VOLUME`, `THUMBNAIL`, `LABEL`, `OVERVIEW` or another.
         syntax: Transfer syntax, one that is read here.
-        photometric: What the components mean, such as `YBR_FULL_422`.
-        n_samples: Components of a pixel, 1 or 3.
-        width_px: Width of the image.
-        height_px: Height of the image.
-        tile_width_px: Width of a frame.
-        tile_height_px: Height of a frame.
+        photometric: What the `n_samples` components mean, such as `YBR_FULL_422`.
+        width_px: Of the image, as `height_px`.
+        tile_width_px: Of a frame, as `tile_height_px`.
         n_frames: How many frames this file holds.
         is_full: Whether frames lie row by row without a gap; else each says where.
-        n_paths: How many optical paths there are.
-        optical_path: Name of the first optical path; empty where not said.
-        concatenation: None where the image is in one file.
-        mpp: Micrometres per pixel, mean of both directions; None where not said.
-        objective_power: Nominal magnification; None where not said.
+        optical_path: Name of the first of `n_paths`.
+        mpp: Micrometres per pixel, mean of both directions.
+        objective_power: Nominal magnification.
         properties: What else the header says, as text, without the patient.
         end: Place of the first element behind this header.
     """
@@ -143,15 +133,10 @@ class DICOMHeader:
 
 
 def read_header(path: Path) -> DICOMHeader:
-    """Read a file's header, and no pixels.
-
-    Raises:
-        SlideError: It is not a DICOM slide image, is one that cannot be read here,
-            or is damaged.
-    """
-    source = LocalFile(path)
+    """Read a file's header, and no pixels."""
+    stream = DICOMStream(LocalFile(path))
     try:
-        return _parse(path, source)
+        return _parse(path, stream)
     except SlideError:
         raise
     except Exception as error:
@@ -164,38 +149,34 @@ def read_header(path: Path) -> DICOMHeader:
 
 def find_series(path: Path) -> str | None:
     """Find a file's series; None where it is not a DICOM slide image."""
-    if not path.is_file():
-        return None
-    try:
-        stream = DICOMStream(LocalFile(path))
-        if not find_syntax(stream, path.name):
-            return None
-        values = read_values(stream, path.name, last=_SERIES, tags=_TAGS)
-        is_slide = values.text("SOPClassUID") == WHOLE_SLIDE
-        return (values.text("SeriesInstanceUID") or None) if is_slide else None
-    except Exception:  # noqa: BLE001 - whatever lies beside a slide is none of it
-        return None
+    values = _read_start(path, _SERIES) if path.is_file() else None
+    is_slide = values is not None and values.text("SOPClassUID") == WHOLE_SLIDE
+    return (values.text("SeriesInstanceUID") or None) if values and is_slide else None
 
 
 def find_flavour(path: Path) -> str:
     """Find what a file is an image of, even where its header is damaged further on.
 
-    Returns:
-        As in `DICOMHeader`; empty where that cannot be told.
+    It is empty where that cannot be told.
     """
+    values = _read_start(path, _IMAGE_TYPE)
+    kinds = values.text("ImageType").split("\\") if values else []
+    return kinds[2].strip() if len(kinds) > 2 else ""
+
+
+def _read_start(path: Path, last: int) -> DICOMValues | None:
+    """Read a header up to a tag; None where it cannot be, for whatever reason."""
     try:
         stream = DICOMStream(LocalFile(path))
-        if not find_syntax(stream, path.name):
-            return ""
-        values = read_values(stream, path.name, last=_IMAGE_TYPE, tags=_TAGS)
-        return values.text("ImageType").split("\\")[2].strip()
-    except Exception:  # noqa: BLE001 - whatever is wrong, it cannot be told
-        return ""
+        return (
+            read_values(stream, last=last, tags=_TAGS) if find_syntax(stream) else None
+        )
+    except Exception:  # noqa: BLE001 - whatever lies beside a slide is none of it
+        return None
 
 
-def _parse(path: Path, source: ByteSource) -> DICOMHeader:
-    stream = DICOMStream(source)
-    syntax = find_syntax(stream, path.name)
+def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
+    syntax = find_syntax(stream)
     if not syntax:
         raise SlideError(f"{path.name}: not a DICOM file; it lacks the mark of one")
     if syntax not in _SYNTAXES:
@@ -203,7 +184,7 @@ def _parse(path: Path, source: ByteSource) -> DICOMHeader:
             f"{path.name}: DICOM slides are read as JPEG baseline, JPEG 2000 or "
             f"uncompressed, this one is '{UID(syntax).name}'; convert it"
         )
-    values = read_values(stream, path.name, last=_PER_FRAME_GROUPS - 1, tags=_TAGS)
+    values = read_values(stream, last=PER_FRAME_GROUPS - 1, tags=_TAGS)
     _check_kind(path.name, values)
     paths = values.item("OpticalPathSequence")
     groups = values.item("SharedFunctionalGroupsSequence")
@@ -223,10 +204,10 @@ def _parse(path: Path, source: ByteSource) -> DICOMHeader:
         n_frames=values.require_number("NumberOfFrames"),
         is_full=values.text("DimensionOrganizationType") == "TILED_FULL",
         n_paths=values.number("NumberOfOpticalPaths") or 1,
-        optical_path=paths.text("OpticalPathIdentifier") if paths else "",
+        optical_path=paths.text("OpticalPathIdentifier"),
         concatenation=_find_concatenation(values),
         mpp=_find_mpp(groups),
-        objective_power=_find_power(paths),
+        objective_power=parse_positive(paths.text("ObjectiveLensPower")),
         properties=_collect_properties(values, syntax),
         end=stream.tell(),
     )
@@ -278,18 +259,12 @@ def _find_concatenation(values: DICOMValues) -> Concatenation | None:
     )
 
 
-def _find_mpp(groups: DICOMValues | None) -> float | None:
+def _find_mpp(groups: DICOMValues) -> float | None:
     """Read the pixel spacing, in mm from one row and one column to the next."""
-    measures = groups.item("PixelMeasuresSequence") if groups else None
-    if measures is None:
-        return None
-    sides = [parse_positive(text) for text in measures.text("PixelSpacing").split("\\")]
+    spacing = groups.item("PixelMeasuresSequence").text("PixelSpacing")
+    sides = [parse_positive(text) for text in spacing.split("\\")]
     known = [1000 * side for side in sides if side]
     return sum(known) / len(known) if len(known) == 2 else None
-
-
-def _find_power(paths: DICOMValues | None) -> float | None:
-    return parse_positive(paths.text("ObjectiveLensPower")) if paths else None
 
 
 def _collect_properties(values: DICOMValues, syntax: str) -> Mapping[str, str]:

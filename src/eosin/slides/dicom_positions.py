@@ -8,6 +8,7 @@ Source: DICOM PS3.3, C.8.12.6.1 (position of a frame).
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,7 @@ import numpy.typing as npt
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource
 from eosin.slides.dicom_frames import MAX_GROUP_BYTES, Element
-from eosin.slides.dicom_header import DICOMHeader
-
-_PER_FRAME_GROUPS = 0x52009230
+from eosin.slides.dicom_header import PER_FRAME_GROUPS, DICOMHeader
 
 # Column and row follow each other, as elements stand in the order of their tags.
 _POSITION = re.compile(
@@ -27,48 +26,44 @@ _DEPTH = re.compile(rb"\x40\x00\x4a\x07DS([\x00-\x10])\x00", re.DOTALL)
 _PATH = re.compile(rb"\x48\x00\x06\x01SH([\x00-\x10])\x00", re.DOTALL)
 
 
-def read_positions(
-    source: ByteSource, elements: Mapping[int, Element], n_frames: int
-) -> npt.NDArray[np.int64] | None:
-    """Read where each frame lies on the slide.
+@dataclass(frozen=True)
+class FramePlaces:
+    """Where the frames of one file say that they lie.
 
-    Returns:
-        `(frames, 2)`, x and y of its first pixel from 0 on; None where the file does
-        not say.
-
-    Raises:
-        SlideError: The file is damaged.
+    `positions` are x and y of the first pixel from 0 on, `(frames, 2)`. What the file
+    does not say of each frame is empty.
     """
+
+    positions: npt.NDArray[np.int64]
+    depths: list[str]
+    paths: list[str]
+
+
+def read_places(
+    source: ByteSource, elements: Mapping[int, Element], n_frames: int
+) -> FramePlaces:
+    """Read what the per-frame groups say."""
     groups = _read_groups(source, elements)
-    found = _POSITION.findall(groups)
-    if not found:
-        return None
-    if len(found) != n_frames:
+    pairs = _POSITION.findall(groups)
+    if len(pairs) not in (0, n_frames):
         raise SlideError(
             f"{source.name}: each of {n_frames} frames must have a position, "
-            f"{len(found)} have; the file is damaged"
+            f"{len(pairs)} have; the file is damaged"
         )
-    numbers = np.frombuffer(b"".join(x + y for x, y in found), "<i4")
-    # They count from 1.
-    return numbers.reshape(-1, 2).astype(np.int64) - 1
+    numbers = np.frombuffer(b"".join(x + y for x, y in pairs), "<i4")
+    return FramePlaces(
+        # They count from 1.
+        positions=numbers.reshape(-1, 2).astype(np.int64) - 1,
+        depths=_find_texts(_DEPTH, groups, n_frames),
+        paths=_find_texts(_PATH, groups, n_frames),
+    )
 
 
 def find_cells(
-    part: DICOMHeader,
-    positions: npt.NDArray[np.int64] | None,
-    shape: tuple[int, int],
+    part: DICOMHeader, positions: npt.NDArray[np.int64], shape: tuple[int, int]
 ) -> npt.NDArray[np.int64]:
-    """Find the cell of each frame by the place of its first pixel.
-
-    Args:
-        part: The file.
-        positions: Of `read_positions`.
-        shape: Rows and columns of cells.
-
-    Raises:
-        SlideError: Positions are missing, or frames do not lie side by side.
-    """
-    if positions is None:
+    """Find the cell of each frame in `shape`, rows and columns, by its position."""
+    if not len(positions):
         raise SlideError(
             f"{part.path.name}: where its {part.n_frames} frames lie must be said, by "
             "DimensionOrganizationType TILED_FULL or by positions of the frames, and "
@@ -85,36 +80,8 @@ def find_cells(
     return np.asarray(rows * shape[1] + columns, np.int64)
 
 
-def read_paths(
-    source: ByteSource, elements: Mapping[int, Element], n_frames: int
-) -> list[str]:
-    """Read the optical path of each frame; empty where not each frame has one.
-
-    Raises:
-        SlideError: The file is damaged.
-    """
-    return _read_texts(_PATH, source, elements, n_frames)
-
-
-def read_depths(
-    source: ByteSource, elements: Mapping[int, Element], n_frames: int
-) -> list[str]:
-    """Read the focal plane of each frame as its text; empty where not each has one.
-
-    Raises:
-        SlideError: The file is damaged.
-    """
-    return _read_texts(_DEPTH, source, elements, n_frames)
-
-
-def _read_texts(
-    pattern: re.Pattern[bytes],
-    source: ByteSource,
-    elements: Mapping[int, Element],
-    n_frames: int,
-) -> list[str]:
-    """Read a short text of each frame; empty where not each frame has one."""
-    groups = _read_groups(source, elements)
+def _find_texts(pattern: re.Pattern[bytes], groups: bytes, n_frames: int) -> list[str]:
+    """Find a short text of each frame; empty where not each frame has one."""
     texts = [
         groups[match.end() : match.end() + match[1][0]].decode("utf-8", "replace")
         for match in pattern.finditer(groups)
@@ -124,7 +91,7 @@ def _read_texts(
 
 def _read_groups(source: ByteSource, elements: Mapping[int, Element]) -> bytes:
     """Read the per-frame groups as they stand."""
-    element = elements.get(_PER_FRAME_GROUPS)
+    element = elements.get(PER_FRAME_GROUPS)
     if element is None:
         return b""
     # Where it does not say its length, the next element follows it.

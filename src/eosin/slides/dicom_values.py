@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource
 
 _PREFIX_END = 132
+_LAST_OF_META = 0x0002FFFF
 
 # A header without its per-frame groups has some 10 kB, and colour profiles.
 _MAX_HEADER_BYTES = 16 << 20
@@ -22,7 +24,7 @@ class DICOMStream:
     """What pydicom reads a header from; never more than is there, nor too much."""
 
     def __init__(self, source: ByteSource) -> None:
-        self._source = source
+        self._source, self.name = source, source.name
         self._at = 0
         self._room = _MAX_HEADER_BYTES
 
@@ -32,20 +34,18 @@ class DICOMStream:
         self._room -= count
         if self._room < 0:
             raise SlideError(
-                f"{self._source.name}: a DICOM header must end within "
+                f"{self.name}: a DICOM header must end within "
                 f"{_MAX_HEADER_BYTES >> 20} MB, this one does not; the file is damaged"
             )
         data = self._source.read(self._at, count) if count else b""
         self._at += count
         return data
 
-    def seek(self, place: int, whence: int = 0) -> int:
-        """Go to a place, or so far on."""
+    def seek(self, place: int, whence: int = 0) -> int:  # noqa: D102
         self._at = place + (self._at if whence else 0)
         return self._at
 
-    def tell(self) -> int:
-        """Return the place."""
+    def tell(self) -> int:  # noqa: D102
         return self._at
 
 
@@ -72,11 +72,11 @@ class DICOMValues:
         text = self.text(keyword)
         return int(text) if kind == "IS" and text else None
 
-    def item(self, keyword: str) -> "DICOMValues | None":
-        """Return the first item of a sequence; None where there is none."""
+    def item(self, keyword: str) -> "DICOMValues":
+        """Return the first item of a sequence; without values where there is none."""
         tag = tag_for_keyword(keyword)
         items = self._dataset[tag].value if tag in self._dataset else None
-        return DICOMValues(self._name, items[0]) if items else None
+        return DICOMValues(self._name, items[0] if items else Dataset())
 
     def require_text(self, keyword: str) -> str:
         """Return a text that is not empty."""
@@ -105,34 +105,28 @@ class DICOMValues:
         return (element.VR, element.value or b"") if element else ("", b"")
 
 
-def find_syntax(stream: DICOMStream, name: str) -> str:
+def find_syntax(stream: DICOMStream) -> str:
     """Read the file's own header; empty where it is not DICOM."""
     if stream.read(_PREFIX_END)[-4:] != b"DICM":
         return ""
-    dataset = read_dataset(
-        stream,  # type: ignore[arg-type] # reads, seeks and tells, which suffices
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=lambda tag, _, __: tag >> 16 != 2,
-    )
-    syntax = DICOMValues(name, dataset).text("TransferSyntaxUID")
+    syntax = read_values(stream, last=_LAST_OF_META).text("TransferSyntaxUID")
     if not syntax:
         raise SlideError(
-            f"{name}: TransferSyntaxUID (0002,0010) must say how the pixels are "
+            f"{stream.name}: TransferSyntaxUID (0002,0010) must say how the pixels are "
             "packed, and it is missing; the file is damaged"
         )
     return syntax
 
 
 def read_values(
-    stream: DICOMStream, name: str, *, last: int, tags: Sequence[int | None]
+    stream: DICOMStream, *, last: int, tags: Sequence[int | None] | None = None
 ) -> DICOMValues:
-    """Read some elements, up to and with the tag `last`."""
+    """Read elements up to and with the tag `last`: those of `tags`, or all."""
     dataset = read_dataset(
-        stream,  # type: ignore[arg-type] # as above
+        stream,  # type: ignore[arg-type] # reads, seeks and tells, which suffices
         is_implicit_VR=False,
         is_little_endian=True,
         stop_when=lambda tag, _, __: tag > last,
-        specific_tags=list(tags),  # type: ignore[arg-type] # all keywords are known
+        specific_tags=tags,  # type: ignore[arg-type] # all keywords are known
     )
-    return DICOMValues(name, dataset)
+    return DICOMValues(stream.name, dataset)

@@ -12,10 +12,10 @@ import tifffile
 from PIL import Image
 
 from eosin.core import Box, SlideError
-from eosin.slides.resolution import Resolution, resolve_mpp
+from eosin.slides.resolution import resolve_mpp
 from eosin.slides.slide import Level, Slide
 from eosin.slides.tiff_metadata import read_ome_mpp, read_tag_mpp
-from eosin.slides.tile_codecs import flatten_onto_white
+from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
 # Such images are held decoded in memory: 600 Mpx are 1.8 GB.
 _MAX_PIXELS = 600_000_000
@@ -33,13 +33,6 @@ class ImageSlide(Slide):
 
     Its levels are held decoded in memory, so it is for cores, regions and
     thumbnails rather than for whole slides.
-
-    Args:
-        path: The file.
-        mpp: Micrometres per level-0 pixel. None takes what the file says.
-
-    Raises:
-        SlideError: The file is no image that can be read, or over 600 Mpx.
     """
 
     reader = "image"
@@ -47,14 +40,17 @@ class ImageSlide(Slide):
 
     def __init__(self, path: Path, *, mpp: float | None = None) -> None:
         self.path = Path(path)
-        images, self.vendor, self.resolution = (
-            _read_tiff(self.path, mpp)
-            if is_tiff(self.path)
-            else _read_plain(self.path, mpp)
-        )
-        self._images: list[npt.NDArray[np.uint8]] | None = images
+        read = _read_tiff if is_tiff(self.path) else _read_plain
+        try:
+            images, self.vendor, mpp_said = read(self.path)
+        except SlideError:
+            raise
+        except Exception as error:
+            raise _unreadable(self.path, error) from error
+        self._images: list[Pixels] | None = images
         if any(image.size == 0 for image in images):
             raise SlideError(f"{self.path.name}: an image without pixels")
+        self.resolution = resolve_mpp(given=mpp, **mpp_said)
         height, width = images[0].shape[:2]
         self.levels = tuple(
             Level(image.shape[1], image.shape[0], width / image.shape[1])
@@ -68,7 +64,7 @@ class ImageSlide(Slide):
 
     def _read_level(
         self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
-    ) -> npt.NDArray[np.uint8]:
+    ) -> Pixels:
         if self._images is None:
             raise SlideError(f"{self.path.name}: the slide was closed")
         image = self._images[level]
@@ -84,11 +80,7 @@ class ImageSlide(Slide):
 
 
 def is_tiff(path: Path) -> bool:
-    """Tell whether a file starts like a TIFF; folders do not.
-
-    Raises:
-        SlideError: It cannot be read.
-    """
+    """Tell whether a file starts like a TIFF; folders do not."""
     if path.is_dir():
         return False
     try:
@@ -98,26 +90,20 @@ def is_tiff(path: Path) -> bool:
         raise _unreadable(path, error) from error
 
 
-def _read_plain(
-    path: Path, given: float | None
-) -> tuple[list[npt.NDArray[np.uint8]], str, Resolution]:
-    try:
-        with _open_of_any_size(path) as image:
-            _check_size(path, image.width, image.height)
-            kind = (image.format or "image").lower()
-            if image.mode.startswith("I"):
-                # Pillow would cut 16-bit grey off at 255 rather than scale it.
-                grey = (np.asarray(image) >> 8).astype(np.uint8)
-                array = np.repeat(grey[..., None], 3, axis=2)
-            elif image.has_transparency_data:
-                array = flatten_onto_white(np.asarray(image.convert("RGBA")))
-            else:
-                array = np.asarray(image.convert("RGB"))
-    except SlideError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    return [array], kind, resolve_mpp(given=given)
+def _read_plain(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]:
+    """Read its one level, what kind of file it is, and what it says of its mpp."""
+    with _open_of_any_size(path) as image:
+        _check_size(path, image.width, image.height)
+        kind = (image.format or "image").lower()
+        if image.mode.startswith("I"):
+            # Pillow would cut 16-bit grey off at 255 rather than scale it.
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            array = np.repeat(grey[..., None], 3, axis=2)
+        elif image.has_transparency_data:
+            array = flatten_onto_white(np.asarray(image.convert("RGBA")))
+        else:
+            array = np.asarray(image.convert("RGB"))
+    return [array], kind, {}
 
 
 def _open_of_any_size(path: Path) -> Image.Image:
@@ -130,24 +116,16 @@ def _open_of_any_size(path: Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _read_tiff(
-    path: Path, given: float | None
-) -> tuple[list[npt.NDArray[np.uint8]], str, Resolution]:
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            page: Any = series.pages[0]
-            _check_size(path, page.imagewidth, page.imagelength)
-            _check_colour(path, series, page)
-            images = [_as_rgb(path, level.asarray(), page) for level in series.levels]
-            vendor = "ome-tiff" if file.is_ome else "tiff"
-            ome_mpp = read_ome_mpp(file.ome_metadata) if file.is_ome else None
-            tag_mpp = read_tag_mpp(page)
-    except SlideError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    return images, vendor, resolve_mpp(given=given, vendor=ome_mpp, tiff=tag_mpp)
+def _read_tiff(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]:
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        page: Any = series.pages[0]
+        _check_size(path, page.imagewidth, page.imagelength)
+        _check_colour(path, series, page)
+        images = [_as_rgb(path, level.asarray(), page) for level in series.levels]
+        vendor = "ome-tiff" if file.is_ome else "tiff"
+        ome_mpp = read_ome_mpp(file.ome_metadata) if file.is_ome else None
+        return images, vendor, {"vendor": ome_mpp, "tiff": read_tag_mpp(page)}
 
 
 def _check_colour(path: Path, series: Any, page: Any) -> None:
@@ -168,7 +146,7 @@ def _check_colour(path: Path, series: Any, page: Any) -> None:
         )
 
 
-def _as_rgb(path: Path, array: npt.NDArray[Any], page: Any) -> npt.NDArray[np.uint8]:
+def _as_rgb(path: Path, array: npt.NDArray[Any], page: Any) -> Pixels:
     """Bring a TIFF level's axes, colours and type to `(height, width, 3)` uint8."""
     if page.photometric.name == "PALETTE":
         array = np.moveaxis(page.colormap, 0, -1)[array]

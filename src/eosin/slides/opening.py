@@ -11,8 +11,7 @@ from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.pack_reader import PackedSlide, split_packed
 from eosin.slides.slide import Slide
-from eosin.slides.tiff_index import NotTiledError, PlanesError
-from eosin.slides.tiff_reader import TIFFSlide
+from eosin.slides.tiff_reader import NotTiledError, PlanesError, TIFFSlide
 
 # What OpenSlide calls the files that are read natively.
 _NATIVE_VENDORS = {"aperio", "generic-tiff"}
@@ -91,9 +90,6 @@ def fingerprint_slide(path: str | Path) -> str:
 
     Of a file here it is that of `fingerprint_file`; of a file behind a URL, the
     URL's and the size's, as its bytes would have to be fetched.
-
-    Raises:
-        SlideError: The file cannot be reached.
     """
     if is_remote(path):
         return hash_object({"url": str(path), "size": RemoteFile(str(path)).size})

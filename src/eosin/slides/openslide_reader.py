@@ -1,17 +1,17 @@
 """Slides read through OpenSlide: every vendor's format, one region at a time."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import openslide
 
 from eosin.core import Box, SlideError
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import DamagedTileError, Level, Slide
-from eosin.slides.tile_codecs import flatten_onto_white
+from eosin.slides.tiff_metadata import parse_positive
+from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
 # OpenSlide's default of 32 MB thrashes when a row of a wide slide is read in
 # tiles; 64 MB hold a row of 256 tiles of 256 px.
@@ -21,31 +21,18 @@ _MICROMETRES_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
 
 
 class OpenSlideSlide(Slide):
-    """A whole-slide file that OpenSlide opens.
-
-    Args:
-        path: The file.
-        mpp: Micrometres per level-0 pixel, where the file's own is missing or
-            wrong. None takes the file's.
-
-    Raises:
-        SlideError: OpenSlide cannot open the file, or it is damaged.
-    """
+    """A whole-slide file that OpenSlide opens."""
 
     reader = "openslide"
 
     def __init__(self, path: Path, *, mpp: float | None = None) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
-        try:
-            self._handle: openslide.OpenSlide | None = openslide.OpenSlide(path)
-        except (openslide.OpenSlideError, OSError) as error:
-            raise SlideError(
-                f"{self.path.name}: OpenSlide cannot open it ({error}); the file is "
-                "damaged, cut short, or not a slide"
-            ) from error
-        handle = self._handle
-        handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+        handle = self._open(
+            "OpenSlide cannot open it",
+            "the file is damaged, cut short, or not a slide",
+        )
+        self._handle: openslide.OpenSlide | None = handle
         self.properties: Mapping[str, str] = dict(handle.properties)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.levels = tuple(
@@ -58,29 +45,21 @@ class OpenSlideSlide(Slide):
         self.bounds = self._find_bounds()
         self.native_tile_px = self._find_native_tile()
 
-    @property
-    def associated_images(self) -> Mapping[str, npt.NDArray[np.uint8]]:  # noqa: D102
-        handle = self._require_open()
-        images = {}
-        for name in handle.associated_images:
-            try:
-                image = handle.associated_images[name]
-            except openslide.OpenSlideError as error:
-                raise SlideError(
-                    f"{self.path.name}: its image '{name}' cannot be read ({error}); "
-                    "the file is damaged there"
-                ) from error
-            images[name] = flatten_onto_white(np.asarray(image.convert("RGBA")))
-        return images
-
     def close(self) -> None:  # noqa: D102
         # OpenSlide closes it once no thread reads from it any longer.
         with self._lock:
             self._handle = None
 
+    def _list_associated(self) -> Iterable[str]:
+        return self._require_open().associated_images
+
+    def _read_associated(self, name: str) -> Pixels:
+        image = self._require_open().associated_images[name]
+        return flatten_onto_white(np.asarray(image.convert("RGBA")))
+
     def _read_level(
         self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
-    ) -> npt.NDArray[np.uint8]:
+    ) -> Pixels:
         handle = self._require_open()
         try:
             image = handle.read_region((x_px0, y_px0), level, (width_px, height_px))
@@ -92,20 +71,24 @@ class OpenSlideSlide(Slide):
             ) from error
         return flatten_onto_white(np.asarray(image))
 
+    def _open(self, failure: str, meaning: str) -> openslide.OpenSlide:
+        try:
+            handle = openslide.OpenSlide(self.path)
+        except (openslide.OpenSlideError, OSError) as error:
+            raise SlideError(
+                f"{self.path.name}: {failure} ({error}); {meaning}"
+            ) from error
+        handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+        return handle
+
     def _reopen(self) -> None:
         """Open the file again: after one failure OpenSlide refuses every read."""
         with self._lock:
             if self._handle is not None:
                 # Not closed here, as another thread may be reading from it still.
-                try:
-                    handle = openslide.OpenSlide(self.path)
-                except (openslide.OpenSlideError, OSError) as error:
-                    raise SlideError(
-                        f"{self.path.name}: cannot be opened again ({error}); the file "
-                        "is no longer what it was"
-                    ) from error
-                handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
-                self._handle = handle
+                self._handle = self._open(
+                    "cannot be opened again", "the file is no longer what it was"
+                )
 
     def _require_open(self) -> openslide.OpenSlide:
         if self._handle is None:
@@ -113,15 +96,10 @@ class OpenSlideSlide(Slide):
         return self._handle
 
     def _find_bounds(self) -> Box:
-        width, height = self.dimensions
-        values = [
-            self.properties.get(f"openslide.bounds-{name}")
-            for name in ("x", "y", "width", "height")
-        ]
-        if any(value is None for value in values):
-            return Box(0, 0, width, height)
-        x, y, bounds_width, bounds_height = (int(value or 0) for value in values)
-        return Box(x, y, bounds_width, bounds_height)
+        keys = [f"openslide.bounds-{side}" for side in ("x", "y", "width", "height")]
+        if not all(key in self.properties for key in keys):
+            return Box(0, 0, *self.dimensions)
+        return Box(*(int(self.properties[key]) for key in keys))
 
     def _find_native_tile(self) -> tuple[int, int] | None:
         width = self.properties.get("openslide.level[0].tile-width")
@@ -143,18 +121,11 @@ def _find_resolution(properties: Mapping[str, str], given: float | None) -> Reso
         # For generic TIFF OpenSlide's mpp is the resolution tag under another name.
         vendor=None if vendor_is_tiff else own,
         tiff=tiff,
-        objective_power=_number(properties.get("openslide.objective-power")),
+        objective_power=parse_positive(properties.get("openslide.objective-power")),
     )
 
 
 def _mean_of(properties: Mapping[str, str], *names: str) -> float | None:
-    values = [_number(properties.get(name)) for name in names]
+    values = [parse_positive(properties.get(name)) for name in names]
     known = [value for value in values if value]
     return sum(known) / len(known) if known else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
 
-from eosin.core import Box, SlideError
+from eosin.core import SlideError
 from eosin.slides.pack_writing import PACK_FORMAT, PACK_METADATA, PACK_SCHEMA
 from eosin.slides.resolution import Resolution, resolve_mpp
-from eosin.slides.slide import DamagedTileError, Level
-from eosin.slides.tile_codecs import JPEG2000Tiles, JPEGTiles, PlainTiles, TileCodec
-from eosin.slides.tiled_reader import TiledSlide, TileGrid, check_grid
+from eosin.slides.slide import DamagedTileError
+from eosin.slides.tile_codecs import JPEG2000Tiles, JPEGTiles, PlainTiles
+from eosin.slides.tiled_reader import TiledSlide, TileGrid, TileIndex, check_grid
 
 PACK_SUFFIX = ".arrow"
 _CODECS: dict[str, Any] = {
@@ -36,55 +36,24 @@ class PackedSlide(TiledSlide):
     It has the pixels of the tiles that were packed, and all of the levels that are
     coarser; anything else is an error, and white only in a picture of the whole
     slide (`read_image`).
-
-    Args:
-        pack: The pack.
-        slide_id: Which of its slides.
-        mpp: Micrometres per level-0 pixel. None takes what the slide said.
-
-    Raises:
-        SlideError: The pack cannot be read, or lacks the slide.
-        ValueError: `mpp` is not a plausible resolution.
     """
 
     reader = "pack"
 
     def __init__(self, pack: Path, slide_id: str, *, mpp: float | None = None) -> None:
-        self.path = Path(pack)
-        opened = _open_pack(self.path)
+        opened = _open_pack(Path(pack))
         if slide_id not in opened.slides:
             raise SlideError(
                 f"{pack.name}: holds no slide '{slide_id}'; it has "
                 f"{', '.join(list(opened.slides)[:5])}"
             )
         try:
-            self._set(opened, slide_id, mpp)
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise _damaged(self.path, error) from error
+            super().__init__(Path(pack), _make_index(opened, slide_id, mpp))
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+            raise _damaged(Path(pack), error) from error
         for grid in self.grids:
             check_grid(self.path.name, grid)
-
-    def _set(self, opened: "_Pack", slide_id: str, mpp: float | None) -> None:
-        said = opened.slides[slide_id]
-        self.vendor, self.properties = said["vendor"], said["properties"]
-        self.bounds = Box(**said["bounds"])
-        self.resolution = (
-            Resolution(**said["resolution"])
-            if mpp is None
-            else resolve_mpp(given=mpp, vendor=said["resolution"]["mpp"])
-        )
         self._data: Any = opened.data
-        self.levels = tuple(
-            Level(level["width_px"], level["height_px"], level["downsample"])
-            for level in said["levels"]
-        )
-        self._set_grids(
-            [
-                _make_grid(level, number, opened, slide_id)
-                for number, level in enumerate(said["levels"])
-            ],
-            (),
-        )
 
     def close(self) -> None:  # noqa: D102 - as Slide says
         super().close()
@@ -112,29 +81,17 @@ class PackedSlide(TiledSlide):
 
 
 def list_packed(pack: Path) -> tuple[str, ...]:
-    """List the slide ids of a pack.
-
-    Raises:
-        SlideError: It cannot be read.
-    """
+    """List the slide ids of a pack."""
     return tuple(_open_pack(pack).slides)
 
 
 def read_descriptions(pack: Path) -> dict[str, Any]:
-    """Read what a pack says of its slides, as `describe_slide` gave it.
-
-    Raises:
-        SlideError: It cannot be read.
-    """
+    """Read what a pack says of its slides, as `describe_slide` gave it."""
     return dict(_open_pack(pack).slides)
 
 
 def read_origin(pack: Path) -> str:
-    """Return the hash of the tile table that a pack was made for.
-
-    Raises:
-        SlideError: It cannot be read.
-    """
+    """Return the hash of the tile table that a pack was made for."""
     return _open_pack(pack).made_from
 
 
@@ -151,14 +108,9 @@ def split_packed(path: str | Path) -> tuple[Path, str] | None:
 
 @dataclass(frozen=True, eq=False)
 class _Pack:
-    """A pack that was opened and checked.
+    """A pack that was opened and checked: level, place and bytes of each tile.
 
-    Attributes:
-        slides: What it says of each slide.
-        made_from: Hash of the tile table that it was made for.
-        data: The tiles' bytes, mapped into memory.
-        level: Level of each tile; so `column` and `row`.
-        rows_of: For each slide, which rows are its own.
+    The bytes are mapped into memory; `rows_of` has which rows are each slide's.
     """
 
     slides: Mapping[str, Any]
@@ -176,8 +128,6 @@ def _open_pack(path: Path) -> _Pack:
         stat = path.stat()
         return _map_pack(path, stat.st_size, stat.st_mtime_ns)
     except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, SlideError):
-            raise
         raise _damaged(path, error) from error
 
 
@@ -211,6 +161,23 @@ def _damaged(path: Path, error: Exception) -> SlideError:
     )
 
 
+def _make_index(opened: _Pack, slide_id: str, mpp: float | None) -> TileIndex:
+    """Make of what `describe_slide` gave an index again."""
+    description = opened.slides[slide_id]
+    resolution = Resolution(**description["resolution"])
+    return TileIndex(
+        grids=[
+            _make_grid(level, number, opened, slide_id)
+            for number, level in enumerate(description["levels"])
+        ],
+        vendor=description["vendor"],
+        resolution=resolution
+        if mpp is None
+        else resolve_mpp(given=mpp, vendor=resolution.mpp),
+        properties=description["properties"],
+    )
+
+
 def _make_grid(
     level: dict[str, Any], number: int, opened: _Pack, slide_id: str
 ) -> TileGrid:
@@ -224,6 +191,7 @@ def _make_grid(
         raise IndexError(f"tiles outside of level {number} of '{slide_id}'")
     places = np.full((rows, columns), -1, np.int64)
     places[row, column] = mine
+    codec = dict(level["codec"])
     return TileGrid(
         width_px=level["width_px"],
         height_px=level["height_px"],
@@ -231,11 +199,5 @@ def _make_grid(
         tile_height_px=level["tile_height_px"],
         offsets=places,
         byte_counts=(places >= 0).astype(np.int64),
-        codec=_make_codec(level["codec"]),
+        codec=_CODECS[codec.pop("kind")](**codec),
     )
-
-
-def _make_codec(said: dict[str, Any]) -> TileCodec:
-    fields = dict(said)
-    codec: TileCodec = _CODECS[fields.pop("kind")](**fields)
-    return codec

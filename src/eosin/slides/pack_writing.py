@@ -7,10 +7,9 @@ file by itself). What the slides are stands in the schema's metadata.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ from pyarrow import ipc
 
 from eosin.core import SlideError
 from eosin.slides.tile_codecs import DECODE_ERRORS, JPEGTiles, TileCodec
-from eosin.slides.tiled_reader import TiledSlide, TileGrid
+from eosin.slides.tiled_reader import TiledSlide
 
 PACK_FORMAT = 1
 PACK_METADATA = b"eosin.pack"
@@ -43,13 +42,9 @@ Cells = Mapping[int, npt.NDArray[np.bool_]]
 class PackWriter:
     """Writes native tiles of many slides to one file.
 
-    Used as a context; `write` is called once for each of the slides that it was
-    told of.
-
-    Args:
-        path: The file to write; whoever calls sees to it that it is whole.
-        slides: What `describe_slide` gave of the slides to come, by slide id.
-        made_from: Hash of the tile table that the pack is for.
+    Used as a context; `write` is called once for each of the slides, of which
+    `describe_slide` told. `made_from` is the hash of the tile table that the pack is
+    for.
     """
 
     def __init__(
@@ -62,29 +57,24 @@ class PackWriter:
         self._writer = ipc.new_file(str(path), self._schema)
 
     def write(self, slide_id: str, slide: TiledSlide, cells: Cells) -> int:
-        """Copy the native tiles of one slide.
-
-        Args:
-            slide_id: One of the slides told.
-            slide: The slide itself.
-            cells: For a level, which of its tiles, `(rows, columns)`.
-
-        Returns:
-            How many tiles were copied.
-        """
-        count, size = 0, 0
+        """Copy those native tiles of one slide that `find_cells` found; count them."""
+        size = 0
         batch: list[tuple[int, int, int, bytes | None]] = []
-        for level, column, row in _iter_cells(cells):
-            data = read_packed(slide, level, column, row)
+        places = [
+            (level, column, row)
+            for level, wanted in cells.items()
+            for row, column in np.argwhere(wanted).tolist()
+        ]
+        for level, column, row in places:
+            data = _read_packed(slide, level, column, row)
             batch.append((level, column, row, data))
             size += len(data or b"")
-            count += 1
             if size > _BATCH_BYTES:
                 self._write_batch(slide_id, batch)
                 batch, size = [], 0
         if batch:
             self._write_batch(slide_id, batch)
-        return count
+        return len(places)
 
     def _write_batch(
         self, slide_id: str, batch: list[tuple[int, int, int, bytes | None]]
@@ -104,22 +94,11 @@ class PackWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
 
 
-def _iter_cells(cells: Cells) -> Iterator[tuple[int, int, int]]:
-    for level, wanted in cells.items():
-        for row, column in np.argwhere(wanted).tolist():
-            yield level, column, row
-
-
-def read_packed(slide: TiledSlide, level: int, column: int, row: int) -> bytes | None:
+def _read_packed(slide: TiledSlide, level: int, column: int, row: int) -> bytes | None:
     """Read a native tile as it is packed; None where it is damaged."""
     try:
         data = slide.read_native(level, column, row)
@@ -132,12 +111,8 @@ def find_cells(slide: TiledSlide, boxes: npt.NDArray[np.int64], tile_px: int) ->
     """Find the native tiles that boxes need, and all of the coarser levels.
 
     The coarser levels are small, and hold what finding tissue and drawing the slide
-    needs.
-
-    Args:
-        slide: The slide.
-        boxes: `(tiles, 4)`, x, y, width and height in the level-0 frame.
-        tile_px: Side of a tile as read, in its own pixels.
+    needs. Boxes are `(tiles, 4)`, as `Slide.read_tiles` takes them, and `tile_px` is
+    the side of a tile as read.
     """
     cells = {}
     if len(boxes):
@@ -149,7 +124,7 @@ def find_cells(slide: TiledSlide, boxes: npt.NDArray[np.int64], tile_px: int) ->
         end = np.ceil((boxes[:, :2] + boxes[:, 2:]) / own).astype(np.int64) + 1
         sides = np.array([grid.tile_width_px, grid.tile_height_px])
         first = np.maximum(start // sides, 0)
-        last = np.minimum((end - 1) // sides, [grid.n_columns - 1, grid.n_rows - 1])
+        last = np.minimum((end - 1) // sides, np.array(wanted.shape[::-1]) - 1)
         for (x0, y0), (x1, y1) in zip(first.tolist(), last.tolist(), strict=True):
             wanted[y0 : y1 + 1, x0 : x1 + 1] = True
         cells[level] = wanted
@@ -161,29 +136,21 @@ def find_cells(slide: TiledSlide, boxes: npt.NDArray[np.int64], tile_px: int) ->
 
 def describe_slide(slide: TiledSlide) -> dict[str, Any]:
     """Describe a slide as JSON, all but its tiles."""
-    resolution = slide.resolution
     return {
         "vendor": slide.vendor,
         "name": slide.path.name,
-        "resolution": {
-            "mpp": resolution.mpp,
-            "source": resolution.source,
-            "candidates": dict(resolution.candidates),
-        },
+        "resolution": asdict(slide.resolution),
         "bounds": asdict(slide.bounds),
         "properties": dict(slide.properties),
         "levels": [
-            {**asdict(level), **_describe_grid(grid)}
+            {
+                **asdict(level),
+                "tile_width_px": grid.tile_width_px,
+                "tile_height_px": grid.tile_height_px,
+                "codec": describe_codec(grid.codec),
+            }
             for level, grid in zip(slide.levels, slide.grids, strict=True)
         ],
-    }
-
-
-def _describe_grid(grid: TileGrid) -> dict[str, Any]:
-    return {
-        "tile_width_px": grid.tile_width_px,
-        "tile_height_px": grid.tile_height_px,
-        "codec": describe_codec(grid.codec),
     }
 
 
@@ -196,6 +163,6 @@ def describe_codec(codec: TileCodec) -> dict[str, Any]:
     kept = {
         name: value
         for name, value in asdict(codec).items()  # type: ignore[call-overload]
-        if name not in ("suffix", "scales")
+        if name != "scales"
     }
     return {"kind": type(codec).__name__, **kept}

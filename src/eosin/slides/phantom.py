@@ -63,12 +63,7 @@ class Phantom:
         ]
 
     def write(self, path: Path, *, downsample: int | None = 4) -> None:
-        """Write it as a tiled pyramidal TIFF.
-
-        Args:
-            path: Where to write.
-            downsample: Factor between levels; None writes one level only.
-        """
+        """Write it as a tiled pyramidal TIFF; without `downsample`, of one level."""
         write_pyramid(
             path,
             self.image,
@@ -128,9 +123,10 @@ def make_phantom(
         light = np.exp(-density) * (244 * gains[channel])
         light += rng.normal(0, 1.5, (height, 1)).astype(np.float32)
         image[..., channel] = np.clip(np.rint(light), 0, 255)
-    made: dict[str, npt.NDArray[np.bool_]] = {}
-    for kind in artefacts:
-        made[kind] = _add_artefact(rng, image, tissue & ~tumour, kind)
+    benign = tissue & ~tumour
+    made: dict[str, npt.NDArray[np.bool_]] = {
+        kind: _add_artefact(rng, image, benign, kind) for kind in artefacts
+    }
     return Phantom(image, mpp, tissue, tumour, made)
 
 
@@ -139,13 +135,9 @@ def _make_blob(
 ) -> npt.NDArray[np.bool_]:
     """Make a smooth random shape that covers about `share` of the picture."""
     coarse = rng.normal(size=(grain, grain)).astype(np.float32)
-    smooth = np.asarray(
-        cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32
-    )
     fine = rng.normal(size=(grain * 6, grain * 6)).astype(np.float32)
-    smooth = smooth + 0.12 * cv2.resize(
-        fine, (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    smooth = _enlarge(coarse, width, height, cv2.INTER_CUBIC)
+    smooth = smooth + 0.12 * _enlarge(fine, width, height, cv2.INTER_CUBIC)
     # Shapes keep clear of the border, as sections do of a cover slip's edge.
     x = np.linspace(-1, 1, width, dtype=np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)
@@ -189,9 +181,14 @@ def _make_noise(
     grain_px = max(grain_px, 1.0)
     size = (max(2, int(width / grain_px)), max(2, int(height / grain_px)))
     coarse = rng.normal(size=size[::-1]).astype(np.float32)
-    return np.asarray(
-        cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
-    )
+    return _enlarge(coarse, width, height, cv2.INTER_LINEAR)
+
+
+def _enlarge(
+    coarse: npt.NDArray[np.float32], width: int, height: int, interpolation: int
+) -> npt.NDArray[np.float32]:
+    fine = cv2.resize(coarse, (width, height), interpolation=interpolation)
+    return np.asarray(fine, np.float32)
 
 
 def _draw_glands(
@@ -209,10 +206,7 @@ def _draw_glands(
         axes = np.array([radius, radius * rng.uniform(0.6, 1.0)])
         angle = rng.uniform(0, 180)
         reach = int(radius * 1.3)
-        window = (
-            slice(max(0, y - reach), y + reach),
-            slice(max(0, x - reach), x + reach),
-        )
+        window = np.s_[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
         if covered[window].any() or not where[window].all():
             continue
         centre = (int(x), int(y))
@@ -285,13 +279,8 @@ def _add_artefact(
     if kind == "pen":
         points = np.cumsum(rng.normal(0, radius / 3, (12, 2)), axis=0) + centre
         thickness = max(6, radius // 5)
-        cv2.polylines(
-            mask,
-            [points.astype(np.int32)],
-            isClosed=False,
-            color=1,
-            thickness=thickness,
-        )
+        line = [points.astype(np.int32)]
+        cv2.polylines(mask, line, isClosed=False, color=1, thickness=thickness)
         image[mask > 0] = _PEN_COLOURS[rng.integers(len(_PEN_COLOURS))]
     elif kind == "fold":
         end = (centre[0] + radius * 2, centre[1] + radius // 2)

@@ -11,6 +11,9 @@ import tifffile
 from eosin.core import atomic_path
 
 _SMALLEST_LEVEL_PX = 256
+_TILE_PX = 256
+# Of JPEG, 1 to 100.
+_QUALITY = 90
 
 
 def write_pyramid(
@@ -18,10 +21,8 @@ def write_pyramid(
     image: npt.NDArray[Any],
     *,
     mpp: float,
-    tile_px: int = 256,
     downsample: int | None = 2,
     compression: Literal["jpeg", "deflate", "zlib"] = "jpeg",
-    quality: int = 90,
     description: str = "",
 ) -> None:
     """Write an image as a tiled TIFF with its pyramid, whole or not at all.
@@ -33,10 +34,8 @@ def write_pyramid(
         path: Where to write; its folder is made when missing.
         image: `(height, width, 3)` uint8, or `(height, width)` of any type.
         mpp: Micrometres per pixel, written as TIFF resolution.
-        tile_px: Side of the file's own tiles, a multiple of 16.
         downsample: Factor from one level to the next; None writes one level only.
         compression: JPEG for colour; deflate for values that must stay exact.
-        quality: JPEG quality, 1 to 100.
         description: Text for the ImageDescription tag (ASCII).
 
     Raises:
@@ -50,13 +49,13 @@ def write_pyramid(
         )
     colour = image.ndim == 3
     options: dict[str, Any] = {
-        "tile": (tile_px, tile_px),
+        "tile": (_TILE_PX, _TILE_PX),
         "photometric": "rgb" if colour else "minisblack",
         "compression": compression,
         "metadata": None,
     }
     if compression == "jpeg":
-        options["compressionargs"] = {"level": quality}
+        options["compressionargs"] = {"level": _QUALITY}
     with (
         atomic_path(path) as temporary,
         tifffile.TiffWriter(temporary, bigtiff=image.nbytes > 1 << 31) as file,

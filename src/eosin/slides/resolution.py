@@ -21,8 +21,8 @@ class Resolution:
         candidates: Every source's value, plausible or not.
     """
 
-    mpp: float | None
-    source: str
+    mpp: float | None = None
+    source: str = "none"
     candidates: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -53,14 +53,8 @@ def resolve_mpp(
 ) -> Resolution:
     """Choose the mpp: given, vendor property, TIFF resolution, objective power.
 
-    Args:
-        given: From the slide table or the command line, in mpp.
-        vendor: From the scanner's own property, in mpp.
-        tiff: From the TIFF resolution tags, in mpp.
-        objective_power: Nominal magnification P; about 10 / P mpp.
-
-    Raises:
-        ValueError: `given` is not a plausible resolution.
+    Of a nominal magnification P it is about 10 / P. A given one that no microscope has
+    is a `ValueError`.
     """
     if given is not None and not is_plausible_mpp(given):
         raise ValueError(

@@ -2,11 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -26,13 +25,7 @@ _BAND_PIXELS = 16_000_000
 
 @dataclass(frozen=True)
 class Level:
-    """One image of a slide's pyramid.
-
-    Attributes:
-        width_px: Width in its own pixels.
-        height_px: Height in its own pixels.
-        downsample: Level-0 pixels per own pixel, 1.0 for level 0.
-    """
+    """One image of a slide's pyramid, with its level-0 pixels per own pixel."""
 
     width_px: int
     height_px: int
@@ -91,11 +84,7 @@ class Slide(ABC):
         return self.resolution.source
 
     def require_mpp(self) -> float:
-        """Return the mpp.
-
-        Raises:
-            SlideError: The slide has none.
-        """
+        """Return the mpp, or raise `SlideError` where the slide has none."""
         if self.resolution.mpp is None:
             raise SlideError(
                 f"{self.path.name}: the resolution must be known, and the file does "
@@ -188,10 +177,9 @@ class Slide(ABC):
                 f"uint8 and damaged (tiles,), got {boxes.shape}, {out.shape} of "
                 f"{out.dtype} and {None if damaged is None else damaged.shape}"
             )
-        if len(boxes) and boxes[:, 2:].min() < 1:
+        if len(boxes) and (least := boxes[:, 2:].min()) < 1:
             raise ValueError(
-                "boxes must be 1 level-0 pixel or more a side, one has "
-                f"{boxes[:, 2:].min()}"
+                f"boxes must be 1 level-0 pixel or more a side, one has {least}"
             )
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, got {threads}")
@@ -209,17 +197,11 @@ class Slide(ABC):
                 job.result()
 
     def find_resampling(self, factor: float) -> str:
-        """Name the filter that brings pixels to a resolution.
+        """Name the filter that brings pixels to `factor` level-0 pixels each.
 
-        Filters differ by more than rounding (two of them agree to some 42 dB), so
+        It is `none`, `area`, or with native tiles `dct 1/2`, `dct 1/2 + area` and so
+        on. Filters differ by more than rounding (two of them agree to some 42 dB), so
         tiles of two readers are the same pixels only where this is the same.
-
-        Args:
-            factor: Level-0 pixels per pixel wanted, at least 1.
-
-        Returns:
-            `none`, `area`, or with native tiles `dct 1/2`, `dct 1/2 + area` and so
-            on.
         """
         own = self.levels[self._find_level(factor)].downsample
         return "none" if abs(factor / own - 1) < SAME_RESOLUTION else "area"
@@ -227,10 +209,8 @@ class Slide(ABC):
     def downsample_at(self, mpp: float) -> float:
         """Return the level-0 pixels per pixel at a resolution.
 
-        A slide up to 10 % coarser than asked is read as it is (factor 1).
-
-        Raises:
-            SlideError: The slide has no mpp, or is coarser than that.
+        A slide up to 10 % coarser than asked is read as it is (factor 1); one that is
+        coarser than that, or has no mpp, raises `SlideError`.
         """
         own = self.require_mpp()
         factor = mpp / own
@@ -296,7 +276,16 @@ class Slide(ABC):
     @property
     def associated_images(self) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Images beside the pyramid (label, macro, thumbnail), RGB, by name."""
-        return {}
+        images = {}
+        for name in self._list_associated():
+            try:
+                images[name] = self._read_associated(name)
+            except Exception as error:
+                raise SlideError(
+                    f"{self.path.name}: its image '{name}' cannot be read ({error}); "
+                    "the file is damaged there"
+                ) from error
+        return images
 
     @abstractmethod
     def close(self) -> None:
@@ -307,6 +296,14 @@ class Slide(ABC):
         self, level: int, x_px0: int, y_px0: int, width_px: int, height_px: int
     ) -> npt.NDArray[np.uint8]:
         """Read from one level as it is, white outside the scan."""
+
+    def _list_associated(self) -> Iterable[str]:
+        """List the images beside the pyramid."""
+        return ()
+
+    def _read_associated(self, name: str) -> npt.NDArray[np.uint8]:
+        """Read one of them; whatever is raised, it is damaged."""
+        raise NotImplementedError
 
     def _find_level(self, factor: float) -> int:
         """Find the coarsest level that is at least as fine as `factor`."""
@@ -368,12 +365,7 @@ class Slide(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -14,13 +14,11 @@ def read_ome_mpp(xml: str | None) -> float | None:
         pixels = fromstring(xml or "").find(".//{*}Pixels")
     except ParseError:
         return None
-    if pixels is None or "PhysicalSizeX" not in pixels.attrib:
+    if pixels is None:
         return None
+    size = parse_positive(pixels.get("PhysicalSizeX"))
     unit = _UNITS_UM.get(pixels.get("PhysicalSizeXUnit", "µm"))
-    try:
-        return float(pixels.attrib["PhysicalSizeX"]) * unit if unit else None
-    except ValueError:
-        return None
+    return size * unit if size and unit else None
 
 
 def read_tag_mpp(page: Any) -> float | None:

@@ -37,12 +37,9 @@ class TileCodec(Protocol):
     """Turns one tile's bytes into pixels.
 
     Attributes:
-        suffix: What a file of these bytes alone would end with.
         scales: Factors by which it can decode smaller, 1 among them.
     """
 
-    @property
-    def suffix(self) -> str: ...  # noqa: D102 - as the class says
     @property
     def scales(self) -> tuple[int, ...]: ...  # noqa: D102 - as the class says
 
@@ -69,7 +66,6 @@ class JPEGTiles:
 
     tables: bytes | None
     colour: Literal["ycbcr", "rgb", "grey", "marked"]
-    suffix: str = "jpg"
     scales: tuple[int, ...] = (1, 2, 4, 8)
 
     def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
@@ -159,14 +155,9 @@ def _find_tables(tables: bytes | None) -> bytes:
 
 @dataclass(frozen=True)
 class JPEG2000Tiles:
-    """JPEG 2000 codestreams, decoded by OpenJPEG.
-
-    Attributes:
-        colour: `ycbcr` is turned into RGB here (Aperio's compression 33003).
-    """
+    """JPEG 2000 codestreams, decoded by OpenJPEG; `ycbcr` is turned into RGB here."""
 
     colour: Literal["ycbcr", "rgb"]
-    suffix: str = "j2k"
     scales: tuple[int, ...] = (1,)
 
     def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
@@ -229,7 +220,6 @@ class PlainTiles:
     channels: int
     is_differenced: bool = False
     is_premultiplied: bool = False
-    suffix: str = "bin"
     scales: tuple[int, ...] = (1,)
 
     def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102

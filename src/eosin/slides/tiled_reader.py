@@ -10,17 +10,21 @@ magnification is missing, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import SlideError
+from eosin.core import Box, SlideError
 from eosin.slides.byte_sources import ByteSource
+from eosin.slides.resolution import Resolution
 from eosin.slides.slide import (
     SAME_RESOLUTION,
     DamagedTileError,
+    Level,
     Slide,
     fit_pixels,
     is_same_length,
@@ -55,6 +59,7 @@ class TileGrid:
         codec: How the bytes become pixels.
         sources: Number of each tile's file, `(rows, columns)`; None where all lie
             in the first.
+        is_wrapped: Whether the bytes are items of DICOM, which their reader takes off.
     """
 
     width_px: int
@@ -65,16 +70,7 @@ class TileGrid:
     byte_counts: npt.NDArray[np.int64]
     codec: TileCodec
     sources: npt.NDArray[np.int64] | None = None
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of native tiles."""
-        return int(self.offsets.shape[0])
-
-    @property
-    def n_columns(self) -> int:
-        """Columns of native tiles."""
-        return int(self.offsets.shape[1])
+    is_wrapped: bool = False
 
     def find_scale(self, factor: float) -> int:
         """Find the strongest scaled decoding that is at least as fine as `factor`."""
@@ -89,14 +85,29 @@ class TileGrid:
         )
 
 
-class TileCache:
-    """Decoded native tiles, the one not used for longest goes first.
+@dataclass(frozen=True, kw_only=True)
+class TileIndex:
+    """What the headers of a slide of native tiles say.
 
-    Safe from many threads.
-
-    Args:
-        n_bytes: Pixels kept at most.
+    Attributes:
+        grids: One per level, finest first.
+        sources: The files that their tiles lie in.
+        vendor: As of `Slide`.
+        resolution: Micrometres per level-0 pixel.
+        properties: What the headers say, as text.
+        associated: By the name of each image beside the pyramid, where it is.
     """
+
+    grids: Sequence[TileGrid]
+    sources: Sequence[ByteSource] = ()
+    vendor: str
+    resolution: Resolution = field(default_factory=Resolution)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    associated: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TileCache:
+    """Decoded native tiles; the one not used for longest goes first. Thread-safe."""
 
     def __init__(self, n_bytes: int) -> None:
         self._room = n_bytes
@@ -126,26 +137,34 @@ class TileCache:
 class TiledSlide(Slide):
     """A slide whose levels are grids of tiles that are decoded one by one.
 
-    A subclass finds the grids and sets what `Slide` declares, then calls
-    `_set_grids`.
-
     Attributes:
         grids: One per level, finest first.
     """
 
-    grids: tuple[TileGrid, ...]
     reads_around_damage = True
 
-    def _set_grids(
-        self, grids: Sequence[TileGrid], sources: Sequence[ByteSource]
-    ) -> None:
-        self.grids = tuple(grids)
-        self._sources: tuple[ByteSource, ...] | None = tuple(sources)
+    def __init__(self, path: Path, index: TileIndex) -> None:
+        self.path, self.vendor = path, index.vendor
+        self.resolution, self.properties = index.resolution, index.properties
+        self.grids = tuple(index.grids)
+        finest = self.grids[0]
+        width, height = finest.width_px, finest.height_px
+        self.bounds = Box(0, 0, width, height)
+        self.levels = tuple(
+            Level(
+                grid.width_px,
+                grid.height_px,
+                (width / grid.width_px + height / grid.height_px) / 2,
+            )
+            for grid in self.grids
+        )
+        self.native_tile_px = (finest.tile_width_px, finest.tile_height_px)
+        self._associated = index.associated
+        self._sources: tuple[ByteSource, ...] | None = tuple(index.sources)
         # Damage that one thread meets while it reads the whole slide.
         self._met = threading.local()
-        two_rows = 6 * grids[0].tile_height_px * grids[0].width_px
+        two_rows = 6 * finest.tile_height_px * width
         self._cache = TileCache(min(max(two_rows, _CACHE_BYTES[0]), _CACHE_BYTES[1]))
-        self.native_tile_px = (grids[0].tile_width_px, grids[0].tile_height_px)
 
     def close(self) -> None:  # noqa: D102 - as Slide says
         # Files close once no other thread reads from them any longer.
@@ -178,11 +197,7 @@ class TiledSlide(Slide):
         return image
 
     def read_native(self, level: int, column: int, row: int) -> bytes:
-        """Return a native tile's bytes as they are stored; empty where it is none.
-
-        Raises:
-            SlideError: They cannot be read, or lie beyond the file's end.
-        """
+        """Return a native tile's bytes as they are stored; empty where it is none."""
         grid = self.grids[level]
         count = int(grid.byte_counts[row, column])
         if count == 0:
@@ -200,6 +215,9 @@ class TiledSlide(Slide):
         if offset < 0 or count < 0 or offset + count > source.size:
             raise self._damaged(level, column, row, "its bytes lie beyond the file")
         return source.read(offset, count)
+
+    def _list_associated(self) -> Iterable[str]:
+        return self._associated
 
     def _order(self, boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Order boxes by row and column of native tiles, so that each is read once."""
@@ -332,25 +350,11 @@ class TiledSlide(Slide):
 
 
 def check_grid(name: str, grid: TileGrid) -> None:
-    """Check that a grid covers its level and that nothing asks for too much memory.
-
-    Raises:
-        SlideError: It does not.
-    """
+    """Check that a damaged grid does not ask for too much memory."""
     sizes = (grid.width_px, grid.height_px, grid.tile_width_px, grid.tile_height_px)
     if min(sizes) < 1 or max(grid.tile_width_px, grid.tile_height_px) > MAX_TILE_PX:
         raise SlideError(
             f"{name}: native tiles must be 1 to {MAX_TILE_PX} px a side, got "
             f"{grid.tile_width_px} x {grid.tile_height_px} on {grid.width_px} x "
             f"{grid.height_px} px; the file is damaged"
-        )
-    rows = math.ceil(grid.height_px / grid.tile_height_px)
-    columns = math.ceil(grid.width_px / grid.tile_width_px)
-    if grid.offsets.shape != (rows, columns) or grid.byte_counts.shape != (
-        rows,
-        columns,
-    ):
-        raise SlideError(
-            f"{name}: {rows} x {columns} native tiles are needed, the file lists "
-            f"{grid.offsets.size}; it is damaged"
         )
