@@ -75,19 +75,15 @@ class SlideCanvas:
         height, width = self.image.shape[:2]
         return int(max(1, round(max(height, width) / 700)))
 
-    def draw_outline(
-        self, geometry: BaseGeometry, colour: Colour, *, halo: bool = True
-    ) -> None:
+    def draw_outline(self, geometry: BaseGeometry, colour: Colour) -> None:
         """Draw the outline of an area, with a white halo so that it always shows."""
         # In 1/16 pixels, and from corners to OpenCV's pixel centres.
         rings = [
             np.rint((ring * self.scale - 0.5) * 16).astype(np.int32)
             for ring in iter_rings(geometry)
         ]
-        passes = [(colour, self.line_px)]
-        if halo:
-            passes.insert(0, ((255, 255, 255), self.line_px + 2))
-        for shade, thickness in passes:
+        white = (255, 255, 255)
+        for shade, thickness in ((white, self.line_px + 2), (colour, self.line_px)):
             cv2.polylines(
                 self.image,
                 rings,

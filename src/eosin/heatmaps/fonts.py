@@ -11,19 +11,18 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @functools.cache
 def load_font(size: float) -> Font:
-    """Load DejaVu Sans in some size; Pillow's own font where it is not there.
+    """Load DejaVu Sans, `size` pixels high with what lies below the line.
 
-    Pillow's has no accents and no µ or ², so that slide names and units would
-    show as boxes. DejaVu lies in matplotlib's package, which is installed with
-    eosin; it is looked up without importing matplotlib.
-
-    Args:
-        size: Height of the letters with their parts below the line, in pixels.
+    Pillow's own font, where it is not there, has no accents and no µ or ², so that
+    slide names and units would show as boxes. DejaVu lies in matplotlib's package,
+    which is installed with eosin; it is looked up without importing matplotlib.
     """
-    path = _find_dejavu()
-    if path is None:
-        return ImageFont.load_default(size=size)
-    return ImageFont.truetype(str(path), size)
+    spec = find_spec("matplotlib")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size=size)
 
 
 def shorten(text: str, font: Font, width_px: float) -> str:
@@ -35,12 +34,3 @@ def shorten(text: str, font: Font, width_px: float) -> str:
         if font.getlength(short) <= width_px:
             return short
     return text[:1]
-
-
-def _find_dejavu() -> Path | None:
-    spec = find_spec("matplotlib")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-        if path.is_file():
-            return path
-    return None

@@ -20,13 +20,7 @@ _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """One line of a legend.
-
-    Attributes:
-        colour: Of the sign.
-        text: Beside it.
-        sign: A filled square, or a line for what is outlined.
-    """
+    """One line of a legend, with a filled square, or a line for what is outlined."""
 
     colour: Colour
     text: str
@@ -100,10 +94,7 @@ def add_frame(
 def _draw_head(
     draw: ImageDraw.ImageDraw, title: str, subtitle: str, room: int, size: int
 ) -> None:
-    for text, y, scale, ink in (
-        (title, 0.0, 1.3, _INK),
-        (subtitle, 1.8, 1.0, _GREY),
-    ):
+    for text, y, scale, ink in ((title, 0, 1.3, _INK), (subtitle, 1.8, 1, _GREY)):
         font = load_font(size * scale)
         place = (_MARGIN_PX, _MARGIN_PX * 0.7 + size * y)
         draw.text(place, shorten(text, font, room), ink, font)
