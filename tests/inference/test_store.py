@@ -1,8 +1,6 @@
 import dataclasses
 import os
 import shutil
-from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 
 from eosin.core import RunError
 from eosin.evaluation import read_predictions
-from eosin.inference import Session, find_views, open_session, store
+from eosin.inference import find_views, open_session, store
 from eosin.inference.store import EncodedTiles, find_encoded, open_encoded
 from eosin.settings import TileTraining
 from eosin.tiles import apply_view
@@ -29,28 +27,6 @@ FROZEN = TileTraining(
 )
 # Of each fold, the exported model is held against the trained one on so many.
 N_CHECKED = 64
-
-
-@pytest.fixture
-def own_tiles(tile_folder, tmp_path):
-    """A tile folder in which nothing was encoded yet."""
-    ignored = shutil.ignore_patterns("cache")
-    return shutil.copytree(tile_folder, tmp_path / "tiles", ignore=ignored)
-
-
-@contextmanager
-def counting(monkeypatch):
-    """Count the tiles that go through models."""
-    counts = Counter()
-    real = Session.run
-
-    def run(self, tiles, **options):
-        counts[self._path.name] += len(tiles)
-        return real(self, tiles, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "run", run)
-        yield counts
 
 
 def make_store(folder, dimension=3, graph="g" * 64, weights=None):
@@ -75,12 +51,12 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def trained(tile_folder, tmp_path_factory):
+def trained(tile_folder, tmp_path_factory, counting):
     """Two folds trained on a folder of tiles in which nothing was encoded before."""
     place = tmp_path_factory.mktemp("trained")
     ignored = shutil.ignore_patterns("cache")
     shutil.copytree(tile_folder, place / "tiles", ignore=ignored)
-    with pytest.MonkeyPatch.context() as patch, counting(patch) as counts:
+    with counting() as counts:
         train(place / "tiles", place / "run", FROZEN)
     return place, counts
 
@@ -91,34 +67,43 @@ def count_tiles(folder):
 
 
 def test_folds_evaluation_and_other_splits_encode_each_tile_and_view_once(
-    trained, tmp_path, monkeypatch
+    trained, tmp_path, counting
 ):
     place, counts = trained
     n_labelled, n_others = count_tiles(open_tile_folder(place / "tiles"))
     # Two views of what trains, one of each unlabelled tile of a validation slide.
     n_trained = counts.total() - N_CHECKED * FROZEN.folds
     assert 2 * n_labelled < n_trained <= 2 * n_labelled + n_others
-    with counting(monkeypatch) as counts:
+    with counting() as counts:
         evaluate(place / "run", tmp_path / "evaluation", n_bootstrap=0)
     assert counts.total() == 2 * n_labelled + n_others - n_trained
-    with counting(monkeypatch) as counts:
+    with counting() as counts:
         evaluate(place / "run", tmp_path / "again", n_bootstrap=0)
         other = dataclasses.replace(FROZEN, folds=1, learning_rate=0.01)
         train(place / "tiles", tmp_path / "other", other)
     assert counts.total() == N_CHECKED
 
 
+@pytest.mark.parametrize("how", ["without features", "deleted meanwhile"])
 def test_held_out_tiles_are_scored_as_by_the_whole_model(
-    trained, tmp_path, monkeypatch
+    trained, tmp_path, monkeypatch, how
 ):
     place, _ = trained
     evaluate(place / "run", tmp_path / "fast", n_bootstrap=0)
     cache = place / "tiles" / "cache"
-    cache.rename(place / "elsewhere")
-    evaluate(place / "run", tmp_path / "slow", n_bootstrap=0)
-    # Without features each model runs as it is, and nothing is kept.
-    assert not cache.exists()
-    (place / "elsewhere").rename(cache)
+    if how == "without features":
+        cache.rename(place / "elsewhere")
+        evaluate(place / "run", tmp_path / "slow", n_bootstrap=0)
+        # Each model runs as it is, and nothing is kept.
+        assert not cache.exists()
+        (place / "elsewhere").rename(cache)
+    else:
+
+        def fail(self, views):
+            raise RunError("deleted")
+
+        monkeypatch.setattr(EncodedTiles, "read", fail)
+        evaluate(place / "run", tmp_path / "slow", n_bootstrap=0)
     tables = [
         read_predictions(tmp_path / name / "predictions.parquet")[0]
         for name in ("fast", "slow")
@@ -316,31 +301,15 @@ def test_what_another_command_deleted_is_said(own_tiles):
         encoded.read(1)
 
 
-def test_evaluation_does_without_features_that_are_deleted_meanwhile(
-    trained, tmp_path, monkeypatch
+def test_what_was_just_encoded_for_fine_tuning_stays(
+    own_tiles, tmp_path, monkeypatch, counting
 ):
-    place, _ = trained
-    evaluate(place / "run", tmp_path / "fast", n_bootstrap=0)
-
-    def fail(self, views):
-        raise RunError("deleted")
-
-    monkeypatch.setattr(EncodedTiles, "read", fail)
-    evaluate(place / "run", tmp_path / "slow", n_bootstrap=0)
-    tables = [
-        read_predictions(tmp_path / name / "predictions.parquet")[0]
-        for name in ("fast", "slow")
-    ]
-    pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-6)
-
-
-def test_what_was_just_encoded_for_fine_tuning_stays(own_tiles, tmp_path, monkeypatch):
     config = dataclasses.replace(FROZEN, fine_tune="last", epochs=1, tune_epochs=1)
     found = []
     for bound in (20e9, 0):
         monkeypatch.setattr(store, "MAX_BYTES", bound)
         shutil.rmtree(own_tiles / "cache", ignore_errors=True)
-        with counting(monkeypatch) as counts:
+        with counting() as counts:
             train(own_tiles, tmp_path / f"run-{bound:g}", config)
         found.append(counts.total())
     assert found[0] == found[1]

@@ -45,24 +45,19 @@ def iter_read_ahead(
             part = np.asarray(rows[start : start + size], np.int64)
             waiting.append((part, pool.submit(read, part)))
             if len(waiting) > ahead:
-                done, batch = waiting.popleft()
-                yield done, batch.result()
+                due, batch = waiting.popleft()
+                yield due, batch.result()
         while waiting:
-            done, batch = waiting.popleft()
-            yield done, batch.result()
+            due, batch = waiting.popleft()
+            yield due, batch.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def require_every_tile(read: ReadTiles) -> ReadTiles:
-    """Return `read`, checked: NumPy would spread a single tile over all rows.
+    """Return `read`, but with a ValueError where it gives another number of tiles.
 
-    Args:
-        read: From rows to `(rows, px, px, 3)` uint8.
-
-    Returns:
-        The same function; it raises ValueError where `read` gives another number
-        of tiles than it was asked for.
+    NumPy would spread a single tile over all rows.
     """
 
     def read_all(rows: Rows) -> Tiles:

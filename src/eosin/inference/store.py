@@ -22,7 +22,13 @@ from eosin.core import (
     to_file_name,
     write_json,
 )
-from eosin.inference.encoding import TileModel, encode_tiles, find_views
+from eosin.inference.encoding import (
+    TileModel,
+    encode_tiles,
+    find_views,
+    needing_space,
+    reserve_space,
+)
 from eosin.inference.sessions import DEFAULT_BATCH
 from eosin.inference.tile_parts import Part, hash_parts, list_parts
 from eosin.tiles import N_VIEWS, TileFolder
@@ -66,11 +72,7 @@ class EncodedTiles:
             os.utime(path / _CARD)
 
     def is_done(self, rows: Rows, views: int) -> npt.NDArray[np.bool_]:
-        """Say which rows of the tile table are encoded in all of some views.
-
-        Raises:
-            RunError: The files are gone, or damaged.
-        """
+        """Say which rows of the tile table are encoded in all of some views."""
         done = self._load(_DONE)
         return np.asarray(done[list(find_views(views))][:, rows].all(axis=0))
 
@@ -111,9 +113,7 @@ class EncodedTiles:
         # Others that want the same wait here, and find it done.
         if self.is_done(rows, views).all():
             return
-        if not os.access(self.path, os.W_OK) or not os.access(
-            self.path.parent, os.W_OK
-        ):
+        if not all(os.access(p, os.W_OK) for p in (self.path, self.path.parent)):
             raise RunError(
                 f"{self.path}: encoded tiles are kept here, and it may not be written "
                 "to; allow it, or copy the tile folder"
@@ -137,8 +137,8 @@ class EncodedTiles:
                     batch=batch,
                     progress=progress,
                 )
-            everything = np.arange(len(missing))
-            self._put(missing, find_views(views), found["features"], everything)
+            every = np.arange(len(missing))
+            self._put(missing, find_views(views), found["features"], every)
             del found
             shutil.rmtree(part, ignore_errors=True)
 
@@ -178,10 +178,14 @@ class EncodedTiles:
         places: Rows,
     ) -> None:
         """Write to `rows` what stands at `places` of the features."""
-        done = self._load(_DONE)
+        done, array = self._load(_DONE), self._load(_FEATURES, mmap_mode="r+")
+        path, size = self.path / _FEATURES, array[0].nbytes
         new = [view for view in numbers if not done[view].any()]
-        array = self._load(_FEATURES, mmap_mode="r+")
-        self._reserve(array, new)
+        require_free_space(self.path, len(new) * size, "keeping the encoded tiles")
+        with needing_space(path, size):
+            start = path.stat().st_size - array.nbytes
+            for view in new:
+                reserve_space(path, start + view * size, size)
         for index, view in enumerate(numbers):
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = slice(start, start + _BLOCK_ROWS)
@@ -202,34 +206,13 @@ class EncodedTiles:
                 "another command? Run it again"
             ) from error
 
-    def _reserve(self, array: npt.NDArray[Any], views: list[int]) -> None:
-        """Take the space of whole views; a disk that fills under a map kills."""
-        size = array[0].nbytes
-        require_free_space(self.path, len(views) * size, "keeping the encoded tiles")
-        if not hasattr(os, "posix_fallocate"):
-            return
-        path = self.path / _FEATURES
-        start = path.stat().st_size - array.nbytes
-        try:
-            with path.open("r+b") as stream:
-                for view in views:
-                    os.posix_fallocate(stream.fileno(), start + view * size, size)
-        except OSError as error:
-            raise RunError(
-                f"{path}: {size / 1e9:.2f} GB for each view of the encoded tiles "
-                f"cannot be written ({error.strerror or error})"
-            ) from error
-
 
 def find_encoded(
     folder: TileFolder, *, graph: str = "", weights: str | None = None
 ) -> EncodedTiles | None:
     """Find what one encoder gave of these very tiles, if it ran before.
 
-    Args:
-        folder: The tiles.
-        graph: Hash of what the encoder computes; or
-        weights: Hash of its Keras weights.
+    It is known by the hash of what it computes, or of its Keras weights.
     """
     wanted = {"tiles": hash_parts(list_parts(folder))}
     wanted |= {"graph": graph} if weights is None else {"weights": weights}
@@ -319,14 +302,10 @@ def _require_writable(cache: Path, path: Path) -> None:
 
 
 def make_room(folder: TileFolder, path: Path) -> None:
-    """Delete what was encoded and is of no more use, before more is.
+    """Delete what was encoded and is of no more use, before more is, but for `path`.
 
     That is what belongs to another tile table, and, above `MAX_BYTES`, what was not
     used for the longest time.
-
-    Args:
-        folder: The tiles.
-        path: What is to stay in any case.
     """
     cache = folder.path / CACHE_NAME
     cards = dict(_iter_cards(cache))
@@ -361,9 +340,9 @@ def _iter_cards(cache: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _measure(path: Path) -> int:
     """Count the bytes that a folder takes on the disk."""
-    found = [p.stat() for p in path.rglob("*") if p.is_file()]
+    stats = [p.stat() for p in path.rglob("*") if p.is_file()]
     # Files have places that are not filled; not every system counts blocks.
-    return sum(int(getattr(s, "st_blocks", s.st_size // 512)) * 512 for s in found)
+    return sum(int(getattr(s, "st_blocks", s.st_size // 512)) * 512 for s in stats)
 
 
 def _find_last_use(path: Path) -> float:

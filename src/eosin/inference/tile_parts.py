@@ -35,40 +35,21 @@ def list_parts(folder: TileFolder) -> list[Part]:
     shown = [info.tile_px, info.mpp, info.context]
     paths = dict(zip(folder.slides["slide_id"], folder.slides["path"], strict=True))
     if folder.has_patches:
-        files = _list_files(folder)
+        pairs = zip(tiles["slide_id"], tiles["source"], strict=True)
+        files = dict.fromkeys(Path(paths[owner], source) for owner, source in pairs)
         sizes = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
         return [Part("", hash_object([folder.sha256, sizes, shown]), 0, len(tiles))]
     places = tiles[["x_px0", "y_px0", "size_px0"]].to_numpy(np.int64)
     owners = tiles["slide_id"].to_numpy(str)
     is_first = owners[1:] != owners[:-1]
-    starts = np.flatnonzero(np.r_[True, is_first] if len(tiles) else [])
-    ends = [*starts[1:], len(tiles)]
-    return [
-        Part(
-            str(owners[first]),
-            hash_object(
-                [
-                    fingerprint_readable(str(paths[owners[first]])),
-                    hashlib.sha256(places[first:end].tobytes()).hexdigest(),
-                    shown,
-                ]
-            ),
-            int(first),
-            int(end - first),
-        )
-        for first, end in zip(starts, ends, strict=True)
-    ]
-
-
-def _list_files(folder: TileFolder) -> list[Path]:
-    """List the files of patches, each once."""
-    paths = dict(zip(folder.slides["slide_id"], folder.slides["path"], strict=True))
-    owners, sources = folder.tiles["slide_id"], folder.tiles["source"]
-    files = (
-        Path(paths[owner], source)
-        for owner, source in zip(owners, sources, strict=True)
-    )
-    return list(dict.fromkeys(files))
+    starts = np.flatnonzero(np.r_[True, is_first] if len(tiles) else []).tolist()
+    parts = []
+    for first, end in zip(starts, [*starts[1:], len(tiles)], strict=False):
+        slide_id = str(owners[first])
+        where = hashlib.sha256(places[first:end].tobytes()).hexdigest()
+        content = [fingerprint_readable(str(paths[slide_id])), where, shown]
+        parts.append(Part(slide_id, hash_object(content), first, end - first))
+    return parts
 
 
 def hash_parts(parts: Sequence[Part]) -> str:
