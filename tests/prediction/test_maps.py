@@ -98,7 +98,7 @@ def test_ranks_are_shares_and_equal_ones_share_the_middle():
 
 
 def test_attention_is_measured_by_the_tiles_that_hold_half_of_it():
-    attention = Attention(TIMES, rank_attention(TIMES))
+    attention = Attention.rank_tiles(TIMES)
     assert attention.measure() == {"highest_attention": 2.0, "tiles_with_half": 1}
     assert attention.list_most(3) == [1, 2, 0]
     part = attention.take(slice(2, 4))
@@ -116,7 +116,7 @@ def test_attention_is_measured_by_the_tiles_that_hold_half_of_it():
 def test_of_attention_the_rank_is_shown_and_the_times_are_outlined():
     scores = np.array([[1, 0], [0.2, 0.8], [1, 0], [1, 0]])
     layer = layer_attention(
-        Attention(TIMES, rank_attention(TIMES), scores),
+        Attention.rank_tiles(TIMES, scores),
         ("a", "b"),
         outline_from=1.5,
         n_objects=2,

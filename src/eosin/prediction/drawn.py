@@ -1,6 +1,5 @@
-"""Drawn bags: each has a gallery, and together they map the slides of their tiles."""
+"""What drawn bags say together: of each tile, and of the slides of their tiles."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,9 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from eosin.core import Progress, SlideError, SlideFailure
-from eosin.heatmaps import GalleryTile
-from eosin.prediction.items import Item
-from eosin.prediction.maps import (
-    Attention,
-    Place,
-    TileValues,
-    layer_attention,
-    rank_attention,
-)
-from eosin.prediction.outputs import Gallery, Shown, remove_outputs, write_outputs
-from eosin.prediction.scorer import Scored, Scorer
+from eosin.prediction.maps import Attention, Place, TileValues, layer_attention
+from eosin.prediction.outputs import remove_outputs, write_outputs
+from eosin.prediction.sources import OpenSource
 from eosin.runs.card import Card
 from eosin.settings import PredictionSettings
 from eosin.slides import open_slide
@@ -30,70 +21,28 @@ TILE_COLUMNS = ("tile_id", "slide_id", "x_px0", "y_px0", "is_witness")
 """What is kept of each tile of a bag, beside its attention."""
 
 
-class DrawnPredictor:
-    """Scores drawn bags and writes their galleries; safe on many threads.
+def tabulate_drawn(
+    name: str, tiles: pd.DataFrame, attention: Attention | None, columns: Sequence[str]
+) -> pd.DataFrame:
+    """Give each tile of a bag its attention over 1/n, its rank, and its own scores.
 
-    Args:
-        card: Of the models.
-        scorer: The models.
-        out: The folder to write to.
+    These stand in `columns`, where the method scores tiles.
     """
+    table = tiles[list(TILE_COLUMNS)].copy()
+    table.insert(0, "bag_id", name)
+    if attention is not None:
+        table["attention"], table["rank"] = attention.times, attention.rank
+        if attention.instances is not None:
+            table[list(columns)] = attention.instances
+    return table
 
-    task = "Scoring bags"
 
-    def __init__(self, card: Card, scorer: Scorer, out: Path) -> None:
-        self._columns = list(card.target.columns)
-        self._scorer, self._out = scorer, out
-
-    def predict(self, item: Item) -> dict[str, Any]:
-        """Score a drawn bag, and write its gallery.
-
-        Returns:
-            `rows`, the only one, and `tiles`, the attention of each, by column.
-
-        Raises:
-            SlideError: Not one tile can be read.
-            RunError: A file cannot be written.
-        """
-        started = time.monotonic()
-        (source,) = item.sources
-        remove_outputs(self._out, source.name)
-        gallery: list[GalleryTile] = []
-        with source.open() as opened:
-            (scored,) = self._scorer.score(item, [opened])
-            tiles = self._tabulate(source.name, scored)
-            rows = list(scored.mapped.captions)
-            shown = tiles.iloc[rows]
-            words = [
-                caption + " (witness)" * is_witness
-                for caption, is_witness in zip(
-                    scored.mapped.captions.values(), shown["is_witness"], strict=True
-                )
-            ]
-            if rows and opened.read is not None:
-                # As the models were shown them.
-                pixels = opened.read(np.array(rows, np.int64))
-                own = zip(shown["tile_id"], words, pixels, strict=True)
-                gallery = [GalleryTile(*tile) for tile in own]
-        Gallery().write(Shown(self._out, source.name, tiles, gallery=gallery))
-        row = {
-            **source.facts,
-            **scored.facts,
-            "witness_auc": _find_witness_auc(tiles),
-            "gallery": words,
-            "seconds": round(time.monotonic() - started, 2),
-        }
-        return {"rows": [row], "tiles": tiles.to_dict("list")}
-
-    def _tabulate(self, name: str, scored: Scored) -> pd.DataFrame:
-        """Give each tile its attention over 1/n and its rank in the bag."""
-        tiles = scored.mapped.tiles[list(TILE_COLUMNS)].copy()
-        tiles.insert(0, "bag_id", name)
-        if (attention := scored.attention) is not None:
-            tiles["attention"], tiles["rank"] = attention.times, attention.rank
-            if attention.instances is not None:
-                tiles[self._columns] = attention.instances
-        return tiles
+def find_witness_auc(tiles: pd.DataFrame) -> float | None:
+    """Ask how well attention tells witnesses; None where there are none, or only."""
+    is_witness = tiles["is_witness"].to_numpy(bool)
+    if is_witness.all() or not is_witness.any():
+        return None
+    return float(roc_auc_score(is_witness, tiles["attention"]))
 
 
 def join_tiles(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -139,9 +88,11 @@ def draw_slide_maps(
     groups = dict(iter(tiles.groupby("slide_id", sort=False)))
     failures = []
     with progress.task("Drawing maps", len(groups)) as task:
-        for slide_id, own in groups.items():
-            mean, attention = _average(own, list(card.target.columns))
-            n_bags = own["bag_id"].nunique()
+        for slide_id, rows in groups.items():
+            name, slide_row = str(slide_id), slides[slide_id]
+            mean, attention = _average(rows, list(card.target.columns))
+            mean["size_px0"] = int(size_px0[slide_id])
+            n_bags = rows["bag_id"].nunique()
             layer = layer_attention(
                 attention,
                 card.class_names,
@@ -150,13 +101,14 @@ def draw_slide_maps(
                 source=source,
                 subtitle=f"{len(mean):,} tiles drawn into {n_bags:,} bags",
             )
-            values = TileValues(mean.assign(size_px0=int(size_px0[slide_id])), [layer])
-            name, row = str(slide_id), slides[slide_id]
             remove_outputs(out, name)
             try:
-                with open_slide(row["path"], mpp=float(row["mpp_used"])) as slide:
-                    place = Place(slide.dimensions, slide.mpp, slide.bounds)
-                    _, damage = write_outputs(out, name, slide, place, values)
+                mpp = float(slide_row["mpp_used"])
+                with open_slide(slide_row["path"], mpp=mpp) as slide:
+                    place = Place.of_slide(slide)
+                    opened = OpenSource(name=name, tiles=mean, place=place, slide=slide)
+                    values = TileValues(mean, [layer])
+                    _, damage = write_outputs(out, opened, values)
             except SlideError as error:
                 damage = str(error)
             if damage:
@@ -173,12 +125,4 @@ def _average(tiles: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, Atten
     mean = tiles.groupby(["x_px0", "y_px0"], as_index=False)[columns].mean()
     times = mean["attention"].to_numpy(np.float64)
     instances = mean[names].to_numpy() if has_scores else None
-    return mean, Attention(times, rank_attention(times), instances)
-
-
-def _find_witness_auc(tiles: pd.DataFrame) -> float | None:
-    """Ask how well attention tells witnesses; None where there are none, or only."""
-    is_witness = tiles["is_witness"].to_numpy(bool)
-    if is_witness.all() or not is_witness.any():
-        return None
-    return float(roc_auc_score(is_witness, tiles["attention"]))
+    return mean, Attention.rank_tiles(times, instances)

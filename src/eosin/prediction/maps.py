@@ -6,6 +6,7 @@ is attended alike; and `rank`, the share of the bag's tiles that have no more of
 Pictures show the rank; outlines and calls rest on `times`.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from eosin.heatmaps import (
     find_regions,
     rasterise_tiles,
 )
+from eosin.slides import Slide
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -44,6 +46,11 @@ class Place:
     dimensions: tuple[int, int]
     mpp: float | None
     bounds: Box
+
+    @classmethod
+    def of_slide(cls, slide: Slide) -> "Place":
+        """Take what the slide itself says."""
+        return cls(slide.dimensions, slide.mpp, slide.bounds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,9 +104,10 @@ class TileValues:
     """What a model says of a slide's tiles.
 
     Attributes:
-        tiles: `x_px0`, `y_px0` and `size_px0`.
+        tiles: `x_px0`, `y_px0` and `size_px0`; the index is their row in the source.
         layers: One or more; none where there is no tile.
-        captions: A few words on each tile that the gallery shows, in its order.
+        captions: A few words on each tile that the gallery shows, by its position in
+            `tiles`, in the gallery's order.
     """
 
     tiles: pd.DataFrame
@@ -109,13 +117,7 @@ class TileValues:
 
 @dataclass(frozen=True, eq=False)
 class LaidLayer:
-    """A layer that lies on its slide.
-
-    Attributes:
-        layer: The layer.
-        heatmap: What it shows.
-        regions: What it outlines.
-    """
+    """A layer that lies on its slide, with what it shows and what it outlines."""
 
     layer: Layer
     heatmap: Heatmap
@@ -129,11 +131,9 @@ class LaidLayer:
 
 @dataclass(frozen=True)
 class Call:
-    """How a slide, a patient or a bag is called.
+    """How a slide, a patient or a bag is called, by the score of each class.
 
-    Attributes:
-        label: The class.
-        scores: Of each class, the negative one first.
+    The negative class comes first.
     """
 
     label: str
@@ -160,10 +160,15 @@ class Attention:
     rank: Floats
     instances: Floats | None = None
 
+    @classmethod
+    def rank_tiles(cls, times: Floats, instances: Floats | None = None) -> "Attention":
+        """Rank the tiles of a whole bag, or of a slide, among each other."""
+        return cls(times, rank_attention(times), instances)
+
     def take(self, rows: slice) -> "Attention":
         """Take those of some tiles; their ranks stay those in the bag."""
-        own = None if self.instances is None else self.instances[rows]
-        return Attention(self.times[rows], self.rank[rows], own)
+        instances = None if self.instances is None else self.instances[rows]
+        return Attention(self.times[rows], self.rank[rows], instances)
 
     def list_most(self, n: int) -> list[int]:
         """List the rows of the `n` most attended tiles, the first one most."""
@@ -171,12 +176,9 @@ class Attention:
         return rows
 
     def measure(self) -> dict[str, float]:
-        """Say how far attention goes to few tiles.
+        """Give the highest attention, and how many tiles of most of it hold half.
 
-        Returns:
-            `highest_attention`, and `tiles_with_half`, how many of the most attended
-            tiles hold half of it; 0 where there is none, as on a slide beside another
-            one of a patient's.
+        Both are 0 where there is none, as on a slide beside another of a patient's.
         """
         falling = np.sort(self.times)[::-1]
         if not falling.sum():
@@ -191,9 +193,6 @@ def rank_attention(times: Floats) -> Floats:
 
     Equal ones share the middle of their ranks; what differs by less than rounding is
     equal, so that a method which attends to all alike gives one rank to all.
-
-    Args:
-        times: Attention over 1/n, `(tiles,)`.
     """
     rounded = np.round(np.asarray(times, np.float64), 4)
     return np.asarray(rankdata(rounded, method="average") / len(rounded))
@@ -236,8 +235,8 @@ def layer_classes(
         overlay = OverlayWords(f"probability of {name}", f"predicted {name}")
         if source:
             reach = "the likeliest" if mark is None else f"score {mark:.2f} or more"
-            own_words = f"score of a tile by itself, {source}, for {name}"
-            overlay = OverlayWords(own_words, f"{name}, {reach}")
+            quantity = f"score of a tile by itself, {source}, for {name}"
+            overlay = OverlayWords(quantity, f"{name}, {reach}")
         layer = Layer(
             name=file if is_binary else f"{file}.{name}".strip("."),
             file=file,
@@ -313,23 +312,21 @@ def layer_attention(
 def lay_layers(values: TileValues, place: Place) -> list[LaidLayer]:
     """Lay layers on their slide, and outline them.
 
-    Args:
-        values: Of the slide's tiles.
-        place: Its frame; without an mpp areas are in pixels of 1 micrometre.
+    Without an mpp areas are in pixels of 1 micrometre.
     """
     if not values.layers:
         return []
-    x, y, sizes = (
-        values.tiles[name].to_numpy(np.int64) for name in ("x_px0", "y_px0", "size_px0")
-    )
+    names = ["x_px0", "y_px0", "size_px0"]
+    x, y, sizes = values.tiles[names].to_numpy(np.int64).T
     size_px0, mpp = int(sizes[0]), place.mpp or 1.0
+    rasterise = functools.partial(rasterise_tiles, x, y, size_px0)
     laid = []
     for layer in values.layers:
-        shown = outlined = rasterise_tiles(x, y, size_px0, layer.drawn)
+        shown = outlined = rasterise(layer.drawn)
         if layer.outlined is not layer.drawn:
-            outlined = rasterise_tiles(x, y, size_px0, layer.outlined)
+            outlined = rasterise(layer.outlined)
         if layer.classes is not None:
-            rivals = [rasterise_tiles(x, y, size_px0, own) for own in layer.classes.T]
+            rivals = [rasterise(scores) for scores in layer.classes.T]
             cells = [rival.values for rival in rivals]  # noqa: PD011 - no pandas
             is_own = np.argmax(cells, axis=0) == layer.label
             own = np.where(is_own, cells[layer.label], np.nan)

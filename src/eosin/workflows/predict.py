@@ -12,7 +12,7 @@ import pandas as pd
 
 from eosin.core import WATCHED, Items, ModelError, Progress, RunRecord, open_run
 from eosin.evaluation import write_predictions
-from eosin.prediction.drawn import DrawnPredictor, draw_slide_maps, join_tiles
+from eosin.prediction.drawn import draw_slide_maps, join_tiles
 from eosin.prediction.items import Asked, Item, list_bags, list_items
 from eosin.prediction.outputs import OUTPUTS, Gallery, Overlay, find_output
 from eosin.prediction.patches import (
@@ -22,7 +22,7 @@ from eosin.prediction.patches import (
     score_block,
     tabulate_patches,
 )
-from eosin.prediction.predictor import Predictor
+from eosin.prediction.predictor import predict_item
 from eosin.prediction.scorer import STATE, TileScorer, open_scorer
 from eosin.prediction.submission import (
     SubmissionPlan,
@@ -194,10 +194,9 @@ class _Step:
     def score_items(self, asked: Asked) -> PredictResult:
         """Score slides or drawn bags; of bag models with the page."""
         card, out = self.run.card, self.record.folder
-        kind = Predictor if asked.folder is None else DrawnPredictor
-        parts = self._score(asked.items, kind)
-        rows = list_rows(parts, asked.items)
         noun = "slide" if asked.folder is None else "bag"
+        parts = self._score(asked.items, f"Scoring {noun}s")
+        rows = list_rows(parts, asked.items)
         table = tabulate_items(self.run, rows, noun)
         cautions = (*asked.cautions, *describe_seen(table))
         if not self.record.is_done:
@@ -271,15 +270,14 @@ class _Step:
             notes=patches.notes,
         )
 
-    def _score(
-        self, asked: Sequence[Item], kind: type[Predictor] | type[DrawnPredictor]
-    ) -> list[dict[str, Any]]:
+    def _score(self, asked: Sequence[Item], task: str) -> list[dict[str, Any]]:
         """Work on what is to be done; give the parts of all."""
         items, out = Items(self.record, asked), self.record.folder
         if items.todo:
             self.record.reopen()
             scorer = open_scorer(self.run, self.settings, out)
-            self._run(items, kind(self.run.card, scorer, out).predict, kind.task)
+            work = functools.partial(predict_item, self.run.card, scorer, out)
+            self._run(items, work, task)
             if not self.record.failures:
                 shutil.rmtree(out / STATE, ignore_errors=True)
         return items.gather()
