@@ -68,8 +68,9 @@ def session(write_model, tmp_path_factory):
 def open_model(write_model, tmp_path):
     """Write a model as `write_model` does, and open it."""
 
-    def write_and_open(**options):
-        return open_session(write_model(tmp_path / "m.onnx", **options))
+    def write_and_open(*, device="cpu", **options):
+        path = write_model(tmp_path / "m.onnx", **options)
+        return open_session(path, device=device)
 
     return write_and_open
 

@@ -3,10 +3,10 @@ import time
 import numpy as np
 import pytest
 
-from eosin.core import ModelError, SlideError, Task
+from eosin.core import ModelError, RunError, SlideError, Task
 from eosin.inference import open_session, score_tiles, scoring
 from eosin.inference.scoring import score_by_features, score_rows
-from eosin.inference.store import find_encoded, open_encoded
+from eosin.inference.store import EncodedTiles, find_encoded, open_encoded
 from eosin.models import build_classifier, build_encoder, export_onnx
 from eosin.tiles import TileReader, apply_view
 from eosin.tiles.folder import open_tile_folder
@@ -215,8 +215,11 @@ def test_models_of_several_encoders_are_run_as_they_are(folder, models, seen):
     assert seen == {"a.onnx": 20, "b.onnx": 20, "c.onnx": 20}
     require_same(folder, tiles, models)
     # Neither is one model whose encoder nobody ran before.
-    score_by_features(folder, tiles, models[:1])
+    found = score_by_features(folder, tiles, models[:1])
     assert not (folder.path / "cache").exists()
+    with folder.open_reader() as reader:
+        logits = open_session(models[0]).run(reader.read(np.arange(20)))["logits"]
+    np.testing.assert_allclose(found.logits, logits, rtol=1e-5)
 
 
 def test_a_tile_that_cannot_be_read_costs_itself_only(folder, models, monkeypatch):
@@ -246,20 +249,22 @@ def test_a_tile_that_cannot_be_read_costs_itself_only(folder, models, monkeypatc
         assert (found.n_unreadable, len(found.tiles)) == (n_bad, len(rows) - n_bad)
 
 
-@pytest.mark.parametrize("is_known", [False, True])
-def test_a_folder_that_cannot_be_written_to_is_scored_all_the_same(
-    folder, models, monkeypatch, is_known
+@pytest.mark.parametrize("what", ["folder", "store", "features"])
+def test_what_cannot_be_written_or_is_gone_costs_time_only(
+    folder, models, monkeypatch, what
 ):
+    def refuse(*arguments, **options):
+        raise (RunError("deleted") if what == "features" else PermissionError)
+
     tiles = folder.tiles.iloc[:10]
-    if is_known:
-        score_by_features(folder, tiles.iloc[:4], models[:2])
-        monkeypatch.setattr("os.access", lambda *a: False)
-    else:
-
-        def refuse(*arguments, **options):
-            raise PermissionError
-
+    if what == "folder":
         monkeypatch.setattr(scoring, "open_encoded", refuse)
+    else:
+        score_by_features(folder, tiles.iloc[:4], models[:2])
+    if what == "store":
+        monkeypatch.setattr("os.access", lambda *a: False)
+    if what == "features":
+        monkeypatch.setattr(EncodedTiles, "read", refuse)
     require_same(folder, tiles, models[:2])
 
 

@@ -8,11 +8,12 @@ from eosin.inference.sessions import Session, open_session
 from eosin.inference.store import (
     CACHE_NAME,
     EncodedTiles,
+    Part,
     find_encoded,
+    list_parts,
     make_room,
     open_encoded,
 )
-from eosin.inference.tile_parts import Part, list_parts
 
 __all__ = [
     "CACHE_NAME",

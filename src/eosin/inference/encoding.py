@@ -92,8 +92,7 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
         RunError: The disk is too small, or cannot be written.
         SlideError: A tile cannot be read.
         ModelError: The model lacks one of the outputs, or fails.
-        ValueError: `views` is another number, or `read` gives another number of
-            tiles than it was asked for.
+        ValueError: `views` is another number, or `read` gives too few tiles.
     """
     numbers = find_views(views)
     shapes = _find_shapes(session, outputs, (views, n_tiles))

@@ -94,13 +94,7 @@ class BagHead:
         return score_bag([self], bag, max_instances=max_instances)[0]
 
     def require_fit(self, bag: Bag) -> None:
-        """Stop where a bag is not one that the model takes; nothing is read.
-
-        Raises:
-            ModelError: It has other features, or lacks the clinical columns.
-            ManifestError: It has too many instances, or a clinical value that does not
-                fit its column.
-        """
+        """Stop where a bag is not one that the model takes; nothing is read."""
         require_features(bag, self.dimension, are_pixels=self.tile_px is not None)
         require_size(bag.bag_id, len(bag), self.n_instances)
         if self.clinical is not None:
@@ -166,8 +160,10 @@ def score_bag(
         One result for each model, in their order.
 
     Raises:
-        ModelError: As for `BagHead.require_fit` and `project`.
-        ManifestError: As for `BagHead.require_fit`, or a feature is not finite.
+        ModelError: The bag has other features, or lacks the clinical columns, pixels
+            are no whole numbers in 0..255, or ONNX Runtime fails.
+        ManifestError: It has too many instances, a clinical value does not fit its
+            column, or a feature is not finite.
         SlideError: A tile cannot be read.
     """
     for head in heads:

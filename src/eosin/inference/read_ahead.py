@@ -29,14 +29,12 @@ def iter_read_ahead(
     `ahead` + 1 batches are held at once.
 
     Args:
-        read: From rows, `(rows,)`, to a batch; called on other threads.
+        read: From rows, `(rows,)`, to a batch; called on other threads. What it raises
+            comes when its batch is due.
         rows: All the rows.
         size: Rows of a batch, at least 1; the last may have fewer.
         ahead: Batches read, or being read, beyond the one that was yielded.
         threads: Threads that read; more than one where `read` allows it.
-
-    Raises:
-        Exception: What `read` raised, when its batch is due.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
     waiting: deque[tuple[Rows, Future[Batch]]] = deque()

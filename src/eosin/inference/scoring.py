@@ -39,9 +39,8 @@ class TileScores:
     Attributes:
         logits: Mean over views and models, `(tiles, 1)` or `(tiles, classes)`; NaN
             where a tile could not be read.
-        probabilities: `(tiles, classes)`; NaN where a tile could not be read.
-            With one model they follow from the logits; with several they are the
-            mean of each model's own.
+        probabilities: `(tiles, classes)`, likewise. With one model they follow from
+            the logits; with several they are the mean of each model's own.
         n_unreadable: Tiles that could not be read.
     """
 
@@ -52,11 +51,7 @@ class TileScores:
 
 @dataclass(frozen=True)
 class ScoredTiles(TileScores):
-    """The tiles that could be read, with what a model says of them.
-
-    Attributes:
-        tiles: Their rows.
-    """
+    """The rows of tiles that could be read, with what a model says of them."""
 
     tiles: pd.DataFrame
 
@@ -182,9 +177,7 @@ def score_by_features(
         known, heads = np.flatnonzero(is_known), [s.open_head() for s in sessions]
         for start in range(0, len(known), _BLOCK):
             block = known[start : start + _BLOCK]
-            outputs = [
-                [head.run(v) for v in features[:, rows[block]]] for head in heads
-            ]
+            outputs = [[head(v) for v in features[:, rows[block]]] for head in heads]
             logits[block], probabilities[block] = _average(outputs, temperature)
     others = np.flatnonzero(~is_known)
     try:

@@ -1,7 +1,7 @@
 """Models in ONNX Runtime."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +11,8 @@ import onnxruntime as ort
 
 from eosin.core import ENCODER_HASH, HEAD, ConfigError, ModelError
 from eosin.settings import Device
+
+Floats = npt.NDArray[np.float32]
 
 DEFAULT_BATCH = 32
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
@@ -27,16 +29,10 @@ class Session:
         encoder_hash: Hash of all that it computes up to its features, from its export.
             Two models of one hash give the same features of the same tile, whatever
             head follows. None of a model without features, and of some with loops.
-
-    Args:
-        session: ONNX Runtime's session; its one input is `(batch, px, px, 3)`.
-        path: The file, for messages.
-
-    Raises:
-        ModelError: The model does not take tiles.
     """
 
     def __init__(self, session: Any, path: Path) -> None:
+        """Take what `start_session` started on a file, if it takes tiles."""
         self._session, self._path = session, path
         inputs = session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
@@ -59,7 +55,7 @@ class Session:
 
     def run(
         self, tiles: npt.NDArray[np.uint8], *, batch: int = DEFAULT_BATCH
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    ) -> dict[str, Floats]:
         """Run the model over tiles of any number.
 
         Args:
@@ -70,8 +66,8 @@ class Session:
             Each output by name, `(tiles, ...)`.
 
         Raises:
-            ValueError: The tiles are not uint8 or have another size than the
-                model, or `batch` is below 1.
+            ValueError: The tiles are not uint8 or of the model's size, or `batch` is
+                below 1.
             ModelError: ONNX Runtime fails, as when memory runs out.
         """
         if tiles.shape[1:] != (self.tile_px, self.tile_px, 3):
@@ -88,30 +84,26 @@ class Session:
             self._run_batch(tiles[start : start + step])
             for start in range(0, len(tiles), step)
         ]
-        if not parts:
-            return {
-                name: np.empty((0, *shape), np.float32)
-                for name, shape in self.outputs.items()
-            }
-        return {
-            name: np.concatenate([part[i] for part in parts])
-            for i, name in enumerate(self.outputs)
-        }
+        # Of no tiles an empty array, not none.
+        empty = [np.empty((0, *shape), np.float32) for shape in self.outputs.values()]
+        every = [np.concatenate(own) for own in zip(empty, *parts, strict=True)]
+        return dict(zip(self.outputs, every, strict=True))
 
-    def open_head(self) -> "Head":
+    def open_head(self) -> Callable[[Floats], Floats]:
         """Open the part of a classifier behind its features.
 
-        Raises:
-            ModelError: The model is no classifier.
+        It gives the logits, `(tiles, ...)`, of features `(tiles, dimension)`.
         """
         if HEAD not in self._notes:
             raise ModelError(
                 f"{self._path}: a classifier that this version of eosin exported is "
                 f"needed; this model gives {', '.join(self.outputs)}"
             )
-        return Head(base64.b64decode(self._notes[HEAD]))
+        graph = base64.b64decode(self._notes[HEAD])
+        head = ort.InferenceSession(graph, providers=[_CPU])
+        return lambda features: head.run(["logits"], {"features": features})[0]
 
-    def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+    def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> list[Floats]:
         n = len(tiles)
         given = tiles.astype(self._dtype, copy=False)
         if self._fixed_batch is not None:
@@ -120,18 +112,6 @@ class Session:
             self._session, self._path, list(self.outputs), {self._input_name: given}
         )
         return [output[:n] for output in found]
-
-
-class Head:
-    """The part of a classifier behind its features: a graph of ONNX to `logits`."""
-
-    def __init__(self, graph: bytes) -> None:
-        self._session = ort.InferenceSession(graph, providers=[_CPU])
-
-    def run(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Give the logits, `(tiles, ...)`, of features `(tiles, dimension)`."""
-        (logits,) = self._session.run(["logits"], {"features": features})
-        return np.asarray(logits, np.float32)
 
 
 def open_session(
@@ -157,10 +137,10 @@ def run_graph(
     path: Path,
     outputs: Sequence[str],
     inputs: Mapping[str, npt.NDArray[Any]],
-) -> list[npt.NDArray[np.float32]]:
+) -> list[Floats]:
     """Run what `start_session` started; ModelError as when memory runs out."""
     try:
-        found: list[npt.NDArray[np.float32]] = session.run(outputs, dict(inputs))
+        found: list[Floats] = session.run(outputs, dict(inputs))
     except Exception as error:  # ONNX Runtime has a class of its own per failure
         given = " and ".join(f"{len(array)} {name}" for name, array in inputs.items())
         raise ModelError(

@@ -1,10 +1,11 @@
 """The feature store: what an encoder gives of a tile and view, encoded once for all."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
+from eosin.cohorts import fingerprint_readable
 from eosin.core import (
     Progress,
     RunError,
@@ -30,7 +32,6 @@ from eosin.inference.encoding import (
     reserve_space,
 )
 from eosin.inference.sessions import DEFAULT_BATCH
-from eosin.inference.tile_parts import Part, hash_parts, list_parts
 from eosin.tiles import N_VIEWS, TileFolder
 
 Rows = npt.NDArray[np.int64]
@@ -45,6 +46,23 @@ _PROGRESS = "progress.json"
 _BLOCK_ROWS = 4096
 
 
+@dataclass(frozen=True)
+class Part:
+    """The tiles of one slide, which stand together; or all patches of a data set.
+
+    Attributes:
+        slide_id: The slide; empty for patches.
+        key: Hash of the slide's file, its tiles' places, and how they are shown.
+        first: Their first row in the tile table.
+        n: How many they are.
+    """
+
+    slide_id: str
+    key: str
+    first: int
+    n: int
+
+
 class EncodedTiles:
     """Features of a tile folder by one encoder, whoever asked for them.
 
@@ -57,10 +75,6 @@ class EncodedTiles:
     Attributes:
         path: Where they lie.
         graph: Hash of what the encoder computes, from `Session.encoder_hash`.
-
-    Args:
-        folder: The tiles.
-        path: One of the folders that `open_encoded` made.
     """
 
     def __init__(self, folder: TileFolder, path: Path) -> None:
@@ -96,19 +110,9 @@ class EncodedTiles:
         batch: int = DEFAULT_BATCH,
         progress: Progress | None = None,
     ) -> None:
-        """Encode the rows that are missing.
+        """Encode the rows of the tile table that are missing, as `encode_tiles` does.
 
-        Args:
-            rows: Rows of the tile table.
-            views: 1, 2, 4 or 8 turns and flips.
-            open_model: Opens a model of this encoder; not called if all is there.
-            batch: Tiles in one call of the model.
-            progress: Told of every chunk.
-
-        Raises:
-            RunError: The disk is too small, or cannot be written.
-            SlideError: A tile cannot be read.
-            ModelError: The model fails.
+        A model of this encoder is opened only where not all is there.
         """
         # Others that want the same wait here, and find it done.
         if self.is_done(rows, views).all():
@@ -143,15 +147,10 @@ class EncodedTiles:
             shutil.rmtree(part, ignore_errors=True)
 
     def put(self, rows: Rows, views: int, features: npt.NDArray[Any]) -> None:
-        """Take over what was encoded on another occasion, `(views, rows, dimension)`.
+        """Take over what was encoded on another occasion, unless it is there already.
 
-        Args:
-            rows: Rows of the tile table.
-            views: So many of the array's views, from its first, are taken.
-            features: By this encoder, unless they are there already.
-
-        Raises:
-            RunError: The disk is too small, or cannot be written.
+        Of the features, `(views, rows of the tile table, dimension)`, so many views are
+        taken from the first.
         """
         with FileLock(f"{self.path}.lock"):
             new = np.flatnonzero(~self.is_done(rows, views))
@@ -205,6 +204,34 @@ class EncodedTiles:
                 f"{path}: encoded tiles cannot be read ({error}); were they deleted by "
                 "another command? Run it again"
             ) from error
+
+
+def list_parts(folder: TileFolder) -> list[Part]:
+    """List the parts of a tile table, each with all that its features depend on."""
+    tiles, info = folder.tiles, folder.info
+    shown = [info.tile_px, info.mpp, info.context]
+    paths = dict(zip(folder.slides["slide_id"], folder.slides["path"], strict=True))
+    if folder.has_patches:
+        pairs = zip(tiles["slide_id"], tiles["source"], strict=True)
+        files = dict.fromkeys(Path(paths[owner], source) for owner, source in pairs)
+        sizes = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        return [Part("", hash_object([folder.sha256, sizes, shown]), 0, len(tiles))]
+    places = tiles[["x_px0", "y_px0", "size_px0"]].to_numpy(np.int64)
+    owners = tiles["slide_id"].to_numpy(str)
+    is_first = owners[1:] != owners[:-1]
+    starts = np.flatnonzero(np.r_[True, is_first] if len(tiles) else []).tolist()
+    parts = []
+    for first, end in zip(starts, [*starts[1:], len(tiles)], strict=False):
+        slide_id = str(owners[first])
+        where = hashlib.sha256(places[first:end].tobytes()).hexdigest()
+        content = [fingerprint_readable(str(paths[slide_id])), where, shown]
+        parts.append(Part(slide_id, hash_object(content), first, end - first))
+    return parts
+
+
+def hash_parts(parts: Sequence[Part]) -> str:
+    """Hash a whole table by its parts, in their order."""
+    return hash_object([[part.key, part.first] for part in parts])
 
 
 def find_encoded(
