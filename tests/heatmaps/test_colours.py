@@ -44,7 +44,7 @@ def test_class_colours_differ():
 
 def test_heatmaps_need_no_matplotlib_keras_or_torch():
     code = (
-        "import sys, eosin.heatmaps; from eosin.heatmaps.fonts import load_font;"
+        "import sys, eosin.heatmaps; from eosin.heatmaps.frames import load_font;"
         "load_font(12);"
         "bad = {'matplotlib', 'keras', 'torch', 'onnxruntime'} & set(sys.modules);"
         "sys.exit(f'imported {bad}' if bad else 0)"

@@ -48,8 +48,7 @@ class Gallery:
         name: File name of its picture, without suffix.
         title: Heading.
         text: What is shown, and how many there are of it.
-        groups: The tiles; those of one group stand in one frame. Tiles that do not
-            belong together are one group.
+        groups: The tiles; those of one group stand in one frame.
         mark_px: Side of the central square that is marked, in the tile's own pixels;
             0 marks none.
         side_px: Side of a tile as shown.
@@ -69,12 +68,9 @@ class Gallery:
 
 
 class GalleryMaker:
-    """Reads tiles and puts them into galleries.
+    """Reads tiles, of these names, and puts them into galleries.
 
-    Args:
-        reader: Of the tiles.
-        tile_ids: Their names.
-        mark_px: Side of the central square that is marked; 0 marks none.
+    `mark_px` is the side of the central square that is marked; 0 marks none.
     """
 
     def __init__(

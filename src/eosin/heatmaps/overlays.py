@@ -95,15 +95,8 @@ def draw_overview(
 ) -> npt.NDArray[np.uint8]:
     """Draw what `tile` did with a slide: tissue, grid, labels, annotations.
 
-    Args:
-        picture: The slide.
-        tissue: The tissue and its artefacts.
-        tiles: Columns `x_px0`, `y_px0`, `size_px0` and `label`.
-        class_names: Class of each label.
-        areas: Annotated area of each class.
-
-    Returns:
-        RGB, `(height, width, 3)`, uint8.
+    Tiles are `x_px0`, `y_px0`, `size_px0` and `label`; `areas` are those annotated of
+    each class. Gives RGB, `(height, width, 3)`, uint8.
     """
     canvas = SlideCanvas(picture)
     legend = _draw_labels(canvas, tiles, class_names)

@@ -39,14 +39,8 @@ def find_regions(
 ) -> list[PredictedRegion]:
     """Outline where a heatmap reaches a threshold, the largest region first.
 
-    Cells belong together where they share an edge.
-
-    Args:
-        heatmap: Probabilities.
-        threshold: A cell counts from this value.
-        mpp: Micrometres per level-0 pixel.
-        slide_size: (width, height) of level 0; regions end there.
-        min_area_mm2: Smaller regions are left out.
+    Cells belong together where they share an edge. Regions end at `slide_size`, (width,
+    height) of level 0, and those below `min_area_mm2` are left out.
     """
     # NaN is below every threshold. What lies off the slide must go before cells are
     # joined: the rest then stays connected when its outline is cut at the slide's

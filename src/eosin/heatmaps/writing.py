@@ -52,7 +52,7 @@ def write_heatmap(
 
     Args:
         path: Where to write.
-        heatmap: Probabilities, or other values of 0 to 1.
+        heatmap: Values of 0 to 1.
         slide_size: (width, height) of level 0.
         mpp: Micrometres per level-0 pixel.
         quantity: What the values are, in ASCII; it stands in the file.
