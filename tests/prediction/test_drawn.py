@@ -11,10 +11,9 @@ from sklearn.metrics import roc_auc_score
 from eosin.bags import read_bag_table
 from eosin.core import Progress, SlideError
 from eosin.prediction import outputs
-from eosin.prediction.drawn import draw_slide_maps
 from eosin.prediction.items import Item
 from eosin.prediction.maps import Attention, TileValues
-from eosin.prediction.predictor import predict_item
+from eosin.prediction.predictor import draw_slide_maps, predict_item
 from eosin.prediction.scorer import Scored
 from eosin.prediction.sources import Source, open_drawn_tiles
 from eosin.runs.run import read_run

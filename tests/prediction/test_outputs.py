@@ -64,10 +64,9 @@ def test_a_slide_gets_its_files_and_loses_them(slide, values, tmp_path):
     layers, damage = write(tmp_path, "a/b", slide, values)
     assert damage == ""
     assert [round(laid.area_mm2, 4) for laid in layers] == [0.0041, 0.0041]
-    suffixes = [output.suffix for output in OUTPUTS[:-1]]
-    names = [f"a%2Fb{layer}{s}" for layer in ("", ".instances") for s in suffixes]
-    found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == sorted([*names, "a%2Fb.gallery.png"])
+    names = {f"a%2Fb{layer}{s}" for layer in ("", ".instances") for s in OUTPUTS}
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == names - {"a%2Fb.instances.gallery.png"}
     with openslide.OpenSlide(tmp_path / "a%2Fb.heatmap-colour.tif") as picture:
         assert picture.dimensions == (4, 1)
     raster = tifffile.imread(tmp_path / "a%2Fb.heatmap.tif", level=0)

@@ -106,13 +106,6 @@ def list_items(
         cohort: With feature files a slide table: which slides, of whom, and where their
             files are. None takes every feature file, and slides from where `eosin
             embed` says that their tiles were cut.
-
-    Raises:
-        CohortError: A slide table is wrong, or two slides have one name.
-        ManifestError: There is no feature file.
-        ModelError: The models take something else.
-        ConfigError: The models take clinical columns and there is no table of them, or
-            a table is given beside slides.
     """
     columns = run.card.columns
     if (folder := _find_features(run, what)) is not None:
@@ -149,19 +142,11 @@ def list_items(
 def list_bags(
     run: Run, what: Sequence[Path | str], bags: Path, stack: ExitStack
 ) -> Asked:
-    """List drawn bags.
+    """List the drawn bags of a bag table, or of its folder.
 
-    Args:
-        run: The models.
-        what: The tile folder that the bags were drawn from.
-        bags: The bag table of `make_bags`, or its folder. Its labels and witnesses are
-            written beside what is found, and used for nothing else.
-        stack: Closes the reader of the tiles.
-
-    Raises:
-        ModelError: The models are no bag models that take tiles, or the tiles or
-            classes are others than their own.
-        ManifestError: The bags were not drawn from these tiles.
+    Its labels and witnesses are written beside what is found, and used for nothing
+    else. `what` is the tile folder that they were drawn from, whose reader `stack`
+    closes.
     """
     card = run.card
     takes_tiles = card.takes_pixels or run.encoder is not None

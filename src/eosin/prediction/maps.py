@@ -218,7 +218,7 @@ def layer_classes(
         call: Of the slide.
         threshold: Probability from which an area or a tile counts; None is 0.5 with
             two classes, and 0 with more.
-        min_area_mm2: Smaller areas are left out; None is one tile.
+        min_area_mm2: As for `Layer`.
         has_objects: Whether the GeoJSON also holds every tile that counts.
         source: Of scores of tiles by themselves beside attention: whose they are.
     """
@@ -272,15 +272,10 @@ def layer_attention(
 ) -> Layer:
     """Make the layer of attention: its ranks are shown, and `times` outlined.
 
-    Args:
-        attention: Of the slide's tiles.
-        class_names: Of the tiles' own probabilities.
-        outline_from: Attention over 1/n from which an area is outlined.
-        n_objects: How many of the most attended tiles the GeoJSON holds. Only those
-            that outlines would hold are of their class: among few tiles, or where all
-            are attended alike, some of the most attended have little.
-        source: Whose attention it is, such as `mean of 5 folds`.
-        subtitle: The slide's probability and call in words.
+    The GeoJSON holds the `n_objects` most attended tiles. Only those that outlines
+    would hold are of their class: among few tiles, or where all are attended alike,
+    some of the most attended have little. `source` says whose attention it is, such as
+    `mean of 5 folds`.
     """
     measurements = {
         "Attention over 1/n": attention.times,
@@ -310,10 +305,7 @@ def layer_attention(
 
 
 def lay_layers(values: TileValues, place: Place) -> list[LaidLayer]:
-    """Lay layers on their slide, and outline them.
-
-    Without an mpp areas are in pixels of 1 micrometre.
-    """
+    """Lay layers on their slide and outline them; without an mpp a pixel is 1 um."""
     if not values.layers:
         return []
     names = ["x_px0", "y_px0", "size_px0"]

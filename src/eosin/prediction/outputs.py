@@ -1,9 +1,9 @@
-"""What a prediction writes of a slide: a class for each kind of file, in `OUTPUTS`."""
+"""What a prediction writes of a slide: one function a kind of file, in `OUTPUTS`."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from eosin.heatmaps import GalleryTile, SlidePicture, picture_slide
 from eosin.prediction.maps import LaidLayer, TileValues, lay_layers
 from eosin.prediction.sources import OpenSource
 from eosin.tiles import find_boxes
+
+OVERLAY, GALLERY = ".overlay.jpg", ".gallery.png"
 
 _GALLERY_PX = 128
 
@@ -54,132 +56,88 @@ class Shown:
                 yield self.find(suffix, laid.layer.name), laid, frame
 
 
-class Output(Protocol):
-    """One kind of file."""
+def write_annotations(shown: Shown, suffix: str) -> None:
+    """Write outlines and tiles for QuPath, by `Layer.file`; empty without a layer."""
+    if shown.source.place is None:
+        return
+    for file in dict.fromkeys(laid.layer.file for laid in shown.layers) or [""]:
+        features = [
+            feature
+            for laid in shown.layers
+            if laid.layer.file == file
+            for feature in _iter_features(laid, shown)
+        ]
+        bounds = shown.source.place.bounds
+        write_geojson(shown.find(suffix, file), features, slide_bounds=bounds)
 
-    suffix: str
 
-    def write(self, shown: Shown) -> None:
-        """Write it, where there is what it needs.
+def _iter_features(laid: LaidLayer, shown: Shown) -> Iterator[Feature]:
+    """Yield outlines, without areas where the resolution is not known, and tiles."""
+    layer, place = laid.layer, shown.source.place
+    kind: dict[str, Any] = {"class_name": layer.class_name, "colour": layer.colour}
+    for index, region in enumerate(laid.regions, 1):
+        measurements = {
+            f"Mean {layer.measured}": region.mean_probability,
+            f"Max {layer.measured}": region.max_probability,
+        }
+        if place is not None and place.mpp is not None:
+            measurements["Area mm^2"] = region.area_mm2
+        name = layer.title.replace("{}", str(index))
+        yield Feature(region.geometry, name=name, measurements=measurements, **kind)
+    boxes = find_boxes(shown.tiles)
+    for row in layer.objects:
+        x, y, size, _ = boxes[row].tolist()
+        values = {k: float(v[row]) for k, v in layer.measurements.items()}
+        square = shapely.box(x, y, x + size, y + size)
+        feature = Feature(square, object_type="tile", measurements=values, **kind)
+        is_over = layer.outlined[row] >= layer.threshold
+        yield feature if is_over else replace(feature, class_name=None)
 
-        Raises:
-            RunError: It cannot be written.
-        """
+
+def write_rasters(shown: Shown, suffix: str) -> None:
+    """Write the values themselves, where the resolution is known."""
+    for path, laid, frame in shown.iter_rasters(suffix):
+        words = laid.layer.raster
+        heatmaps.write_heatmap(path, laid.heatmap, quantity=words, **frame)
 
 
-class Annotations:
-    """Outlines and tiles for QuPath: a file for each `Layer.file`.
+def write_colour_rasters(shown: Shown, suffix: str) -> None:
+    """Write pictures for viewers that show no floating-point values."""
+    for path, laid, frame in shown.iter_rasters(suffix):
+        heatmaps.write_heatmap_picture(path, laid.heatmap, **frame)
 
-    It is empty where a slide has no layer.
-    """
 
-    suffix = ".geojson"
-
-    def write(self, shown: Shown) -> None:
-        """Write them, without areas where the resolution is not known."""
-        if shown.source.place is None:
-            return
-        for file in dict.fromkeys(laid.layer.file for laid in shown.layers) or [""]:
-            features = [
-                feature
-                for laid in shown.layers
-                if laid.layer.file == file
-                for feature in self._iter_features(laid, shown)
-            ]
-            bounds = shown.source.place.bounds
-            path = shown.find(self.suffix, file)
-            write_geojson(path, features, slide_bounds=bounds)
-
-    def _iter_features(self, laid: LaidLayer, shown: Shown) -> Iterator[Feature]:
-        layer, place = laid.layer, shown.source.place
-        kind: dict[str, Any] = {"class_name": layer.class_name, "colour": layer.colour}
-        for index, region in enumerate(laid.regions, 1):
-            measurements = {
-                f"Mean {layer.measured}": region.mean_probability,
-                f"Max {layer.measured}": region.max_probability,
-            }
-            if place is not None and place.mpp is not None:
-                measurements["Area mm^2"] = region.area_mm2
-            name = layer.title.replace("{}", str(index))
-            yield Feature(region.geometry, name=name, measurements=measurements, **kind)
-        boxes = find_boxes(shown.tiles)
-        for row in layer.objects:
-            x, y, size, _ = boxes[row].tolist()
-            values = {k: float(v[row]) for k, v in layer.measurements.items()}
-            feature = Feature(
-                shapely.box(x, y, x + size, y + size),
-                object_type="tile",
-                measurements=values,
-                **kind,
+def write_overlays(shown: Shown, suffix: str) -> None:
+    """Write the values on the slide's picture."""
+    for path, laid, _ in shown.iter_rasters(suffix):
+        if shown.picture is not None:
+            overlay = heatmaps.draw_overlay(
+                shown.picture,
+                laid.heatmap,
+                subtitle=laid.layer.subtitle,
+                threshold=laid.layer.mark,
+                regions=laid.regions,
+                words=laid.layer.overlay,
             )
-            is_over = layer.outlined[row] >= layer.threshold
-            yield feature if is_over else replace(feature, class_name=None)
+            heatmaps.write_image(path, overlay)
 
 
-class Raster:
-    """The values themselves, where the resolution is known: a file for each layer."""
-
-    suffix = ".heatmap.tif"
-
-    def write(self, shown: Shown) -> None:
-        """Write them."""
-        for path, laid, frame in shown.iter_rasters(self.suffix):
-            words = laid.layer.raster
-            heatmaps.write_heatmap(path, laid.heatmap, quantity=words, **frame)
+def write_gallery(shown: Shown, suffix: str) -> None:
+    """Write tiles as pictures, side by side."""
+    if len(shown.gallery):
+        tiles = tuple(GalleryTile("", "", pixels) for pixels in shown.gallery)
+        sheet = heatmaps.Gallery("", "", "", (tiles,), side_px=_GALLERY_PX)
+        heatmaps.write_image(shown.find(suffix), heatmaps.draw_sheet(sheet))
 
 
-class ColourRaster:
-    """The values as pictures, for viewers that show no floating-point values."""
-
-    suffix = ".heatmap-colour.tif"
-
-    def write(self, shown: Shown) -> None:
-        """Write them."""
-        for path, laid, frame in shown.iter_rasters(self.suffix):
-            heatmaps.write_heatmap_picture(path, laid.heatmap, **frame)
-
-
-class Overlay:
-    """The values on the slide's picture: a file for each layer."""
-
-    suffix = ".overlay.jpg"
-
-    def write(self, shown: Shown) -> None:
-        """Write them."""
-        for path, laid, _ in shown.iter_rasters(self.suffix):
-            if shown.picture is not None:
-                overlay = heatmaps.draw_overlay(
-                    shown.picture,
-                    laid.heatmap,
-                    subtitle=laid.layer.subtitle,
-                    threshold=laid.layer.mark,
-                    regions=laid.regions,
-                    words=laid.layer.overlay,
-                )
-                heatmaps.write_image(path, overlay)
-
-
-class Gallery:
-    """Tiles as pictures, side by side."""
-
-    suffix = ".gallery.png"
-
-    def write(self, shown: Shown) -> None:
-        """Write one file."""
-        if len(shown.gallery):
-            tiles = tuple(GalleryTile("", "", pixels) for pixels in shown.gallery)
-            sheet = heatmaps.Gallery("", "", "", (tiles,), side_px=_GALLERY_PX)
-            heatmaps.write_image(shown.find(self.suffix), heatmaps.draw_sheet(sheet))
-
-
-OUTPUTS: tuple[Output, ...] = (
-    Annotations(),
-    Raster(),
-    ColourRaster(),
-    Overlay(),
-    Gallery(),
-)
-"""All that is written of a slide; those that do not apply write nothing."""
+OUTPUTS: Mapping[str, Callable[[Shown, str], None]] = {
+    ".geojson": write_annotations,
+    ".heatmap.tif": write_rasters,
+    ".heatmap-colour.tif": write_colour_rasters,
+    OVERLAY: write_overlays,
+    GALLERY: write_gallery,
+}
+"""All that is written of a slide, by suffix; what does not apply writes nothing."""
 
 
 def find_output(out: Path, name: str, suffix: str, layer: str = "") -> Path:
@@ -190,9 +148,9 @@ def find_output(out: Path, name: str, suffix: str, layer: str = "") -> Path:
 
 def remove_outputs(out: Path, name: str, layers: Collection[str] = ()) -> None:
     """Remove what was written of a slide or a bag before, of these layers too."""
-    for output in OUTPUTS:
+    for suffix in OUTPUTS:
         for layer in ("", *layers):
-            find_output(out, name, output.suffix, layer).unlink(missing_ok=True)
+            find_output(out, name, suffix, layer).unlink(missing_ok=True)
 
 
 def write_outputs(
@@ -201,18 +159,8 @@ def write_outputs(
     """Write all files of a slide or a bag; damage costs its pictures only.
 
     Without a slide there are no overlays, without an mpp neither rasters nor overlays,
-    and of what lies on no one slide there is a gallery alone.
-
-    Args:
-        out: The folder to write to.
-        source: The slide or the bag; the files are named after it.
-        values: What was found.
-
-    Returns:
-        The layers as they lie, and why the slide cannot be read; empty where it can.
-
-    Raises:
-        RunError: A file cannot be written.
+    and of what lies on no one slide there is a gallery alone. Gives the layers as they
+    lie, and why the slide cannot be read; empty where it can.
     """
     slide, place = source.slide, source.place
     layers = [] if place is None else lay_layers(values, place)
@@ -223,8 +171,8 @@ def write_outputs(
         shown = replace(shown, gallery=_read_gallery(source, values))
     except SlideError as error:
         shown, problem = replace(shown, picture=None), str(error)
-    for output in OUTPUTS:
-        output.write(shown)
+    for suffix, write in OUTPUTS.items():
+        write(shown, suffix)
     return layers, problem
 
 

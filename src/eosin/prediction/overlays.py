@@ -56,9 +56,6 @@ def write_overlays(
     """Draw slides with their tiles' values, and return the pictures by slide.
 
     Slides that cannot be read cost the picture, not the page.
-
-    Raises:
-        RunError: A file cannot be written.
     """
     paths: dict[str, Path] = {}
     with progress.task("Drawing overlays", len(slides)) as task:

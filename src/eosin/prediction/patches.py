@@ -1,6 +1,6 @@
 """Patches: which are meant, how they are told from slides, and how they are scored."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,7 @@ _SLIDES_ONLY = frozenset(SLIDE_SUFFIXES) - IMAGE_SUFFIXES
 
 @dataclass(frozen=True)
 class Block:
-    """Patches that are scored together: an item of a prediction.
-
-    Attributes:
-        start: Row of the first one; its part is named after it.
-        size: How many there are.
-        key: Hash of all that tells their listing from another.
-    """
+    """Patches that are scored together, by the row of the first: an item."""
 
     start: int
     size: int
@@ -85,10 +79,7 @@ class Patches:
 
     @property
     def blocks(self) -> list[Block]:
-        """All of them, in blocks that begin at fixed rows.
-
-        So the numbers do not depend on where a call was interrupted.
-        """
+        """All, by fixed rows, so that numbers do not depend on interruptions."""
         n = len(self.table)
         starts = range(0, n, _BLOCK)
         return [Block(s, min(_BLOCK, n - s), self.fingerprint) for s in starts]
@@ -99,9 +90,8 @@ def score_block(
 ) -> dict[str, Any]:
     """Score a block of patches, as far as they can be read.
 
-    Returns:
-        `probabilities` of those that can be read, and `errors` by the row in the block;
-        where there are any, with a `key` by which the next call tries again.
+    Its part holds `probabilities` of those, and `errors` by the row in the block; where
+    there are any, with a `key` by which the next call tries again.
     """
     errors: dict[int, str] = {}
 
@@ -149,11 +139,7 @@ class ScoredPatches:
 def tabulate_patches(
     patches: Patches, parts: Sequence[Mapping[str, Any]], card: Card
 ) -> ScoredPatches:
-    """Make the tables of patches from the parts of their blocks.
-
-    Raises:
-        CohortError: Not one patch can be read.
-    """
+    """Make the tables of patches from the parts of their blocks."""
     table, target = patches.table, card.target
     messages: dict[int, str] = {}
     for block, part in zip(patches.blocks, parts, strict=True):
@@ -189,25 +175,17 @@ def means_patches(what: Sequence[str | Path], tile_px: int | None) -> bool:
     Patches are a folder that `eosin import` wrote, and images none of which is larger
     than one of the model's tiles, of `tile_px` (of many, 32 are looked at). All else
     that a user may give, files, folders, tables or URLs, is slides.
-
-    Raises:
-        CohortError: A folder cannot be listed.
     """
     paths = [Path(part) for part in what]
     if any(is_remote(part) for part in what) or not all(p.exists() for p in paths):
         return False
     if any(_is_imported(path) for path in paths):
         return True
-    files: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            files.append(path)
-        elif any(file.suffix.lower() in _SLIDES_ONLY for file in path.iterdir()):
-            # Small pictures beside slides are their labels or overviews.
-            return False
-        else:
-            names = sorted(iter_images(path, Listing(), recursive=True))
-            files += [path / name for name in names]
+    inside = (file for path in paths if path.is_dir() for file in path.iterdir())
+    # Small pictures beside slides are their labels or overviews.
+    if any(file.suffix.lower() in _SLIDES_ONLY for file in inside):
+        return False
+    files = [file for path in paths for _, file in sorted(_iter_images(path))]
     if not files or any(f.suffix.lower() not in IMAGE_SUFFIXES for f in files):
         return False
     chosen = np.unique(np.linspace(0, len(files) - 1, _SAMPLE).astype(int))
@@ -219,18 +197,10 @@ def means_patches(what: Sequence[str | Path], tile_px: int | None) -> bool:
 def list_patches(
     run: Run, what: Sequence[str | Path], settings: PredictionSettings
 ) -> Patches:
-    """List the patches of an imported folder, or of folders of images.
+    """List the patches of one imported folder, or of folders of images and images.
 
-    Args:
-        run: The model that is to score them.
-        what: One folder that `eosin import` wrote, or folders of images and images.
-        settings: Which of an imported folder are meant, and whether images of another
-            size are brought to the model's.
-
-    Raises:
-        CohortError: There is no patch, or two have one id.
-        ManifestError: An imported folder is unfinished or has moved.
-        ModelError: The model is for other tiles.
+    The settings say which of an imported folder are meant, and whether images of
+    another size are brought to the model's.
     """
     if run.card.learner != "tiles":
         raise ModelError(
@@ -266,6 +236,15 @@ def list_patches(
 def _is_imported(path: Path) -> bool:
     has_tiles = (path / "tiles.parquet").exists()
     return has_tiles and open_tile_folder(path).has_patches
+
+
+def _iter_images(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the images below a folder, or the file itself, each behind its id."""
+    if not path.is_dir():
+        yield path.stem, path
+        return
+    for name in iter_images(path, Listing(), recursive=True):
+        yield strip_suffix(name), path / name
 
 
 def _find_side(path: Path, tile_px: int) -> float | None:
@@ -317,18 +296,11 @@ def _list_images(sees: Sees, paths: Sequence[Path], *, resample: bool) -> Patche
             f"{root}: is a whole data set; give {root / 'test'}, or put it behind a "
             "tile table by 'eosin import kaggle' and give that"
         )
-    files: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_dir():
-            names = iter_images(path, Listing(), recursive=True)
-            files += [(strip_suffix(name), path / name) for name in names]
-        elif path.exists():
-            files.append((path.stem, path))
-        else:
-            raise CohortError(f"{path}: no such file or folder")
+    if missing := [path for path in paths if not path.exists()]:
+        raise CohortError(f"{missing[0]}: no such file or folder")
+    files = sorted(pair for path in paths for pair in _iter_images(path))
     if not files:
         raise CohortError(f"{paths[0]}: holds no image")
-    files.sort()
     ids = [patch_id for patch_id, _ in files]
     sources = [str(path.resolve()) for _, path in files]
     stats = [(name, path.stat()) for name, path in files]

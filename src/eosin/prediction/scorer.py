@@ -72,12 +72,7 @@ class Scorer(Protocol):
 
 
 def open_scorer(run: Run, settings: PredictionSettings, out: Path) -> Scorer:
-    """Open the models of a run, for a prediction that is written to `out`.
-
-    Raises:
-        ModelError: A model cannot be opened.
-        ConfigError: The device cannot be used.
-    """
+    """Open the models of a run, for a prediction that is written to `out`."""
     if run.card.learner == "tiles":
         return TileScorer(run, settings)
     return BagScorer(run, settings, out)

@@ -97,15 +97,8 @@ def open_slide_tiles(
 ) -> Iterator[OpenSource]:
     """Open a slide and lay the grid of the training's tiles over its tissue.
 
-    Args:
-        name: The slide.
-        path: The file, or whatever else `open_slide` opens.
-        mpp: Micrometres per level-0 pixel, where a slide table gives it.
-        default_mpp: The same, for slides that say nothing themselves.
-        sees: How it is cut.
-
-    Raises:
-        SlideError: It cannot be read, has no mpp, or is too coarse.
+    `mpp`, in micrometres per level-0 pixel, is what a slide table gives, `default_mpp`
+    is for slides that say nothing themselves.
     """
     if mpp is None and default_mpp is not None:
         with open_slide(path) as slide:
@@ -140,19 +133,10 @@ def open_feature_tiles(
     tile_px0: int | None,
     run: Run,
 ) -> Iterator[OpenSource]:
-    """Open the features of a slide, and the slide for its pictures.
+    """Open the features of a slide, if there are any, and the slide for its pictures.
 
-    Args:
-        name: The slide.
-        file: The features; None where there are none.
-        path: The slide; None where it is not at hand.
-        mpp: Micrometres per level-0 pixel, where a table gives it.
-        tile_px0: Side of a tile in level-0 pixels, for files that do not say it.
-        run: The models.
-
-    Raises:
-        ManifestError: The file is missing, damaged, or of another kind.
-        ModelError: The features are not what the models learnt from.
+    The slide's `path` is None where it is not at hand; `mpp` is what a table gives;
+    `tile_px0` is for files that do not say how large their tiles are.
     """
     if file is None:
         raise ManifestError(f"{name}: has no feature file; embed the slide")
@@ -203,10 +187,7 @@ def open_drawn_tiles(
 def place_without_slide(
     attributes: Mapping[str, Any], tiles: pd.DataFrame, mpp: float | None
 ) -> Place:
-    """Find a slide's frame by what its feature file says of it.
-
-    Its scanned bounds are not known, and taken to be all of it.
-    """
+    """Find a slide's frame by its feature file; all of it passes for scanned."""
     width, height = (
         int(max(attributes.get(f"level0_{name}", 0), (start + tiles["size_px0"]).max()))
         for name, start in (("width", tiles["x_px0"]), ("height", tiles["y_px0"]))
@@ -234,9 +215,6 @@ def find_tile_size(
     Taken from the file (eosin, TRIDENT, CLAM's patch files, STAMP with an mpp); where
     it says nothing, from the smallest step between neighbours, `(tiles, 2)`, which
     holds for tiles that do not overlap.
-
-    Raises:
-        ManifestError: Nothing tells it.
     """
     for name in ("size_px0", "patch_size_level0"):
         if name in attributes:

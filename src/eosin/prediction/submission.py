@@ -25,12 +25,9 @@ SAMPLE_FILE = "sample_submission.csv"
 
 @dataclass(frozen=True)
 class SubmissionPlan:
-    """A submission whose ids are known.
+    """A submission and the ids that it must have, in this order, each once.
 
-    Attributes:
-        path: The file.
-        ids: The ids that it must have, in this order, each once.
-        source: Where they were found.
+    `source` is where they were found.
     """
 
     path: Path
@@ -38,12 +35,7 @@ class SubmissionPlan:
     source: Path
 
     def require(self, given: Sequence[str]) -> None:
-        """Hold ids against those that the submission must have.
-
-        Raises:
-            CohortError: Some are missing, surplus or there twice; each with its
-                count and examples.
-        """
+        """Stop where ids are missing, surplus or there twice, with all of these."""
         counts, wanted = Counter(given), set(self.ids)
         missing = [name for name in self.ids if name not in counts]
         surplus = sorted(set(counts) - wanted)
@@ -67,15 +59,6 @@ def plan_submission(path: Path, sample: Path | None, folder: Path) -> Submission
     Those of the sample file; without one those of a `sample_submission.csv` in the
     data set's folder or the one above; else of the images in its `test` folder, or
     in itself where it has none.
-
-    Args:
-        path: The file that is asked for.
-        sample: A CSV with its ids; None finds them.
-        folder: The data set's folder, or the test folder itself.
-
-    Raises:
-        CohortError: The sample cannot be read, has no id or one twice, or there are
-            no test images.
     """
     near = [folder / SAMPLE_FILE, folder.parent / SAMPLE_FILE]
     source = sample or next((p for p in near if p.is_file()), None)
@@ -104,10 +87,7 @@ def write_submission(
 ) -> None:
     """Write `id,label` with the probability of the positive class, `(ids,)`.
 
-    Raises:
-        CohortError: The ids, in any order, are not those of the plan; nothing is
-            written.
-        RunError: The file cannot be written.
+    Nothing is written where the ids, in any order, are not those of the plan.
     """
     plan.require(ids)
     values = pd.Series(np.asarray(probabilities, np.float64), index=list(ids))

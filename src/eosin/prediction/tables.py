@@ -139,11 +139,7 @@ def score_patients(card: Card, slides: pd.DataFrame) -> pd.DataFrame:
 def write_tables(
     out: Path, tables: Mapping[str, pd.DataFrame], failures: Sequence[SlideFailure]
 ) -> None:
-    """Write tables as CSV by their names, and `failures.csv` if it is not among them.
-
-    Raises:
-        RunError: A file cannot be written.
-    """
+    """Write tables as CSV by their names, and `failures.csv` where none is given."""
     columns = ["slide_id", "step", "message"]
     given_up = pd.DataFrame([asdict(failure) for failure in failures], columns=columns)
     for name, table in {"failures.csv": given_up, **tables}.items():

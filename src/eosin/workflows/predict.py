@@ -12,9 +12,8 @@ import pandas as pd
 
 from eosin.core import WATCHED, Items, ModelError, Progress, RunRecord, open_run
 from eosin.evaluation import write_predictions
-from eosin.prediction.drawn import draw_slide_maps, join_tiles
 from eosin.prediction.items import Asked, Item, list_bags, list_items
-from eosin.prediction.outputs import OUTPUTS, Gallery, Overlay, find_output
+from eosin.prediction.outputs import GALLERY, OUTPUTS, OVERLAY, find_output
 from eosin.prediction.patches import (
     Patches,
     list_patches,
@@ -22,7 +21,7 @@ from eosin.prediction.patches import (
     score_block,
     tabulate_patches,
 )
-from eosin.prediction.predictor import predict_item
+from eosin.prediction.predictor import draw_slide_maps, join_tiles, predict_item
 from eosin.prediction.scorer import STATE, TileScorer, open_scorer
 from eosin.prediction.submission import (
     SubmissionPlan,
@@ -51,7 +50,7 @@ from eosin.settings import PredictionSettings, Scored, require_settings
 from eosin.tiles import TileFolder
 
 _OUTPUTS = (
-    *(f"*{output.suffix}" for output in OUTPUTS),
+    *(f"*{suffix}" for suffix in OUTPUTS),
     *("attention.html", "parts", STATE, "run.json"),
     *("slides.csv", "patients.csv", "bags.csv", "tiles.csv", "failures.csv"),
     *("predictions.csv", "predictions.parquet"),
@@ -307,7 +306,7 @@ class _Step:
             overlay, gallery = (
                 path if path.exists() else None
                 for path in (
-                    find_output(out, name, kind.suffix) for kind in (Overlay, Gallery)
+                    find_output(out, name, suffix) for suffix in (OVERLAY, GALLERY)
                 )
             )
             slides.append(
