@@ -118,9 +118,9 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
                 turned = apply_view(tiles, view)
                 if augment is not None:
                     turned = augment(turned, rows, view)
-                found = session.run(turned, batch=batch)
+                given = session.run(turned, batch=batch)
                 for name, array in arrays.items():
-                    values = found[name]
+                    values = given[name]
                     if array.dtype == np.float16:
                         # Limited to what it holds, so that none becomes infinite.
                         values = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX)
@@ -165,13 +165,13 @@ def _find_shapes(
     """Return the whole array's shape of each output."""
     shapes = {}
     for name in outputs:
-        own = session.outputs.get(name)
-        if own is None or not all(isinstance(length, int) for length in own):
+        shape = session.outputs.get(name)
+        if shape is None or not all(isinstance(length, int) for length in shape):
             raise ModelError(
                 f"encoding needs the model's output {name!r} with a fixed shape; the "
                 f"model gives {session.outputs}"
             )
-        shapes[name] = (*lead, *own)
+        shapes[name] = (*lead, *shape)
     return shapes
 
 

@@ -89,7 +89,8 @@ def score_tiles(
     """
     logits, probabilities = _make_empty(sessions, n_tiles)
     numbers, read_all = find_views(views), require_every_tile(read)
-    n_unreadable, failure = 0, None
+    n_unreadable = 0
+    failure: SlideError | None = None
     batches = iter_read_ahead(
         lambda rows: _read_good(read_all, rows), range(n_tiles), batch, ahead=_AHEAD
     )
@@ -192,7 +193,7 @@ def score_by_features(
             raise
     is_read = np.isfinite(probabilities).all(axis=1)
     return ScoredTiles(
-        tiles=tiles[is_read].reset_index(drop=True),
+        tiles=tiles.iloc[np.flatnonzero(is_read)].reset_index(drop=True),
         logits=logits[is_read],
         probabilities=probabilities[is_read],
         n_unreadable=int((~is_read).sum()),
@@ -251,7 +252,7 @@ def _average(
     Of one model it is the mean logit, as on validation, where thresholds were chosen.
     """
     logits = [np.mean(views, axis=0) for views in outputs]
-    probabilities = [compute_probabilities(own, temperature) for own in logits]
+    probabilities = [compute_probabilities(each, temperature) for each in logits]
     return np.mean(logits, axis=0), np.mean(probabilities, axis=0)
 
 

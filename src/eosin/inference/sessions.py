@@ -86,7 +86,7 @@ class Session:
         ]
         # Of no tiles an empty array, not none.
         empty = [np.empty((0, *shape), np.float32) for shape in self.outputs.values()]
-        every = [np.concatenate(own) for own in zip(empty, *parts, strict=True)]
+        every = [np.concatenate(each) for each in zip(empty, *parts, strict=True)]
         return dict(zip(self.outputs, every, strict=True))
 
     def open_head(self) -> Callable[[Floats], Floats]:

@@ -131,7 +131,7 @@ class EncodedTiles:
             with self._folder.open_reader(
                 self._folder.tiles.iloc[missing].reset_index(drop=True)
             ) as reader:
-                found = encode_tiles(
+                encoded = encode_tiles(
                     reader.read,
                     len(missing),
                     open_model(),
@@ -142,8 +142,8 @@ class EncodedTiles:
                     progress=progress,
                 )
             every = np.arange(len(missing))
-            self._put(missing, find_views(views), found["features"], every)
-            del found
+            self._put(missing, find_views(views), encoded["features"], every)
+            del encoded
             shutil.rmtree(part, ignore_errors=True)
 
     def put(self, rows: Rows, views: int, features: npt.NDArray[Any]) -> None:
