@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,13 +107,11 @@ def list_items(
             files are. None takes every feature file, and slides from where `eosin
             embed` says that their tiles were cut.
     """
-    columns = run.card.columns
-    if (folder := _find_features(run, what)) is not None:
+    columns, folder = run.card.columns, _find_features(run, what)
+    if folder is not None:
         table = _list_featured(folder, cohort)
-        table["source"] = _make_feature_sources(run, table, folder, settings)
     elif cohort is None:
         table = _list_slides(run, what, settings)
-        table["source"] = _make_slide_sources(run, table, settings)
     else:
         raise ConfigError(
             f"{cohort}: goes with a folder of feature files; with slides, give the "
@@ -125,17 +123,21 @@ def list_items(
             "a slide table with these columns (--cohort beside features)"
         )
     clinical = read_clinical(table, columns) if columns else {}
-    owners = table["slide_id"].astype(str)
-    if run.card.unit == "patient":
+    if folder is None:
+        sources = _make_slide_sources(run, table, settings)
+    else:
+        sources = _make_feature_sources(run, table, folder, settings)
+    owned: dict[str, list[Source]] = {}
+    for source in sources:
         # A slide without features is given up by itself, not with its patient.
-        is_bare = [source.facts.get("features") == "" for source in table["source"]]
-        owners = owners.where(is_bare, table["patient_id"].astype(str))
+        is_alone = run.card.unit != "patient" or source.facts.get("features") == ""
+        owner = source.name if is_alone else source.facts["patient_id"]
+        owned.setdefault(owner, []).append(source)
     items = []
-    for owner, rows in table.groupby(owners, sort=False):
-        sources = rows["source"].tolist()
-        values = clinical.get(str(rows["patient_id"].iloc[0]))
-        content = [run.sha256, [source.content for source in sources], values]
-        items.append(Item(str(owner), sources, hash_object(content), values))
+    for owner, own_sources in owned.items():
+        values = clinical.get(own_sources[0].facts["patient_id"])
+        content = [run.sha256, [source.content for source in own_sources], values]
+        items.append(Item(owner, own_sources, hash_object(content), values))
     return Asked(items, (say_what_was_learnt(run),) if run.card.bag_size else ())
 
 
@@ -274,15 +276,12 @@ def _make_feature_sources(
 
 def _find_tiled(features: Path) -> pd.DataFrame:
     """List the slides that tiles were cut from, `slide_id, path, mpp`; none if gone."""
-    folder = find_tile_folder(features)
-    slides = pd.DataFrame(columns=["slide_id", "path", "mpp_used"])
-    try:
-        tiled = None if folder is None else open_tile_folder(folder)
-    except ManifestError:
-        tiled = None
-    if tiled is not None and not tiled.has_patches:
-        slides = tiled.slides
-    slides = slides[["slide_id", "path", "mpp_used"]].astype({"mpp_used": float})
+    folder, columns = find_tile_folder(features), ["slide_id", "path", "mpp_used"]
+    slides = pd.DataFrame(columns=columns)
+    with suppress(ManifestError):
+        if folder is not None and not (tiled := open_tile_folder(folder)).has_patches:
+            slides = tiled.slides
+    slides = slides[columns].astype({"mpp_used": float})
     return slides.rename(columns={"mpp_used": "mpp"})
 
 
@@ -319,12 +318,13 @@ def _make_slide_sources(
         sees = replace(sees, overlap_px=settings.overlap_px)
     # Before any slide fails for it.
     _ = sees.spec
-    options = {"default_mpp": settings.slide_mpp, "sees": sees}
     sources = []
     for row in table.to_dict("records"):
         name, path, mpp = str(row["slide_id"]), str(row["path"]), _find_mpp(row)
         facts = {"slide_id": name, "patient_id": str(row["patient_id"]), "path": path}
-        opened = functools.partial(open_slide_tiles, name, path, mpp, **options)
+        opened = functools.partial(
+            open_slide_tiles, name, path, mpp, default_mpp=settings.slide_mpp, sees=sees
+        )
         content = [name, fingerprint_readable(path), mpp]
         sources.append(Source(name, facts, content, opened))
     return sources

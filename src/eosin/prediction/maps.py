@@ -227,8 +227,8 @@ def layer_classes(
     mark = 0.5 if threshold is None and is_binary else threshold
     layers = []
     for label, name in enumerate(names[1:], start=1):
-        own, score = probabilities[:, label], f"{call.scores[name]:.3f}"
-        counts = own >= (mark or 0.0)
+        values, score = probabilities[:, label], f"{call.scores[name]:.3f}"
+        counts = values >= (mark or 0.0)
         if not is_binary:
             # A row of NaN has no class; it counts nowhere.
             counts &= np.argmax(probabilities, axis=1) == label
@@ -242,15 +242,15 @@ def layer_classes(
             file=file,
             class_name=name,
             colour=CLASS_COLOURS[label % len(CLASS_COLOURS)],
-            drawn=own,
-            outlined=own,
+            drawn=values,
+            outlined=values,
             threshold=mark or 0.0,
             mark=mark,
             classes=None if is_binary else probabilities,
             label=label,
             min_area_mm2=min_area_mm2,
             objects=np.flatnonzero(counts).tolist() if has_objects else (),
-            measurements={"Probability": own},
+            measurements={"Probability": values},
             title=f"{name} {{}}, predicted",
             overlay=overlay,
             subtitle=f"{call.label}, score {score}"
@@ -321,8 +321,8 @@ def lay_layers(values: TileValues, place: Place) -> list[LaidLayer]:
             rivals = [rasterise(scores) for scores in layer.classes.T]
             cells = [rival.values for rival in rivals]  # noqa: PD011 - no pandas
             is_own = np.argmax(cells, axis=0) == layer.label
-            own = np.where(is_own, cells[layer.label], np.nan)
-            outlined = replace(shown, values=own)
+            called = np.where(is_own, cells[layer.label], np.nan)
+            outlined = replace(shown, values=called)
         least = layer.min_area_mm2
         if least is None:
             # A hair less than a tile, because areas are sums of floats.

@@ -33,7 +33,8 @@ class Shown:
         tiles: `x_px0`, `y_px0` and `size_px0` of those that a model scored.
         layers: What was found on it; none of what lies on no one slide.
         picture: To draw on; None leaves out what needs it.
-        gallery: The pixels of its gallery's tiles.
+        gallery: The pixels of its gallery's tiles, `(tiles, px, px, 3)`, RGB; None
+            for none.
     """
 
     out: Path
@@ -41,7 +42,7 @@ class Shown:
     tiles: pd.DataFrame
     layers: Sequence[LaidLayer] = ()
     picture: SlidePicture | None = None
-    gallery: Sequence[npt.NDArray[np.uint8]] = ()
+    gallery: npt.NDArray[np.uint8] | None = None
 
     def find(self, suffix: str, layer: str = "") -> Path:
         """Return where one of the files lies."""
@@ -56,7 +57,7 @@ class Shown:
                 yield self.find(suffix, laid.layer.name), laid, frame
 
 
-def write_annotations(shown: Shown, suffix: str) -> None:
+def _write_annotations(shown: Shown, suffix: str) -> None:
     """Write outlines and tiles for QuPath, by `Layer.file`; empty without a layer."""
     if shown.source.place is None:
         return
@@ -94,20 +95,20 @@ def _iter_features(laid: LaidLayer, shown: Shown) -> Iterator[Feature]:
         yield feature if is_over else replace(feature, class_name=None)
 
 
-def write_rasters(shown: Shown, suffix: str) -> None:
+def _write_rasters(shown: Shown, suffix: str) -> None:
     """Write the values themselves, where the resolution is known."""
     for path, laid, frame in shown.iter_rasters(suffix):
         words = laid.layer.raster
         heatmaps.write_heatmap(path, laid.heatmap, quantity=words, **frame)
 
 
-def write_colour_rasters(shown: Shown, suffix: str) -> None:
+def _write_colour_rasters(shown: Shown, suffix: str) -> None:
     """Write pictures for viewers that show no floating-point values."""
     for path, laid, frame in shown.iter_rasters(suffix):
         heatmaps.write_heatmap_picture(path, laid.heatmap, **frame)
 
 
-def write_overlays(shown: Shown, suffix: str) -> None:
+def _write_overlays(shown: Shown, suffix: str) -> None:
     """Write the values on the slide's picture."""
     for path, laid, _ in shown.iter_rasters(suffix):
         if shown.picture is not None:
@@ -122,20 +123,20 @@ def write_overlays(shown: Shown, suffix: str) -> None:
             heatmaps.write_image(path, overlay)
 
 
-def write_gallery(shown: Shown, suffix: str) -> None:
+def _write_gallery(shown: Shown, suffix: str) -> None:
     """Write tiles as pictures, side by side."""
-    if len(shown.gallery):
+    if shown.gallery is not None:
         tiles = tuple(GalleryTile("", "", pixels) for pixels in shown.gallery)
         sheet = heatmaps.Gallery("", "", "", (tiles,), side_px=_GALLERY_PX)
         heatmaps.write_image(shown.find(suffix), heatmaps.draw_sheet(sheet))
 
 
 OUTPUTS: Mapping[str, Callable[[Shown, str], None]] = {
-    ".geojson": write_annotations,
-    ".heatmap.tif": write_rasters,
-    ".heatmap-colour.tif": write_colour_rasters,
-    OVERLAY: write_overlays,
-    GALLERY: write_gallery,
+    ".geojson": _write_annotations,
+    ".heatmap.tif": _write_rasters,
+    ".heatmap-colour.tif": _write_colour_rasters,
+    OVERLAY: _write_overlays,
+    GALLERY: _write_gallery,
 }
 """All that is written of a slide, by suffix; what does not apply writes nothing."""
 
@@ -178,15 +179,16 @@ def write_outputs(
 
 def _read_gallery(
     source: OpenSource, values: TileValues
-) -> Sequence[npt.NDArray[np.uint8]]:
+) -> npt.NDArray[np.uint8] | None:
     """Read tiles of a slide at their own places; those of a bag as they were shown."""
     tiles = values.tiles.iloc[list(values.captions)]
     if tiles.empty:
-        return ()
-    if source.slide is not None:
-        boxes = find_boxes(tiles)
-        side = min(_GALLERY_PX, int(boxes[:, 2].min()))
-        pixels = np.empty((len(boxes), side, side, 3), np.uint8)
-        source.slide.read_tiles(boxes, pixels)
-        return pixels
-    return () if source.read is None else source.read(tiles.index.to_numpy(np.int64))
+        return None
+    if source.slide is None:
+        rows = tiles.index.to_numpy(np.int64)
+        return None if source.read is None else source.read(rows)
+    boxes = find_boxes(tiles)
+    side = min(_GALLERY_PX, int(boxes[:, 2].min()))
+    pixels = np.empty((len(boxes), side, side, 3), np.uint8)
+    source.slide.read_tiles(boxes, pixels)
+    return pixels

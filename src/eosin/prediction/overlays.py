@@ -67,11 +67,11 @@ def write_overlays(
                     picture = picture_slide(slide, title=name, max_px=_OVERLAY_PX)
             except SlideError:
                 continue
-            places = mapped.tiles[["x_px0", "y_px0"]].to_numpy(np.int64)
+            x, y = mapped.tiles[["x_px0", "y_px0"]].to_numpy(np.int64).T
             size_px0 = int(mapped.tiles["size_px0"].iloc[0])
             image = draw_overlay(
                 picture,
-                rasterise_tiles(*places.T, size_px0, mapped.values),
+                rasterise_tiles(x, y, size_px0, mapped.values),
                 threshold=mapped.threshold,
                 words=OverlayWords(mapped.quantity, ""),
             )
@@ -96,12 +96,12 @@ def map_probabilities(
     slides = []
     for call in result.calls.head(_MOST_SLIDES).to_dict("records"):
         label = choose_class(call, result.target)
-        own = tiles[tiles["slide_id"] == call["id"]]
+        slide_tiles = tiles[tiles["slide_id"] == call["id"]]
         slides.append(
             MappedSlide(
                 **_place(folder, call["id"]),
-                tiles=own,
-                values=own[result.target.columns[label]].to_numpy(),
+                tiles=slide_tiles,
+                values=slide_tiles[result.target.columns[label]].to_numpy(),
                 quantity=f"probability of {result.class_names[label]}",
                 threshold=threshold,
             )

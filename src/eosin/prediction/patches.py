@@ -263,7 +263,8 @@ def _list_imported(run: Run, path: Path, settings: PredictionSettings) -> Patche
     folder, which = open_tile_folder(path), settings.which
     advice = "import them again as the model needs it (--set tile_px)"
     run.require_like(see_tiles(folder), where=str(path), advice=advice)
-    tiles, notes = folder.tiles, []
+    tiles = folder.tiles
+    notes: tuple[str, ...] = ()
     is_bare, n = tiles["label"].isna(), len(tiles)
     if which == "unlabelled" or (which == "auto" and is_bare.any()):
         tiles = tiles[is_bare].reset_index(drop=True)
@@ -273,9 +274,9 @@ def _list_imported(run: Run, path: Path, settings: PredictionSettings) -> Patche
                 "them"
             )
         if len(tiles) < n:
-            notes.append(
+            notes = (
                 f"{len(tiles):,} of {n:,} patches have no label; these are scored "
-                "(--set which=all scores all)"
+                "(--set which=all scores all)",
             )
     table = tiles[["tile_id", "slide_id", "patient_id", "label"]].copy()
     table.insert(1, "file", tiles["source"])
@@ -283,7 +284,7 @@ def _list_imported(run: Run, path: Path, settings: PredictionSettings) -> Patche
         Path(min(folder.slides["path"])),
         table,
         hash_object([folder.sha256, which]),
-        tuple(notes),
+        notes,
         lambda: folder.open_reader(tiles),
     )
 

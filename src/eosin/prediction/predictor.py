@@ -47,14 +47,12 @@ def predict_item(card: Card, scorer: Scorer, out: Path, item: Item) -> dict[str,
     with ExitStack() as stack:
         opened = [stack.enter_context(source.open()) for source in item.sources]
         scored = scorer.score(item, opened)
-        for source, tiles, said in zip(item.sources, opened, scored, strict=True):
-            facts = _write(scorer, out, tiles, said)
+        for source, tiles, scores in zip(item.sources, opened, scored, strict=True):
+            facts = _write(scorer, out, tiles, scores)
             if tiles.is_drawn:
-                drawn = _tabulate_drawn(
-                    source.name, said.mapped.tiles, said.attention, card.target.columns
-                )
-                facts["witness_auc"] = _find_witness_auc(drawn)
-                part["tiles"] = drawn.to_dict("list")
+                bag_tiles = _tabulate_drawn(source.name, scores, card.target.columns)
+                facts["witness_auc"] = _find_witness_auc(bag_tiles)
+                part["tiles"] = bag_tiles.to_dict("list")
             part["rows"].append({**source.facts, **facts})
     part["rows"][0]["seconds"] = round(time.monotonic() - started, 2)
     return part
@@ -81,16 +79,14 @@ def _write(
     return row | ({"note": "; ".join(notes)} if notes else {})
 
 
-def _tabulate_drawn(
-    name: str, tiles: pd.DataFrame, attention: Attention | None, columns: Sequence[str]
-) -> pd.DataFrame:
+def _tabulate_drawn(name: str, scored: Scored, columns: Sequence[str]) -> pd.DataFrame:
     """Give each tile of a bag its attention over 1/n, its rank, and its own scores.
 
     These stand in `columns`, where the method scores tiles.
     """
-    table = tiles[list(_TILE_COLUMNS)].copy()
+    table = scored.mapped.tiles[list(_TILE_COLUMNS)].copy()
     table.insert(0, "bag_id", name)
-    if attention is not None:
+    if (attention := scored.attention) is not None:
         table["attention"], table["rank"] = attention.times, attention.rank
         if attention.instances is not None:
             table[list(columns)] = attention.instances

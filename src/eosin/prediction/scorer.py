@@ -14,6 +14,7 @@ from eosin.core import SlideError, hash_object, to_file_name
 from eosin.evaluation import SlideAggregation, compute_probabilities
 from eosin.inference import (
     ReadTiles,
+    Session,
     TileScores,
     encode_tiles,
     open_session,
@@ -114,7 +115,7 @@ class TileScorer:
         known = probabilities[np.isfinite(probabilities).all(axis=1)]
         slide = SlideAggregation(share=together.share or 1.0).score_slide(known)
         call = _call(self._card, slide)
-        facts = {
+        facts: dict[str, Any] = {
             "status": "done",
             "tiles": n_tiles,
             "damaged_tiles": scores.n_unreadable,
@@ -177,7 +178,7 @@ class BagScorer:
         self._heads = run.open_heads(settings.device)
         n_folds = len(run.card.folds)
         self._source = "by 1 fold" if n_folds == 1 else f"mean of {n_folds} folds"
-        self._encoder = None
+        self._encoder: Session | None = None
         if run.card.learner == "bags" and run.encoder is not None:
             self._encoder = open_session(run.encoder, device=settings.device)
 
@@ -216,9 +217,9 @@ class BagScorer:
         card, run, state = self._run.card, self._run, self._out / STATE
         states = [state / to_file_name(source.name) for source in sources]
         parts = [
-            self._find_instances(source, own, folder, item.key)
-            for source, own, folder in zip(sources, rows, states, strict=True)
-            if len(own)
+            self._find_instances(source, good, folder, item.key)
+            for source, good, folder in zip(sources, rows, states, strict=True)
+            if len(good)
         ]
         features = parts[0] if len(parts) == 1 else JoinedFeatures(parts)
         bag = Bag(bag_id=item.item_id, features=features, clinical=item.clinical)
@@ -238,10 +239,10 @@ class BagScorer:
             "highest_fold": float(shown.max()),
         }
         scored, start = [], 0
-        for source, own in zip(sources, rows, strict=True):
-            part = attention.take(slice(start, start + len(own)))
-            scored.append(self._describe(source, own, facts, call, part))
-            start += len(own)
+        for source, good in zip(sources, rows, strict=True):
+            part = attention.take(slice(start, start + len(good)))
+            scored.append(self._describe(source, good, facts, call, part))
+            start += len(good)
         return scored
 
     def _find_instances(
@@ -301,7 +302,8 @@ class BagScorer:
                     threshold=settings.instance_threshold if len(names) == 2 else None,
                     source=self._source,
                 )
-        tiles, captions = source.tiles.iloc[rows], {}
+        tiles = source.tiles.iloc[rows]
+        captions: dict[int, str] = {}
         for row in attention.list_most(settings.gallery_tiles):
             is_witness = source.is_drawn and bool(tiles["is_witness"].iloc[row])
             captions[row] = f"{attention.times[row]:.2g}" + " (witness)" * is_witness
@@ -315,8 +317,8 @@ def _call(card: Card, probabilities: npt.NDArray[np.float64]) -> Call:
 
 
 def _find_nothing(source: OpenSource, **facts: Any) -> Scored:
-    found = {"status": "no tissue", "tiles": 0, "damaged_tiles": 0, **facts}
-    return Scored(found, TileValues(source.tiles))
+    row = {"status": "no tissue", "tiles": 0, "damaged_tiles": 0, **facts}
+    return Scored(row, TileValues(source.tiles))
 
 
 def _average(scores: Sequence[BagScores]) -> Attention:
@@ -326,5 +328,5 @@ def _average(scores: Sequence[BagScores]) -> Attention:
     instances = None
     # Folds may have chosen different methods, of which one scores no instances.
     if len(logits) == len(scores):
-        instances = np.mean([compute_probabilities(own) for own in logits], axis=0)
+        instances = np.mean([compute_probabilities(each) for each in logits], axis=0)
     return Attention.rank_tiles(attention * len(attention), instances)

@@ -40,14 +40,14 @@ class SubmissionPlan:
         missing = [name for name in self.ids if name not in counts]
         surplus = sorted(set(counts) - wanted)
         twice = sorted(name for name, n in counts.items() if n > 1)
-        found = (
+        checks = (
             (missing, f"of {len(wanted):,} ids of {self.source} have no prediction"),
             (surplus, f"patches are not in {self.source}"),
             (twice, "ids have more than one patch"),
         )
         problems = [
             f"{len(names):,} {text} ({say_examples(names)})"
-            for names, text in found
+            for names, text in checks
             if names
         ]
         raise_problems(self.path, problems)

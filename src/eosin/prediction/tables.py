@@ -146,9 +146,7 @@ def write_tables(
         write_csv(out / name, table)
 
 
-def _make_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
-) -> pd.DataFrame:
+def _make_table(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> pd.DataFrame:
     whole = [name for name in _WHOLE_NUMBERS if name in columns]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 
