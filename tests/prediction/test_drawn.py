@@ -14,7 +14,6 @@ from eosin.prediction import outputs
 from eosin.prediction.items import Item
 from eosin.prediction.maps import Attention, TileValues
 from eosin.prediction.predictor import draw_slide_maps, predict_item
-from eosin.prediction.scorer import Scored
 from eosin.prediction.sources import Source, open_drawn_tiles
 from eosin.runs.run import read_run
 from eosin.settings import PredictionSettings
@@ -32,8 +31,8 @@ class Fixed:
         (source,) = sources
         self.pixels = source.read(np.arange(6))
         attention = Attention.rank_tiles(5 * np.array([0.1, 0.1, 0.2, 0.5, 0.1]))
-        mapped = TileValues(source.tiles.iloc[1:], (), {3: "2.5", 2: "1"})
-        return [Scored({"status": "done"}, mapped, attention)]
+        tiles, captions = source.tiles.iloc[1:], {3: "2.5", 2: "1"}
+        return [TileValues(tiles, (), captions, {"status": "done"}, attention)]
 
 
 def test_a_bag_is_shown_its_own_tiles_and_keeps_their_attention(

@@ -100,22 +100,6 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class TileValues:
-    """What a model says of a slide's tiles.
-
-    Attributes:
-        tiles: `x_px0`, `y_px0` and `size_px0`; the index is their row in the source.
-        layers: One or more; none where there is no tile.
-        captions: A few words on each tile that the gallery shows, by its position in
-            `tiles`, in the gallery's order.
-    """
-
-    tiles: pd.DataFrame
-    layers: Sequence[Layer] = ()
-    captions: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
 class LaidLayer:
     """A layer that lies on its slide, with what it shows and what it outlines."""
 
@@ -186,6 +170,26 @@ class Attention:
         share = np.cumsum(falling) / falling.sum()
         half = int(np.searchsorted(share, 0.5)) + 1
         return {"highest_attention": float(falling[0]), "tiles_with_half": half}
+
+
+@dataclass(frozen=True, eq=False)
+class TileValues:
+    """What a model says of the tiles of a slide, or of a drawn bag.
+
+    Attributes:
+        tiles: `x_px0`, `y_px0` and `size_px0`; the index is their row in the source.
+        layers: One or more; none where there is no tile.
+        captions: A few words on each tile that the gallery shows, by its position in
+            `tiles`, in the gallery's order.
+        facts: Columns of the slide's row.
+        attention: Of the tiles; None of models that have none.
+    """
+
+    tiles: pd.DataFrame
+    layers: Sequence[Layer] = ()
+    captions: Mapping[int, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    attention: Attention | None = None
 
 
 def rank_attention(times: Floats) -> Floats:

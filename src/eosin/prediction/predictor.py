@@ -20,7 +20,7 @@ from eosin.prediction.maps import (
     layer_attention,
 )
 from eosin.prediction.outputs import remove_outputs, write_outputs
-from eosin.prediction.scorer import Scored, Scorer
+from eosin.prediction.scorer import Scorer
 from eosin.prediction.sources import OpenSource
 from eosin.runs.card import Card
 from eosin.settings import PredictionSettings
@@ -50,7 +50,7 @@ def predict_item(card: Card, scorer: Scorer, out: Path, item: Item) -> dict[str,
         for source, tiles, scores in zip(item.sources, opened, scored, strict=True):
             facts = _write(scorer, out, tiles, scores)
             if tiles.is_drawn:
-                bag_tiles = _tabulate_drawn(source.name, scores, card.target.columns)
+                bag_tiles = _tabulate_drawn(source.name, scores, card)
                 facts["witness_auc"] = _find_witness_auc(bag_tiles)
                 part["tiles"] = bag_tiles.to_dict("list")
             part["rows"].append({**source.facts, **facts})
@@ -59,18 +59,18 @@ def predict_item(card: Card, scorer: Scorer, out: Path, item: Item) -> dict[str,
 
 
 def _write(
-    scorer: Scorer, out: Path, opened: OpenSource, scored: Scored
+    scorer: Scorer, out: Path, opened: OpenSource, scored: TileValues
 ) -> dict[str, Any]:
     """Write the files of a slide or a bag; say what is missing and why."""
     row = {**opened.facts, **scored.facts}
-    layers, damage = write_outputs(out, opened, scored.mapped)
+    layers, damage = write_outputs(out, opened, scored)
     notes = []
     if damage:
         notes.append(f"no pictures: the slide cannot be read ({damage})")
     elif opened.problem and layers:
         notes.append(f"no pictures: {opened.problem}")
     elif opened.is_drawn or (opened.slide is not None and layers):
-        row["gallery"] = list(scored.mapped.captions.values())
+        row["gallery"] = list(scored.captions.values())
     if layers:
         row |= scorer.measure(layers)
         if opened.place is not None and opened.place.mpp is None:
@@ -79,17 +79,14 @@ def _write(
     return row | ({"note": "; ".join(notes)} if notes else {})
 
 
-def _tabulate_drawn(name: str, scored: Scored, columns: Sequence[str]) -> pd.DataFrame:
-    """Give each tile of a bag its attention over 1/n, its rank, and its own scores.
-
-    These stand in `columns`, where the method scores tiles.
-    """
-    table = scored.mapped.tiles[list(_TILE_COLUMNS)].copy()
+def _tabulate_drawn(name: str, scored: TileValues, card: Card) -> pd.DataFrame:
+    """Give each tile of a bag its attention over 1/n, its rank, and its own scores."""
+    table = scored.tiles[list(_TILE_COLUMNS)].copy()
     table.insert(0, "bag_id", name)
     if (attention := scored.attention) is not None:
         table["attention"], table["rank"] = attention.times, attention.rank
         if attention.instances is not None:
-            table[list(columns)] = attention.instances
+            table[list(card.target.columns)] = attention.instances
     return table
 
 

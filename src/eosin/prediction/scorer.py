@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,25 +40,10 @@ STATE = "state"
 _NO_TISSUE = "no tissue was found on it"
 
 
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """What models say of one slide or drawn bag.
-
-    Attributes:
-        facts: Columns of its row.
-        mapped: What is drawn of it.
-        attention: Of its tiles, as they are in `mapped`; None without.
-    """
-
-    facts: dict[str, Any]
-    mapped: TileValues
-    attention: Attention | None = None
-
-
 class Scorer(Protocol):
     """The models of a run; safe on many threads."""
 
-    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[Scored]:
+    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[TileValues]:
         """Call an item; one result for each of its sources.
 
         Raises:
@@ -100,12 +84,12 @@ class TileScorer:
             batch=self._settings.batch or batch,
         )
 
-    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[Scored]:
+    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[TileValues]:
         """Call slides by the most suspicious of their tiles."""
         del item
         return [self._score_slide(source) for source in sources]
 
-    def _score_slide(self, source: OpenSource) -> Scored:
+    def _score_slide(self, source: OpenSource) -> TileValues:
         settings, target = self._settings, self._card.target
         together, n_tiles = self._card.together, len(source.tiles)
         if not n_tiles or source.read is None:
@@ -132,7 +116,7 @@ class TileScorer:
             min_area_mm2=settings.min_area_mm2,
             has_objects=settings.tile_objects,
         )
-        return Scored(facts, TileValues(source.tiles, layers))
+        return TileValues(source.tiles, layers, facts=facts)
 
     def measure(self, layers: Sequence[LaidLayer]) -> dict[str, Any]:
         """Measure the area of all positive classes, and with several that of each."""
@@ -182,7 +166,7 @@ class BagScorer:
         if run.card.learner == "bags" and run.encoder is not None:
             self._encoder = open_session(run.encoder, device=settings.device)
 
-    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[Scored]:
+    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[TileValues]:
         """Call a bag of all tiles that can be read.
 
         Tiles go through the encoder some at a time, so that memory does not grow with
@@ -212,7 +196,7 @@ class BagScorer:
 
     def _score(
         self, item: Item, sources: Sequence[OpenSource], rows: Sequence[Rows]
-    ) -> list[Scored]:
+    ) -> list[TileValues]:
         """Score the bag of some rows of each source."""
         card, run, state = self._run.card, self._run, self._out / STATE
         states = [state / to_file_name(source.name) for source in sources]
@@ -275,7 +259,7 @@ class BagScorer:
         facts: dict[str, Any],
         call: Call,
         attention: Attention,
-    ) -> Scored:
+    ) -> TileValues:
         """Say what was found on one of a bag's slides."""
         if not len(rows):
             return _find_nothing(source, note=_NO_TISSUE)
@@ -307,7 +291,7 @@ class BagScorer:
         for row in attention.list_most(settings.gallery_tiles):
             is_witness = source.is_drawn and bool(tiles["is_witness"].iloc[row])
             captions[row] = f"{attention.times[row]:.2g}" + " (witness)" * is_witness
-        return Scored(facts, TileValues(tiles, layers, captions), attention)
+        return TileValues(tiles, layers, captions, facts, attention)
 
 
 def _call(card: Card, probabilities: npt.NDArray[np.float64]) -> Call:
@@ -316,9 +300,9 @@ def _call(card: Card, probabilities: npt.NDArray[np.float64]) -> Call:
     return Call(card.class_names[label], scores)
 
 
-def _find_nothing(source: OpenSource, **facts: Any) -> Scored:
+def _find_nothing(source: OpenSource, **facts: Any) -> TileValues:
     row = {"status": "no tissue", "tiles": 0, "damaged_tiles": 0, **facts}
-    return Scored(row, TileValues(source.tiles))
+    return TileValues(source.tiles, facts=row)
 
 
 def _average(scores: Sequence[BagScores]) -> Attention:
