@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 
 from eosin.heatmaps import CLASS_COLOURS, colourise
@@ -13,10 +10,11 @@ def luminance(colours):
 
 
 def test_colours_are_those_of_viridis():
-    # Ends and middle as matplotlib publishes them.
+    # Ends and middle as matplotlib publishes them; what lies beyond takes the ends.
+    ends = [68, 1, 84], [253, 231, 37]
     np.testing.assert_allclose(
-        colourise(np.array([0, 0.5, 1.0])),
-        [[68, 1, 84], [33, 145, 140], [253, 231, 37]],
+        colourise(np.array([0, 0.5, 1.0, -3.0, 7.0])),
+        [ends[0], [33, 145, 140], ends[1], *ends],
         atol=2,
     )
 
@@ -37,24 +35,5 @@ def test_low_values_are_nearly_clear_and_high_ones_let_tissue_through():
     assert 0 < low < middle < high < 0.7
 
 
-def test_values_beyond_the_scale_take_its_ends():
-    np.testing.assert_array_equal(
-        colourise(np.array([-3.0, 7.0])), colourise(np.array([0.0, 1.0]))
-    )
-
-
 def test_class_colours_differ():
     assert len(set(CLASS_COLOURS)) == len(CLASS_COLOURS) >= 6
-
-
-def test_heatmaps_need_no_matplotlib_keras_or_torch():
-    code = (
-        "import sys, eosin.heatmaps; from eosin.heatmaps.fonts import load_font;"
-        "load_font(12);"
-        "bad = {'matplotlib', 'keras', 'torch', 'onnxruntime'} & set(sys.modules);"
-        "sys.exit(f'imported {bad}' if bad else 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr

@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
-from eosin.heatmaps import SlidePicture
+from eosin.heatmaps import SlidePicture, frames
 from eosin.heatmaps.canvas import SlideCanvas
-from eosin.heatmaps.frames import ColourBar, LegendEntry, add_frame
+from eosin.heatmaps.frames import (
+    ColourBar,
+    LegendEntry,
+    add_frame,
+    load_font,
+    shorten,
+)
 
 RED = (200, 0, 0)
 
@@ -28,13 +34,12 @@ def test_the_picture_stands_whole_within_the_frame(picture):
 
 
 def test_signs_have_the_legends_colours(picture):
-    page = frame(
-        picture,
-        [LegendEntry(RED, "tumour"), LegendEntry((0, 0, 200), "tissue", "line")],
-    )
-    area = is_colour(page, RED).sum()
-    line = is_colour(page, (0, 0, 200)).sum()
-    assert area > 2 * line > 0
+    blue = (0, 0, 200)
+    legend = [LegendEntry(RED, "tumour"), LegendEntry(blue, "tissue", "line")]
+    # A tiny slide has its scale bar in micrometres.
+    for slide_size in ((8000, 4000), (80, 40)):
+        page = frame(SlidePicture(picture.image, slide_size, 0.5, "S"), legend)
+        assert is_colour(page, RED).sum() > 2 * is_colour(page, blue).sum() > 0
 
 
 def test_a_long_legend_takes_more_lines_and_none_is_lost(picture):
@@ -82,6 +87,33 @@ def test_a_long_title_stays_on_the_page(picture):
     assert (page[:40, -60:-16] < 255).any()
 
 
-def test_a_tiny_slide_has_its_scale_bar_in_micrometres(picture):
-    small = SlidePicture(picture.image, (80, 40), 0.5, "S")
-    assert frame(small).shape == frame(picture).shape
+@pytest.mark.parametrize("letter", list("é²µ…łßб"))
+def test_accents_and_units_are_letters_not_boxes(letter):
+    font = load_font(20)
+    missing = np.asarray(font.getmask("\uffff"))
+    shown = np.asarray(font.getmask(letter))
+    assert shown.any()
+    assert shown.tobytes() != missing.tobytes()
+
+
+@pytest.mark.parametrize("found", ["nothing", "no files"])
+def test_pillows_own_font_stands_in(monkeypatch, tmp_path, found):
+    class Spec:
+        submodule_search_locations = (str(tmp_path),)
+
+    spec = None if found == "nothing" else Spec()
+    monkeypatch.setattr(frames, "find_spec", lambda _: spec)
+    assert load_font.__wrapped__(15).getlength("slide") > 0
+
+
+def test_a_long_id_keeps_both_ends():
+    font = load_font(12)
+    name = "TCGA-B0-4710-01A-01-TS1.8e9f5c1b-3e4c-4d5e-9c1e-0123456789ab"
+    short = shorten(name, font, 200)
+    assert font.getlength(short) <= 200
+    start, end = short.split("…")
+    assert name.startswith(start)
+    assert name.endswith(end)
+    assert len(short) > 15
+    assert shorten("S01", font, 500) == "S01"
+    assert shorten("slide", font, 1) == "s"

@@ -55,8 +55,8 @@ def test_a_sheet_keeps_groups_together():
     assert sheet[60, 60, 0] == 10
     assert sheet[60 + 114, 60, 0] == 120
     assert sheet[60 + 114, 60 + 3 * 114, 0] == 255
-
-
-def test_a_long_group_takes_several_lines():
-    gallery = Gallery("n", "", "", (tuple(make_tile(9) for _ in range(13)),))
-    assert draw_sheet(gallery).shape == (6 + 2 * 114, 6 + 12 * 114, 3)
+    # A long group takes several lines, and the next one goes on where it has room.
+    groups = (tuple(tiles[:13]), tuple(tiles[13:]))
+    sheet = draw_sheet(Gallery("n", "", "", groups))
+    assert sheet.shape == (6 + 2 * 114, 6 + 12 * 114, 3)
+    assert sheet[60 + 114, [60, 60 + 114, 60 + 2 * 114], 0].tolist() == [130, 140, 255]

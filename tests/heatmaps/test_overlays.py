@@ -6,6 +6,7 @@ import shapely
 from eosin.heatmaps import (
     CLASS_COLOURS,
     Heatmap,
+    OverlayWords,
     PredictedRegion,
     SlidePicture,
     draw_overlay,
@@ -80,7 +81,7 @@ def test_an_overlay_explains_all_that_it_draws(picture, heatmap, framed):
         threshold=0.5,
         regions=regions,
         annotation=shapely.box(5500, 500, 7500, 2500),
-        class_name="tumour",
+        words=OverlayWords("probability of tumour", "predicted tumour"),
     )
     assert page.shape[0] > 800
     texts = [entry.text for entry in framed["legend"]]
@@ -93,14 +94,11 @@ def test_an_overlay_explains_all_that_it_draws(picture, heatmap, framed):
         assert has(framed["image"], colour)
 
 
-def test_an_empty_annotation_is_not_in_the_legend(picture, heatmap, framed):
-    draw_overlay(picture, heatmap, annotation=shapely.Polygon())
-    assert framed["legend"] == []
-
-
-def test_an_overlay_without_any_value_is_the_slide(picture, framed):
-    draw_overlay(picture, Heatmap(np.full((2, 2), np.nan, np.float32), 100.0))
+def test_an_overlay_of_nothing_is_the_slide(picture, framed):
+    nothing = Heatmap(np.full((2, 2), np.nan, np.float32), 100.0)
+    draw_overlay(picture, nothing, annotation=shapely.Polygon())
     np.testing.assert_array_equal(framed["image"], picture.image)
+    assert framed["legend"] == []
 
 
 @pytest.fixture
@@ -143,20 +141,13 @@ def test_an_overview_counts_and_draws_every_label(picture, tissue, framed):
     image = framed["image"]
     assert has(image, TISSUE_COLOUR)
     assert has(image, CLASS_COLOURS[1])
-    tint = image[170, 170].astype(int) - 230
-    assert (
-        np.sign(tint).tolist()
-        == np.sign(np.subtract(ARTEFACT_COLOURS[0], 230)).tolist()
-    )
+    tint = np.sign(image[170, 170].astype(int) - 230)
+    assert tint.tolist() == np.sign(np.subtract(ARTEFACT_COLOURS[0], 230)).tolist()
 
 
 def test_an_overview_of_a_slide_without_tissue_still_comes(picture, framed):
-    tiles = pd.DataFrame(
-        {
-            name: pd.array([], dtype="Int64")
-            for name in ("x_px0", "y_px0", "size_px0", "label")
-        }
-    )
+    columns = ["x_px0", "y_px0", "size_px0", "label"]
+    tiles = pd.DataFrame(columns=columns, dtype="Int64")
     nothing = TissueMap(np.zeros((40, 80), bool), 100.0, {})
     draw_overview(
         picture, tissue=nothing, tiles=tiles, class_names=("normal",), areas={}

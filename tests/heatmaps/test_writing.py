@@ -4,7 +4,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from eosin.core import RunError
 from eosin.heatmaps import (
     Heatmap,
     colourise,
@@ -16,28 +15,14 @@ from eosin.heatmaps import (
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_picture_comes_back(tmp_path, suffix):
-    image = np.zeros((40, 60, 3), np.uint8)
-    image[:, 30:] = (213, 94, 0)
+def test_a_picture_comes_back_and_thin_lines_keep_their_colour(tmp_path, suffix):
+    image = np.full((40, 60, 3), 255, np.uint8)
+    image[:, 20] = (213, 94, 0)
     path = tmp_path / f"é 1{suffix}"
     write_image(path, image)
     found = np.asarray(Image.open(path)).astype(int)
-    assert np.abs(found - image).max() <= (0 if suffix == ".png" else 25)
+    assert np.abs(found - image).max() <= (0 if suffix == ".png" else 30)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_thin_coloured_lines_keep_their_colour_in_jpeg(tmp_path):
-    image = np.full((40, 40, 3), 255, np.uint8)
-    image[:, 20] = (213, 94, 0)
-    write_image(tmp_path / "a.jpg", image)
-    found = np.asarray(Image.open(tmp_path / "a.jpg")).astype(int)
-    assert np.abs(found[20, 20] - (213, 94, 0)).max() < 30
-
-
-def test_a_picture_that_cannot_be_written_is_an_error(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(RunError, match="cannot be written"):
-        write_image(tmp_path / "file" / "a.jpg", np.zeros((4, 4, 3), np.uint8))
 
 
 def test_a_failed_picture_leaves_the_old_one(tmp_path):
@@ -96,11 +81,8 @@ def test_a_large_file_has_a_pyramid(tmp_path):
         shapes = [page.shape for page in file.pages]
     assert shapes[0] == (600, 700)
     assert len(shapes) == 3
-
-
-def test_a_slide_smaller_than_a_cell_has_one(tmp_path):
-    heatmap = Heatmap(np.array([[0.5]], np.float32), 1000.0)
-    write_heatmap(tmp_path / "a.tif", heatmap, slide_size=(10, 10), mpp=0.5)
+    # A slide smaller than a cell has one.
+    write_heatmap(tmp_path / "a.tif", heatmap, slide_size=(1, 1), mpp=0.5)
     assert tifffile.imread(tmp_path / "a.tif").shape == (1, 1)
 
 

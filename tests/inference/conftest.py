@@ -1,9 +1,13 @@
+import shutil
+from collections import Counter
+from contextlib import contextmanager
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from eosin.inference import open_session
+from eosin.inference import Session, open_session
 
 PX = 6
 
@@ -58,6 +62,44 @@ def write_model():
 @pytest.fixture(scope="session")
 def session(write_model, tmp_path_factory):
     return open_session(write_model(tmp_path_factory.mktemp("model") / "m.onnx"))
+
+
+@pytest.fixture
+def open_model(write_model, tmp_path):
+    """Write a model as `write_model` does, and open it."""
+
+    def write_and_open(*, device="cpu", **options):
+        path = write_model(tmp_path / "m.onnx", **options)
+        return open_session(path, device=device)
+
+    return write_and_open
+
+
+@pytest.fixture
+def own_tiles(tile_folder, tmp_path):
+    """A tile folder in which nothing was encoded yet."""
+    ignored = shutil.ignore_patterns("cache")
+    return shutil.copytree(tile_folder, tmp_path / "tiles", ignore=ignored)
+
+
+@pytest.fixture(scope="session")
+def counting():
+    """Count the tiles that go through models, by the models' files."""
+    real = Session.run
+
+    @contextmanager
+    def count():
+        counts = Counter()
+
+        def run(self, tiles, **options):
+            counts[self._path.name] += len(tiles)
+            return real(self, tiles, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "run", run)
+            yield counts
+
+    return count
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,9 @@
 import threading
 from contextlib import closing
 
-import numpy as np
 import pytest
 
-from eosin.inference.read_ahead import iter_read_ahead, require_every_tile
+from eosin.inference.read_ahead import iter_read_ahead
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -17,9 +16,6 @@ def test_every_row_comes_once_and_in_order(ahead, threads):
     )
     assert [row for rows, _ in batches for row in rows] == list(range(3, 20))
     assert [row for _, tens in batches for row in tens] == list(range(30, 200, 10))
-
-
-def test_no_rows_give_no_batches():
     assert list(iter_read_ahead(lambda rows: rows, range(5, 5), 4)) == []
 
 
@@ -80,13 +76,3 @@ def test_an_error_comes_when_its_batch_is_due():
     assert [int(next(batches)[0][0]) for _ in range(2)] == [0, 2]
     with pytest.raises(OSError, match="damaged"):
         next(batches)
-
-
-def test_only_one_tile_for_each_row_passes():
-    tiles = np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3)
-    rows = np.array([3, 1])
-    found = require_every_tile(lambda rows: tiles[rows])(rows)
-    np.testing.assert_array_equal(found, tiles[[3, 1]])
-    for wrong in (tiles[:1], tiles[:3]):
-        with pytest.raises(ValueError, match="2 rows must give as many tiles"):
-            require_every_tile(lambda _, wrong=wrong: wrong)(rows)

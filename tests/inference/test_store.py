@@ -1,17 +1,13 @@
 import dataclasses
 import os
 import shutil
-from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from eosin.core import RunError
-from eosin.evaluation import read_predictions
-from eosin.inference import Session, find_views, open_session, store
+from eosin.inference import find_views, store
 from eosin.inference.store import EncodedTiles, find_encoded, open_encoded
 from eosin.settings import TileTraining
 from eosin.tiles import apply_view
@@ -29,28 +25,13 @@ FROZEN = TileTraining(
 )
 # Of each fold, the exported model is held against the trained one on so many.
 N_CHECKED = 64
+FIRST = np.array([0])
+ONES = np.ones((1, 1, 3), np.float32)
 
 
 @pytest.fixture
-def own_tiles(tile_folder, tmp_path):
-    """A tile folder in which nothing was encoded yet."""
-    ignored = shutil.ignore_patterns("cache")
-    return shutil.copytree(tile_folder, tmp_path / "tiles", ignore=ignored)
-
-
-@contextmanager
-def counting(monkeypatch):
-    """Count the tiles that go through models."""
-    counts = Counter()
-    real = Session.run
-
-    def run(self, tiles, **options):
-        counts[self._path.name] += len(tiles)
-        return real(self, tiles, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "run", run)
-        yield counts
+def folder(own_tiles):
+    return open_tile_folder(own_tiles)
 
 
 def make_store(folder, dimension=3, graph="g" * 64, weights=None):
@@ -75,12 +56,12 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def trained(tile_folder, tmp_path_factory):
+def trained(tile_folder, tmp_path_factory, counting):
     """Two folds trained on a folder of tiles in which nothing was encoded before."""
     place = tmp_path_factory.mktemp("trained")
     ignored = shutil.ignore_patterns("cache")
     shutil.copytree(tile_folder, place / "tiles", ignore=ignored)
-    with pytest.MonkeyPatch.context() as patch, counting(patch) as counts:
+    with counting() as counts:
         train(place / "tiles", place / "run", FROZEN)
     return place, counts
 
@@ -91,58 +72,25 @@ def count_tiles(folder):
 
 
 def test_folds_evaluation_and_other_splits_encode_each_tile_and_view_once(
-    trained, tmp_path, monkeypatch
+    trained, tmp_path, counting
 ):
     place, counts = trained
     n_labelled, n_others = count_tiles(open_tile_folder(place / "tiles"))
     # Two views of what trains, one of each unlabelled tile of a validation slide.
     n_trained = counts.total() - N_CHECKED * FROZEN.folds
     assert 2 * n_labelled < n_trained <= 2 * n_labelled + n_others
-    with counting(monkeypatch) as counts:
+    with counting() as counts:
         evaluate(place / "run", tmp_path / "evaluation", n_bootstrap=0)
     assert counts.total() == 2 * n_labelled + n_others - n_trained
-    with counting(monkeypatch) as counts:
+    with counting() as counts:
         evaluate(place / "run", tmp_path / "again", n_bootstrap=0)
         other = dataclasses.replace(FROZEN, folds=1, learning_rate=0.01)
         train(place / "tiles", tmp_path / "other", other)
     assert counts.total() == N_CHECKED
 
 
-def test_held_out_tiles_are_scored_as_by_the_whole_model(
-    trained, tmp_path, monkeypatch
-):
-    place, _ = trained
-    evaluate(place / "run", tmp_path / "fast", n_bootstrap=0)
-    cache = place / "tiles" / "cache"
-    cache.rename(place / "elsewhere")
-    evaluate(place / "run", tmp_path / "slow", n_bootstrap=0)
-    # Without features each model runs as it is, and nothing is kept.
-    assert not cache.exists()
-    (place / "elsewhere").rename(cache)
-    tables = [
-        read_predictions(tmp_path / name / "predictions.parquet")[0]
-        for name in ("fast", "slow")
-    ]
-    pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-6)
-
-
-def test_features_are_those_of_the_exported_model(trained):
-    place, _ = trained
-    folder = open_tile_folder(place / "tiles")
-    path = place / "run" / "fold_1" / "model.onnx"
-    encoded = find_encoded(folder, graph=open_session(path).encoder_hash)
-    rows = np.flatnonzero(encoded.is_done(np.arange(len(folder.tiles)), 2))[:40]
-    with folder.open_reader() as reader:
-        tiles = reader.read(rows)
-    session = open_session(path)
-    for own, view in zip(encoded.read(2), find_views(2), strict=True):
-        features = session.run(apply_view(tiles, view))["features"]
-        np.testing.assert_allclose(own[rows], features, rtol=1e-6, atol=1e-6)
-
-
-def test_a_killed_call_goes_on_where_it_was(own_tiles, monkeypatch):
+def test_a_killed_call_goes_on_where_it_was(folder, monkeypatch):
     monkeypatch.setattr("eosin.inference.encoding._SAVE_EVERY_S", 0)
-    folder = open_tile_folder(own_tiles)
     rows = np.arange(len(folder.tiles))
     encoded = make_store(folder)
     first, second = Model(n_before_failure=64), Model()
@@ -159,17 +107,16 @@ def test_a_killed_call_goes_on_where_it_was(own_tiles, monkeypatch):
     assert not (encoded.path / "part").exists()
 
 
-def test_killed_before_the_last_word_it_is_written_again(own_tiles, monkeypatch):
-    folder = open_tile_folder(own_tiles)
+def test_killed_before_the_last_word_it_is_written_again(folder, monkeypatch):
     encoded, rows, model = make_store(folder), np.arange(9), Model()
 
     def fail(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "atomic_path", fail)
-    with pytest.raises(KeyboardInterrupt):
-        encoded.encode(rows, 1, lambda: model)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "atomic_path", fail)
+        with pytest.raises(KeyboardInterrupt):
+            encoded.encode(rows, 1, lambda: model)
     assert not encoded.is_done(rows, 1).any()
     encoded.encode(rows, 1, lambda: model)
     assert encoded.is_done(rows, 1).all()
@@ -177,8 +124,7 @@ def test_killed_before_the_last_word_it_is_written_again(own_tiles, monkeypatch)
 
 
 @pytest.mark.parametrize("views", [1, 2, 4, 8])
-def test_views_are_read_in_their_own_order(own_tiles, views):
-    folder = open_tile_folder(own_tiles)
+def test_views_are_read_in_their_own_order(folder, views):
     encoded, rows = make_store(folder), np.array([4, 1])
     encoded.encode(rows, 8, Model)
     with folder.open_reader() as reader:
@@ -187,12 +133,11 @@ def test_views_are_read_in_their_own_order(own_tiles, views):
         Model().run(apply_view(tiles, v))["features"] for v in find_views(views)
     ]
     np.testing.assert_array_equal(encoded.read(views)[:, rows], expected)
-    assert not encoded.is_done(np.array([0]), 1).any()
+    assert not encoded.is_done(FIRST, 1).any()
 
 
-def test_only_missing_tiles_are_encoded_and_known_ones_stay(own_tiles, monkeypatch):
+def test_only_missing_tiles_are_encoded_and_known_ones_stay(folder, monkeypatch):
     monkeypatch.setattr(store, "_BLOCK_ROWS", 2)
-    folder = open_tile_folder(own_tiles)
     encoded, model = make_store(folder), Model()
     rows = np.arange(10, 15)
     many = np.arange(5 * 3, dtype=np.float32).reshape(1, 5, 3)
@@ -213,41 +158,24 @@ def test_only_missing_tiles_are_encoded_and_known_ones_stay(own_tiles, monkeypat
     assert model.n_seen == 1 + 2 * 2
 
 
-def test_space_is_taken_for_the_views_that_were_asked_for(own_tiles):
-    folder = open_tile_folder(own_tiles)
-    encoded = make_store(folder, dimension=5000)
-    one = len(folder.tiles) * 5000 * 4
-    used = store._measure(encoded.path)
-    assert used < one
-    encoded.put(np.array([0]), 1, np.ones((1, 1, 5000), np.float32))
-    assert one <= store._measure(encoded.path) < 1.2 * one
-
-
-def test_a_disk_that_is_full_is_said(own_tiles, monkeypatch):
-    encoded = make_store(open_tile_folder(own_tiles))
+def test_space_is_taken_for_the_views_that_were_asked_for(folder, monkeypatch):
+    encoded, features = make_store(folder, dimension=5000), np.ones((1, 1, 5000))
 
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", fail)
-    with pytest.raises(RunError, match=r"features\.npy: .*No space left"):
-        encoded.put(np.array([0]), 1, np.ones((1, 1, 3), np.float32))
-    assert not encoded.is_done(np.array([0]), 1).any()
-    monkeypatch.delattr(os, "posix_fallocate")
-    encoded.put(np.array([0]), 1, np.ones((1, 1, 3), np.float32))
-    assert encoded.is_done(np.array([0]), 1).all()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", fail)
+        with pytest.raises(RunError, match=r"features\.npy: .*No space left"):
+            encoded.put(FIRST, 1, features)
+    assert not encoded.is_done(FIRST, 1).any()
+    one = len(folder.tiles) * 5000 * 4
+    assert store._measure(encoded.path) < one
+    encoded.put(FIRST, 1, features)
+    assert one <= store._measure(encoded.path) < 1.2 * one
 
 
-def test_a_place_that_may_not_be_written_to_is_named(own_tiles, monkeypatch):
-    encoded, rows = make_store(open_tile_folder(own_tiles)), np.array([3])
-    monkeypatch.setattr(os, "access", lambda *arguments: False)
-    with pytest.raises(RunError, match="may not be written to"):
-        encoded.encode(rows, 1, Model)
-    assert not encoded.is_done(rows, 1).any()
-
-
-def test_an_encoder_is_found_by_what_it_computes_and_by_its_weights(own_tiles):
-    folder = open_tile_folder(own_tiles)
+def test_an_encoder_is_found_by_what_it_computes_and_by_its_weights(folder):
     assert find_encoded(folder, graph="g" * 64) is None
     first = make_store(folder)
     assert find_encoded(folder, weights="w") is None
@@ -261,8 +189,7 @@ def test_an_encoder_is_found_by_what_it_computes_and_by_its_weights(own_tiles):
     assert make_store(folder).read(1).shape == (1, len(folder.tiles), 3)
 
 
-def test_what_belongs_to_another_tile_table_or_slide_is_deleted(own_tiles):
-    folder = open_tile_folder(own_tiles)
+def test_what_belongs_to_another_tile_table_or_slide_is_deleted(own_tiles, folder):
     first = make_store(folder)
     slides = folder.slides.assign(
         path=[str(own_tiles / "slides.csv")] * 10 + ["gone"] * (len(folder.slides) - 10)
@@ -274,11 +201,10 @@ def test_what_belongs_to_another_tile_table_or_slide_is_deleted(own_tiles):
     assert second.path.exists()
 
 
-def test_above_the_bound_the_longest_unused_goes(own_tiles, monkeypatch):
-    folder = open_tile_folder(own_tiles)
+def test_above_the_bound_the_longest_unused_goes(folder, monkeypatch):
     stores = [make_store(folder, graph=letter * 64) for letter in "abc"]
     for age, made in zip((100, 300, 200), stores, strict=True):
-        made.put(np.array([0]), 1, np.ones((1, 1, 3), np.float32))
+        made.put(FIRST, 1, ONES)
         then = (made.path / "encoder.json").stat().st_mtime - age
         os.utime(made.path / "encoder.json", (then, then))
     size = store._measure(stores[0].path)
@@ -293,54 +219,43 @@ def test_above_the_bound_the_longest_unused_goes(own_tiles, monkeypatch):
     assert left == [False, False, True, False]
 
 
-@pytest.mark.parametrize("what", ["folder", "lock"])
-def test_a_place_that_cannot_be_written_is_said(own_tiles, monkeypatch, what):
+@pytest.mark.parametrize("what", ["folder", "lock", "store"])
+def test_a_place_that_cannot_be_written_is_said(own_tiles, folder, monkeypatch, what):
+    message = r"cache: encoded tiles are kept here.*allow"
     if what == "folder":
         (own_tiles / "cache").write_text("in its place")
-    else:
+    elif what == "lock":
 
         def refuse(path, **_):
             raise PermissionError(13, "Permission denied", str(path))
 
         monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(RunError, match=r"cache: encoded tiles are kept here.*allow"):
-        make_store(open_tile_folder(own_tiles))
+    else:
+        make_store(folder)
+        monkeypatch.setattr(os, "access", lambda *arguments: False)
+        message = "may not be written to"
+    with pytest.raises(RunError, match=message):
+        make_store(folder).encode(FIRST, 1, Model)
 
 
-def test_what_another_command_deleted_is_said(own_tiles):
-    encoded = make_store(open_tile_folder(own_tiles))
+def test_what_another_command_deleted_is_said(folder):
+    encoded = make_store(folder)
     shutil.rmtree(encoded.path)
     with pytest.raises(RunError, match=r"done\.npy: encoded tiles cannot be read"):
-        encoded.is_done(np.array([0]), 1)
+        encoded.is_done(FIRST, 1)
     with pytest.raises(RunError, match=r"features\.npy: .* deleted by another"):
         encoded.read(1)
 
 
-def test_evaluation_does_without_features_that_are_deleted_meanwhile(
-    trained, tmp_path, monkeypatch
+def test_what_was_just_encoded_for_fine_tuning_stays(
+    own_tiles, tmp_path, monkeypatch, counting
 ):
-    place, _ = trained
-    evaluate(place / "run", tmp_path / "fast", n_bootstrap=0)
-
-    def fail(self, views):
-        raise RunError("deleted")
-
-    monkeypatch.setattr(EncodedTiles, "read", fail)
-    evaluate(place / "run", tmp_path / "slow", n_bootstrap=0)
-    tables = [
-        read_predictions(tmp_path / name / "predictions.parquet")[0]
-        for name in ("fast", "slow")
-    ]
-    pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-6)
-
-
-def test_what_was_just_encoded_for_fine_tuning_stays(own_tiles, tmp_path, monkeypatch):
     config = dataclasses.replace(FROZEN, fine_tune="last", epochs=1, tune_epochs=1)
     found = []
     for bound in (20e9, 0):
         monkeypatch.setattr(store, "MAX_BYTES", bound)
         shutil.rmtree(own_tiles / "cache", ignore_errors=True)
-        with counting(monkeypatch) as counts:
+        with counting() as counts:
             train(own_tiles, tmp_path / f"run-{bound:g}", config)
         found.append(counts.total())
     assert found[0] == found[1]

@@ -161,7 +161,7 @@ def test_the_head_gives_the_models_logits_of_its_features(files):
     tiles = np.random.default_rng(0).integers(0, 255, (7, 32, 32, 3), dtype=np.uint8)
     for name, n_logits in (("whole", 1), ("three", 3)):
         found = open_session(files[name]).run(tiles)
-        logits = open_session(files[name]).open_head().run(found["features"])
+        logits = open_session(files[name]).open_head()(found["features"])
         assert logits.shape == (7, n_logits)
         np.testing.assert_allclose(logits, found["logits"], rtol=1e-6, atol=1e-6)
 

@@ -1,35 +1,38 @@
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from eosin.bags import read_bag_table
 from eosin.core import Progress, SlideError
 from eosin.prediction import outputs
-from eosin.prediction.drawn import DrawnPredictor, draw_slide_maps
 from eosin.prediction.items import Item
-from eosin.prediction.maps import Attention, TileValues, rank_attention
-from eosin.prediction.scorer import Scored
-from eosin.prediction.sources import DrawnSource
+from eosin.prediction.maps import Attention, TileValues
+from eosin.prediction.predictor import draw_slide_maps, predict_item
+from eosin.prediction.sources import Source, open_drawn_tiles
 from eosin.runs.run import read_run
 from eosin.settings import PredictionSettings
 from eosin.tiles import open_tile_folder
 
 
 class Fixed:
-    """Models that attend to the fifth tile, and keep what they were shown."""
+    """Models that attend to the last tile but one, and keep what they were shown.
+
+    The first tile passes for one that cannot be read.
+    """
 
     def score(self, item, sources):
         del item
         (source,) = sources
         self.pixels = source.read(np.arange(6))
-        times = 6 * np.array([0.1, 0.1, 0.1, 0.1, 0.5, 0.1])
-        attention = Attention(times, rank_attention(times))
-        mapped = TileValues(source.tiles, (), {4: "3", 0: "0.6"})
-        return [Scored({"status": "done"}, mapped, attention)]
+        attention = Attention.rank_tiles(5 * np.array([0.1, 0.1, 0.2, 0.5, 0.1]))
+        tiles, captions = source.tiles.iloc[1:], {3: "2.5", 2: "1"}
+        return [TileValues(tiles, (), captions, {"status": "done"}, attention)]
 
 
 def test_a_bag_is_shown_its_own_tiles_and_keeps_their_attention(
@@ -42,23 +45,20 @@ def test_a_bag_is_shown_its_own_tiles_and_keeps_their_attention(
     rows["place"] = [index.index(name) for name in rows["tile_id"]]
     card, scorer = read_run(pixel_study / "run").card, Fixed()
     with folder.open_reader() as reader:
-        source = DrawnSource(rows, {"bag_id": "train-00001"}, reader)
-        part = DrawnPredictor(card, scorer, tmp_path).predict(
-            Item("train-00001", [source], "key")
-        )
+        name = "train-00001"
+        opened = partial(open_drawn_tiles, name, rows, reader)
+        item = Item(name, [Source(name, {"bag_id": name}, [], opened)], "key")
+        part = predict_item(card, scorer, tmp_path, item)
         pixels = reader.read(rows["place"].to_numpy())
     np.testing.assert_array_equal(scorer.pixels, pixels)
     tiles = part["tiles"]
-    assert tiles["attention"] == pytest.approx([0.6] * 4 + [3, 0.6])
-    assert tiles["rank"][4] == 1
-    assert tiles["tile_id"] == rows["tile_id"].tolist()
+    assert tiles["attention"] == pytest.approx([0.5, 0.5, 1, 2.5, 0.5])
+    assert tiles["rank"][3] == 1
+    assert tiles["tile_id"] == rows["tile_id"].tolist()[1:]
     (row,) = part["rows"]
-    is_witness = rows["is_witness"].tolist()
-    # The attended tile ties with none: it stands before 3 or 2 others.
-    assert row["witness_auc"] == pytest.approx(2 / 3 if is_witness[4] else 1 / 3)
-    first, second = row["gallery"]
-    assert first == "3" + " (witness)" * is_witness[4]
-    assert second == "0.6" + " (witness)" * is_witness[0]
+    expected = roc_auc_score(rows["is_witness"].iloc[1:], [1, 1, 2, 3, 1])
+    assert row["witness_auc"] == pytest.approx(expected)
+    assert row["gallery"] == ["2.5", "1"]
     sheet = np.asarray(Image.open(tmp_path / "train-00001.gallery.png"))
     small = Image.fromarray(sheet[6 : 6 + 128, 6 : 6 + 128]).resize((64, 64))
     assert np.abs(np.asarray(small).astype(int) - pixels[4]).mean() < 12

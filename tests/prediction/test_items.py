@@ -6,7 +6,6 @@ import pytest
 
 from eosin.core import CohortError, ConfigError, ManifestError, ModelError
 from eosin.prediction.items import list_items, say_what_was_learnt
-from eosin.prediction.sources import FeatureSource, SlideSource
 from eosin.runs.run import read_run
 from eosin.settings import PredictionSettings
 
@@ -39,7 +38,6 @@ def test_slides_are_grouped_by_what_is_called(encoded_run, cohort, tmp_path):
     by_patient = change(run, unit="patient")
     (item,) = list_them(by_patient, table)
     assert (item.item_id, len(item.sources)) == ("P", 2)
-    assert isinstance(item.sources[0], SlideSource)
     # Files alone say nothing of patients.
     assert len(list_them(by_patient, *cohort.new_slides)) == 2
 
@@ -70,26 +68,29 @@ def test_a_slide_without_features_is_given_up_by_itself(mil_study, tmp_path):
     with pytest.raises(ManifestError, match="gone: has no feature file"), source.open():
         pass
     # Slides of a table that are not at hand cost pictures alone.
-    assert [source.path for source in items[0].sources] == [None, None]
+    for source in items[0].sources:
+        with source.open() as opened:
+            assert (opened.slide, opened.place.mpp) == (None, 1.0)
 
 
 def test_slides_of_features_are_found_where_they_were_tiled(mil_study, tmp_path):
     run = read_run(mil_study / "run")
     (first, *_) = list_them(run, mil_study / "features")
     (source,) = first.sources
-    assert isinstance(source, FeatureSource)
-    assert (source.path, source.mpp) == (str(mil_study / "M0.tif"), 1.0)
     with source.open() as opened:
-        assert opened.slide is not None
+        assert (opened.name, opened.slide.mpp) == ("M0", 1.0)
     moved = tmp_path / "moved"
     shutil.copytree(mil_study / "features", moved)
     (moved / "run.json").unlink()
     (source,) = list_them(run, moved)[0].sources
     with source.open() as opened:
         assert opened.problem.startswith("the slide is not at hand")
-    damaged = replace(source, path=str(tmp_path / "damaged.tif"))
-    (tmp_path / "damaged.tif").write_bytes(b"no slide")
-    with damaged.open() as opened:
+    damaged = tmp_path / "damaged.tif"
+    damaged.write_bytes(b"no slide")
+    table = pd.read_csv(mil_study / "slides.csv").assign(path=damaged).iloc[:1]
+    table.to_csv(tmp_path / "slides.csv", index=False)
+    (item,) = list_them(run, moved, cohort=tmp_path / "slides.csv")
+    with item.sources[0].open() as opened:
         assert opened.problem.startswith("the slide cannot be read")
         assert opened.place is not None
 

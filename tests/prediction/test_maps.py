@@ -45,6 +45,8 @@ def test_of_two_classes_the_positive_one_is_found_at_the_threshold():
     (half,) = lay(values, TWO, has_objects=True)
     assert (half.area_mm2, len(half.regions)) == (pytest.approx(0.02), 1)
     assert half.layer.objects == [0, 1]
+    for least, n in ((0.021, 0), (0.019, 1)):
+        assert len(lay(values, TWO, min_area_mm2=least)[0].regions) == n
     assert half.layer.subtitle == "tumor, score 0.500"
 
 
@@ -66,12 +68,6 @@ def test_of_three_classes_each_place_has_the_likeliest(threshold, areas, objects
     cells = laid[0].heatmap.values  # noqa: PD011 - no pandas
     np.testing.assert_allclose(cells, [[0.35, 0.4], [0.3, 0.1]], atol=1e-6)
     assert "called adenoma; carcinoma scores" in laid[1].layer.subtitle
-
-
-def test_areas_below_the_least_are_left_out():
-    values = [[0.2, 0.8], [0.2, 0.8], [0.9, 0.1], [0.9, 0.1]]
-    assert lay(values, TWO, min_area_mm2=0.021)[0].regions == []
-    assert len(lay(values, TWO, min_area_mm2=0.019)[0].regions) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,25 +94,21 @@ def test_ranks_are_shares_and_equal_ones_share_the_middle():
 
 
 def test_attention_is_measured_by_the_tiles_that_hold_half_of_it():
-    attention = Attention(TIMES, rank_attention(TIMES))
+    attention = Attention.rank_tiles(TIMES)
     assert attention.measure() == {"highest_attention": 2.0, "tiles_with_half": 1}
     assert attention.list_most(3) == [1, 2, 0]
     part = attention.take(slice(2, 4))
     # Ranks stay those in the bag.
     assert part.rank.tolist() == [0.75, 0.375]
     # Of four alike two hold half; beside another slide one may have none.
-    alike, nothing = np.ones(4), np.zeros(3)
-    assert Attention(alike, alike).measure()["tiles_with_half"] == 2
-    assert Attention(nothing, nothing).measure() == {
-        "highest_attention": 0.0,
-        "tiles_with_half": 0,
-    }
+    assert Attention.rank_tiles(np.ones(4)).measure()["tiles_with_half"] == 2
+    assert set(Attention.rank_tiles(np.zeros(3)).measure().values()) == {0}
 
 
 def test_of_attention_the_rank_is_shown_and_the_times_are_outlined():
     scores = np.array([[1, 0], [0.2, 0.8], [1, 0], [1, 0]])
     layer = layer_attention(
-        Attention(TIMES, rank_attention(TIMES), scores),
+        Attention.rank_tiles(TIMES, scores),
         ("a", "b"),
         outline_from=1.5,
         n_objects=2,
@@ -137,7 +129,3 @@ def test_of_attention_the_rank_is_shown_and_the_times_are_outlined():
         "Tile probability of b": 0.8,
     }
     assert layer.raster == "attention (rank among the tiles, mean of 3 folds)"
-
-
-def test_without_tiles_there_is_nothing_to_lay():
-    assert lay_layers(TileValues(TILES.iloc[:0]), PLACE) == []

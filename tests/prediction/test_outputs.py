@@ -17,9 +17,9 @@ from eosin.prediction.maps import (
     TileValues,
     layer_attention,
     layer_classes,
-    rank_attention,
 )
 from eosin.prediction.outputs import OUTPUTS, remove_outputs, write_outputs
+from eosin.prediction.sources import OpenSource
 from eosin.slides import open_slide, write_pyramid
 
 TIMES = np.array([0.3, 0.6, 2.1])
@@ -47,7 +47,7 @@ def values():
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
     call = Call("tumor", {"normal": 0.2, "tumor": 0.8})
     words = {"source": "by 1 fold", "subtitle": "called tumor"}
-    attention = Attention(TIMES, rank_attention(TIMES), scores)
+    attention = Attention.rank_tiles(TIMES, scores)
     layer = layer_attention(
         attention, ("normal", "tumor"), outline_from=1.5, n_objects=2, **words
     )
@@ -55,14 +55,18 @@ def values():
     return TileValues(TILES, [layer, *instances], {2: "2.1", 1: "0.6"})
 
 
+def write(out, name, slide, values, place=PLACE):
+    source = OpenSource(name=name, tiles=values.tiles, place=place, slide=slide)
+    return write_outputs(out, source, values)
+
+
 def test_a_slide_gets_its_files_and_loses_them(slide, values, tmp_path):
-    layers, damage = write_outputs(tmp_path, "a/b", slide, PLACE, values)
+    layers, damage = write(tmp_path, "a/b", slide, values)
     assert damage == ""
     assert [round(laid.area_mm2, 4) for laid in layers] == [0.0041, 0.0041]
-    suffixes = [output.suffix for output in OUTPUTS[:-1]]
-    names = [f"a%2Fb{layer}{s}" for layer in ("", ".instances") for s in suffixes]
-    found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == sorted([*names, "a%2Fb.gallery.png"])
+    names = {f"a%2Fb{layer}{s}" for layer in ("", ".instances") for s in OUTPUTS}
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == names - {"a%2Fb.instances.gallery.png"}
     with openslide.OpenSlide(tmp_path / "a%2Fb.heatmap-colour.tif") as picture:
         assert picture.dimensions == (4, 1)
     raster = tifffile.imread(tmp_path / "a%2Fb.heatmap.tif", level=0)
@@ -74,7 +78,7 @@ def test_a_slide_gets_its_files_and_loses_them(slide, values, tmp_path):
 
 
 def test_outlines_and_tiles_lie_where_qupath_counts_from(slide, values, tmp_path):
-    write_outputs(tmp_path, "s", slide, PLACE, values)
+    write(tmp_path, "s", slide, values)
     content = json.loads((tmp_path / "s.geojson").read_text())
     region, first, second = content["features"]
     for feature in (region, first):
@@ -94,7 +98,7 @@ def test_outlines_and_tiles_lie_where_qupath_counts_from(slide, values, tmp_path
 def test_the_gallery_shows_the_tiles_in_the_order_of_their_captions(
     slide, values, tmp_path
 ):
-    write_outputs(tmp_path, "s", slide, PLACE, values)
+    write(tmp_path, "s", slide, values)
     sheet = np.asarray(Image.open(tmp_path / "s.gallery.png"))
     # Tiles of 128 px with 6 px between them.
     assert sheet.shape == (140, 274, 3)
@@ -103,18 +107,18 @@ def test_the_gallery_shows_the_tiles_in_the_order_of_their_captions(
 
 
 def test_without_a_slide_or_a_resolution_less_is_written(slide, values, tmp_path):
-    write_outputs(tmp_path / "no slide", "s", None, PLACE, values)
+    write(tmp_path / "no slide", "s", None, values)
     found = {path.name for path in (tmp_path / "no slide").iterdir()}
     assert not {"s.overlay.jpg", "s.gallery.png"} & found
     assert "s.heatmap.tif" in found
     attention = replace(values, layers=values.layers[:1])
-    write_outputs(tmp_path / "no mpp", "s", slide, replace(PLACE, mpp=None), attention)
+    write(tmp_path / "no mpp", "s", slide, attention, replace(PLACE, mpp=None))
     found = {path.name for path in (tmp_path / "no mpp").iterdir()}
     assert found == {"s.geojson", "s.gallery.png"}
     content = json.loads((tmp_path / "no mpp" / "s.geojson").read_text())
     assert "Area mm^2" not in content["features"][0]["properties"]["measurements"]
     # A slide without tissue says so by an empty file.
-    write_outputs(tmp_path / "empty", "s", slide, PLACE, TileValues(TILES.iloc[:0]))
+    write(tmp_path / "empty", "s", slide, TileValues(TILES.iloc[:0]))
     (path,) = (tmp_path / "empty").iterdir()
     assert json.loads(path.read_text())["features"] == []
 
@@ -124,7 +128,7 @@ def test_a_damaged_slide_costs_its_pictures_only(slide, values, tmp_path, monkey
         raise SlideError("a tile is cut short")
 
     monkeypatch.setattr(type(slide), "read_tiles", fail)
-    _, damage = write_outputs(tmp_path, "s", slide, PLACE, values)
+    _, damage = write(tmp_path, "s", slide, values)
     assert damage == "a tile is cut short"
     found = {path.name for path in tmp_path.iterdir()}
     assert {"s.geojson", "s.heatmap.tif"} <= found

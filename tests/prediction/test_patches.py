@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from eosin.core import CohortError, ModelError, SlideError
+from eosin.core import CohortError, ModelError, SlideError, SlideFailure
 from eosin.inference import score_tiles
 from eosin.prediction.patches import (
     Block,
@@ -56,29 +56,29 @@ def kaggle(tmp_path_factory):
         paint(root / "set" / "test" / f"q{i}.tif", 100 + i)
     lines = "\n".join(f"p{i},{i % 2}" for i in range(6))
     (root / "set" / "train_labels.csv").write_text(f"id,label\n{lines}\n")
-    import_patches(root / "set", ImportSettings(layout="kaggle"), root / "tiles")
+    settings = ImportSettings(layout="kaggle", mpp=0.97)
+    import_patches(root / "set", settings, root / "tiles")
+    (root / "empty").mkdir()
     return root
 
 
-def test_an_import_and_small_images_are_patches(kaggle):
-    assert means_patches([kaggle / "tiles"], PX)
-    assert means_patches([kaggle / "set" / "test"], PX)
-    assert means_patches([str(kaggle / "set" / "test" / "q0.tif")], PX)
-
-
-def test_all_else_is_slides(kaggle, tile_folder, tmp_path):
+def test_an_import_and_small_images_are_patches_and_all_else_is_slides(
+    kaggle, tile_folder, tmp_path
+):
+    images, other = kaggle / "set" / "test", tmp_path / "other"
+    for what in (kaggle / "tiles", images, str(images / "q0.tif")):
+        assert means_patches([what], PX)
+    assert not means_patches([images], PX - 1)
     # Tiles of slides stand for their slides.
     assert not means_patches([tile_folder], 64)
-    assert not means_patches([kaggle / "set" / "test"], PX - 1)
-    assert not means_patches([kaggle / "set" / "train_labels.csv"], PX)
-    assert not means_patches([tmp_path / "none"], PX)
-    assert not means_patches([tmp_path], PX)
-    assert not means_patches(["https://example.org/a.svs"], PX)
     write_pyramid(tmp_path / "slide.tif", np.zeros((512, 512, 3), np.uint8), mpp=1.0)
-    assert not means_patches([tmp_path], PX)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "damaged.png").write_bytes(b"no image")
-    assert not means_patches([tmp_path / "other"], PX)
+    other.mkdir()
+    (other / "damaged.png").write_bytes(b"no image")
+    labels, empty = kaggle / "set" / "train_labels.csv", tmp_path / "empty"
+    empty.mkdir()
+    url = "https://example.org/a.svs"
+    for what in (labels, tmp_path / "none", empty, url, tmp_path, other):
+        assert not means_patches([what], PX)
 
 
 @pytest.mark.parametrize("name", ["large.png", "a.SVS"])
@@ -86,10 +86,9 @@ def test_what_lies_beside_small_images_makes_them_slides(tmp_path, name):
     for i in range(5):
         paint(tmp_path / f"{i}.png", i)
     assert means_patches([tmp_path], PX)
-    if name == "a.SVS":
-        (tmp_path / name).write_bytes(b"")
-    else:
-        paint(tmp_path / name, 5, (PX, PX + 1))
+    large = tmp_path / "large.png"
+    paint(large, 5, (PX, PX + 1))
+    large.rename(tmp_path / name)
     assert not means_patches([tmp_path], PX)
 
 
@@ -152,16 +151,12 @@ def test_images_of_another_size_are_read_only_if_that_is_wanted(tmp_path):
         (["tiles", "tiles"], "an imported folder is scored by itself; 2 were given"),
         (["none.png"], "no such file or folder"),
         (["set/test", "set/test/q0.tif"], r"1 ids stand for several files \(q0\)"),
+        (["empty"], "holds no image"),
     ],
 )
 def test_what_cannot_be_meant_is_said(kaggle, given, message):
     with pytest.raises(CohortError, match=message):
         list_them(*(kaggle / name for name in given))
-
-
-def test_a_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(CohortError, match="holds no image"):
-        list_them(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -173,18 +168,8 @@ def test_a_folder_without_images_is_refused(tmp_path):
     ],
 )
 def test_a_model_of_something_else_is_refused(kaggle, changed, message):
-    run = make_run(**changed)
-    if changed.get("sees") == Sees(tile_px=32, mpp=0.5):
-        import_patches(
-            kaggle / "set",
-            ImportSettings(layout="kaggle", mpp=0.97),
-            kaggle / "with mpp",
-        )
-        given = kaggle / "with mpp"
-    else:
-        given = kaggle / "tiles"
     with pytest.raises(ModelError, match=message):
-        list_them(given, run=run)
+        list_them(kaggle / "tiles", run=make_run(**changed))
 
 
 class Brightness:
@@ -232,8 +217,11 @@ def test_a_block_of_which_nothing_can_be_read_does_not_stop_the_rest(kaggle):
     patches = list_them(kaggle / "tiles")
     part = score_block(Brightness(), Grey(*range(3)), Block(0, 3, "key"))
     assert sorted(part["errors"]) == [0, 1, 2]
-    with pytest.raises(CohortError, match=r"not one of 3 .* row 0"):
-        tabulate_patches(patches, [part], CARD)
+    # A model that fails gives up a block whole.
+    failed = {"failure": {"message": "no memory"}, "rows": []}
+    for found, message in ((part, r"not one of 3 .* row 0"), (failed, "no memory")):
+        with pytest.raises(CohortError, match=message):
+            tabulate_patches(patches, [found], CARD)
 
 
 def test_tables_hold_who_could_be_read_and_who_not(kaggle):
@@ -244,17 +232,10 @@ def test_tables_hold_who_could_be_read_and_who_not(kaggle):
     assert found.simple["called"].tolist() == ["normal", "tumor"]
     assert found.predictions["probability_tumor"].tolist() == [0.2, 0.7]
     assert found.failed[["id", "message"]].to_numpy().tolist() == [["q1", "is bad"]]
-    # A model that fails gives up a block whole.
-    failed = {"failure": {"message": "no memory"}, "rows": []}
-    with pytest.raises(CohortError, match="no memory"):
-        tabulate_patches(patches, [failed], CARD)
+    assert found.failures == (SlideFailure("q1", "predict", "is bad"),)
 
 
 def test_blocks_begin_at_fixed_rows(kaggle, monkeypatch):
     monkeypatch.setattr("eosin.prediction.patches._BLOCK", 4)
-    patches = list_them(kaggle / "tiles", which="all")
-    assert [(b.item_id, b.size) for b in patches.blocks] == [
-        ("000000000", 4),
-        ("000000004", 4),
-        ("000000008", 1),
-    ]
+    blocks = list_them(kaggle / "tiles", which="all").blocks
+    assert [(int(b.item_id), b.size) for b in blocks] == [(0, 4), (4, 4), (8, 1)]

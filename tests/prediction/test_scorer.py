@@ -17,9 +17,10 @@ from eosin.settings import PredictionSettings
 PLACE = Place((640, 384), 1.0, Box(0, 0, 640, 384))
 
 
-def make_source(name, n_tiles=40, **options):
+def make_source(name, n_tiles=40, columns=(), **options):
     x, y = np.meshgrid(np.arange(8) * 64, np.arange(5) * 64)
     tiles = pd.DataFrame({"x_px0": x.ravel(), "y_px0": y.ravel(), "size_px0": 64})
+    tiles = tiles.assign(**dict(columns))
     options = {"features": np.zeros((n_tiles, 6), np.float32), "place": PLACE} | options
     return OpenSource(name=name, tiles=tiles[:n_tiles], **options)
 
@@ -69,10 +70,20 @@ def test_a_bag_is_called_and_its_attention_measured_on_each_slide(score, mil_stu
     assert second["highest_attention"] == pytest.approx(0.25 * 80)
     # Within slide A: .3 of .525 is more than half.
     assert first["tiles_with_half"] == 1
-    assert list(found[0].mapped.captions) == [7, 0]
-    laid = lay_layers(found[0].mapped, PLACE)
+    assert found[0].captions == {7: "24", 0: "0.46"}
+    laid = lay_layers(found[0], PLACE)
     # A tile is 64 um wide. Without scores of tiles there are no maps of them.
     assert scorer.measure(laid) == {"attended_mm2": 0.0041, "attended_regions": 1}
+
+
+def test_a_drawn_bag_has_no_map_and_tells_its_witnesses(score):
+    attention = np.full(40, 0.5 / 39)
+    attention[7] = 0.5
+    columns = {"is_witness": np.arange(40) == 7}
+    source = make_source("B", columns=columns, place=None)
+    _, (found,), _ = score(attention, source, gallery_tiles=2)
+    assert found.captions == {7: "20 (witness)", 0: "0.51"}
+    assert found.layers == []
 
 
 def test_scores_of_tiles_are_averaged_where_all_models_give_them(score):
@@ -80,9 +91,9 @@ def test_scores_of_tiles_are_averaged_where_all_models_give_them(score):
     told = [np.full((40, 1), logit, np.float32) for logit in (0.0, 3.0, -3.0)]
     scorer, (found,), _ = score(attention, make_source("A"), instances=told)
     assert found.attention.instances[:, 1] == pytest.approx(np.full(40, 0.5))
-    _, instances = found.mapped.layers
+    _, instances = found.layers
     assert instances.name == "instances"
-    assert scorer.measure(lay_layers(found.mapped, PLACE))["instances_mm2"] == (
+    assert scorer.measure(lay_layers(found, PLACE))["instances_mm2"] == (
         pytest.approx(40 * 0.0041, abs=1e-3)
     )
     # Folds may have chosen different methods.
@@ -90,7 +101,7 @@ def test_scores_of_tiles_are_averaged_where_all_models_give_them(score):
     assert found.attention.instances is None
     # Neither outlines nor areas mean anything without a resolution.
     unknown = make_source("A", place=replace(PLACE, mpp=None))
-    assert len(score(attention, unknown, instances=told)[1][0].mapped.layers) == 1
+    assert len(score(attention, unknown, instances=told)[1][0].layers) == 1
 
 
 def test_a_slide_without_tissue_stands_beside_its_patients_other(score):
@@ -113,6 +124,8 @@ def test_of_tiles_that_cannot_be_read_the_others_are_scored(score, mil_study):
     _, (found,), bags = score(np.full(38, 1 / 38), source, run=run)
     assert [len(bag) for bag in bags] == [40, 38]
     assert (found.facts["tiles"], found.facts["damaged_tiles"]) == (38, 2)
+    # The gallery finds their pixels by their rows.
+    assert found.tiles.index.tolist() == sorted({*range(40)} - bad)
     # A slide without one tile that can be read fails.
     bad |= set(range(40))
     with pytest.raises(SlideError, match="cut short"):

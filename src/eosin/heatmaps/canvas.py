@@ -41,12 +41,7 @@ class SlidePicture:
 
 
 def picture_slide(slide: Slide, *, title: str, max_px: int = 1600) -> SlidePicture:
-    """Take a slide's thumbnail to draw on.
-
-    Args:
-        slide: The slide; it needs an mpp.
-        title: Usually the slide's id.
-        max_px: Longer side of the thumbnail.
+    """Take a slide's thumbnail, of `max_px` on its longer side, to draw on.
 
     Raises:
         SlideError: The slide has no mpp, or cannot be read.
@@ -72,22 +67,17 @@ class SlideCanvas:
     @property
     def line_px(self) -> int:
         """A line width that suits the picture's size."""
-        height, width = self.image.shape[:2]
-        return int(max(1, round(max(height, width) / 700)))
+        return int(max(1, round(max(self.image.shape[:2]) / 700)))
 
-    def draw_outline(
-        self, geometry: BaseGeometry, colour: Colour, *, halo: bool = True
-    ) -> None:
+    def draw_outline(self, geometry: BaseGeometry, colour: Colour) -> None:
         """Draw the outline of an area, with a white halo so that it always shows."""
         # In 1/16 pixels, and from corners to OpenCV's pixel centres.
         rings = [
             np.rint((ring * self.scale - 0.5) * 16).astype(np.int32)
             for ring in iter_rings(geometry)
         ]
-        passes = [(colour, self.line_px)]
-        if halo:
-            passes.insert(0, ((255, 255, 255), self.line_px + 2))
-        for shade, thickness in passes:
+        white = (255, 255, 255)
+        for shade, thickness in ((white, self.line_px + 2), (colour, self.line_px)):
             cv2.polylines(
                 self.image,
                 rings,
@@ -139,12 +129,9 @@ class SlideCanvas:
         colours: npt.NDArray[np.uint8],
         strength: npt.NDArray[np.float32],
     ) -> None:
-        """Blend a heatmap's colours over the canvas, cell by cell.
+        """Blend colours, `(*cells, 3)`, over the canvas where a heatmap's cells lie.
 
-        Args:
-            heatmap: Says where its cells lie.
-            colours: `(*cells, 3)`.
-            strength: `(*cells,)`, 0 leaves the canvas as it is.
+        A strength of 0, `(*cells,)`, leaves the canvas as it is.
         """
         share = self._lay_cells(strength, heatmap)[..., None]
         laid = self._lay_cells(colours, heatmap)

@@ -33,13 +33,8 @@ _STRONGEST = 0.55
 def colourise(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """Colour values of 0 to 1 by the perceptually uniform map Viridis.
 
-    Its blue, green and yellow do not occur in H&E, unlike the reds of most maps.
-
-    Args:
-        values: Any shape; NaN becomes white.
-
-    Returns:
-        RGB, `(*shape, 3)`, uint8.
+    Its blue, green and yellow do not occur in H&E, unlike the reds of most maps. NaN
+    becomes white. Gives RGB, `(*shape, 3)`, uint8.
     """
     index = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
     colours = _make_table()[index]

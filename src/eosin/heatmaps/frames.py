@@ -1,16 +1,20 @@
 """The frame around a picture: title, legend, colour bar and scale bar."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from eosin.heatmaps.canvas import SlideCanvas
 from eosin.heatmaps.colours import Colour, colourise
-from eosin.heatmaps.fonts import load_font, shorten
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _MARGIN_PX = 16
 _INK = (30, 30, 34)
@@ -20,13 +24,7 @@ _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """One line of a legend.
-
-    Attributes:
-        colour: Of the sign.
-        text: Beside it.
-        sign: A filled square, or a line for what is outlined.
-    """
+    """One line of a legend, with a filled square, or a line for what is outlined."""
 
     colour: Colour
     text: str
@@ -35,13 +33,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class ColourBar:
-    """The scale of a heatmap, 0 to 1.
-
-    Attributes:
-        text: What is shown.
-        mark: A value that gets a mark; None for none.
-        mark_text: What the mark means.
-    """
+    """The scale of a heatmap, 0 to 1: what is shown, and a value that gets a mark."""
 
     text: str
     mark: float | None = None
@@ -56,17 +48,10 @@ def add_frame(
     legend: Sequence[LegendEntry],
     bar: ColourBar | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Set a picture in a white frame: title above; legend and scale bar below.
+    """Set a picture in a white frame: title above; bar, legend and scale bar below.
 
-    Args:
-        canvas: The picture.
-        title: First line above it; shortened in the middle where it is too long.
-        subtitle: Second line, in grey.
-        legend: Wrapped to as many lines as it needs.
-        bar: Drawn above the legend.
-
-    Returns:
-        RGB, `(height, width, 3)`, uint8.
+    A title that is too long is shortened in the middle, a legend takes as many lines as
+    it needs. Gives RGB, `(height, width, 3)`, uint8.
     """
     image = canvas.image
     size = int(np.clip(max(image.shape[:2]) / 68, 12, 28))
@@ -97,13 +82,37 @@ def add_frame(
     return np.asarray(page, np.uint8)
 
 
+@functools.cache
+def load_font(size: float) -> Font:
+    """Load DejaVu Sans, `size` pixels high with what lies below the line.
+
+    Pillow's own font, where it is not there, has no accents and no µ or ², so that
+    slide names and units would show as boxes. DejaVu lies in matplotlib's package,
+    which is installed with eosin; it is looked up without importing matplotlib.
+    """
+    spec = find_spec("matplotlib")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size=size)
+
+
+def shorten(text: str, font: Font, width_px: float) -> str:
+    """Take from a text's middle what does not fit; ids differ at both ends."""
+    if font.getlength(text) <= width_px:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+        if font.getlength(short) <= width_px:
+            return short
+    return text[:1]
+
+
 def _draw_head(
     draw: ImageDraw.ImageDraw, title: str, subtitle: str, room: int, size: int
 ) -> None:
-    for text, y, scale, ink in (
-        (title, 0.0, 1.3, _INK),
-        (subtitle, 1.8, 1.0, _GREY),
-    ):
+    for text, y, scale, ink in ((title, 0, 1.3, _INK), (subtitle, 1.8, 1, _GREY)):
         font = load_font(size * scale)
         place = (_MARGIN_PX, _MARGIN_PX * 0.7 + size * y)
         draw.text(place, shorten(text, font, room), ink, font)

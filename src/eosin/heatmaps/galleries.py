@@ -48,8 +48,7 @@ class Gallery:
         name: File name of its picture, without suffix.
         title: Heading.
         text: What is shown, and how many there are of it.
-        groups: The tiles; those of one group stand in one frame. Tiles that do not
-            belong together are one group.
+        groups: The tiles; those of one group stand in one frame.
         mark_px: Side of the central square that is marked, in the tile's own pixels;
             0 marks none.
         side_px: Side of a tile as shown.
@@ -69,12 +68,9 @@ class Gallery:
 
 
 class GalleryMaker:
-    """Reads tiles and puts them into galleries.
+    """Reads tiles, of these names, and puts them into galleries.
 
-    Args:
-        reader: Of the tiles.
-        tile_ids: Their names.
-        mark_px: Side of the central square that is marked; 0 marks none.
+    `mark_px` is the side of the central square that is marked; 0 marks none.
     """
 
     def __init__(
@@ -92,15 +88,10 @@ class GalleryMaker:
         captions: Mapping[int, str] | None = None,
         side_px: int = _THUMBNAIL_PX,
     ) -> Gallery:
-        """Make a gallery; tiles that cannot be read are left out.
+        """Make a gallery of rows of the reader; tiles that cannot be read are left out.
 
-        Args:
-            name: As for `Gallery`; what file names cannot hold is replaced.
-            title: As for `Gallery`.
-            text: As for `Gallery`.
-            groups: Rows of the reader's tiles.
-            captions: A few words by row.
-            side_px: Side of a tile as shown.
+        `captions` are a few words by row; what file names cannot hold is replaced in
+        `name`, and all else is as for `Gallery`.
         """
         shown = []
         for group in groups:
@@ -122,9 +113,7 @@ class GalleryMaker:
 def choose_mark(folder: TileFolder, mark_px: int | None) -> int:
     """Choose the side of the central square that is marked, in a tile's own pixels.
 
-    Args:
-        folder: The tiles.
-        mark_px: What was asked for; None decides by where the tiles are from.
+    It is what was asked for; None decides by where the tiles are from.
     """
     if mark_px is not None:
         return mark_px
@@ -135,12 +124,9 @@ def choose_mark(folder: TileFolder, mark_px: int | None) -> int:
 def make_thumbnail(
     pixels: Pixels, mark_px: int = 0, side_px: int = _THUMBNAIL_PX
 ) -> Pixels:
-    """Bring a tile to one size, with its centre marked if asked for.
+    """Bring a tile, `(side, side, 3)`, to `side_px`, with its centre marked if asked.
 
-    Args:
-        pixels: `(side, side, 3)`, RGB.
-        mark_px: Side of the central square in the tile's own pixels; 0 marks none.
-        side_px: Side of the result.
+    `mark_px` is the side of the central square in the tile's own pixels; 0 marks none.
     """
     side = pixels.shape[0]
     way = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
@@ -167,31 +153,25 @@ def embed_thumbnail(
 
 
 def draw_sheet(gallery: Gallery) -> Pixels:
-    """Draw a gallery as one picture, a new line for each group that has no room.
+    """Draw a gallery on white, a new line for each group that has no room.
 
     Returns:
-        `(height, width, 3)`, RGB, on white.
+        `(height, width, 3)`, RGB.
     """
     side = gallery.side_px
     step = side + _GAP_PX
-    places: list[tuple[int, int]] = []
-    line, column = 0, 0
+    # Numbers of the places, line by line.
+    places: list[int] = []
     for group in gallery.groups:
-        if column and column + len(group) > _COLUMNS:
-            line, column = line + 1, 0
-        for _ in group:
-            if column == _COLUMNS:
-                line, column = line + 1, 0
-            places.append((line, column))
-            column += 1
-    n_lines = 1 + max((place[0] for place in places), default=0)
-    n_columns = 1 + max((place[1] for place in places), default=0)
-    sheet = np.full(
-        (n_lines * step + _GAP_PX, n_columns * step + _GAP_PX, 3), 255, "u1"
-    )
-    for (row, column), tile in zip(places, gallery.tiles, strict=True):
-        y, x = _GAP_PX + row * step, _GAP_PX + column * step
-        sheet[y : y + side, x : x + side] = make_thumbnail(
-            tile.pixels, gallery.mark_px, side
-        )
+        start = places[-1] + 1 if places else 0
+        if start % _COLUMNS + len(group) > _COLUMNS:
+            start = -(-start // _COLUMNS) * _COLUMNS
+        places += range(start, start + len(group))
+    lines, columns = np.divmod(np.array(places or [0]), _COLUMNS)
+    height, width = (_GAP_PX + (1 + n.max()) * step for n in (lines, columns))
+    sheet = np.full((height, width, 3), 255, "u1")
+    for tile, line, column in zip(gallery.tiles, lines, columns, strict=False):
+        y, x = _GAP_PX + line * step, _GAP_PX + column * step
+        thumbnail = make_thumbnail(tile.pixels, gallery.mark_px, side)
+        sheet[y : y + side, x : x + side] = thumbnail
     return sheet

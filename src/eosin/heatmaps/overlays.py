@@ -22,7 +22,7 @@ from eosin.heatmaps.colours import (
 from eosin.heatmaps.frames import ColourBar, LegendEntry, add_frame
 from eosin.heatmaps.rasters import Heatmap
 from eosin.heatmaps.regions import PredictedRegion
-from eosin.tiles import TissueMap
+from eosin.tiles import TissueMap, find_boxes
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class OverlayWords:
         regions: Of what is outlined.
     """
 
-    quantity: str
-    regions: str
+    quantity: str = "probability"
+    regions: str = "predicted"
 
 
 def draw_overlay(
@@ -46,7 +46,6 @@ def draw_overlay(
     threshold: float | None = None,
     regions: Sequence[PredictedRegion] = (),
     annotation: BaseGeometry | None = None,
-    class_name: str = "",
     words: OverlayWords | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Draw a heatmap on its slide, with the outlines of what was found.
@@ -60,14 +59,12 @@ def draw_overlay(
         threshold: Marked on the colour bar.
         regions: Outlined as predicted.
         annotation: Outlined as drawn by hand.
-        class_name: Whose probability it is; empty leaves it unsaid.
-        words: What values and regions are, where these are no probability of the
-            class and not predicted.
+        words: What values and regions are; None says no class.
 
     Returns:
         RGB, `(height, width, 3)`, uint8.
     """
-    canvas = SlideCanvas(picture)
+    canvas, words = SlideCanvas(picture), words or OverlayWords()
     canvas.blend_heatmap(
         heatmap, colourise(heatmap.values), find_strength(heatmap.values)
     )
@@ -79,19 +76,12 @@ def draw_overlay(
         canvas.draw_outline(region.geometry, PREDICTION_COLOUR)
     if regions:
         area = sum(region.area_mm2 for region in regions)
-        what = words.regions if words else f"predicted {class_name}".rstrip()
-        text = f"{what}, {_write_area(area)}"
+        text = f"{words.regions}, {_write_area(area)}"
         legend.insert(0, LegendEntry(PREDICTION_COLOUR, text, "line"))
     mark = "" if threshold is None else f"threshold {threshold:.2f}"
-    of_class = f" of {class_name}" if class_name else ""
+    bar = ColourBar(words.quantity, threshold, mark)
     return add_frame(
-        canvas,
-        title=picture.title,
-        subtitle=subtitle,
-        legend=legend,
-        bar=ColourBar(
-            words.quantity if words else f"probability{of_class}", threshold, mark
-        ),
+        canvas, title=picture.title, subtitle=subtitle, legend=legend, bar=bar
     )
 
 
@@ -105,15 +95,8 @@ def draw_overview(
 ) -> npt.NDArray[np.uint8]:
     """Draw what `tile` did with a slide: tissue, grid, labels, annotations.
 
-    Args:
-        picture: The slide.
-        tissue: The tissue and its artefacts.
-        tiles: Columns `x_px0`, `y_px0`, `size_px0` and `label`.
-        class_names: Class of each label.
-        areas: Annotated area of each class.
-
-    Returns:
-        RGB, `(height, width, 3)`, uint8.
+    Tiles are `x_px0`, `y_px0`, `size_px0` and `label`; `areas` are those annotated of
+    each class. Gives RGB, `(height, width, 3)`, uint8.
     """
     canvas = SlideCanvas(picture)
     legend = _draw_labels(canvas, tiles, class_names)
@@ -137,26 +120,24 @@ def draw_overview(
 def _draw_labels(
     canvas: SlideCanvas, tiles: pd.DataFrame, class_names: Sequence[str]
 ) -> list[LegendEntry]:
-    """Draw each label's tiles in its colour."""
-    boxes = tiles[["x_px0", "y_px0", "size_px0", "size_px0"]].to_numpy(np.int64)
-    labels = tiles["label"].fillna(-1).to_numpy(np.int64)
-    canvas.draw_tiles(boxes[labels < 0], UNLABELLED_COLOUR)
-    legend = []
-    for label, name in enumerate(class_names):
-        colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
+    """Draw each label's tiles in its colour, those without one below all others."""
+    boxes, labels = find_boxes(tiles), tiles["label"].fillna(-1).to_numpy(np.int64)
+    colours = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(class_names))]
+    for label, colour in enumerate([UNLABELLED_COLOUR, *colours], start=-1):
         canvas.draw_tiles(boxes[labels == label], colour)
-        legend.append(LegendEntry(colour, _count(name, (labels == label).sum())))
-    if (labels < 0).any():
-        legend.append(
-            LegendEntry(UNLABELLED_COLOUR, _count("no label", (labels < 0).sum()))
-        )
+    legend = [
+        LegendEntry(colour, _count(name, (labels == label).sum()))
+        for label, (name, colour) in enumerate(zip(class_names, colours, strict=True))
+    ]
+    if n_bare := (labels < 0).sum():
+        legend.append(LegendEntry(UNLABELLED_COLOUR, _count("no label", n_bare)))
     return legend
+
+
+def _count(name: str, n: int) -> str:
+    return f"{name}: {n:,} {'tile' if n == 1 else 'tiles'}"
 
 
 def _write_area(area_mm2: float) -> str:
     """Write an area so that a small one does not read as none."""
     return f"{area_mm2:.2f} mm²" if area_mm2 >= 0.1 else f"{area_mm2:.2g} mm²"
-
-
-def _count(name: str, n: int) -> str:
-    return f"{name}: {n:,} {'tile' if n == 1 else 'tiles'}"

@@ -38,13 +38,7 @@ def rasterise_tiles(
     A cell holds the mean of the tiles that its centre lies in. Cells are as large as
     the grid allows: one to a tile without overlap, two by two with half a tile's.
     Where the overlap is an odd share they are an eighth of the tile. Tiles whose
-    value is NaN leave no trace.
-
-    Args:
-        x_px0: Left edges, `(tiles,)`, level-0 pixels.
-        y_px0: Top edges, `(tiles,)`.
-        size_px0: Side of every tile in level-0 pixels.
-        values: `(tiles,)`.
+    value is NaN leave no trace. Left and top edges and values are `(tiles,)`.
 
     Raises:
         ValueError: There are no tiles, or the arrays differ in length.

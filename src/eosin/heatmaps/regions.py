@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from shapely import Polygon
-from shapely.geometry.base import BaseGeometry
 
 from eosin.heatmaps.rasters import Heatmap
 
@@ -37,20 +36,11 @@ def find_regions(
     mpp: float,
     slide_size: tuple[int, int],
     min_area_mm2: float = 0.0,
-    smooth: bool = False,
 ) -> list[PredictedRegion]:
     """Outline where a heatmap reaches a threshold, the largest region first.
 
-    Cells belong together where they share an edge.
-
-    Args:
-        heatmap: Probabilities.
-        threshold: A cell counts from this value.
-        mpp: Micrometres per level-0 pixel.
-        slide_size: (width, height) of level 0; regions end there.
-        min_area_mm2: Smaller regions are left out.
-        smooth: Round the corners by a third of a cell, so that an outline does not
-            look like more than it knows. The area is that of the rounded outline.
+    Cells belong together where they share an edge. Regions end at `slide_size`, (width,
+    height) of level 0, and those below `min_area_mm2` are left out.
     """
     # NaN is below every threshold. What lies off the slide must go before cells are
     # joined: the rest then stays connected when its outline is cut at the slide's
@@ -73,13 +63,11 @@ def find_regions(
     for label in range(1, n_labels):
         own = boxes[order[starts[label - 1] : starts[label]]]
         outline = shapely.simplify(shapely.union_all(own), 0)
-        if smooth:
-            outline = _round_corners(outline, cell / 3)
-        mean, highest = statistics[label]
-        for polygon in _list_polygons(outline.intersection(frame)):
-            area = polygon.area * mm2_per_px
-            if area >= min_area_mm2:
-                regions.append(PredictedRegion(polygon, mean, highest, area))
+        for part in shapely.get_parts(outline.intersection(frame)):
+            area = part.area * mm2_per_px
+            # Lines that cutting at the frame leaves are no regions.
+            if isinstance(part, Polygon) and not part.is_empty and area >= min_area_mm2:
+                regions.append(PredictedRegion(part, *statistics[label], area))
     return sorted(regions, key=lambda region: -region.area_mm2)
 
 
@@ -116,18 +104,3 @@ def _summarise(
     highest = np.full(n_labels, -np.inf)
     np.maximum.at(highest, own, flat)
     return [(float(a), float(b)) for a, b in zip(means, highest, strict=True)]
-
-
-def _round_corners(outline: BaseGeometry, radius_px0: float) -> BaseGeometry:
-    """Round outer and inner corners; a radius below half a cell loses no cell."""
-    shrunk = outline.buffer(-radius_px0, quad_segs=4)
-    return shrunk.buffer(2 * radius_px0, quad_segs=4).buffer(-radius_px0, quad_segs=4)
-
-
-def _list_polygons(geometry: BaseGeometry) -> list[Polygon]:
-    """List an area's polygons; lines left by cutting at the frame are dropped."""
-    return [
-        part
-        for part in shapely.get_parts(geometry)
-        if isinstance(part, Polygon) and not part.is_empty
-    ]

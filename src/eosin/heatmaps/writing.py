@@ -48,13 +48,11 @@ def write_heatmap(
     are a part of theirs. Where no tile was, the value is 0: NaN would spread over
     the smaller levels of the pyramid, and most viewers show it as black anyway.
 
-    Readers of float TIFF (tifffile, libvips, Bio-Formats and with it QuPath) give
-    the values back. OpenSlide opens the file and tells its size and mpp, but
-    reads no 32-bit pixels from any file; `write_heatmap_picture` is for its users.
+    OpenSlide reads no 32-bit pixels; `write_heatmap_picture` is for its users.
 
     Args:
         path: Where to write.
-        heatmap: Probabilities, or other values of 0 to 1.
+        heatmap: Values of 0 to 1.
         slide_size: (width, height) of level 0.
         mpp: Micrometres per level-0 pixel.
         quantity: What the values are, in ASCII; it stands in the file.
@@ -73,24 +71,11 @@ def write_heatmap(
 
 
 def write_heatmap_picture(
-    path: Path,
-    heatmap: Heatmap,
-    *,
-    slide_size: tuple[int, int],
-    mpp: float,
+    path: Path, heatmap: Heatmap, *, slide_size: tuple[int, int], mpp: float
 ) -> None:
-    """Write a heatmap's colours as a tiled pyramidal TIFF that OpenSlide reads.
+    """Write a heatmap's colours, as `write_heatmap` does, for OpenSlide to read.
 
-    It lies on the slide as `write_heatmap`'s file does; white is where no tile was.
-
-    Args:
-        path: Where to write.
-        heatmap: Probabilities.
-        slide_size: (width, height) of level 0.
-        mpp: Micrometres per level-0 pixel.
-
-    Raises:
-        RunError: The file cannot be written.
+    White is where no tile was.
     """
     values, cell = _fit_slide(heatmap, slide_size)
     write_pyramid(
@@ -115,9 +100,9 @@ def _fit_slide(
     y = np.floor(((np.arange(rows) + 0.5) * cell - y0) / heatmap.cell_px0)
     height, width = heatmap.values.shape
     in_x, in_y = (x >= 0) & (x < width), (y >= 0) & (y < height)
-    inner = heatmap.values[np.ix_(y[in_y].astype(int), x[in_x].astype(int))]
     raster = np.full((rows, columns), np.nan, np.float32)
-    raster[np.ix_(in_y, in_x)] = inner
+    cells = np.ix_(y[in_y].astype(int), x[in_x].astype(int))
+    raster[np.ix_(in_y, in_x)] = heatmap.values[cells]
     return raster, cell
 
 

@@ -3,17 +3,17 @@
 from eosin.inference.encoding import TileModel, encode_tiles, find_views, read_encoded
 from eosin.inference.heads import BagHead, score_bag
 from eosin.inference.read_ahead import ReadTiles, iter_read_ahead
-from eosin.inference.scoring import score_by_features
+from eosin.inference.scoring import TileScores, score_by_features, score_tiles
 from eosin.inference.sessions import Session, open_session
 from eosin.inference.store import (
     CACHE_NAME,
     EncodedTiles,
+    Part,
     find_encoded,
+    list_parts,
     make_room,
     open_encoded,
 )
-from eosin.inference.tile_parts import Part, list_parts
-from eosin.inference.tile_scores import TileScores, score_tiles
 
 __all__ = [
     "CACHE_NAME",

@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -34,6 +34,7 @@ AugmentTiles = Callable[[Tiles, Rows, int], Tiles]
 VIEW_SETS = {1: (0,), 2: (0, 4), 4: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
 
 _CHUNK = 64
+_FLOAT16_MAX = 65504.0
 _SAVE_EVERY_S = 5.0
 _PROGRESS_FILE = "progress.json"
 
@@ -44,13 +45,11 @@ class TileModel(Protocol):
     @property
     def outputs(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of each output without the batch, by name."""
-        ...
 
     def run(
         self, tiles: npt.NDArray[np.uint8], *, batch: int = DEFAULT_BATCH
     ) -> Mapping[str, npt.NDArray[np.float32]]:
         """Run over `(tiles, px, px, 3)`, raw RGB, `batch` tiles at once."""
-        ...
 
 
 def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
@@ -93,8 +92,7 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
         RunError: The disk is too small, or cannot be written.
         SlideError: A tile cannot be read.
         ModelError: The model lacks one of the outputs, or fails.
-        ValueError: `views` is another number, or `read` gives another number of
-            tiles than it was asked for.
+        ValueError: `views` is another number, or `read` gives too few tiles.
     """
     numbers = find_views(views)
     shapes = _find_shapes(session, outputs, (views, n_tiles))
@@ -120,9 +118,13 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
                 turned = apply_view(tiles, view)
                 if augment is not None:
                     turned = augment(turned, rows, view)
-                found = session.run(turned, batch=batch)
+                given = session.run(turned, batch=batch)
                 for name, array in arrays.items():
-                    array[index, rows[0] : rows[-1] + 1] = _fit(found[name], array)
+                    values = given[name]
+                    if array.dtype == np.float16:
+                        # Limited to what it holds, so that none becomes infinite.
+                        values = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX)
+                    array[index, rows[0] : rows[-1] + 1] = values
             task.advance(len(rows))
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 _save(state, key, arrays, int(rows[-1]) + 1)
@@ -134,24 +136,16 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
 def read_encoded(
     folder: Path, key: str, n_tiles: int, output: str
 ) -> npt.NDArray[Any] | None:
-    """Read one of the arrays that `encode_tiles` finished under a key, if it did.
+    """Map one of the arrays that `encode_tiles` finished under a key, `(views, tiles)`.
 
-    Args:
-        folder: Where the arrays lie.
-        key: Hash of all that they depend on.
-        n_tiles: How many tiles they are of.
-        output: Which of the model's outputs is wanted.
-
-    Returns:
-        A read-only map `(views, n_tiles, ...)`; None where it is missing or
-        unfinished.
+    None where it is missing or unfinished, or of another number of tiles.
     """
     try:
-        if read_json(folder / _PROGRESS_FILE) != {"key": key, "n_done": n_tiles}:
-            return None
-        return _open_array(folder, output, "r")
+        if read_json(folder / _PROGRESS_FILE) == {"key": key, "n_done": n_tiles}:
+            return _open_array(folder, output, "r")
     except (RunError, OSError, ValueError):
-        return None
+        pass
+    return None
 
 
 def find_views(views: int) -> tuple[int, ...]:
@@ -171,13 +165,13 @@ def _find_shapes(
     """Return the whole array's shape of each output."""
     shapes = {}
     for name in outputs:
-        own = session.outputs.get(name)
-        if own is None or not all(isinstance(length, int) for length in own):
+        shape = session.outputs.get(name)
+        if shape is None or not all(isinstance(length, int) for length in shape):
             raise ModelError(
                 f"encoding needs the model's output {name!r} with a fixed shape; the "
                 f"model gives {session.outputs}"
             )
-        shapes[name] = (*lead, *own)
+        shapes[name] = (*lead, *shape)
     return shapes
 
 
@@ -187,21 +181,15 @@ def _find_done(
     """Find how many tiles were encoded under the same key; None without arrays."""
     try:
         content = read_json(state)
-    except RunError:
+        arrays = {name: _open_array(state.parent, name, "r") for name in shapes}
+        is_same = content["key"] == key and 0 <= content["n_done"] <= n_tiles
+    except (RunError, OSError, ValueError, KeyError, TypeError):
         return None
-    if not isinstance(content, dict) or content.get("key") != key:
-        return None
-    n_done = content.get("n_done")
-    if not isinstance(n_done, int) or not 0 <= n_done <= n_tiles:
-        return None
-    for name, shape in shapes.items():
-        try:
-            array = _open_array(state.parent, name, "r")
-        except (OSError, ValueError):
-            return None
-        if array.shape != shape or array.dtype != _choose_dtype(shape):
-            return None
-    return n_done
+    fits = all(
+        arrays[name].shape == shape and arrays[name].dtype == _choose_dtype(shape)
+        for name, shape in shapes.items()
+    )
+    return int(content["n_done"]) if is_same and fits else None
 
 
 def _make_arrays(
@@ -220,27 +208,34 @@ def _make_arrays(
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, shape in shapes.items():
         path = folder / f"{name}.npy"
-        try:
+        with needing_space(path, sizes[name]):
             arrays[name] = np.lib.format.open_memmap(
                 path, mode="w+", dtype=_choose_dtype(shape), shape=shape
             )
-            _reserve(path)
-        except OSError as error:
-            raise RunError(
-                f"{path}: {sizes[name] / 1e9:.2f} GB for the encoded tiles cannot be "
-                f"written ({error.strerror or error})"
-            ) from error
+            reserve_space(path, 0, path.stat().st_size)
     return arrays
 
 
-def _reserve(path: Path) -> None:
-    """Take a new file's space now, so that a disk that fills later does no harm.
+@contextmanager
+def needing_space(path: Path, n_bytes: int) -> Iterator[None]:
+    """Say how much a file needs where it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: {n_bytes / 1e9:.2f} GB for the encoded tiles cannot be written "
+            f"({error.strerror or error})"
+        ) from error
+
+
+def reserve_space(path: Path, start: int, n_bytes: int) -> None:
+    """Take a file's space now, so that a disk that fills later does no harm.
 
     Writing to a map whose file finds no space ends the process without a word.
     """
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+            os.posix_fallocate(stream.fileno(), start, n_bytes)
 
 
 def _open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> npt.NDArray[Any]:
@@ -251,16 +246,6 @@ def _open_array(folder: Path, name: str, mode: Literal["r", "r+"]) -> npt.NDArra
 def _choose_dtype(shape: tuple[int, ...]) -> type[np.floating[Any]]:
     """Keep vectors exactly; activations, which are many, at half the size."""
     return np.float32 if len(shape) == 3 else np.float16
-
-
-def _fit(
-    found: npt.NDArray[np.float32], array: npt.NDArray[Any]
-) -> npt.NDArray[np.float32]:
-    """Limit values to what the array's type holds, so that none becomes infinite."""
-    if array.dtype != np.float16:
-        return found
-    highest = float(np.finfo(np.float16).max)
-    return np.clip(found, -highest, highest)
 
 
 def _save(

@@ -44,7 +44,6 @@ class BagHead:
         stem: Path of its two files up to their suffixes.
         clinical: The encoding in the run's card.
         device: As for `open_session`.
-        threads: As for `open_session`.
 
     Raises:
         ModelError: A file is missing or damaged, the two do not belong together, or the
@@ -58,21 +57,14 @@ class BagHead:
         *,
         clinical: ClinicalEncoding | None = None,
         device: Device = "auto",
-        threads: int | None = None,
     ) -> None:
         self._path = Path(f"{stem}{AGGREGATOR_SUFFIX}")
         path = Path(f"{stem}{PROJECTION_SUFFIX}")
         # Of many models, each with its own threads, one runs at a time.
-        self._projection = start_session(
-            path, device=device, threads=threads, spins=False
-        )
+        self._projection = start_session(path, device=device, spins=False)
+        # What it kept would be as much as the largest bag took, for each model.
         self._aggregator = start_session(
-            self._path,
-            device=device,
-            threads=threads,
-            spins=False,
-            # It would be as much as the largest bag took, for each model.
-            keeps_memory=False,
+            self._path, device=device, spins=False, keeps_memory=False
         )
         (port,) = self._projection.get_inputs()
         self._tiles = Session(self._projection, path) if len(port.shape) == 4 else None
@@ -102,31 +94,17 @@ class BagHead:
         return score_bag([self], bag, max_instances=max_instances)[0]
 
     def require_fit(self, bag: Bag) -> None:
-        """Stop where a bag is not one that the model takes; nothing is read.
-
-        Raises:
-            ModelError: It has other features, or lacks the clinical columns.
-            ManifestError: It has too many instances, or a clinical value that does not
-                fit its column.
-        """
+        """Stop where a bag is not one that the model takes; nothing is read."""
         require_features(bag, self.dimension, are_pixels=self.tile_px is not None)
         require_size(bag.bag_id, len(bag), self.n_instances)
         if self.clinical is not None:
             bag.encode_clinical(self.clinical)
 
     def project(self, instances: npt.NDArray[np.float32 | np.uint8]) -> Floats:
-        """Project instances, each by itself.
+        """Project instances, each by itself, to `(instances, width)`.
 
-        Args:
-            instances: `(instances, dimension)`: features as they come, float32, or
-                pixels in 0..255.
-
-        Returns:
-            `(instances, width)`.
-
-        Raises:
-            ModelError: Pixels are no whole numbers in 0..255, or ONNX Runtime fails, as
-                when memory runs out.
+        They are `(instances, dimension)`: features as they come, float32, or pixels in
+        0..255. ModelError where ONNX Runtime fails, or pixels are no whole numbers.
         """
         if self._tiles is not None:
             px = self._tiles.tile_px
@@ -149,21 +127,12 @@ class BagHead:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def aggregate(self, projected: Floats, bag: Bag) -> BagScores:
-        """Score a bag whose instances were projected.
-
-        Args:
-            projected: `(instances, width)`.
-            bag: The bag, for its clinical columns.
-
-        Raises:
-            ModelError: ONNX Runtime fails, or the bag lacks the clinical columns.
-            ManifestError: A clinical value does not fit its column.
-        """
+        """Score a bag whose instances were projected, `(instances, width)`."""
         inputs = {"projected": projected}
         if self.clinical is not None:
             inputs["clinical"] = bag.encode_clinical(self.clinical)[None]
-        found = run_graph(self._aggregator, self._path, self._outputs, inputs)
-        by_name = dict(zip(self._outputs, found, strict=True))
+        outputs = run_graph(self._aggregator, self._path, self._outputs, inputs)
+        by_name = dict(zip(self._outputs, outputs, strict=True))
         return BagScores(
             bag.bag_id,
             by_name["logits"],
@@ -191,8 +160,10 @@ def score_bag(
         One result for each model, in their order.
 
     Raises:
-        ModelError: As for `BagHead.require_fit` and `project`.
-        ManifestError: As for `BagHead.require_fit`, or a feature is not finite.
+        ModelError: The bag has other features, or lacks the clinical columns, pixels
+            are no whole numbers in 0..255, or ONNX Runtime fails.
+        ManifestError: It has too many instances, a clinical value does not fit its
+            column, or a feature is not finite.
         SlideError: A tile cannot be read.
     """
     for head in heads:

@@ -29,14 +29,12 @@ def iter_read_ahead(
     `ahead` + 1 batches are held at once.
 
     Args:
-        read: From rows, `(rows,)`, to a batch; called on other threads.
+        read: From rows, `(rows,)`, to a batch; called on other threads. What it raises
+            comes when its batch is due.
         rows: All the rows.
         size: Rows of a batch, at least 1; the last may have fewer.
         ahead: Batches read, or being read, beyond the one that was yielded.
         threads: Threads that read; more than one where `read` allows it.
-
-    Raises:
-        Exception: What `read` raised, when its batch is due.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
     waiting: deque[tuple[Rows, Future[Batch]]] = deque()
@@ -45,24 +43,19 @@ def iter_read_ahead(
             part = np.asarray(rows[start : start + size], np.int64)
             waiting.append((part, pool.submit(read, part)))
             if len(waiting) > ahead:
-                done, batch = waiting.popleft()
-                yield done, batch.result()
+                due, batch = waiting.popleft()
+                yield due, batch.result()
         while waiting:
-            done, batch = waiting.popleft()
-            yield done, batch.result()
+            due, batch = waiting.popleft()
+            yield due, batch.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def require_every_tile(read: ReadTiles) -> ReadTiles:
-    """Return `read`, checked: NumPy would spread a single tile over all rows.
+    """Return `read`, but with a ValueError where it gives another number of tiles.
 
-    Args:
-        read: From rows to `(rows, px, px, 3)` uint8.
-
-    Returns:
-        The same function; it raises ValueError where `read` gives another number
-        of tiles than it was asked for.
+    NumPy would spread a single tile over all rows.
     """
 
     def read_all(rows: Rows) -> Tiles:

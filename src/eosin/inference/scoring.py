@@ -1,7 +1,7 @@
-"""Running a finished model over tiles of a tile folder."""
+"""From tiles to probabilities: by reading a little ahead, or by known features."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,32 +10,125 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import Progress, RunError, SlideError
+from eosin.core import ModelError, Progress, RunError, SlideError, Task
 from eosin.evaluation import compute_probabilities
-from eosin.inference.sessions import Head, Session, open_session
+from eosin.inference.encoding import find_views
+from eosin.inference.read_ahead import (
+    ReadTiles,
+    Rows,
+    Tiles,
+    iter_read_ahead,
+    require_every_tile,
+)
+from eosin.inference.sessions import DEFAULT_BATCH, Session, open_session
 from eosin.inference.store import EncodedTiles, find_encoded, open_encoded
-from eosin.inference.tile_scores import score_tiles
 from eosin.settings import Device
-from eosin.tiles import TileFolder
+from eosin.tiles import TileFolder, apply_view
 
+Logits = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
+
+_AHEAD = 2
 _BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class ScoredTiles:
-    """Tiles with what a model says of them.
+class TileScores:
+    """What a model says of tiles.
 
     Attributes:
-        tiles: The rows that could be read.
-        logits: `(tiles, 1)` or `(tiles, classes)`.
-        probabilities: `(tiles, classes)`.
-        n_unreadable: Rows that were left out because their pixels are damaged.
+        logits: Mean over views and models, `(tiles, 1)` or `(tiles, classes)`; NaN
+            where a tile could not be read.
+        probabilities: `(tiles, classes)`, likewise. With one model they follow from
+            the logits; with several they are the mean of each model's own.
+        n_unreadable: Tiles that could not be read.
     """
 
-    tiles: pd.DataFrame
-    logits: npt.NDArray[np.float32]
-    probabilities: npt.NDArray[np.floating[Any]]
+    logits: Logits
+    probabilities: Probabilities
     n_unreadable: int
+
+
+@dataclass(frozen=True)
+class ScoredTiles(TileScores):
+    """The rows of tiles that could be read, with what a model says of them."""
+
+    tiles: pd.DataFrame
+
+
+def score_tiles(
+    read: ReadTiles,
+    n_tiles: int,
+    sessions: Sequence[Session],
+    *,
+    views: int = 1,
+    temperature: float = 1.0,
+    batch: int = DEFAULT_BATCH,
+    task: Task | None = None,
+) -> TileScores:
+    """Score tiles with one model, or with the mean of several.
+
+    Batches are read by another thread, a few ahead of the model. A tile that cannot
+    be read costs itself only.
+
+    Args:
+        read: From rows to `(rows, px, px, 3)` uint8.
+        n_tiles: Rows 0 to n_tiles - 1 are scored.
+        sessions: Models with an output `logits`, at least one.
+        views: 1, 2, 4 or 8 turns and flips that are averaged.
+        temperature: Logits are divided by it.
+        batch: Tiles per call.
+        task: Advanced by the tiles done.
+
+    Raises:
+        SlideError: Not one of the tiles can be read.
+        ModelError: A model has no output `logits`, the models disagree in their
+            number of classes or in their tiles' size, or one fails.
+        ValueError: `views` is another number, there is no model, or `read` gives
+            another number of tiles than it was asked for.
+    """
+    logits, probabilities = _make_empty(sessions, n_tiles)
+    numbers, read_all = find_views(views), require_every_tile(read)
+    n_unreadable = 0
+    failure: SlideError | None = None
+    batches = iter_read_ahead(
+        lambda rows: _read_good(read_all, rows), range(n_tiles), batch, ahead=_AHEAD
+    )
+    with closing(batches):
+        for rows, (tiles, is_read, error) in batches:
+            if is_read.any():
+                outputs = [
+                    [
+                        session.run(apply_view(tiles, view), batch=batch)["logits"]
+                        for view in numbers
+                    ]
+                    for session in sessions
+                ]
+                good = rows[is_read]
+                logits[good], probabilities[good] = _average(outputs, temperature)
+            n_unreadable += int((~is_read).sum())
+            failure = error or failure
+            if task is not None:
+                task.advance(len(rows))
+    if failure is not None and n_unreadable == n_tiles:
+        raise failure
+    return TileScores(logits, probabilities, n_unreadable)
+
+
+def score_rows(
+    folder: TileFolder,
+    tiles: pd.DataFrame,
+    sessions: Sequence[Session],
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> TileScores:
+    """Score some rows of a tile table; `options` are those of `score_tiles`."""
+    with (
+        folder.open_reader(tiles.reset_index(drop=True)) as reader,
+        (progress or Progress()).task("Scoring tiles", len(tiles)) as task,
+    ):
+        return score_tiles(reader.read, len(tiles), sessions, task=task, **options)
 
 
 def score_by_features(
@@ -48,7 +141,7 @@ def score_by_features(
     device: Device = "auto",
     progress: Progress | None = None,
 ) -> ScoredTiles:
-    """Score as `score_rows` does, by features that were encoded before if they can be.
+    """Score tiles of a folder, by features that were encoded before if they can be.
 
     That is where all models compute the same up to their features, and this encoder
     ran over tiles of the folder before or has to for several models. Tiles that it did
@@ -69,62 +162,42 @@ def score_by_features(
     """
     tiles = tiles.reset_index(drop=True)
     sessions = [open_session(path, device=device) for path in models]
-    options: dict[str, Any] = {"views": views, "temperature": temperature}
-    encoded = _find_features(folder, sessions)
-    if encoded is None:
-        return score_rows(folder, tiles, sessions, **options, progress=progress)
+    logits, probabilities = _make_empty(sessions, len(tiles))
     rows = pd.Index(folder.tiles["tile_id"]).get_indexer(tiles["tile_id"])
-    # One tile that cannot be read costs itself only, and a disk that is full nothing:
-    # what is missing then is scored below.
-    with suppress(SlideError, RunError):
-        encoded.encode(rows, views, lambda: sessions[0], progress=progress)
     is_known = np.zeros(len(rows), bool)
-    # Another command may have deleted them.
-    with suppress(RunError):
-        features = encoded.read(views)
-        is_known = encoded.is_done(rows, views)
-    if not is_known.any():
-        return score_rows(folder, tiles, sessions, **options, progress=progress)
-    logits, probabilities = _run_heads(
-        [session.open_head() for session in sessions],
-        features,
-        np.where(is_known, rows, -1),
-        temperature,
+    if (encoded := _find_features(folder, sessions)) is not None:
+        # One tile that cannot be read costs itself only, and a disk that is full
+        # nothing: what is missing then is scored below.
+        with suppress(SlideError, RunError):
+            encoded.encode(rows, views, lambda: sessions[0], progress=progress)
+        # Another command may have deleted them.
+        with suppress(RunError):
+            features = encoded.read(views)
+            is_known = encoded.is_done(rows, views)
+    if is_known.any():
+        known, heads = np.flatnonzero(is_known), [s.open_head() for s in sessions]
+        for start in range(0, len(known), _BLOCK):
+            block = known[start : start + _BLOCK]
+            outputs = [[head(v) for v in features[:, rows[block]]] for head in heads]
+            logits[block], probabilities[block] = _average(outputs, temperature)
+    others = np.flatnonzero(~is_known)
+    try:
+        if len(others):
+            options: dict[str, Any] = {"views": views, "temperature": temperature}
+            scores = score_rows(
+                folder, tiles.iloc[others], sessions, **options, progress=progress
+            )
+            logits[others], probabilities[others] = scores.logits, scores.probabilities
+    except SlideError:
+        if not is_known.any():
+            raise
+    is_read = np.isfinite(probabilities).all(axis=1)
+    return ScoredTiles(
+        tiles=tiles.iloc[np.flatnonzero(is_read)].reset_index(drop=True),
+        logits=logits[is_read],
+        probabilities=probabilities[is_read],
+        n_unreadable=int((~is_read).sum()),
     )
-    with suppress(SlideError):
-        if not is_known.all():
-            others = np.flatnonzero(~is_known)
-            found = score_rows(folder, tiles.iloc[others], sessions, **options)
-            is_found = tiles["tile_id"].iloc[others].isin(found.tiles["tile_id"])
-            logits[others[is_found]] = found.logits
-            probabilities[others[is_found]] = found.probabilities
-    return _keep_read(tiles, logits, probabilities)
-
-
-def score_rows(
-    folder: TileFolder,
-    tiles: pd.DataFrame,
-    sessions: Sequence[Session],
-    *,
-    views: int = 1,
-    temperature: float = 1.0,
-    progress: Progress | None = None,
-) -> ScoredTiles:
-    """Score some rows of a manifest with a model, or with an ensemble's mean."""
-    tiles = tiles.reset_index(drop=True)
-    with (
-        folder.open_reader(tiles) as reader,
-        (progress or Progress()).task("Scoring tiles", len(tiles)) as task,
-    ):
-        scores = score_tiles(
-            reader.read,
-            len(tiles),
-            sessions,
-            views=views,
-            temperature=temperature,
-            task=task,
-        )
-    return _keep_read(tiles, scores.logits, scores.probabilities)
 
 
 def _find_features(
@@ -137,47 +210,66 @@ def _find_features(
         return None
     encoded = find_encoded(folder, graph=graph)
     if encoded is None and len(sessions) > 1:
+        (dimension,) = sessions[0].outputs["features"]
         # A cohort that somebody else owns may not be written to.
         with suppress(OSError, RunError):
             encoded = open_encoded(
-                folder,
-                encoder="encoder",
-                graph=graph,
-                dimension=sessions[0].outputs["features"][0],
+                folder, encoder="encoder", graph=graph, dimension=dimension
             )
     return encoded
 
 
-def _run_heads(
-    heads: Sequence[Head],
-    features: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.int64],
-    temperature: float,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Average over views and models as `score_tiles` does; NaN for rows below 0."""
-    logits, probabilities = [], []
-    for start in range(0, len(rows), _BLOCK):
-        own = features[:, np.maximum(rows[start : start + _BLOCK], 0)]
-        found = [np.mean([head.run(view) for view in own], axis=0) for head in heads]
-        said = [compute_probabilities(part, temperature) for part in found]
-        logits.append(np.mean(found, axis=0))
-        probabilities.append(np.mean(said, axis=0))
-    is_known = (rows >= 0)[:, None]
+def _make_empty(
+    sessions: Sequence[Session], n_tiles: int
+) -> tuple[Logits, Probabilities]:
+    """Make arrays of NaN for what the models give of some tiles, if they agree."""
+    if not sessions:
+        raise ValueError("scoring needs one model or more, got none")
+    for session in sessions:
+        if "logits" not in session.outputs:
+            raise ModelError(
+                "scoring needs a model with an output 'logits'; this one gives "
+                f"{', '.join(session.outputs)}"
+            )
+    kinds = {(s.tile_px, *s.outputs["logits"]) for s in sessions}
+    if len(kinds) > 1:
+        raise ModelError(
+            "models that are averaged need tiles of one size and the same classes; "
+            f"these have (tile px, logits) {sorted(kinds, key=str)}"
+        )
+    n_logits = int(sessions[0].outputs["logits"][0])
     return (
-        np.where(is_known, np.concatenate(logits), np.float32(np.nan)),
-        np.where(is_known, np.concatenate(probabilities), np.nan),
+        np.full((n_tiles, n_logits), np.nan, np.float32),
+        np.full((n_tiles, max(2, n_logits)), np.nan, np.float64),
     )
 
 
-def _keep_read(
-    tiles: pd.DataFrame,
-    logits: npt.NDArray[np.float32],
-    probabilities: npt.NDArray[np.floating[Any]],
-) -> ScoredTiles:
-    is_read = np.isfinite(probabilities).all(axis=1)
-    return ScoredTiles(
-        tiles.iloc[np.flatnonzero(is_read)].reset_index(drop=True),
-        logits[is_read],
-        probabilities[is_read],
-        int((~is_read).sum()),
+def _average(
+    outputs: Sequence[Sequence[Logits]], temperature: float
+) -> tuple[Logits, Probabilities]:
+    """Average the logits of each model's views, and the probabilities of models.
+
+    Of one model it is the mean logit, as on validation, where thresholds were chosen.
+    """
+    logits = [np.mean(views, axis=0) for views in outputs]
+    probabilities = [compute_probabilities(each, temperature) for each in logits]
+    return np.mean(logits, axis=0), np.mean(probabilities, axis=0)
+
+
+def _read_good(
+    read: ReadTiles, rows: Rows
+) -> tuple[Tiles, npt.NDArray[np.bool_], SlideError | None]:
+    """Read what can be read: the tiles, which rows they are, and the last failure."""
+    try:
+        return read(rows), np.ones(len(rows), bool), None
+    except SlideError as error:
+        if len(rows) == 1:
+            return np.empty((0, 0, 0, 3), np.uint8), np.zeros(1, bool), error
+    parts = [_read_good(read, row[None]) for row in rows]
+    tiles = [tile for tile, is_read, _ in parts if is_read.any()]
+    failures = [error for _, _, error in parts if error is not None]
+    return (
+        np.concatenate(tiles) if tiles else parts[0][0],
+        np.concatenate([is_read for _, is_read, _ in parts]),
+        failures[-1] if failures else None,
     )

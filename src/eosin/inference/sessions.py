@@ -1,7 +1,7 @@
 """Models in ONNX Runtime."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +11,8 @@ import onnxruntime as ort
 
 from eosin.core import ENCODER_HASH, HEAD, ConfigError, ModelError
 from eosin.settings import Device
+
+Floats = npt.NDArray[np.float32]
 
 DEFAULT_BATCH = 32
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
@@ -22,23 +24,15 @@ class Session:
     """A model that takes raw tiles; safe on many threads.
 
     Attributes:
-        fixed_batch: Tiles that every call of the model takes; None for any number.
         tile_px: Side of the tiles it takes.
         outputs: Shape of each output without the batch, by name.
-        providers: What ONNX Runtime runs it on, first choice first.
         encoder_hash: Hash of all that it computes up to its features, from its export.
             Two models of one hash give the same features of the same tile, whatever
             head follows. None of a model without features, and of some with loops.
-
-    Args:
-        session: ONNX Runtime's session; its one input is `(batch, px, px, 3)`.
-        path: The file, for messages.
-
-    Raises:
-        ModelError: The model does not take tiles.
     """
 
     def __init__(self, session: Any, path: Path) -> None:
+        """Take what `start_session` started on a file, if it takes tiles."""
         self._session, self._path = session, path
         inputs = session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
@@ -50,18 +44,18 @@ class Session:
             )
         self._input_name = inputs[0].name
         self._dtype = _INPUT_TYPES[inputs[0].type]
-        self.fixed_batch = shape[0] if isinstance(shape[0], int) else None
+        # Tiles that every call of the model takes; None for any number.
+        self._fixed_batch = shape[0] if isinstance(shape[0], int) else None
         self.tile_px = int(shape[1])
         self.outputs = {
             output.name: tuple(output.shape[1:]) for output in session.get_outputs()
         }
-        self.providers: tuple[str, ...] = tuple(session.get_providers())
         self._notes: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.encoder_hash = self._notes.get(ENCODER_HASH)
 
     def run(
         self, tiles: npt.NDArray[np.uint8], *, batch: int = DEFAULT_BATCH
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    ) -> dict[str, Floats]:
         """Run the model over tiles of any number.
 
         Args:
@@ -72,8 +66,8 @@ class Session:
             Each output by name, `(tiles, ...)`.
 
         Raises:
-            ValueError: The tiles are not uint8 or have another size than the
-                model, or `batch` is below 1.
+            ValueError: The tiles are not uint8 or of the model's size, or `batch` is
+                below 1.
             ModelError: ONNX Runtime fails, as when memory runs out.
         """
         if tiles.shape[1:] != (self.tile_px, self.tile_px, 3):
@@ -85,63 +79,39 @@ class Session:
             raise ValueError(f"tiles must be raw RGB of uint8, got {tiles.dtype}")
         if batch < 1:
             raise ValueError(f"batch must be 1 or more, got {batch}")
-        parts = [self._run_batch(part) for part in self._iter_batches(tiles, batch)]
-        if not parts:
-            return {
-                name: np.empty((0, *shape), np.float32)
-                for name, shape in self.outputs.items()
-            }
-        return {
-            name: np.concatenate([part[i] for part in parts])
-            for i, name in enumerate(self.outputs)
-        }
+        step = self._fixed_batch or batch
+        parts = [
+            self._run_batch(tiles[start : start + step])
+            for start in range(0, len(tiles), step)
+        ]
+        # Of no tiles an empty array, not none.
+        empty = [np.empty((0, *shape), np.float32) for shape in self.outputs.values()]
+        every = [np.concatenate(each) for each in zip(empty, *parts, strict=True)]
+        return dict(zip(self.outputs, every, strict=True))
 
-    def open_head(self) -> "Head":
+    def open_head(self) -> Callable[[Floats], Floats]:
         """Open the part of a classifier behind its features.
 
-        Raises:
-            ModelError: The model is no classifier.
+        It gives the logits, `(tiles, ...)`, of features `(tiles, dimension)`.
         """
         if HEAD not in self._notes:
             raise ModelError(
                 f"{self._path}: a classifier that this version of eosin exported is "
                 f"needed; this model gives {', '.join(self.outputs)}"
             )
-        return Head(base64.b64decode(self._notes[HEAD]))
+        graph = base64.b64decode(self._notes[HEAD])
+        head = ort.InferenceSession(graph, providers=[_CPU])
+        return lambda features: head.run(["logits"], {"features": features})[0]
 
-    def _iter_batches(
-        self, tiles: npt.NDArray[np.uint8], batch: int
-    ) -> Iterator[npt.NDArray[np.uint8]]:
-        step = self.fixed_batch or batch
-        for start in range(0, len(tiles), step):
-            yield tiles[start : start + step]
-
-    def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+    def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> list[Floats]:
         n = len(tiles)
         given = tiles.astype(self._dtype, copy=False)
-        if self.fixed_batch is not None and n < self.fixed_batch:
-            padding = ((0, self.fixed_batch - n), (0, 0), (0, 0), (0, 0))
-            given = np.pad(given, padding)
+        if self._fixed_batch is not None:
+            given = np.pad(given, ((0, self._fixed_batch - n), (0, 0), (0, 0), (0, 0)))
         found = run_graph(
             self._session, self._path, list(self.outputs), {self._input_name: given}
         )
         return [output[:n] for output in found]
-
-
-class Head:
-    """The part of a classifier behind its features, from `Session.open_head`.
-
-    Args:
-        graph: An ONNX model from `features` to `logits`.
-    """
-
-    def __init__(self, graph: bytes) -> None:
-        self._session = ort.InferenceSession(graph, providers=[_CPU])
-
-    def run(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Give the logits, `(tiles, ...)`, of features `(tiles, dimension)`."""
-        (logits,) = self._session.run(["logits"], {"features": features})
-        return np.asarray(logits, np.float32)
 
 
 def open_session(
@@ -167,14 +137,10 @@ def run_graph(
     path: Path,
     outputs: Sequence[str],
     inputs: Mapping[str, npt.NDArray[Any]],
-) -> list[npt.NDArray[np.float32]]:
-    """Run what `start_session` started.
-
-    Raises:
-        ModelError: ONNX Runtime fails, as when memory runs out.
-    """
+) -> list[Floats]:
+    """Run what `start_session` started; ModelError as when memory runs out."""
     try:
-        found: list[npt.NDArray[np.float32]] = session.run(outputs, dict(inputs))
+        found: list[Floats] = session.run(outputs, dict(inputs))
     except Exception as error:  # ONNX Runtime has a class of its own per failure
         given = " and ".join(f"{len(array)} {name}" for name, array in inputs.items())
         raise ModelError(
@@ -192,7 +158,7 @@ def start_session(
     spins: bool = True,
     keeps_memory: bool = True,
 ) -> Any:
-    """Start ONNX Runtime on a graph of any kind.
+    """Start ONNX Runtime on a graph of any kind, as `open_session` does.
 
     Args:
         path: The file.
@@ -202,10 +168,6 @@ def start_session(
             in turn would take the processor from one another.
         keeps_memory: Whether what one run took is kept for the next, which is for
             graphs whose inputs are always of one size.
-
-    Raises:
-        ModelError: As for `open_session`.
-        ConfigError: As for `open_session`.
     """
     path = Path(path)
     providers = _choose_providers(device)
@@ -250,9 +212,7 @@ def _choose_providers(device: Device) -> list[str]:
 
 def _takes_tiles(shape: list[Any]) -> bool:
     """Whether an input is `(batch, px, px, 3)` with a known px."""
-    if len(shape) != 4 or shape[3] != 3:
-        return False
-    return isinstance(shape[1], int) and shape[1] == shape[2]
+    return len(shape) == 4 and isinstance(shape[1], int) and shape[2:] == [shape[1], 3]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,11 @@
 """The feature store: what an encoder gives of a tile and view, encoded once for all."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
+from eosin.cohorts import fingerprint_readable
 from eosin.core import (
     Progress,
     RunError,
@@ -22,9 +24,14 @@ from eosin.core import (
     to_file_name,
     write_json,
 )
-from eosin.inference.encoding import TileModel, encode_tiles, find_views
+from eosin.inference.encoding import (
+    TileModel,
+    encode_tiles,
+    find_views,
+    needing_space,
+    reserve_space,
+)
 from eosin.inference.sessions import DEFAULT_BATCH
-from eosin.inference.tile_parts import Part, hash_parts, list_parts
 from eosin.tiles import N_VIEWS, TileFolder
 
 Rows = npt.NDArray[np.int64]
@@ -39,6 +46,23 @@ _PROGRESS = "progress.json"
 _BLOCK_ROWS = 4096
 
 
+@dataclass(frozen=True)
+class Part:
+    """The tiles of one slide, which stand together; or all patches of a data set.
+
+    Attributes:
+        slide_id: The slide; empty for patches.
+        key: Hash of the slide's file, its tiles' places, and how they are shown.
+        first: Their first row in the tile table.
+        n: How many they are.
+    """
+
+    slide_id: str
+    key: str
+    first: int
+    n: int
+
+
 class EncodedTiles:
     """Features of a tile folder by one encoder, whoever asked for them.
 
@@ -51,10 +75,6 @@ class EncodedTiles:
     Attributes:
         path: Where they lie.
         graph: Hash of what the encoder computes, from `Session.encoder_hash`.
-
-    Args:
-        folder: The tiles.
-        path: One of the folders that `open_encoded` made.
     """
 
     def __init__(self, folder: TileFolder, path: Path) -> None:
@@ -66,11 +86,7 @@ class EncodedTiles:
             os.utime(path / _CARD)
 
     def is_done(self, rows: Rows, views: int) -> npt.NDArray[np.bool_]:
-        """Say which rows of the tile table are encoded in all of some views.
-
-        Raises:
-            RunError: The files are gone, or damaged.
-        """
+        """Say which rows of the tile table are encoded in all of some views."""
         done = self._load(_DONE)
         return np.asarray(done[list(find_views(views))][:, rows].all(axis=0))
 
@@ -94,26 +110,14 @@ class EncodedTiles:
         batch: int = DEFAULT_BATCH,
         progress: Progress | None = None,
     ) -> None:
-        """Encode the rows that are missing.
+        """Encode the rows of the tile table that are missing, as `encode_tiles` does.
 
-        Args:
-            rows: Rows of the tile table.
-            views: 1, 2, 4 or 8 turns and flips.
-            open_model: Opens a model of this encoder; not called if all is there.
-            batch: Tiles in one call of the model.
-            progress: Told of every chunk.
-
-        Raises:
-            RunError: The disk is too small, or cannot be written.
-            SlideError: A tile cannot be read.
-            ModelError: The model fails.
+        A model of this encoder is opened only where not all is there.
         """
         # Others that want the same wait here, and find it done.
         if self.is_done(rows, views).all():
             return
-        if not os.access(self.path, os.W_OK) or not os.access(
-            self.path.parent, os.W_OK
-        ):
+        if not all(os.access(p, os.W_OK) for p in (self.path, self.path.parent)):
             raise RunError(
                 f"{self.path}: encoded tiles are kept here, and it may not be written "
                 "to; allow it, or copy the tile folder"
@@ -127,7 +131,7 @@ class EncodedTiles:
             with self._folder.open_reader(
                 self._folder.tiles.iloc[missing].reset_index(drop=True)
             ) as reader:
-                found = encode_tiles(
+                encoded = encode_tiles(
                     reader.read,
                     len(missing),
                     open_model(),
@@ -137,21 +141,16 @@ class EncodedTiles:
                     batch=batch,
                     progress=progress,
                 )
-            everything = np.arange(len(missing))
-            self._put(missing, find_views(views), found["features"], everything)
-            del found
+            every = np.arange(len(missing))
+            self._put(missing, find_views(views), encoded["features"], every)
+            del encoded
             shutil.rmtree(part, ignore_errors=True)
 
     def put(self, rows: Rows, views: int, features: npt.NDArray[Any]) -> None:
-        """Take over what was encoded on another occasion, `(views, rows, dimension)`.
+        """Take over what was encoded on another occasion, unless it is there already.
 
-        Args:
-            rows: Rows of the tile table.
-            views: So many of the array's views, from its first, are taken.
-            features: By this encoder, unless they are there already.
-
-        Raises:
-            RunError: The disk is too small, or cannot be written.
+        Of the features, `(views, rows of the tile table, dimension)`, so many views are
+        taken from the first.
         """
         with FileLock(f"{self.path}.lock"):
             new = np.flatnonzero(~self.is_done(rows, views))
@@ -178,10 +177,14 @@ class EncodedTiles:
         places: Rows,
     ) -> None:
         """Write to `rows` what stands at `places` of the features."""
-        done = self._load(_DONE)
+        done, array = self._load(_DONE), self._load(_FEATURES, mmap_mode="r+")
+        path, size = self.path / _FEATURES, array[0].nbytes
         new = [view for view in numbers if not done[view].any()]
-        array = self._load(_FEATURES, mmap_mode="r+")
-        self._reserve(array, new)
+        require_free_space(self.path, len(new) * size, "keeping the encoded tiles")
+        with needing_space(path, size):
+            start = path.stat().st_size - array.nbytes
+            for view in new:
+                reserve_space(path, start + view * size, size)
         for index, view in enumerate(numbers):
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = slice(start, start + _BLOCK_ROWS)
@@ -202,23 +205,33 @@ class EncodedTiles:
                 "another command? Run it again"
             ) from error
 
-    def _reserve(self, array: npt.NDArray[Any], views: list[int]) -> None:
-        """Take the space of whole views; a disk that fills under a map kills."""
-        size = array[0].nbytes
-        require_free_space(self.path, len(views) * size, "keeping the encoded tiles")
-        if not hasattr(os, "posix_fallocate"):
-            return
-        path = self.path / _FEATURES
-        start = path.stat().st_size - array.nbytes
-        try:
-            with path.open("r+b") as stream:
-                for view in views:
-                    os.posix_fallocate(stream.fileno(), start + view * size, size)
-        except OSError as error:
-            raise RunError(
-                f"{path}: {size / 1e9:.2f} GB for each view of the encoded tiles "
-                f"cannot be written ({error.strerror or error})"
-            ) from error
+
+def list_parts(folder: TileFolder) -> list[Part]:
+    """List the parts of a tile table, each with all that its features depend on."""
+    tiles, info = folder.tiles, folder.info
+    shown = [info.tile_px, info.mpp, info.context]
+    paths = dict(zip(folder.slides["slide_id"], folder.slides["path"], strict=True))
+    if folder.has_patches:
+        pairs = zip(tiles["slide_id"], tiles["source"], strict=True)
+        files = dict.fromkeys(Path(paths[owner], source) for owner, source in pairs)
+        sizes = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        return [Part("", hash_object([folder.sha256, sizes, shown]), 0, len(tiles))]
+    places = tiles[["x_px0", "y_px0", "size_px0"]].to_numpy(np.int64)
+    owners = tiles["slide_id"].to_numpy(str)
+    is_first = owners[1:] != owners[:-1]
+    starts = np.flatnonzero(np.r_[True, is_first] if len(tiles) else []).tolist()
+    parts = []
+    for first, end in zip(starts, [*starts[1:], len(tiles)], strict=False):
+        slide_id = str(owners[first])
+        where = hashlib.sha256(places[first:end].tobytes()).hexdigest()
+        content = [fingerprint_readable(str(paths[slide_id])), where, shown]
+        parts.append(Part(slide_id, hash_object(content), first, end - first))
+    return parts
+
+
+def hash_parts(parts: Sequence[Part]) -> str:
+    """Hash a whole table by its parts, in their order."""
+    return hash_object([[part.key, part.first] for part in parts])
 
 
 def find_encoded(
@@ -226,10 +239,7 @@ def find_encoded(
 ) -> EncodedTiles | None:
     """Find what one encoder gave of these very tiles, if it ran before.
 
-    Args:
-        folder: The tiles.
-        graph: Hash of what the encoder computes; or
-        weights: Hash of its Keras weights.
+    It is known by the hash of what it computes, or of its Keras weights.
     """
     wanted = {"tiles": hash_parts(list_parts(folder))}
     wanted |= {"graph": graph} if weights is None else {"weights": weights}
@@ -319,14 +329,10 @@ def _require_writable(cache: Path, path: Path) -> None:
 
 
 def make_room(folder: TileFolder, path: Path) -> None:
-    """Delete what was encoded and is of no more use, before more is.
+    """Delete what was encoded and is of no more use, before more is, but for `path`.
 
     That is what belongs to another tile table, and, above `MAX_BYTES`, what was not
     used for the longest time.
-
-    Args:
-        folder: The tiles.
-        path: What is to stay in any case.
     """
     cache = folder.path / CACHE_NAME
     cards = dict(_iter_cards(cache))
@@ -361,9 +367,9 @@ def _iter_cards(cache: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _measure(path: Path) -> int:
     """Count the bytes that a folder takes on the disk."""
-    found = [p.stat() for p in path.rglob("*") if p.is_file()]
+    stats = [p.stat() for p in path.rglob("*") if p.is_file()]
     # Files have places that are not filled; not every system counts blocks.
-    return sum(int(getattr(s, "st_blocks", s.st_size // 512)) * 512 for s in found)
+    return sum(int(getattr(s, "st_blocks", s.st_size // 512)) * 512 for s in stats)
 
 
 def _find_last_use(path: Path) -> float:

@@ -1,7 +1,8 @@
 """What is predicted: slides, feature files of slides, drawn bags."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,29 @@ from eosin.bags import (
     read_bag_table,
     read_clinical,
 )
-from eosin.cohorts import find_patient, list_files, list_slides, read_cohort
+from eosin.cohorts import (
+    find_patient,
+    fingerprint_readable,
+    list_files,
+    list_slides,
+    read_cohort,
+)
 from eosin.core import (
     CohortError,
     ConfigError,
     ManifestError,
     ModelError,
+    fingerprint_file,
     hash_file,
     hash_object,
     to_file_name,
 )
-from eosin.prediction.sources import DrawnSource, FeatureSource, SlideSource, Source
+from eosin.prediction.sources import (
+    Source,
+    open_drawn_tiles,
+    open_feature_tiles,
+    open_slide_tiles,
+)
 from eosin.runs.origin import find_tile_folder, see_tiles
 from eosin.runs.run import Run
 from eosin.settings import PredictionSettings
@@ -93,56 +106,49 @@ def list_items(
         cohort: With feature files a slide table: which slides, of whom, and where their
             files are. None takes every feature file, and slides from where `eosin
             embed` says that their tiles were cut.
-
-    Raises:
-        CohortError: A slide table is wrong, or two slides have one name.
-        ManifestError: There is no feature file.
-        ModelError: The models take something else.
-        ConfigError: The models take clinical columns and there is no table of them, or
-            a table is given beside slides.
     """
-    features = _find_features(run, what)
-    if features is not None:
-        table = _list_features(run, features, settings, cohort)
-    elif cohort is not None:
+    columns, folder = run.card.columns, _find_features(run, what)
+    if folder is not None:
+        table = _list_featured(folder, cohort)
+    elif cohort is None:
+        table = _list_slides(run, what, settings)
+    else:
         raise ConfigError(
             f"{cohort}: goes with a folder of feature files; with slides, give the "
             "slide table in their place"
         )
-    else:
-        table = _list_slides(run, what, settings)
-    columns = run.card.columns
     if not set(columns) <= set(table):
         raise ConfigError(
             f"{run.path}: its models take {', '.join(columns)} beside the tiles; give "
             "a slide table with these columns (--cohort beside features)"
         )
     clinical = read_clinical(table, columns) if columns else {}
+    if folder is None:
+        sources = _make_slide_sources(run, table, settings)
+    else:
+        sources = _make_feature_sources(run, table, folder, settings)
+    owned: dict[str, list[Source]] = {}
+    for source in sources:
+        # A slide without features is given up by itself, not with its patient.
+        is_alone = run.card.unit != "patient" or source.facts.get("features") == ""
+        owner = source.name if is_alone else source.facts["patient_id"]
+        owned.setdefault(owner, []).append(source)
     items = []
-    for owner, rows in table.groupby("owner", sort=False):
-        sources = rows["source"].tolist()
-        values = clinical.get(str(rows["patient_id"].iloc[0]))
-        content = [run.sha256, [source.fingerprint() for source in sources], values]
-        items.append(Item(str(owner), sources, hash_object(content), values))
+    for owner, own_sources in owned.items():
+        values = clinical.get(own_sources[0].facts["patient_id"])
+        content = [run.sha256, [source.content for source in own_sources], values]
+        items.append(Item(owner, own_sources, hash_object(content), values))
     return Asked(items, (say_what_was_learnt(run),) if run.card.bag_size else ())
 
 
 def list_bags(
     run: Run, what: Sequence[Path | str], bags: Path, stack: ExitStack
 ) -> Asked:
-    """List drawn bags.
+    """List the drawn bags of a bag table, or of its folder.
 
-    Args:
-        run: The models.
-        what: The tile folder that the bags were drawn from.
-        bags: The bag table of `make_bags`, or its folder. Its labels and witnesses are
-            written beside what is found, and used for nothing else.
-        stack: Closes the reader of the tiles.
-
-    Raises:
-        ModelError: The models are no bag models that take tiles, or the tiles or
-            classes are others than their own.
-        ManifestError: The bags were not drawn from these tiles.
+    Its labels and witnesses are written beside what is found, and used for nothing
+    else. `what` is the tile folder that they were drawn from, whose reader `stack`
+    closes.
     """
     card = run.card
     takes_tiles = card.takes_pixels or run.encoder is not None
@@ -168,18 +174,19 @@ def list_bags(
     reader = stack.enter_context(folder.open_reader())
     items = []
     for bag_id, rows in table.groupby("bag_id", sort=False):
+        name, first = str(bag_id), rows.iloc[0]
+        seen = {"slides": rows["slide_id"], "patients": rows["patient_id"]}
         facts = {
-            "bag_id": str(bag_id),
-            "split": str(rows["split"].iloc[0]),
-            "seen_in_training": run.was_seen(
-                slides=rows["slide_id"], patients=rows["patient_id"]
-            ),
-            "true_label": card.class_names[int(rows["label"].iloc[0])],
-            "witnesses": int(rows["n_witnesses"].iloc[0]),
+            "bag_id": name,
+            "split": str(first["split"]),
+            "seen_in_training": run.was_seen(**seen),
+            "true_label": card.class_names[int(first["label"])],
+            "witnesses": int(first["n_witnesses"]),
         }
-        source = DrawnSource(rows.reset_index(drop=True), facts, reader)
-        key = hash_object([run.sha256, source.fingerprint()])
-        items.append(Item(str(bag_id), [source], key))
+        drawn, tile_ids = rows.reset_index(drop=True), rows["tile_id"].tolist()
+        opened = functools.partial(open_drawn_tiles, name, drawn, reader)
+        key = hash_object([run.sha256, tile_ids])
+        items.append(Item(name, [Source(name, facts, tile_ids, opened)], key))
     is_same = (info.size, tuple(info.witnesses)) == (card.bag_size, card.witnesses)
     return Asked(
         items,
@@ -227,52 +234,61 @@ def _find_features(run: Run, what: Sequence[Path | str]) -> Path | None:
     return folder
 
 
-def _list_features(
-    run: Run, folder: Path, settings: PredictionSettings, cohort: Path | None
-) -> pd.DataFrame:
-    """List slides with features: `slide_id, patient_id, owner, source`, and columns."""
+def _list_featured(folder: Path, cohort: Path | None) -> pd.DataFrame:
+    """List slides with features: `slide_id`, `patient_id`, `path`, `mpp` and more."""
+    if cohort is not None:
+        return read_cohort(cohort, needs_files=False).table
+    table = pd.DataFrame({"slide_id": list(find_feature_files(folder))})
+    table["patient_id"] = [find_patient(name) for name in table["slide_id"]]
+    return table.merge(_find_tiled(folder), on="slide_id", how="left")
+
+
+def _make_feature_sources(
+    run: Run, table: pd.DataFrame, folder: Path, settings: PredictionSettings
+) -> list[Source]:
     files = find_feature_files(folder)
-    if cohort is None:
-        table = pd.DataFrame({"slide_id": list(files)})
-        table["patient_id"] = [find_patient(name) for name in files]
-        table = table.merge(_find_tiled(folder), on="slide_id", how="left")
-    else:
-        table = read_cohort(cohort, needs_files=False).table
     sources = []
     for row in table.to_dict("records"):
-        path = row["path"]
-        sources.append(
-            FeatureSource(
-                str(row["slide_id"]),
-                str(row["patient_id"]),
-                files.get(to_file_name(str(row["slide_id"]))),
-                path if isinstance(path, str) and is_at_hand(path) else None,
-                float(row["mpp"]) if row["mpp"] > 0 else None,
-                settings.tile_px0,
-                run,
-            )
+        name, path, mpp = str(row["slide_id"]), row["path"], _find_mpp(row)
+        ids = {"slide_id": name, "patient_id": str(row["patient_id"])}
+        if not (isinstance(path, str) and is_at_hand(path)):
+            path = None
+        file = files.get(to_file_name(name))
+        content = [
+            str(file),
+            None if file is None else fingerprint_file(file),
+            None if path is None else fingerprint_readable(path),
+            mpp,
+        ]
+        opened = functools.partial(
+            open_feature_tiles,
+            name,
+            file,
+            path,
+            mpp,
+            tile_px0=settings.tile_px0,
+            run=run,
         )
-    return _add_sources(run, table, sources)
+        facts = {**ids, "features": str(file or "")}
+        sources.append(Source(name, facts, content, opened))
+    return sources
 
 
 def _find_tiled(features: Path) -> pd.DataFrame:
     """List the slides that tiles were cut from, `slide_id, path, mpp`; none if gone."""
-    folder = find_tile_folder(features)
-    slides = pd.DataFrame(columns=["slide_id", "path", "mpp_used"])
-    try:
-        found = None if folder is None else open_tile_folder(folder)
-    except ManifestError:
-        found = None
-    if found is not None and not found.has_patches:
-        slides = found.slides
-    slides = slides[["slide_id", "path", "mpp_used"]].astype({"mpp_used": float})
+    folder, columns = find_tile_folder(features), ["slide_id", "path", "mpp_used"]
+    slides = pd.DataFrame(columns=columns)
+    with suppress(ManifestError):
+        if folder is not None and not (tiled := open_tile_folder(folder)).has_patches:
+            slides = tiled.slides
+    slides = slides[columns].astype({"mpp_used": float})
     return slides.rename(columns={"mpp_used": "mpp"})
 
 
 def _list_slides(
     run: Run, what: Sequence[Path | str], settings: PredictionSettings
 ) -> pd.DataFrame:
-    """List slides: `slide_id, patient_id, owner, source`, and clinical columns."""
+    """List slides: `slide_id`, `patient_id`, `path`, `mpp`, and clinical columns."""
     if run.card.learner == "bags" and run.encoder is None:
         raise ModelError(
             f"{run.path}: its models take features, and no encoder is with them; embed "
@@ -283,46 +299,40 @@ def _list_slides(
             "tile_px0 is for feature files that do not say it; slides are cut as the "
             "run was trained on them"
         )
-    sees, overlap = run.card.sees, settings.overlap_px
-    if overlap is not None:
-        sees = replace(sees, overlap_px=overlap)
-    # Before any slide fails for it.
-    _ = sees.spec
     given = [Path(p) / "slides.csv" if _is_tiled(Path(p)) else p for p in what]
     table = list_slides(given)
-    sources = [
-        SlideSource(
-            str(row["slide_id"]),
-            str(row["patient_id"]),
-            str(row["path"]),
-            None if pd.isna(row["mpp"]) else float(row["mpp"]),
-            settings.slide_mpp,
-            sees,
-        )
-        for row in table.to_dict("records")
-    ]
     if run.card.columns:
         tables = [read_cohort(Path(p)).table for p in given if str(p).endswith(".csv")]
         known = [name for name in run.card.columns if any(name in t for t in tables)]
         if known:
             columns = pd.concat(tables)[["path", *known]]
             table = table.merge(columns, on="path", how="left")
-    return _add_sources(run, table, sources)
+    return table
 
 
-def _add_sources(run: Run, table: pd.DataFrame, sources: list[Any]) -> pd.DataFrame:
-    """Give each slide its source, and say to which call it belongs.
+def _make_slide_sources(
+    run: Run, table: pd.DataFrame, settings: PredictionSettings
+) -> list[Source]:
+    sees = run.card.sees
+    if settings.overlap_px is not None:
+        sees = replace(sees, overlap_px=settings.overlap_px)
+    # Before any slide fails for it.
+    _ = sees.spec
+    sources = []
+    for row in table.to_dict("records"):
+        name, path, mpp = str(row["slide_id"]), str(row["path"]), _find_mpp(row)
+        facts = {"slide_id": name, "patient_id": str(row["patient_id"]), "path": path}
+        opened = functools.partial(
+            open_slide_tiles, name, path, mpp, default_mpp=settings.slide_mpp, sees=sees
+        )
+        content = [name, fingerprint_readable(path), mpp]
+        sources.append(Source(name, facts, content, opened))
+    return sources
 
-    A slide without features is given up by itself, not with its patient.
-    """
-    is_by_patient = run.card.unit == "patient"
-    owners = [
-        s.patient_id
-        if is_by_patient and not (isinstance(s, FeatureSource) and s.file is None)
-        else s.name
-        for s in sources
-    ]
-    return table.assign(owner=owners, source=sources)
+
+def _find_mpp(row: Mapping[Any, Any]) -> float | None:
+    """Take the mpp that a table gives of a slide, if it gives one."""
+    return float(row["mpp"]) if row["mpp"] > 0 else None
 
 
 def _is_tiled(path: Path) -> bool:

@@ -6,6 +6,7 @@ is attended alike; and `rank`, the share of the bag's tiles that have no more of
 Pictures show the rank; outlines and calls rest on `times`.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from eosin.heatmaps import (
     find_regions,
     rasterise_tiles,
 )
+from eosin.slides import Slide
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -44,6 +46,11 @@ class Place:
     dimensions: tuple[int, int]
     mpp: float | None
     bounds: Box
+
+    @classmethod
+    def of_slide(cls, slide: Slide) -> "Place":
+        """Take what the slide itself says."""
+        return cls(slide.dimensions, slide.mpp, slide.bounds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,29 +100,8 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class TileValues:
-    """What a model says of a slide's tiles.
-
-    Attributes:
-        tiles: `x_px0`, `y_px0` and `size_px0`.
-        layers: One or more; none where there is no tile.
-        captions: A few words on each tile that the gallery shows, in its order.
-    """
-
-    tiles: pd.DataFrame
-    layers: Sequence[Layer] = ()
-    captions: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
 class LaidLayer:
-    """A layer that lies on its slide.
-
-    Attributes:
-        layer: The layer.
-        heatmap: What it shows.
-        regions: What it outlines.
-    """
+    """A layer that lies on its slide, with what it shows and what it outlines."""
 
     layer: Layer
     heatmap: Heatmap
@@ -129,11 +115,9 @@ class LaidLayer:
 
 @dataclass(frozen=True)
 class Call:
-    """How a slide, a patient or a bag is called.
+    """How a slide, a patient or a bag is called, by the score of each class.
 
-    Attributes:
-        label: The class.
-        scores: Of each class, the negative one first.
+    The negative class comes first.
     """
 
     label: str
@@ -160,10 +144,15 @@ class Attention:
     rank: Floats
     instances: Floats | None = None
 
+    @classmethod
+    def rank_tiles(cls, times: Floats, instances: Floats | None = None) -> "Attention":
+        """Rank the tiles of a whole bag, or of a slide, among each other."""
+        return cls(times, rank_attention(times), instances)
+
     def take(self, rows: slice) -> "Attention":
         """Take those of some tiles; their ranks stay those in the bag."""
-        own = None if self.instances is None else self.instances[rows]
-        return Attention(self.times[rows], self.rank[rows], own)
+        instances = None if self.instances is None else self.instances[rows]
+        return Attention(self.times[rows], self.rank[rows], instances)
 
     def list_most(self, n: int) -> list[int]:
         """List the rows of the `n` most attended tiles, the first one most."""
@@ -171,12 +160,9 @@ class Attention:
         return rows
 
     def measure(self) -> dict[str, float]:
-        """Say how far attention goes to few tiles.
+        """Give the highest attention, and how many tiles of most of it hold half.
 
-        Returns:
-            `highest_attention`, and `tiles_with_half`, how many of the most attended
-            tiles hold half of it; 0 where there is none, as on a slide beside another
-            one of a patient's.
+        Both are 0 where there is none, as on a slide beside another of a patient's.
         """
         falling = np.sort(self.times)[::-1]
         if not falling.sum():
@@ -186,14 +172,31 @@ class Attention:
         return {"highest_attention": float(falling[0]), "tiles_with_half": half}
 
 
+@dataclass(frozen=True, eq=False)
+class TileValues:
+    """What a model says of the tiles of a slide, or of a drawn bag.
+
+    Attributes:
+        tiles: `x_px0`, `y_px0` and `size_px0`; the index is their row in the source.
+        layers: One or more; none where there is no tile.
+        captions: A few words on each tile that the gallery shows, by its position in
+            `tiles`, in the gallery's order.
+        facts: Columns of the slide's row.
+        attention: Of the tiles; None of models that have none.
+    """
+
+    tiles: pd.DataFrame
+    layers: Sequence[Layer] = ()
+    captions: Mapping[int, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    attention: Attention | None = None
+
+
 def rank_attention(times: Floats) -> Floats:
     """Return the share of tiles with no more attention, above 0 and up to 1.
 
     Equal ones share the middle of their ranks; what differs by less than rounding is
     equal, so that a method which attends to all alike gives one rank to all.
-
-    Args:
-        times: Attention over 1/n, `(tiles,)`.
     """
     rounded = np.round(np.asarray(times, np.float64), 4)
     return np.asarray(rankdata(rounded, method="average") / len(rounded))
@@ -219,7 +222,7 @@ def layer_classes(
         call: Of the slide.
         threshold: Probability from which an area or a tile counts; None is 0.5 with
             two classes, and 0 with more.
-        min_area_mm2: Smaller areas are left out; None is one tile.
+        min_area_mm2: As for `Layer`.
         has_objects: Whether the GeoJSON also holds every tile that counts.
         source: Of scores of tiles by themselves beside attention: whose they are.
     """
@@ -228,30 +231,30 @@ def layer_classes(
     mark = 0.5 if threshold is None and is_binary else threshold
     layers = []
     for label, name in enumerate(names[1:], start=1):
-        own, score = probabilities[:, label], f"{call.scores[name]:.3f}"
-        counts = own >= (mark or 0.0)
+        values, score = probabilities[:, label], f"{call.scores[name]:.3f}"
+        counts = values >= (mark or 0.0)
         if not is_binary:
             # A row of NaN has no class; it counts nowhere.
             counts &= np.argmax(probabilities, axis=1) == label
         overlay = OverlayWords(f"probability of {name}", f"predicted {name}")
         if source:
             reach = "the likeliest" if mark is None else f"score {mark:.2f} or more"
-            own_words = f"score of a tile by itself, {source}, for {name}"
-            overlay = OverlayWords(own_words, f"{name}, {reach}")
+            quantity = f"score of a tile by itself, {source}, for {name}"
+            overlay = OverlayWords(quantity, f"{name}, {reach}")
         layer = Layer(
             name=file if is_binary else f"{file}.{name}".strip("."),
             file=file,
             class_name=name,
             colour=CLASS_COLOURS[label % len(CLASS_COLOURS)],
-            drawn=own,
-            outlined=own,
+            drawn=values,
+            outlined=values,
             threshold=mark or 0.0,
             mark=mark,
             classes=None if is_binary else probabilities,
             label=label,
             min_area_mm2=min_area_mm2,
             objects=np.flatnonzero(counts).tolist() if has_objects else (),
-            measurements={"Probability": own},
+            measurements={"Probability": values},
             title=f"{name} {{}}, predicted",
             overlay=overlay,
             subtitle=f"{call.label}, score {score}"
@@ -273,15 +276,10 @@ def layer_attention(
 ) -> Layer:
     """Make the layer of attention: its ranks are shown, and `times` outlined.
 
-    Args:
-        attention: Of the slide's tiles.
-        class_names: Of the tiles' own probabilities.
-        outline_from: Attention over 1/n from which an area is outlined.
-        n_objects: How many of the most attended tiles the GeoJSON holds. Only those
-            that outlines would hold are of their class: among few tiles, or where all
-            are attended alike, some of the most attended have little.
-        source: Whose attention it is, such as `mean of 5 folds`.
-        subtitle: The slide's probability and call in words.
+    The GeoJSON holds the `n_objects` most attended tiles. Only those that outlines
+    would hold are of their class: among few tiles, or where all are attended alike,
+    some of the most attended have little. `source` says whose attention it is, such as
+    `mean of 5 folds`.
     """
     measurements = {
         "Attention over 1/n": attention.times,
@@ -311,29 +309,24 @@ def layer_attention(
 
 
 def lay_layers(values: TileValues, place: Place) -> list[LaidLayer]:
-    """Lay layers on their slide, and outline them.
-
-    Args:
-        values: Of the slide's tiles.
-        place: Its frame; without an mpp areas are in pixels of 1 micrometre.
-    """
+    """Lay layers on their slide and outline them; without an mpp a pixel is 1 um."""
     if not values.layers:
         return []
-    x, y, sizes = (
-        values.tiles[name].to_numpy(np.int64) for name in ("x_px0", "y_px0", "size_px0")
-    )
+    names = ["x_px0", "y_px0", "size_px0"]
+    x, y, sizes = values.tiles[names].to_numpy(np.int64).T
     size_px0, mpp = int(sizes[0]), place.mpp or 1.0
+    rasterise = functools.partial(rasterise_tiles, x, y, size_px0)
     laid = []
     for layer in values.layers:
-        shown = outlined = rasterise_tiles(x, y, size_px0, layer.drawn)
+        shown = outlined = rasterise(layer.drawn)
         if layer.outlined is not layer.drawn:
-            outlined = rasterise_tiles(x, y, size_px0, layer.outlined)
+            outlined = rasterise(layer.outlined)
         if layer.classes is not None:
-            rivals = [rasterise_tiles(x, y, size_px0, own) for own in layer.classes.T]
+            rivals = [rasterise(scores) for scores in layer.classes.T]
             cells = [rival.values for rival in rivals]  # noqa: PD011 - no pandas
             is_own = np.argmax(cells, axis=0) == layer.label
-            own = np.where(is_own, cells[layer.label], np.nan)
-            outlined = replace(shown, values=own)
+            called = np.where(is_own, cells[layer.label], np.nan)
+            outlined = replace(shown, values=called)
         least = layer.min_area_mm2
         if least is None:
             # A hair less than a tile, because areas are sums of floats.

@@ -1,9 +1,9 @@
-"""What a prediction writes of a slide: a class for each kind of file, in `OUTPUTS`."""
+"""What a prediction writes of a slide: one function a kind of file, in `OUTPUTS`."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,12 @@ import shapely
 from eosin import heatmaps
 from eosin.annotations import Feature, write_geojson
 from eosin.core import SlideError, to_file_name
-from eosin.heatmaps import GalleryTile, SlidePicture, draw_overlay, picture_slide
-from eosin.prediction.maps import LaidLayer, Place, TileValues, lay_layers
-from eosin.slides import Slide
+from eosin.heatmaps import GalleryTile, SlidePicture, picture_slide
+from eosin.prediction.maps import LaidLayer, TileValues, lay_layers
+from eosin.prediction.sources import OpenSource
 from eosin.tiles import find_boxes
+
+OVERLAY, GALLERY = ".overlay.jpg", ".gallery.png"
 
 _GALLERY_PX = 128
 
@@ -27,153 +29,116 @@ class Shown:
 
     Attributes:
         out: The folder of the files.
-        name: The slide or the bag; the files are named after it.
-        tiles: `x_px0`, `y_px0` and `size_px0`.
-        place: The slide's frame; None for what lies on no one slide.
-        layers: What was found on it.
+        source: The slide or the bag; the files are named after it.
+        tiles: `x_px0`, `y_px0` and `size_px0` of those that a model scored.
+        layers: What was found on it; none of what lies on no one slide.
         picture: To draw on; None leaves out what needs it.
-        gallery: The tiles of its gallery.
+        gallery: The pixels of its gallery's tiles, `(tiles, px, px, 3)`, RGB; None
+            for none.
     """
 
     out: Path
-    name: str
+    source: OpenSource
     tiles: pd.DataFrame
-    place: Place | None = None
     layers: Sequence[LaidLayer] = ()
     picture: SlidePicture | None = None
-    gallery: Sequence[GalleryTile] = ()
+    gallery: npt.NDArray[np.uint8] | None = None
+
+    def find(self, suffix: str, layer: str = "") -> Path:
+        """Return where one of the files lies."""
+        return find_output(self.out, self.source.name, suffix, layer)
 
     def iter_rasters(self, suffix: str) -> Iterator[tuple[Path, LaidLayer, Any]]:
         """Yield each layer with its file and its frame, if the resolution is known."""
-        if self.place is None or self.place.mpp is None:
-            return
-        frame = {"slide_size": self.place.dimensions, "mpp": self.place.mpp}
-        for laid in self.layers:
-            yield find_output(self.out, self.name, suffix, laid.layer.name), laid, frame
+        place = self.source.place
+        if place is not None and place.mpp is not None:
+            frame = {"slide_size": place.dimensions, "mpp": place.mpp}
+            for laid in self.layers:
+                yield self.find(suffix, laid.layer.name), laid, frame
 
 
-class Output(Protocol):
-    """One kind of file."""
+def _write_annotations(shown: Shown, suffix: str) -> None:
+    """Write outlines and tiles for QuPath, by `Layer.file`; empty without a layer."""
+    if shown.source.place is None:
+        return
+    for file in dict.fromkeys(laid.layer.file for laid in shown.layers) or [""]:
+        features = [
+            feature
+            for laid in shown.layers
+            if laid.layer.file == file
+            for feature in _iter_features(laid, shown)
+        ]
+        bounds = shown.source.place.bounds
+        write_geojson(shown.find(suffix, file), features, slide_bounds=bounds)
 
-    suffix: str
 
-    def write(self, shown: Shown) -> None:
-        """Write it, where there is what it needs.
+def _iter_features(laid: LaidLayer, shown: Shown) -> Iterator[Feature]:
+    """Yield outlines, without areas where the resolution is not known, and tiles."""
+    layer, place = laid.layer, shown.source.place
+    kind: dict[str, Any] = {"class_name": layer.class_name, "colour": layer.colour}
+    for index, region in enumerate(laid.regions, 1):
+        measurements = {
+            f"Mean {layer.measured}": region.mean_probability,
+            f"Max {layer.measured}": region.max_probability,
+        }
+        if place is not None and place.mpp is not None:
+            measurements["Area mm^2"] = region.area_mm2
+        name = layer.title.replace("{}", str(index))
+        yield Feature(region.geometry, name=name, measurements=measurements, **kind)
+    boxes = find_boxes(shown.tiles)
+    for row in layer.objects:
+        x, y, size, _ = boxes[row].tolist()
+        values = {k: float(v[row]) for k, v in layer.measurements.items()}
+        square = shapely.box(x, y, x + size, y + size)
+        feature = Feature(square, object_type="tile", measurements=values, **kind)
+        is_over = layer.outlined[row] >= layer.threshold
+        yield feature if is_over else replace(feature, class_name=None)
 
-        Raises:
-            RunError: It cannot be written.
-        """
+
+def _write_rasters(shown: Shown, suffix: str) -> None:
+    """Write the values themselves, where the resolution is known."""
+    for path, laid, frame in shown.iter_rasters(suffix):
+        words = laid.layer.raster
+        heatmaps.write_heatmap(path, laid.heatmap, quantity=words, **frame)
 
 
-class Annotations:
-    """Outlines and tiles for QuPath: a file for each `Layer.file`.
+def _write_colour_rasters(shown: Shown, suffix: str) -> None:
+    """Write pictures for viewers that show no floating-point values."""
+    for path, laid, frame in shown.iter_rasters(suffix):
+        heatmaps.write_heatmap_picture(path, laid.heatmap, **frame)
 
-    It is empty where a slide has no layer.
-    """
 
-    suffix = ".geojson"
-
-    def write(self, shown: Shown) -> None:
-        """Write them, without areas where the resolution is not known."""
-        if shown.place is None:
-            return
-        for file in dict.fromkeys(laid.layer.file for laid in shown.layers) or [""]:
-            features = [
-                feature
-                for laid in shown.layers
-                if laid.layer.file == file
-                for feature in self._iter_features(laid, shown)
-            ]
-            path = find_output(shown.out, shown.name, self.suffix, file)
-            write_geojson(path, features, slide_bounds=shown.place.bounds)
-
-    def _iter_features(self, laid: LaidLayer, shown: Shown) -> Iterator[Feature]:
-        layer = laid.layer
-        own: dict[str, Any] = {"class_name": layer.class_name, "colour": layer.colour}
-        for index, region in enumerate(laid.regions, 1):
-            measurements = {
-                f"Mean {layer.measured}": region.mean_probability,
-                f"Max {layer.measured}": region.max_probability,
-            }
-            if shown.place is not None and shown.place.mpp is not None:
-                measurements["Area mm^2"] = region.area_mm2
-            yield Feature(
-                region.geometry,
-                name=layer.title.replace("{}", str(index)),
-                measurements=measurements,
-                **own,
+def _write_overlays(shown: Shown, suffix: str) -> None:
+    """Write the values on the slide's picture."""
+    for path, laid, _ in shown.iter_rasters(suffix):
+        if shown.picture is not None:
+            overlay = heatmaps.draw_overlay(
+                shown.picture,
+                laid.heatmap,
+                subtitle=laid.layer.subtitle,
+                threshold=laid.layer.mark,
+                regions=laid.regions,
+                words=laid.layer.overlay,
             )
-        boxes = shown.tiles[["x_px0", "y_px0", "size_px0"]].to_numpy(np.int64)
-        for row in layer.objects:
-            x, y, size = boxes[row].tolist()
-            values = {k: float(v[row]) for k, v in layer.measurements.items()}
-            feature = Feature(
-                shapely.box(x, y, x + size, y + size),
-                object_type="tile",
-                measurements=values,
-                **own,
-            )
-            is_over = layer.outlined[row] >= layer.threshold
-            yield feature if is_over else replace(feature, class_name=None)
+            heatmaps.write_image(path, overlay)
 
 
-class Raster:
-    """The values themselves, where the resolution is known."""
-
-    suffix = ".heatmap.tif"
-
-    def write(self, shown: Shown) -> None:
-        """Write a file for each layer."""
-        for path, laid, frame in shown.iter_rasters(self.suffix):
-            words = laid.layer.raster
-            heatmaps.write_heatmap(path, laid.heatmap, quantity=words, **frame)
+def _write_gallery(shown: Shown, suffix: str) -> None:
+    """Write tiles as pictures, side by side."""
+    if shown.gallery is not None:
+        tiles = tuple(GalleryTile("", "", pixels) for pixels in shown.gallery)
+        sheet = heatmaps.Gallery("", "", "", (tiles,), side_px=_GALLERY_PX)
+        heatmaps.write_image(shown.find(suffix), heatmaps.draw_sheet(sheet))
 
 
-class ColourRaster:
-    """The values as a picture, for viewers that show no floating-point values."""
-
-    suffix = ".heatmap-colour.tif"
-
-    def write(self, shown: Shown) -> None:
-        """Write a file for each layer."""
-        for path, laid, frame in shown.iter_rasters(self.suffix):
-            heatmaps.write_heatmap_picture(path, laid.heatmap, **frame)
-
-
-class Overlay:
-    """The values on the slide's picture."""
-
-    suffix = ".overlay.jpg"
-
-    def write(self, shown: Shown) -> None:
-        """Write a file for each layer."""
-        for path, laid, _ in shown.iter_rasters(self.suffix):
-            if shown.picture is not None:
-                heatmaps.write_image(path, draw_layer(shown.picture, laid))
-
-
-class Gallery:
-    """Tiles as pictures, side by side."""
-
-    suffix = ".gallery.png"
-
-    def write(self, shown: Shown) -> None:
-        """Write one file."""
-        if shown.gallery:
-            tiles = (tuple(shown.gallery),)
-            sheet = heatmaps.Gallery("", shown.name, "", tiles, side_px=_GALLERY_PX)
-            path = find_output(shown.out, shown.name, self.suffix)
-            heatmaps.write_image(path, heatmaps.draw_sheet(sheet))
-
-
-OUTPUTS: tuple[Output, ...] = (
-    Annotations(),
-    Raster(),
-    ColourRaster(),
-    Overlay(),
-    Gallery(),
-)
-"""All that is written of a slide; those that do not apply write nothing."""
+OUTPUTS: Mapping[str, Callable[[Shown, str], None]] = {
+    ".geojson": _write_annotations,
+    ".heatmap.tif": _write_rasters,
+    ".heatmap-colour.tif": _write_colour_rasters,
+    OVERLAY: _write_overlays,
+    GALLERY: _write_gallery,
+}
+"""All that is written of a slide, by suffix; what does not apply writes nothing."""
 
 
 def find_output(out: Path, name: str, suffix: str, layer: str = "") -> Path:
@@ -183,71 +148,47 @@ def find_output(out: Path, name: str, suffix: str, layer: str = "") -> Path:
 
 
 def remove_outputs(out: Path, name: str, layers: Collection[str] = ()) -> None:
-    """Remove what was written of a slide or a bag before.
-
-    Args:
-        out: The folder of the files.
-        name: The slide or the bag.
-        layers: What its layers may be called, beside those without a name.
-    """
-    for output in OUTPUTS:
+    """Remove what was written of a slide or a bag before, of these layers too."""
+    for suffix in OUTPUTS:
         for layer in ("", *layers):
-            find_output(out, name, output.suffix, layer).unlink(missing_ok=True)
+            find_output(out, name, suffix, layer).unlink(missing_ok=True)
 
 
 def write_outputs(
-    out: Path, name: str, slide: Slide | None, place: Place, values: TileValues
+    out: Path, source: OpenSource, values: TileValues
 ) -> tuple[list[LaidLayer], str]:
-    """Write all files of a slide; one that is damaged costs its pictures only.
+    """Write all files of a slide or a bag; damage costs its pictures only.
 
-    Args:
-        out: The folder to write to.
-        name: The files are named after it.
-        slide: To draw on; None leaves out pictures.
-        place: Its frame. Without an mpp there are neither rasters nor overlays.
-        values: What was found.
-
-    Returns:
-        The layers as they lie, and why the slide cannot be read; empty where it can.
-
-    Raises:
-        RunError: A file cannot be written.
+    Without a slide there are no overlays, without an mpp neither rasters nor overlays,
+    and of what lies on no one slide there is a gallery alone. Gives the layers as they
+    lie, and why the slide cannot be read; empty where it can.
     """
-    layers = lay_layers(values, place)
-    shown, problem = Shown(out, name, values.tiles, place, layers), ""
-    if slide is not None and layers:
-        try:
-            picture = None if place.mpp is None else picture_slide(slide, title=name)
-            gallery = _read_gallery(slide, name, values)
-            shown = replace(shown, picture=picture, gallery=gallery)
-        except SlideError as error:
-            problem = str(error)
-    for output in OUTPUTS:
-        output.write(shown)
+    slide, place = source.slide, source.place
+    layers = [] if place is None else lay_layers(values, place)
+    shown, problem = Shown(out, source, values.tiles, layers), ""
+    try:
+        if slide is not None and place is not None and place.mpp is not None and layers:
+            shown = replace(shown, picture=picture_slide(slide, title=source.name))
+        shown = replace(shown, gallery=_read_gallery(source, values))
+    except SlideError as error:
+        shown, problem = replace(shown, picture=None), str(error)
+    for suffix, write in OUTPUTS.items():
+        write(shown, suffix)
     return layers, problem
 
 
-def draw_layer(picture: SlidePicture, laid: LaidLayer) -> npt.NDArray[np.uint8]:
-    """Draw a layer on its slide, `(height, width, 3)`, RGB."""
-    return draw_overlay(
-        picture,
-        laid.heatmap,
-        subtitle=laid.layer.subtitle,
-        threshold=laid.layer.mark,
-        regions=laid.regions,
-        words=laid.layer.overlay,
-    )
-
-
-def _read_gallery(slide: Slide, name: str, values: TileValues) -> list[GalleryTile]:
-    """Read tiles at their own places, whatever the model was shown around them."""
-    if not values.captions:
-        return []
-    boxes = find_boxes(values.tiles.iloc[list(values.captions)])
+def _read_gallery(
+    source: OpenSource, values: TileValues
+) -> npt.NDArray[np.uint8] | None:
+    """Read tiles of a slide at their own places; those of a bag as they were shown."""
+    tiles = values.tiles.iloc[list(values.captions)]
+    if tiles.empty:
+        return None
+    if source.slide is None:
+        rows = tiles.index.to_numpy(np.int64)
+        return None if source.read is None else source.read(rows)
+    boxes = find_boxes(tiles)
     side = min(_GALLERY_PX, int(boxes[:, 2].min()))
     pixels = np.empty((len(boxes), side, side, 3), np.uint8)
-    slide.read_tiles(boxes, pixels)
-    return [
-        GalleryTile(f"{name}, tile {row}", caption, own)
-        for (row, caption), own in zip(values.captions.items(), pixels, strict=True)
-    ]
+    source.slide.read_tiles(boxes, pixels)
+    return pixels

@@ -56,35 +56,27 @@ def write_overlays(
     """Draw slides with their tiles' values, and return the pictures by slide.
 
     Slides that cannot be read cost the picture, not the page.
-
-    Raises:
-        RunError: A file cannot be written.
     """
     paths: dict[str, Path] = {}
     with progress.task("Drawing overlays", len(slides)) as task:
         for mapped in slides:
             task.advance()
+            name = mapped.slide_id
             try:
                 with open_slide(mapped.path, mpp=mapped.mpp) as slide:
-                    picture = picture_slide(
-                        slide, title=mapped.slide_id, max_px=_OVERLAY_PX
-                    )
+                    picture = picture_slide(slide, title=name, max_px=_OVERLAY_PX)
             except SlideError:
                 continue
-            tiles = mapped.tiles
-            heatmap = rasterise_tiles(
-                tiles["x_px0"].to_numpy(np.int64),
-                tiles["y_px0"].to_numpy(np.int64),
-                int(tiles["size_px0"].iloc[0]),
-                mapped.values,
-            )
-            words = OverlayWords(mapped.quantity, "")
+            x, y = mapped.tiles[["x_px0", "y_px0"]].to_numpy(np.int64).T
+            size_px0 = int(mapped.tiles["size_px0"].iloc[0])
             image = draw_overlay(
-                picture, heatmap, threshold=mapped.threshold, words=words
+                picture,
+                rasterise_tiles(x, y, size_px0, mapped.values),
+                threshold=mapped.threshold,
+                words=OverlayWords(mapped.quantity, ""),
             )
-            path = folder / f"{len(paths):02d}.jpg"
-            write_image(path, image)
-            paths[mapped.slide_id] = path
+            paths[name] = folder / f"{len(paths):02d}.jpg"
+            write_image(paths[name], image)
     return paths
 
 
@@ -96,23 +88,20 @@ def map_probabilities(
 ) -> list[MappedSlide]:
     """Map what a tile classifier says of the first slides; of patches nothing.
 
-    Args:
-        folder: The tiles.
-        tiles: Rows of tiles of a prediction table.
-        result: The evaluation, whose calls have the most wrong first.
-        threshold: Of tiles.
+    `tiles` are those of a prediction table, `threshold` is theirs, and the calls of the
+    result have the most wrong first.
     """
     if folder.has_patches:
         return []
     slides = []
     for call in result.calls.head(_MOST_SLIDES).to_dict("records"):
         label = choose_class(call, result.target)
-        own = tiles[tiles["slide_id"] == call["id"]]
+        slide_tiles = tiles[tiles["slide_id"] == call["id"]]
         slides.append(
             MappedSlide(
                 **_place(folder, call["id"]),
-                tiles=own,
-                values=own[result.target.columns[label]].to_numpy(),
+                tiles=slide_tiles,
+                values=slide_tiles[result.target.columns[label]].to_numpy(),
                 quantity=f"probability of {result.class_names[label]}",
                 threshold=threshold,
             )
@@ -124,22 +113,16 @@ def choose_class(call: Mapping[Any, Any], target: Classes) -> int:
     """Choose the class to show: the slide's own, or the positive one found most."""
     if not pd.isna(call["label"]) and call["label"] > 0:
         return int(call["label"])
-    columns = target.columns[1:]
-    return 1 + max(range(len(columns)), key=lambda i: float(call[columns[i]]))
+    return 1 + int(np.argmax([float(call[name]) for name in target.columns[1:]]))
 
 
 def map_attention(
     run: Run, folder: TileFolder | None, result: EvaluationResult
 ) -> list[MappedSlide]:
-    """Map the held-out attention of the first slides that are at hand.
+    """Map the attention of the fold that held each of the first slides out.
 
-    It is that of the fold which held the slide out. Bags of several slides, and tiles
-    whose places are not known, are left out.
-
-    Args:
-        run: The run.
-        folder: The tiles that its features are of; None where they are not at hand.
-        result: The evaluation, whose calls have the most wrong first.
+    Bags of several slides, and tiles whose places are not known, are left out; without
+    the folder of its tiles, all are.
     """
     if run.card.unit != "slide" or folder is None or folder.has_patches:
         return []

@@ -1,9 +1,9 @@
 """Patches: which are meant, how they are told from slides, and how they are scored."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,13 @@ from eosin.cohorts import (
 from eosin.core import CohortError, ModelError, SlideError, SlideFailure, hash_object
 from eosin.evaluation import build_predictions
 from eosin.prediction.scorer import TileScorer
+from eosin.prediction.sources import Rows
 from eosin.runs.card import Card, Sees
 from eosin.runs.origin import see_tiles
 from eosin.runs.run import Run
 from eosin.settings import PredictionSettings
 from eosin.slides import is_remote
-from eosin.tiles import PatchReader, open_tile_folder
-
-Rows = npt.NDArray[np.int64]
+from eosin.tiles import PatchReader, TileReader, open_tile_folder
 
 # Patches in a block: a few seconds of a small model, and no more lost by a break.
 _BLOCK = 1024
@@ -39,14 +38,19 @@ _LABELS_FILE = "train_labels.csv"
 _SLIDES_ONLY = frozenset(SLIDE_SUFFIXES) - IMAGE_SUFFIXES
 
 
-class ReadsPatches(Protocol):
-    """A reader of patches by their row; safe on many threads."""
+@dataclass(frozen=True)
+class Block:
+    """Patches that are scored together, by the row of the first: an item."""
 
-    def read(self, rows: Rows) -> npt.NDArray[np.uint8]:
-        """Read `(rows, px, px, 3)`; SlideError where one cannot be read."""
+    start: int
+    size: int
+    key: str
+    rows: Sequence[Mapping[str, Any]] = ()
 
-    def close(self) -> None:
-        """Close what is open."""
+    @property
+    def item_id(self) -> str:
+        """Its part is named after its first row."""
+        return f"{self.start:09d}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ class Patches:
     table: pd.DataFrame
     fingerprint: str
     notes: tuple[str, ...]
-    open_reader: Callable[[], ReadsPatches]
+    open_reader: Callable[[], PatchReader | TileReader]
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -74,45 +78,20 @@ class Patches:
         return {"patches": self.fingerprint}
 
     @property
-    def blocks(self) -> list["Block"]:
-        """All of them, in blocks that begin at fixed rows.
-
-        So the numbers do not depend on where a call was interrupted.
-        """
+    def blocks(self) -> list[Block]:
+        """All, by fixed rows, so that numbers do not depend on interruptions."""
         n = len(self.table)
         starts = range(0, n, _BLOCK)
         return [Block(s, min(_BLOCK, n - s), self.fingerprint) for s in starts]
 
 
-@dataclass(frozen=True)
-class Block:
-    """Patches that are scored together.
-
-    Attributes:
-        start: Row of the first one.
-        size: How many there are.
-        key: Hash of all that tells their listing from another.
-    """
-
-    start: int
-    size: int
-    key: str
-    rows: Sequence[Mapping[str, Any]] = ()
-
-    @property
-    def item_id(self) -> str:
-        """Its part is named after its first row."""
-        return f"{self.start:09d}"
-
-
 def score_block(
-    scorer: TileScorer, reader: ReadsPatches, block: Block
+    scorer: TileScorer, reader: PatchReader | TileReader, block: Block
 ) -> dict[str, Any]:
     """Score a block of patches, as far as they can be read.
 
-    Returns:
-        `probabilities` of those that can be read, and `errors` by the row in the block;
-        where there are any, with a `key` by which the next call tries again.
+    Its part holds `probabilities` of those, and `errors` by the row in the block; where
+    there are any, with a `key` by which the next call tries again.
     """
     errors: dict[int, str] = {}
 
@@ -125,14 +104,14 @@ def score_block(
                 errors[int(rows[0])] = str(error)
             raise
 
-    found: list[list[float]] = []
+    known: list[list[float]] = []
     try:
         scores = scorer.score_tiles(read, block.size, 64).probabilities
-        found = scores[np.isfinite(scores).all(axis=1)].tolist()
+        known = scores[np.isfinite(scores).all(axis=1)].tolist()
     except SlideError:
         if len(errors) < block.size:
             raise
-    part: dict[str, Any] = {"probabilities": found, "errors": errors}
+    part: dict[str, Any] = {"probabilities": known, "errors": errors}
     return part | ({"key": ""} if errors else {})
 
 
@@ -144,54 +123,49 @@ class ScoredPatches:
         predictions: A prediction table of those that can be read.
         simple: `id, file, called` and `probability_<class>` of the same.
         failed: `id, file, message` of the others.
-        failures: The same, for the record.
     """
 
     predictions: pd.DataFrame
     simple: pd.DataFrame
     failed: pd.DataFrame
-    failures: tuple[SlideFailure, ...]
+
+    @property
+    def failures(self) -> tuple[SlideFailure, ...]:
+        """Those that cannot be read, for the record."""
+        pairs = zip(self.failed["id"], self.failed["message"], strict=True)
+        return tuple(SlideFailure(name, "predict", text) for name, text in pairs)
 
 
 def tabulate_patches(
     patches: Patches, parts: Sequence[Mapping[str, Any]], card: Card
 ) -> ScoredPatches:
-    """Make the tables of patches from the parts of their blocks.
-
-    Raises:
-        CohortError: Not one patch can be read.
-    """
+    """Make the tables of patches from the parts of their blocks."""
     table, target = patches.table, card.target
     messages: dict[int, str] = {}
     for block, part in zip(patches.blocks, parts, strict=True):
+        errors = part.get("errors", {})
         if "failure" in part:
-            whole = range(block.start, block.start + block.size)
-            messages |= dict.fromkeys(whole, part["failure"]["message"])
-        for row, text in part.get("errors", {}).items():
-            messages[block.start + int(row)] = text
+            errors = dict.fromkeys(range(block.size), part["failure"]["message"])
+        messages |= {block.start + int(row): text for row, text in errors.items()}
     rows = sorted(messages)
-    texts = [messages[row] for row in rows]
     if len(rows) == len(table):
         raise CohortError(
-            f"not one of {len(rows):,} patches can be read; the first: {texts[0]}"
+            f"not one of {len(rows):,} patches can be read; the first: "
+            f"{messages[rows[0]]}"
         )
-    columns = {"tile_id": "id"}
-    names = table["tile_id"].iloc[rows]
-    failures = [
-        (name, "predict", text) for name, text in zip(names, texts, strict=True)
-    ]
-    failed = table.iloc[rows][["tile_id", "file"]].assign(message=texts)
-    read = table.drop(index=table.index[rows])
-    found = np.array([row for part in parts for row in part.get("probabilities", ())])
-    labels = target.call(found, card.together.tile_threshold)
-    called = [card.class_names[int(label)] for label in labels]
-    values = dict(zip(target.columns, found.T, strict=True))
-    simple = read[["tile_id", "file"]].assign(called=called, **values)
+    ids = table[["tile_id", "file"]].rename(columns={"tile_id": "id"})
+    is_known = ~np.isin(np.arange(len(table)), rows)
+    values = np.array([row for part in parts for row in part.get("probabilities", ())])
+    labels = target.call(values, card.together.tile_threshold)
     return ScoredPatches(
-        build_predictions(read.assign(split="external"), found, target, unit="tile"),
-        simple.rename(columns=columns),
-        failed.rename(columns=columns),
-        tuple(SlideFailure(*own) for own in failures),
+        build_predictions(
+            table[is_known].assign(split="external"), values, target, unit="tile"
+        ),
+        ids[is_known].assign(
+            called=[card.class_names[int(label)] for label in labels],
+            **dict(zip(target.columns, values.T, strict=True)),
+        ),
+        ids[~is_known].assign(message=[messages[row] for row in rows]),
     )
 
 
@@ -199,30 +173,19 @@ def means_patches(what: Sequence[str | Path], tile_px: int | None) -> bool:
     """Tell patches from slides by what they are.
 
     Patches are a folder that `eosin import` wrote, and images none of which is larger
-    than one of the model's tiles (of many, 32 are looked at). All else is slides.
-
-    Args:
-        what: What the user gave: files, folders, tables or URLs.
-        tile_px: Side of the model's tiles.
-
-    Raises:
-        CohortError: A folder cannot be listed.
+    than one of the model's tiles, of `tile_px` (of many, 32 are looked at). All else
+    that a user may give, files, folders, tables or URLs, is slides.
     """
     paths = [Path(part) for part in what]
     if any(is_remote(part) for part in what) or not all(p.exists() for p in paths):
         return False
     if any(_is_imported(path) for path in paths):
         return True
-    files: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            files.append(path)
-        elif any(file.suffix.lower() in _SLIDES_ONLY for file in path.iterdir()):
-            # Small pictures beside slides are their labels or overviews.
-            return False
-        else:
-            found = sorted(iter_images(path, Listing(), recursive=True))
-            files += [path / name for name in found]
+    inside = (file for path in paths if path.is_dir() for file in path.iterdir())
+    # Small pictures beside slides are their labels or overviews.
+    if any(file.suffix.lower() in _SLIDES_ONLY for file in inside):
+        return False
+    files = [file for path in paths for _, file in sorted(_iter_images(path))]
     if not files or any(f.suffix.lower() not in IMAGE_SUFFIXES for f in files):
         return False
     chosen = np.unique(np.linspace(0, len(files) - 1, _SAMPLE).astype(int))
@@ -234,29 +197,20 @@ def means_patches(what: Sequence[str | Path], tile_px: int | None) -> bool:
 def list_patches(
     run: Run, what: Sequence[str | Path], settings: PredictionSettings
 ) -> Patches:
-    """List the patches of an imported folder, or of folders of images.
+    """List the patches of one imported folder, or of folders of images and images.
 
-    Args:
-        run: The model that is to score them.
-        what: One folder that `eosin import` wrote, or folders of images and images.
-        settings: Which of an imported folder are meant, and whether images of another
-            size are brought to the model's.
-
-    Raises:
-        CohortError: There is no patch, or two have one id.
-        ManifestError: An imported folder is unfinished or has moved.
-        ModelError: The model is for other tiles.
+    The settings say which of an imported folder are meant, and whether images of
+    another size are brought to the model's.
     """
-    context = run.card.sees.context
-    if run.card.learner != "tiles" or context != 1:
-        shown = f"is shown {context:g} times a tile's side, and patches have nothing "
+    if run.card.learner != "tiles":
         raise ModelError(
-            f"{run.path}: the model "
-            + (
-                f"{shown}around them; train on patches, or give slides"
-                if run.card.learner == "tiles"
-                else "calls bags of tiles, and a patch is none; give slides"
-            )
+            f"{run.path}: the model calls bags of tiles, and a patch is none; give "
+            "slides"
+        )
+    if (context := run.card.sees.context) != 1:
+        raise ModelError(
+            f"{run.path}: the model is shown {context:g} times a tile's side, and "
+            "patches have nothing around them; train on patches, or give slides"
         )
     paths = [Path(part) for part in what]
     imported = [path for path in paths if _is_imported(path)]
@@ -280,9 +234,17 @@ def list_patches(
 
 
 def _is_imported(path: Path) -> bool:
-    if not (path / "tiles.parquet").exists():
-        return False
-    return open_tile_folder(path).has_patches
+    has_tiles = (path / "tiles.parquet").exists()
+    return has_tiles and open_tile_folder(path).has_patches
+
+
+def _iter_images(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the images below a folder, or the file itself, each behind its id."""
+    if not path.is_dir():
+        yield path.stem, path
+        return
+    for name in iter_images(path, Listing(), recursive=True):
+        yield strip_suffix(name), path / name
 
 
 def _find_side(path: Path, tile_px: int) -> float | None:
@@ -301,29 +263,28 @@ def _list_imported(run: Run, path: Path, settings: PredictionSettings) -> Patche
     folder, which = open_tile_folder(path), settings.which
     advice = "import them again as the model needs it (--set tile_px)"
     run.require_like(see_tiles(folder), where=str(path), advice=advice)
-    is_bare = folder.tiles["label"].isna().to_numpy()
-    notes = []
-    n, rows = len(is_bare), np.arange(len(is_bare))
+    tiles = folder.tiles
+    notes: tuple[str, ...] = ()
+    is_bare, n = tiles["label"].isna(), len(tiles)
     if which == "unlabelled" or (which == "auto" and is_bare.any()):
-        rows = np.flatnonzero(is_bare)
-        if not len(rows):
+        tiles = tiles[is_bare].reset_index(drop=True)
+        if tiles.empty:
             raise CohortError(
                 f"{path}: all of its {n:,} patches have labels; --set which=all scores "
                 "them"
             )
-        if len(rows) < n:
-            notes.append(
-                f"{len(rows):,} of {n:,} patches have no label; these are scored "
-                "(--set which=all scores all)"
+        if len(tiles) < n:
+            notes = (
+                f"{len(tiles):,} of {n:,} patches have no label; these are scored "
+                "(--set which=all scores all)",
             )
-    tiles = folder.tiles.iloc[rows].reset_index(drop=True)
     table = tiles[["tile_id", "slide_id", "patient_id", "label"]].copy()
     table.insert(1, "file", tiles["source"])
     return Patches(
         Path(min(folder.slides["path"])),
         table,
         hash_object([folder.sha256, which]),
-        tuple(notes),
+        notes,
         lambda: folder.open_reader(tiles),
     )
 
@@ -336,21 +297,15 @@ def _list_images(sees: Sees, paths: Sequence[Path], *, resample: bool) -> Patche
             f"{root}: is a whole data set; give {root / 'test'}, or put it behind a "
             "tile table by 'eosin import kaggle' and give that"
         )
-    files: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_dir():
-            found = iter_images(path, Listing(), recursive=True)
-            files += [(strip_suffix(name), path / name) for name in found]
-        elif path.exists():
-            files.append((path.stem, path))
-        else:
-            raise CohortError(f"{path}: no such file or folder")
+    if missing := [path for path in paths if not path.exists()]:
+        raise CohortError(f"{missing[0]}: no such file or folder")
+    files = sorted(pair for path in paths for pair in _iter_images(path))
     if not files:
         raise CohortError(f"{paths[0]}: holds no image")
-    files.sort()
     ids = [patch_id for patch_id, _ in files]
     sources = [str(path.resolve()) for _, path in files]
-    stats = [path.stat() for _, path in files]
+    stats = [(name, path.stat()) for name, path in files]
+    content = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     notes: tuple[str, ...] = ()
     if sees.mpp is not None:
         notes = (
@@ -361,17 +316,11 @@ def _list_images(sees: Sees, paths: Sequence[Path], *, resample: bool) -> Patche
     table = pd.DataFrame(
         {"tile_id": ids, "file": sources, "slide_id": ids, "patient_id": ids}
     )
-    content = [(i, s.st_size, s.st_mtime_ns) for i, s in zip(ids, stats, strict=True)]
+    n, tile_px = len(ids), sees.tile_px or 0
     return Patches(
         root.resolve(),
-        table.assign(label=pd.array([pd.NA] * len(ids), dtype="Int8")),
+        table.assign(label=pd.array([pd.NA] * n, dtype="Int8")),
         hash_object(content),
         notes,
-        lambda: PatchReader(
-            [""] * len(ids),
-            sources,
-            [-1] * len(ids),
-            sees.tile_px or 0,
-            resample=resample,
-        ),
+        lambda: PatchReader([""] * n, sources, [-1] * n, tile_px, resample=resample),
     )

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +28,6 @@ from eosin.prediction.maps import (
     TileValues,
     layer_attention,
     layer_classes,
-    rank_attention,
 )
 from eosin.prediction.sources import OpenSource, Rows
 from eosin.runs.card import Card
@@ -39,26 +37,13 @@ from eosin.settings import PredictionSettings
 STATE = "state"
 """Where features of slides in work lie, in the folder of the prediction."""
 
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """What models say of one slide or drawn bag.
-
-    Attributes:
-        facts: Columns of its row.
-        mapped: What is drawn of it.
-        attention: Of its tiles, as they are in `mapped`; None without.
-    """
-
-    facts: dict[str, Any]
-    mapped: TileValues
-    attention: Attention | None = None
+_NO_TISSUE = "no tissue was found on it"
 
 
 class Scorer(Protocol):
-    """The models of a run."""
+    """The models of a run; safe on many threads."""
 
-    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[Scored]:
+    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[TileValues]:
         """Call an item; one result for each of its sources.
 
         Raises:
@@ -72,29 +57,14 @@ class Scorer(Protocol):
 
 
 def open_scorer(run: Run, settings: PredictionSettings, out: Path) -> Scorer:
-    """Open the models of a run.
-
-    Args:
-        run: The run.
-        settings: How to score.
-        out: The folder of the prediction, for what must be kept meanwhile.
-
-    Raises:
-        ModelError: A model cannot be opened.
-        ConfigError: The device cannot be used.
-    """
+    """Open the models of a run, for a prediction that is written to `out`."""
     if run.card.learner == "tiles":
         return TileScorer(run, settings)
     return BagScorer(run, settings, out)
 
 
 class TileScorer:
-    """A tile classifier, or the mean of several; safe on many threads.
-
-    Args:
-        run: The run.
-        settings: How to score.
-    """
+    """A tile classifier, or the mean of several."""
 
     def __init__(self, run: Run, settings: PredictionSettings) -> None:
         self._card, self._settings = run.card, settings
@@ -114,25 +84,24 @@ class TileScorer:
             batch=self._settings.batch or batch,
         )
 
-    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[Scored]:
+    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[TileValues]:
         """Call slides by the most suspicious of their tiles."""
         del item
         return [self._score_slide(source) for source in sources]
 
-    def _score_slide(self, source: OpenSource) -> Scored:
+    def _score_slide(self, source: OpenSource) -> TileValues:
         settings, target = self._settings, self._card.target
         together, n_tiles = self._card.together, len(source.tiles)
-        facts: dict[str, Any] = {"tiles": n_tiles, "damaged_tiles": 0}
         if not n_tiles or source.read is None:
-            facts |= {"status": "no tissue", "tumour_mm2": 0.0}
-            return Scored(facts, TileValues(source.tiles))
+            return _find_nothing(source, tumour_mm2=0.0)
         scores = self.score_tiles(source.read, n_tiles, 32)
-        found = scores.probabilities
-        known = found[np.isfinite(found).all(axis=1)]
+        probabilities = scores.probabilities
+        known = probabilities[np.isfinite(probabilities).all(axis=1)]
         slide = SlideAggregation(share=together.share or 1.0).score_slide(known)
         call = _call(self._card, slide)
-        facts |= {
+        facts: dict[str, Any] = {
             "status": "done",
+            "tiles": n_tiles,
             "damaged_tiles": scores.n_unreadable,
             "score": call.scores[call.positive],
             "label": call.label,
@@ -141,13 +110,13 @@ class TileScorer:
             facts |= dict(zip(target.columns, slide.tolist(), strict=True))
         given = settings.threshold
         layers = layer_classes(
-            found,
+            probabilities,
             call,
             threshold=together.tile_threshold if given is None else given,
             min_area_mm2=settings.min_area_mm2,
             has_objects=settings.tile_objects,
         )
-        return Scored(facts, TileValues(source.tiles, layers))
+        return TileValues(source.tiles, layers, facts=facts)
 
     def measure(self, layers: Sequence[LaidLayer]) -> dict[str, Any]:
         """Measure the area of all positive classes, and with several that of each."""
@@ -185,12 +154,7 @@ class TilePixels:
 class BagScorer:
     """Bag models, with an encoder where they take features of tiles.
 
-    Safe on many threads.
-
-    Args:
-        run: The run.
-        settings: What is shown.
-        out: Features of a slide in work are kept here.
+    Features of a slide in work are kept in `out`.
     """
 
     def __init__(self, run: Run, settings: PredictionSettings, out: Path) -> None:
@@ -202,7 +166,7 @@ class BagScorer:
         if run.card.learner == "bags" and run.encoder is not None:
             self._encoder = open_session(run.encoder, device=settings.device)
 
-    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[Scored]:
+    def score(self, item: Item, sources: Sequence[OpenSource]) -> list[TileValues]:
         """Call a bag of all tiles that can be read.
 
         Tiles go through the encoder some at a time, so that memory does not grow with
@@ -210,7 +174,7 @@ class BagScorer:
         """
         rows = [np.arange(len(source.tiles)) for source in sources]
         if not any(map(len, rows)):
-            return [_find_nothing(source) for source in sources]
+            return [_find_nothing(source, note=_NO_TISSUE) for source in sources]
         try:
             return self._score(item, sources, rows)
         except SlideError:
@@ -232,21 +196,21 @@ class BagScorer:
 
     def _score(
         self, item: Item, sources: Sequence[OpenSource], rows: Sequence[Rows]
-    ) -> list[Scored]:
+    ) -> list[TileValues]:
         """Score the bag of some rows of each source."""
-        states = [self._out / STATE / to_file_name(source.name) for source in sources]
+        card, run, state = self._run.card, self._run, self._out / STATE
+        states = [state / to_file_name(source.name) for source in sources]
         parts = [
-            self._find_instances(source, own, state, item.key)
-            for source, own, state in zip(sources, rows, states, strict=True)
-            if len(own)
+            self._find_instances(source, good, folder, item.key)
+            for source, good, folder in zip(sources, rows, states, strict=True)
+            if len(good)
         ]
         features = parts[0] if len(parts) == 1 else JoinedFeatures(parts)
         bag = Bag(bag_id=item.item_id, features=features, clinical=item.clinical)
         scores = score_bag(self._heads, bag)
-        for state in states:
-            shutil.rmtree(state, ignore_errors=True)
-        card, attention = self._run.card, _average(scores)
-        by_fold = self._run.pool_folds(scores)
+        for folder in states:
+            shutil.rmtree(folder, ignore_errors=True)
+        attention, by_fold = _average(scores), run.pool_folds(scores)
         mean = by_fold.mean(axis=0)
         call = _call(card, mean)
         shown = by_fold[:, int(card.target.find_shown(mean[None])[0])]
@@ -259,34 +223,33 @@ class BagScorer:
             "highest_fold": float(shown.max()),
         }
         scored, start = [], 0
-        for source, own in zip(sources, rows, strict=True):
-            part = attention.take(slice(start, start + len(own)))
-            scored.append(self._describe(source, own, facts, call, part))
-            start += len(own)
+        for source, good in zip(sources, rows, strict=True):
+            part = attention.take(slice(start, start + len(good)))
+            scored.append(self._describe(source, good, facts, call, part))
+            start += len(good)
         return scored
 
     def _find_instances(
         self, source: OpenSource, rows: Rows, state: Path, key: str
     ) -> FeatureArray:
         """Give features as they are, those of the encoder, or pixels."""
-        read = source.read
-        if source.features is not None or read is None:
-            features: FeatureArray | None = source.features
-        elif self._encoder is None:
-            features = TilePixels(read, rows, self._run.card.sees.spec.tile_px)
-        else:
-            views = encode_tiles(
-                lambda numbers: read(rows[numbers]),
-                len(rows),
-                self._encoder,
-                state,
-                key=hash_object([key, rows.tolist()]),
-                views=self._run.card.sees.views,
-                batch=self._settings.batch or 32,
-            )["features"]
-            features = views[0] if len(views) == 1 else views.mean(axis=0)
-        if features is None:
+        read, sees = source.read, self._run.card.sees
+        if source.features is not None:
+            return source.features
+        if read is None:
             raise SlideError(f"{source.name}: has neither features nor pixels")
+        if self._encoder is None:
+            return TilePixels(read, rows, sees.spec.tile_px)
+        views = encode_tiles(
+            lambda numbers: read(rows[numbers]),
+            len(rows),
+            self._encoder,
+            state,
+            key=hash_object([key, rows.tolist()]),
+            views=sees.views,
+            batch=self._settings.batch or 32,
+        )["features"]
+        features: FeatureArray = views[0] if len(views) == 1 else views.mean(axis=0)
         return features
 
     def _describe(
@@ -296,17 +259,17 @@ class BagScorer:
         facts: dict[str, Any],
         call: Call,
         attention: Attention,
-    ) -> Scored:
+    ) -> TileValues:
         """Say what was found on one of a bag's slides."""
         if not len(rows):
-            return _find_nothing(source)
+            return _find_nothing(source, note=_NO_TISSUE)
         settings, names = self._settings, self._run.card.class_names
         facts = {**facts, **attention.measure(), "tiles": len(rows)}
         if source.features is None:
             facts["damaged_tiles"] = len(source.tiles) - len(rows)
-        score = f"{call.positive} {call.scores[call.positive]:.3f}"
         layers = []
         if source.place is not None:
+            score = f"{call.positive} {call.scores[call.positive]:.3f}"
             layer = layer_attention(
                 attention,
                 names,
@@ -317,14 +280,18 @@ class BagScorer:
             )
             layers.append(layer)
             if attention.instances is not None and source.place.mpp is not None:
-                least = settings.instance_threshold if len(names) == 2 else None
-                own = attention.instances
-                source_words = self._source
-                layers += layer_classes(own, call, threshold=least, source=source_words)
-        shown = attention.list_most(settings.gallery_tiles)
-        captions = {row: f"{attention.times[row]:.2g}" for row in shown}
-        tiles = source.tiles.iloc[rows].reset_index(drop=True)
-        return Scored(facts, TileValues(tiles, layers, captions), attention)
+                layers += layer_classes(
+                    attention.instances,
+                    call,
+                    threshold=settings.instance_threshold if len(names) == 2 else None,
+                    source=self._source,
+                )
+        tiles = source.tiles.iloc[rows]
+        captions: dict[int, str] = {}
+        for row in attention.list_most(settings.gallery_tiles):
+            is_witness = source.is_drawn and bool(tiles["is_witness"].iloc[row])
+            captions[row] = f"{attention.times[row]:.2g}" + " (witness)" * is_witness
+        return TileValues(tiles, layers, captions, facts, attention)
 
 
 def _call(card: Card, probabilities: npt.NDArray[np.float64]) -> Call:
@@ -333,19 +300,17 @@ def _call(card: Card, probabilities: npt.NDArray[np.float64]) -> Call:
     return Call(card.class_names[label], scores)
 
 
-def _find_nothing(source: OpenSource) -> Scored:
-    facts = {"status": "no tissue", "tiles": 0, "damaged_tiles": 0}
-    note = {"note": "no tissue was found on it"}
-    return Scored({**facts, **note}, TileValues(source.tiles))
+def _find_nothing(source: OpenSource, **facts: Any) -> TileValues:
+    row = {"status": "no tissue", "tiles": 0, "damaged_tiles": 0, **facts}
+    return TileValues(source.tiles, facts=row)
 
 
 def _average(scores: Sequence[BagScores]) -> Attention:
     """Average the attention of all models, which then sums to 1 over the bag."""
     attention = np.array([p.attention for p in scores], np.float64).mean(axis=0)
-    times = attention * len(attention)
     logits = [p.instance_logits for p in scores if p.instance_logits is not None]
     instances = None
     # Folds may have chosen different methods, of which one scores no instances.
     if len(logits) == len(scores):
-        instances = np.mean([compute_probabilities(own) for own in logits], axis=0)
-    return Attention(times, rank_attention(times), instances)
+        instances = np.mean([compute_probabilities(each) for each in logits], axis=0)
+    return Attention.rank_tiles(attention * len(attention), instances)

@@ -18,19 +18,16 @@ from eosin.cohorts import (
     say_examples,
     strip_suffix,
 )
-from eosin.core import CohortError, atomic_path
+from eosin.core import CohortError, write_csv
 
 SAMPLE_FILE = "sample_submission.csv"
 
 
 @dataclass(frozen=True)
 class SubmissionPlan:
-    """A submission whose ids are known.
+    """A submission and the ids that it must have, in this order, each once.
 
-    Attributes:
-        path: The file.
-        ids: The ids that it must have, in this order, each once.
-        source: Where they were found.
+    `source` is where they were found.
     """
 
     path: Path
@@ -38,29 +35,21 @@ class SubmissionPlan:
     source: Path
 
     def require(self, given: Sequence[str]) -> None:
-        """Hold ids against those that the submission must have.
-
-        Raises:
-            CohortError: Some are missing, surplus or there twice; each with its
-                count and examples.
-        """
-        counts = Counter(given)
-        wanted = set(self.ids)
-        problems = []
-        if missing := [name for name in self.ids if name not in counts]:
-            problems.append(
-                f"{len(missing):,} of {len(self.ids):,} ids of {self.source} have no "
-                f"prediction ({say_examples(missing)})"
-            )
-        if surplus := sorted(set(counts) - wanted):
-            problems.append(
-                f"{len(surplus):,} patches are not in {self.source} "
-                f"({say_examples(surplus)})"
-            )
-        if twice := sorted(name for name, n in counts.items() if n > 1):
-            problems.append(
-                f"{len(twice):,} ids have more than one patch ({say_examples(twice)})"
-            )
+        """Stop where ids are missing, surplus or there twice, with all of these."""
+        counts, wanted = Counter(given), set(self.ids)
+        missing = [name for name in self.ids if name not in counts]
+        surplus = sorted(set(counts) - wanted)
+        twice = sorted(name for name, n in counts.items() if n > 1)
+        checks = (
+            (missing, f"of {len(wanted):,} ids of {self.source} have no prediction"),
+            (surplus, f"patches are not in {self.source}"),
+            (twice, "ids have more than one patch"),
+        )
+        problems = [
+            f"{len(names):,} {text} ({say_examples(names)})"
+            for names, text in checks
+            if names
+        ]
         raise_problems(self.path, problems)
 
 
@@ -70,18 +59,9 @@ def plan_submission(path: Path, sample: Path | None, folder: Path) -> Submission
     Those of the sample file; without one those of a `sample_submission.csv` in the
     data set's folder or the one above; else of the images in its `test` folder, or
     in itself where it has none.
-
-    Args:
-        path: The file that is asked for.
-        sample: A CSV with its ids; None finds them.
-        folder: The data set's folder, or the test folder itself.
-
-    Raises:
-        CohortError: The sample cannot be read, has no id or one twice, or there are
-            no test images.
     """
-    own = [folder / SAMPLE_FILE, folder.parent / SAMPLE_FILE]
-    source = sample or next((p for p in own if p.is_file()), None)
+    near = [folder / SAMPLE_FILE, folder.parent / SAMPLE_FILE]
+    source = sample or next((p for p in near if p.is_file()), None)
     if source is not None:
         ids = read_patch_csv(source, {"id": ("id",)})["id"].tolist()
     else:
@@ -105,19 +85,11 @@ def plan_submission(path: Path, sample: Path | None, folder: Path) -> Submission
 def write_submission(
     plan: SubmissionPlan, ids: Sequence[str], probabilities: npt.NDArray[Any]
 ) -> None:
-    """Write `id,label` with the probability of the positive class.
+    """Write `id,label` with the probability of the positive class, `(ids,)`.
 
-    Args:
-        plan: Which ids, in which order.
-        ids: Whose probabilities are given, in any order.
-        probabilities: `(ids,)`, of the positive class.
-
-    Raises:
-        CohortError: The ids are not those of the plan; nothing is written.
-        RunError: The file cannot be written.
+    Nothing is written where the ids, in any order, are not those of the plan.
     """
     plan.require(ids)
     values = pd.Series(np.asarray(probabilities, np.float64), index=list(ids))
     table = pd.DataFrame({"id": plan.ids, "label": values.loc[list(plan.ids)].array})
-    with atomic_path(plan.path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(plan.path, table)

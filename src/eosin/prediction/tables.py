@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from eosin.cohorts import say_examples
-from eosin.core import Showable, SlideFailure, atomic_path
+from eosin.core import Showable, SlideFailure, write_csv
 from eosin.evaluation import (
     aggregate_predictions,
     build_predictions,
@@ -59,12 +59,10 @@ class PredictResult(Showable):
 def list_rows(
     parts: Sequence[Mapping[str, Any]], items: Sequence[Item]
 ) -> list[dict[str, Any]]:
-    """List the rows of all parts.
+    """List the rows of all parts, as `Items.gather` gives them.
 
-    Args:
-        parts: From `Items.gather`.
-        items: What was asked for, whose parts come first: what the slide table says
-            now goes before what it said when the slide was scored.
+    The parts of what was asked for come first: what the slide table says now goes
+    before what it said when the slide was scored.
     """
     rows = [
         {**row, **source.facts}
@@ -77,37 +75,22 @@ def list_rows(
 def tabulate_items(
     run: Run, rows: Sequence[Mapping[str, Any]], noun: str
 ) -> pd.DataFrame:
-    """Make `slides.csv` or `bags.csv`.
-
-    Args:
-        run: The run.
-        rows: From `list_rows`.
-        noun: What they are of: `slide` or `bag`.
-    """
+    """Make `slides.csv` or `bags.csv`, by the noun, from the rows of `list_rows`."""
     known = {name for row in rows for name in row}
-    list_columns = _list_columns if run.card.learner != "tiles" else _list_tile_columns
-    columns = (
-        list_columns(run.card, known) if noun == "slide" else _list_drawn(run.card)
-    )
-    table = pd.DataFrame(rows, columns=columns)
-    if noun == "slide":
-        table["seen_in_training"] = [
-            run.was_seen(slides=[row["slide_id"]], patients=[row.get("patient_id", "")])
-            for row in rows
-        ]
-    whole = [name for name in _WHOLE_NUMBERS if name in table]
-    return table.astype(dict.fromkeys(whole, "Int64"))
+    if noun == "bag":
+        return _make_table(rows, _list_drawn(run.card))
+    is_of_tiles = run.card.learner == "tiles"
+    list_columns = _list_tile_columns if is_of_tiles else _list_columns
+    table = _make_table(rows, list_columns(run.card, known))
+    table["seen_in_training"] = [
+        run.was_seen(slides=[row["slide_id"]], patients=[row.get("patient_id", "")])
+        for row in rows
+    ]
+    return table
 
 
 def describe_seen(slides: pd.DataFrame) -> tuple[str, ...]:
-    """Say how many calls are no sign of how good a model is.
-
-    Args:
-        slides: As in `slides.csv` or `bags.csv`.
-
-    Returns:
-        One sentence, or none.
-    """
+    """Say how many calls of `slides.csv` or `bags.csv` are no sign of a good model."""
     # Of what failed nothing may be said.
     is_seen = slides["seen_in_training"] & (slides["status"] != "failed")
     if not is_seen.any():
@@ -128,14 +111,9 @@ def describe_seen(slides: pd.DataFrame) -> tuple[str, ...]:
 
 
 def score_patients(card: Card, slides: pd.DataFrame) -> pd.DataFrame:
-    """Score patients by their slides, as the evaluation does.
+    """Score patients by their slides in `slides.csv`, as the evaluation does.
 
-    Args:
-        card: Of the models.
-        slides: As in `slides.csv`.
-
-    Returns:
-        `patient_id`, `slides`, `label` and `probability_<class>`.
+    Gives `patient_id`, `slides`, `label` and `probability_<class>`.
     """
     target, done = card.target, slides[slides["status"] == "done"]
     columns = list(target.columns)
@@ -159,18 +137,18 @@ def score_patients(card: Card, slides: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_tables(
-    out: Path, tables: Mapping[str, pd.DataFrame], failures: Sequence[SlideFailure] = ()
+    out: Path, tables: Mapping[str, pd.DataFrame], failures: Sequence[SlideFailure]
 ) -> None:
-    """Write tables as CSV by their names, and `failures.csv` if it is not among them.
-
-    Raises:
-        RunError: A file cannot be written.
-    """
+    """Write tables as CSV by their names, and `failures.csv` where none is given."""
     columns = ["slide_id", "step", "message"]
     given_up = pd.DataFrame([asdict(failure) for failure in failures], columns=columns)
     for name, table in {"failures.csv": given_up, **tables}.items():
-        with atomic_path(out / name) as temporary:
-            table.to_csv(temporary, index=False)
+        write_csv(out / name, table)
+
+
+def _make_table(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> pd.DataFrame:
+    whole = [name for name in _WHOLE_NUMBERS if name in columns]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(whole, "Int64"))
 
 
 def _list_tile_columns(card: Card, known: Collection[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """What a prediction says in words: how things are called, what attention means."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,18 +12,14 @@ from eosin.settings import PredictionSettings
 def describe_calls(
     card: Card, settings: PredictionSettings, noun: str, called: pd.Series
 ) -> tuple[str, ...]:
-    """Say how many bags or patches are called what, and when something is called so.
+    """Say when a `slide`, `bag` or `patch` is called what; how many of the latter are.
 
-    Args:
-        card: Of the models.
-        settings: How was scored.
-        noun: What was called: `slide`, `bag` or `patch`.
-        called: The classes.
+    `called` are their classes.
     """
     target, together = card.target, card.together
     threshold = together.tile_threshold if noun == "patch" else together.threshold
     if noun != "slide":
-        counts = Counter(called.dropna())
+        counts = called.dropna().value_counts(sort=False)
         words = ", ".join(f"{n:,} {name}" for name, n in counts.items()) or "none"
         things = "Patches" if noun == "patch" else "Bags"
         rule = target.describe_call(threshold, noun=noun)
@@ -33,8 +28,8 @@ def describe_calls(
         owner = "patient" if card.unit == "patient" else noun
         return (target.describe_call(threshold, noun=owner),)
     rule = target.describe_call(threshold, quantity="score")
-    given, own = settings.threshold, together.tile_threshold
-    outlined = own if given is None else given
+    given, chosen = settings.threshold, together.tile_threshold
+    outlined = chosen if given is None else given
     if outlined is None:
         return (rule,)
     return (f"{rule} Areas are outlined from a tile's probability of {outlined:.3f}.",)
@@ -60,13 +55,10 @@ def describe_models(card: Card) -> tuple[str, str]:
 def describe_scale(
     card: Card, noun: str, outline_from: float, cautions: Sequence[str]
 ) -> list[str]:
-    """Say what numbers and colours of a page of attention mean.
+    """Say what numbers and colours of a page of attention mean, behind the cautions.
 
-    Args:
-        card: Of the models.
-        noun: What is shown: `slide` or `bag`.
-        outline_from: Attention over 1/n from which an area is outlined.
-        cautions: What must be known first, as sentences.
+    The page is of a `slide` or of a `bag`; areas are outlined from `outline_from`, an
+    attention over 1/n.
     """
     owner = "patient" if card.unit == "patient" else noun
     mean = " It is the mean over all models of all folds." if card.folds[1:] else ""

@@ -12,9 +12,8 @@ import pandas as pd
 
 from eosin.core import WATCHED, Items, ModelError, Progress, RunRecord, open_run
 from eosin.evaluation import write_predictions
-from eosin.prediction.drawn import DrawnPredictor, draw_slide_maps, join_tiles
 from eosin.prediction.items import Asked, Item, list_bags, list_items
-from eosin.prediction.outputs import OUTPUTS, Gallery, Overlay, find_output
+from eosin.prediction.outputs import GALLERY, OUTPUTS, OVERLAY, find_output
 from eosin.prediction.patches import (
     Patches,
     list_patches,
@@ -22,7 +21,7 @@ from eosin.prediction.patches import (
     score_block,
     tabulate_patches,
 )
-from eosin.prediction.predictor import Predictor
+from eosin.prediction.predictor import draw_slide_maps, join_tiles, predict_item
 from eosin.prediction.scorer import STATE, TileScorer, open_scorer
 from eosin.prediction.submission import (
     SubmissionPlan,
@@ -51,7 +50,7 @@ from eosin.settings import PredictionSettings, Scored, require_settings
 from eosin.tiles import TileFolder
 
 _OUTPUTS = (
-    *(f"*{output.suffix}" for output in OUTPUTS),
+    *(f"*{suffix}" for suffix in OUTPUTS),
     *("attention.html", "parts", STATE, "run.json"),
     *("slides.csv", "patients.csv", "bags.csv", "tiles.csv", "failures.csv"),
     *("predictions.csv", "predictions.parquet"),
@@ -194,10 +193,9 @@ class _Step:
     def score_items(self, asked: Asked) -> PredictResult:
         """Score slides or drawn bags; of bag models with the page."""
         card, out = self.run.card, self.record.folder
-        kind = Predictor if asked.folder is None else DrawnPredictor
-        parts = self._score(asked.items, kind)
-        rows = list_rows(parts, asked.items)
         noun = "slide" if asked.folder is None else "bag"
+        parts = self._score(asked.items, f"Scoring {noun}s")
+        rows = list_rows(parts, asked.items)
         table = tabulate_items(self.run, rows, noun)
         cautions = (*asked.cautions, *describe_seen(table))
         if not self.record.is_done:
@@ -271,15 +269,14 @@ class _Step:
             notes=patches.notes,
         )
 
-    def _score(
-        self, asked: Sequence[Item], kind: type[Predictor] | type[DrawnPredictor]
-    ) -> list[dict[str, Any]]:
+    def _score(self, asked: Sequence[Item], task: str) -> list[dict[str, Any]]:
         """Work on what is to be done; give the parts of all."""
         items, out = Items(self.record, asked), self.record.folder
         if items.todo:
             self.record.reopen()
             scorer = open_scorer(self.run, self.settings, out)
-            self._run(items, kind(self.run.card, scorer, out).predict, kind.task)
+            work = functools.partial(predict_item, self.run.card, scorer, out)
+            self._run(items, work, task)
             if not self.record.failures:
                 shutil.rmtree(out / STATE, ignore_errors=True)
         return items.gather()
@@ -309,7 +306,7 @@ class _Step:
             overlay, gallery = (
                 path if path.exists() else None
                 for path in (
-                    find_output(out, name, kind.suffix) for kind in (Overlay, Gallery)
+                    find_output(out, name, suffix) for suffix in (OVERLAY, GALLERY)
                 )
             )
             slides.append(
