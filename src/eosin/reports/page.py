@@ -6,7 +6,7 @@ A page is data. `render_page` turns it into HTML that needs no network and no sc
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
-from eosin.core import RunError, atomic_path, write_text
-from eosin.heatmaps import Gallery, draw_sheet, embed_thumbnail
+from eosin.core import RunError, atomic_path, write_csv, write_text
+from eosin.heatmaps import Gallery, draw_sheet, embed_thumbnail, write_image
 from eosin.reports.style import render_inline_svg, render_png
 from eosin.reports.words import DASH, format_number, plural
 
@@ -45,14 +45,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bar:
-    """A cell with a bar from 0 to 1; what lies beyond is drawn at its end.
+    """A cell with a bar from 0 to `fill` and the ends of an interval as `span`.
 
-    Attributes:
-        fill: Where the bar ends.
-        span: Ends of an interval.
-        dot: A mark on it.
-        other: A hollow mark on it.
-        tick: A line across it.
+    `dot` and `other` are a mark and a hollow mark on it, `tick` a line across it. All
+    are from 0 to 1; what lies beyond is drawn at the end.
     """
 
     fill: float | None = None
@@ -94,12 +90,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Terms:
-    """Names, each with its text.
-
-    Attributes:
-        terms: Names and texts.
-        style: `steps` where names are commands, `line` for a line of short facts.
-    """
+    """Names, each with its text; `steps` of commands, or a `line` of short facts."""
 
     terms: Sequence[tuple[str, str]]
     style: Literal["", "steps", "line"] = ""
@@ -134,13 +125,6 @@ class Figure:
         """The drawing as SVG, to stand in the page."""
         # Drawn by matplotlib, which escapes every text that it writes.
         return Markup(render_inline_svg(self.drawing, self.name))
-
-
-@dataclass(frozen=True, eq=False)
-class Figures:
-    """Figures beside each other."""
-
-    figures: Sequence[Figure]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +175,8 @@ class Pictures:
     style: Literal["grid", "line"] = "grid"
 
 
-Block = str | Heading | Terms | Table | Figure | Figures | Gallery | Pictures
-"""What a section is made of; a string is a paragraph."""
+Block = str | Heading | Terms | Table | Figure | tuple[Figure, ...] | Gallery | Pictures
+"""What a section is made of: a string is a paragraph, a tuple stands in a line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,25 +229,20 @@ class Page:
     cautions: Sequence[str] = ()
 
     def list_blocks(self) -> list[Block]:
-        """List what all sections hold."""
-        return [block for section in self.sections for block in section.shown]
+        """List what all sections hold, one by one."""
+        blocks = [block for section in self.sections for block in section.shown]
+        return [one for b in blocks for one in (b if isinstance(b, tuple) else (b,))]
 
 
 def tabulate(
     table: pd.DataFrame, heads: Mapping[str, str], caption: str = "", **look: Any
 ) -> Table:
-    """Show columns of a table: texts, whole numbers, others with three decimals.
+    """Show columns of a table by their heads; `look` as for `Table`.
 
-    Args:
-        table: What is missing in it becomes a dash.
-        heads: What the columns are called, by their names.
-        caption: As for `Table`.
-        **look: As for `Table`.
+    Of numbers whole ones stay, others have three decimals; what is missing is a dash.
     """
-    rows = table[list(heads)].astype(object).itertuples(index=False)
-    return Table(
-        list(heads.values()), [[_show(v) for v in row] for row in rows], caption, **look
-    )
+    cells = table[list(heads)].astype(object).map(_show)
+    return Table(list(heads.values()), cells.to_numpy().tolist(), caption, **look)
 
 
 def _show(value: Any) -> "str | int | Cell | Bar":
@@ -304,9 +283,8 @@ def describe_method(
     words = ", ".join(
         f"{name}\N{NO-BREAK SPACE}{version}" for name, version in versions.items()
     )
-    last = (Heading("Versions"), words) if words else ()
-    first = Terms(list(rows.items())) if rows else None
-    return Section("method", "Method", (first, *blocks, *last))
+    terms = Terms(list(rows.items()))
+    return Section("method", "Method", (terms, *blocks, Heading("Versions"), words))
 
 
 def render_page(page: Page) -> str:
@@ -323,9 +301,7 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.globals["embed"] = embed_thumbnail
-    environment.tests["drawn"] = lambda cell: isinstance(cell, Bar)
-    environment.tests["rich"] = lambda cell: isinstance(cell, Cell)
-    environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["kind"] = lambda part: type(part).__name__
     environment.filters["percent"] = _to_percent
     return environment.get_template("page.html.j2").render(page=page) + "\n"
 
@@ -347,27 +323,19 @@ def write_page(page: Page, folder: Path, name: str = "report.html") -> None:
     """
     # First, because drawing a figure once more moves it by a hair.
     text = render_page(page)
-    for file_name, picture, numbers in _draw_files(page):
-        path = Path(folder) / "figures" / file_name
-        with atomic_path(path.with_suffix(".png")) as temporary:
-            temporary.write_bytes(picture)
+    figures = folder / "figures"
+    for drawn in page.list_blocks():
+        numbers = None
+        if isinstance(drawn, Figure):
+            numbers = drawn.numbers
+            with atomic_path(figures / f"{drawn.name}.png") as temporary:
+                temporary.write_bytes(render_png(drawn.drawing))
+        elif isinstance(drawn, Gallery) and drawn.tiles:
+            numbers = _list_tiles(drawn)
+            write_image(figures / f"{drawn.name}.png", draw_sheet(drawn))
         if numbers is not None:
-            with atomic_path(path.with_suffix(".csv")) as temporary:
-                numbers.to_csv(temporary, index=False)
-    write_text(Path(folder) / name, text)
-
-
-def _draw_files(page: Page) -> Iterator[tuple[str, bytes, pd.DataFrame | None]]:
-    """Yield name, PNG and numbers of all figures and galleries."""
-    for block in page.list_blocks():
-        figures = block.figures if isinstance(block, Figures) else [block]
-        for figure in figures:
-            if isinstance(figure, Figure):
-                yield f"{figure.name}.png", render_png(figure.drawing), figure.numbers
-        if isinstance(block, Gallery) and block.tiles:
-            buffer = io.BytesIO()
-            Image.fromarray(draw_sheet(block)).save(buffer, format="PNG")
-            yield f"{block.name}.png", buffer.getvalue(), _list_tiles(block)
+            write_csv(figures / f"{drawn.name}.csv", numbers)
+    write_text(folder / name, text)
 
 
 def _list_tiles(gallery: Gallery) -> pd.DataFrame:
