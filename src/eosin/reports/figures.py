@@ -56,14 +56,7 @@ def draw_curves(
     baseline: LevelResult | None,
     over: str,
 ) -> "Figure":
-    """Draw a curve for every class; of two classes with band and dashed baseline.
-
-    Args:
-        kind: Which curves.
-        result: The model at one level.
-        baseline: The baseline at the same level; None for none.
-        over: What was drawn anew for the band.
-    """
+    """Draw a curve for every class; of two with the band over `over`, and baseline."""
     area, drawstyle, place, *titles = _CURVES[kind]
     curves: Sequence[Curve] = getattr(result, f"{kind}_curves")
     others: Sequence[Curve] = getattr(baseline, f"{kind}_curves", ())
@@ -187,17 +180,11 @@ def bin_measures(
     labels: npt.NDArray[np.int64],
     class_names: Sequence[str],
 ) -> pd.DataFrame:
-    """Count the measures of each class in bins, as `draw_distributions` draws them.
+    """Count each class's measures in bins: `measure, class_name, low, high, n, share`.
 
-    Args:
-        measures: One row per tile; the columns that have a title.
-        labels: Label of each, -1 without one.
-        class_names: In the order of the labels.
-
-    Returns:
-        `measure, class_name, low, high, n, share`. What lies beyond the 0.5 % at
-        either end counts in the first or last bin. Sharpness has bins of equal
-        ratio. Where no tile has a label, all are one class, `all`.
+    A label of -1 is none; where no tile has one, all are the class `all`. What lies
+    beyond the 0.5 % at either end counts in the first or last bin. Sharpness has bins
+    of equal ratio.
     """
     groups = {name: labels == i for i, name in enumerate(class_names)}
     if not (labels >= 0).any():

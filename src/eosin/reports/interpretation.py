@@ -61,10 +61,7 @@ def make_interpretation_page(
 ) -> Page:
     """Put an interpretation into words and pictures; tiles are read once more.
 
-    Args:
-        found: What was found.
-        out: The folder that is written to, for the commands to go on with.
-        progress: Told how far it is.
+    The commands to go on with name the folder `out`, which is written to.
     """
     held_out = found.held_out
     with (

@@ -37,10 +37,9 @@ _SCORES = (
 _CONFUSION = ("true_positive", "false_negative", "false_positive", "true_negative")
 _CAPTIONS = {
     "ceilings": "What the best score of whole bags reaches when each tile is seen "
-    "through one classifier that was taught the training tiles' own labels: the "
-    "likelihood ratio of bags that are drawn from its scores of held-out tiles.",
-    "scores": "Means over seeds with their deviation; confusion is summed over seeds "
-    "and folds (true positives, false negatives, false positives, true negatives).",
+    "through one classifier that was taught the training tiles' own labels.",
+    "scores": "Means over seeds with their deviation; true and false positives and "
+    "negatives are summed over seeds and folds.",
     "sources": "Patients and tiles that the bags of each side are drawn from.",
 }
 
@@ -146,29 +145,25 @@ def say_training(training: str) -> str:
 
 
 def _describe_method(settings: LimitSettings) -> dict[str, str]:
-    rates = ", ".join(map(str, settings.witnesses))
-    sides = (
-        "one split by patient into train, val and test"
-        if settings.folds == 1
-        else f"{settings.folds} folds by patient, each held out once"
-    )
+    sides = "one split by patient into train, val and test"
+    if settings.folds > 1:
+        sides = f"{settings.folds} folds by patient, each held out once"
     return {
         "Sides": f"{sides}; bags of a side are drawn from its own patients' tiles",
         "Bags": f"{settings.bag_size} tiles, half of the bags positive; test bags with "
-        f"{rates} witnesses, {settings.test_bags} per fold and rate",
+        f"{', '.join(map(str, settings.witnesses))} witnesses, {settings.test_bags} "
+        "per fold and rate",
         "Training": f"features reduced to {settings.components or 'no fewer'} "
         f"components, dense layers {', '.join(map(str, settings.widths))}, at most "
         f"{settings.epochs} epochs, the best by validation loss",
-        "Threshold": "of accuracy, precision, recall and confusion: the highest "
-        "sensitivity + specificity on validation bags, whose witness rates are those "
-        "of training",
-        "Sensitivity": f"at {settings.specificity:.0%} specificity on the held-out "
-        "patients' own negative bags, within each fold, averaged over folds",
-        "Limit": f"the smallest witness rate from which on the sensitivity is "
-        f"{settings.power:.0%} or more, interpolated in the logarithm of the rate; the "
-        "interval is of 95 %, over test patients drawn with replacement and seeds",
-        "Ceiling": "the likelihood ratio of whole bags, whose tiles are scored by a "
-        "logistic regression that was taught the training tiles' own labels",
+        "Threshold": "the highest sensitivity + specificity on validation bags, whose "
+        "witness rates are those of training",
+        "Sensitivity": "on the held-out patients' own negative bags, within each fold, "
+        "averaged over folds",
+        "Limit": "interpolated in the logarithm of the witness rate; its interval is "
+        "of 95 %, over test patients drawn with replacement and seeds",
+        "Ceiling": "the likelihood ratio of bags that are drawn from a logistic "
+        "regression's scores of held-out tiles",
     }
 
 
@@ -193,18 +188,14 @@ def _draw_figures(
     summary: pd.DataFrame, ceilings: pd.DataFrame, settings: LimitSettings
 ) -> list[Figure]:
     """Draw each measure against the witness rate."""
-    dashes = " Dashes are the ceiling of the features"
-    if "colour" in set(ceilings["source"]):
-        dashes += ", dots that of mean colour alone"
     words = {
         "sensitivity": (
             "sensitivity",
             f"Sensitivity at {settings.specificity:.0%} specificity",
             "Share of positive bags found. Bands are 95 % intervals over patients and "
-            "seeds, the level line is the power that is asked for "
-            f"({settings.power:.0%}).{dashes}.",
+            f"seeds, the level line is the power asked for ({settings.power:.0%}).",
         ),
-        "roc_auc": ("auc", "ROC AUC of bags", f"The level line is chance.{dashes}."),
+        "roc_auc": ("auc", "ROC AUC of bags", "The level line is chance."),
         "attention_auc": (
             "attention",
             "ROC AUC of attention for witnesses",

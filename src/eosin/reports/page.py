@@ -28,13 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table that is more than a text.
+    """A cell with a framed tag beside its text, and a sentence on a line below.
 
-    Attributes:
-        text: What it says.
-        style: `value` for what the eye shall find, or `verdict` and which.
-        tag: A few words in a frame beside it.
-        below: A sentence on a line of its own.
+    The style is `value` for what the eye shall find, or `verdict` and which.
     """
 
     text: str
@@ -60,16 +56,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns of words come first, those of numbers behind them.
+    """A table, whose first `n_words` columns hold words and the others numbers.
 
-    Attributes:
-        heads: Of the columns.
-        rows: Texts, whole numbers, cells and bars.
-        caption: What it shows.
-        n_words: Columns of words; the first names its row.
-        style: `ids` where words may be long names, `metrics`, `small`.
-        marked: Number of the row that is tinted.
-        folded: What stands for the table until it is asked for; empty shows it.
+    The style is `ids` where words may be long names, `metrics` or `small`. The row of
+    the number `marked` is tinted; the words `folded` stand for the table until it is
+    asked for.
     """
 
     heads: Sequence[str]
@@ -98,15 +89,10 @@ class Terms:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A drawing with its words.
+    """A drawing under its title, with the words that stand for it.
 
-    Attributes:
-        name: Its files are named after it.
-        title: Heading.
-        text: The words that stand for it.
-        drawing: The drawing.
-        numbers: What it was drawn from, written beside it; None where a table of the
-            page holds it.
+    Its files are called `name`: the picture, and the numbers that it was drawn from
+    where no table of the page holds them.
     """
 
     name: str
@@ -129,15 +115,10 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture from a file, embedded.
+    """A picture from a JPEG or PNG file, embedded, with words below it.
 
-    Attributes:
-        path: JPEG or PNG.
-        alt: Words for who cannot see it.
-        title: Below it, in bold.
-        lines: Below that.
-        style: `wrong` for a frame that warns, `sheet` for a wide one.
-        max_px: Longer sides are shrunk to it.
+    The style is `wrong` for a frame that warns, `sheet` for a wide one. Sides longer
+    than `max_px` are shrunk.
     """
 
     path: Path
@@ -149,11 +130,7 @@ class Picture:
 
     @property
     def address(self) -> str:
-        """The picture as a data address.
-
-        Raises:
-            RunError: It cannot be read.
-        """
+        """The picture as a data address; a `RunError` where it cannot be read."""
         try:
             with Image.open(self.path) as image:
                 small = image.convert("RGB")

@@ -35,12 +35,10 @@ def draw_colour_map(
 ) -> "Figure":
     """Draw tiles on the two directions of their colour, with the mean of each group.
 
-    Args:
-        points: `(tiles, 2)`; rows of NaN are left out.
-        shares: Part of the variance of each direction, `(2,)`.
-        factors: Group of each tile by factor; a column each, whose categories, if it
-            has any, are the order of the colours. Of more than six groups six are
-            coloured: of slides those of the oddest colour, else the largest.
+    Of `points`, `(tiles, 2)`, rows of NaN are left out; `shares` are the directions'
+    parts of the variance. Each column of `factors` is a panel, whose categories, if it
+    has any, are the order of the colours. Of more than six groups six are coloured: of
+    slides those of the oddest colour, else the largest.
     """
     axes_words = {
         "xlabel": f"Darker \N{RIGHTWARDS ARROW} ({shares[0]:.0%} of the variance)",
@@ -52,13 +50,7 @@ def draw_colour_map(
 def draw_feature_map(
     points: Points, factors: pd.DataFrame, numbers: Sequence[int]
 ) -> "Figure":
-    """Draw tiles on a map of the feature space, with the numbers of clusters.
-
-    Args:
-        points: `(tiles, 2)`; rows of NaN are left out.
-        factors: As for `draw_colour_map`; the largest groups are coloured.
-        numbers: Cluster of each tile, from 1; written where its tiles are.
-    """
+    """Draw tiles on a map, as `draw_colour_map`, with the number of each cluster."""
     # The median, because a cluster may lie in several parts of the map.
     middles = pd.DataFrame(points).groupby(list(numbers)).median().dropna()
     words = {str(number): (x, y) for number, x, y in middles.itertuples()}
