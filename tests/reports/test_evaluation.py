@@ -10,12 +10,10 @@ from eosin.reports import make_evaluation_page
 from eosin.reports.page import Bar
 from eosin.reports.provenance import describe_choices, describe_model
 from eosin.reports.scores import choose_main_level, list_levels, say_verdict, show_level
-from eosin.reports.words import Nouns
-from eosin.runs.card import Card, FoldCard, Sees
+from eosin.runs.card import FoldCard, Sees
 
 GOOD = MetricResult(0.93, 0.88, 0.97, n=34, n_defined=1000)
 UNDEFINED = MetricResult(None, None, None, 3, 0, "no row has the label normal")
-STUDY = Nouns()
 
 
 def change_level(result, level, *, auc=None, **changes):
@@ -227,11 +225,16 @@ def test_calls_keep_their_order_and_need_a_label_for_a_verdict(light_facts):
 # The verdict.
 
 
-def test_the_verdict_says_how_good_the_model_is(result):
+def judge(facts, result, **changes):
+    """Say the verdict on other results."""
+    return list(say_verdict(dataclasses.replace(facts, result=result, **changes)))
+
+
+def test_the_verdict_says_how_good_the_model_is(facts, result):
     counts = {"n": 34, "n_patients": 12, "threshold": 0.41}
     confusion = np.array([[21, 2], [1, 10]])
     result = change_level(result, "slide", auc=GOOD, confusion=confusion, **counts)
-    first, second = say_verdict(result, None, STUDY)
+    first, second = judge(facts, result)
     assert first.replace("\N{NARROW NO-BREAK SPACE}", " ") == (
         "On 34 slides from 12 patients the model never saw, it ranked a tumour slide "
         "above a normal one 93 times in 100 (AUC 0.93, 95 % interval 0.88 to 0.97)."
@@ -241,10 +244,7 @@ def test_the_verdict_says_how_good_the_model_is(result):
         "normal slides tumour by mistake."
     )
     folds = change_level(result, "slide", threshold_range=(0.3, 0.7))
-    assert (
-        "thresholds of its folds, 0.30 to 0.70"
-        in list(say_verdict(folds, None, STUDY))[1]
-    )
+    assert "thresholds of its folds, 0.30 to 0.70" in judge(facts, folds)[1]
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,9 @@ def test_the_verdict_says_how_good_the_model_is(result):
         ("train", "says nothing about new ones"),
     ],
 )
-def test_the_verdict_says_which_rows_were_scored(result, split, words):
-    seen = dataclasses.replace(result, split=split)
-    assert words in next(say_verdict(seen, None, STUDY))
+def test_the_verdict_says_which_rows_were_scored(facts, split, words):
+    seen = dataclasses.replace(facts.result, split=split)
+    assert words in judge(facts, seen)[0]
 
 
 @pytest.mark.parametrize(
@@ -269,19 +269,19 @@ def test_the_verdict_says_which_rows_were_scored(result, split, words):
         (None, "by mistake"),
     ],
 )
-def test_a_baseline_is_set_beside_the_model(result, baseline, colour, words):
-    model = change_level(result, "slide", auc=GOOD)
+def test_a_baseline_is_set_beside_the_model(facts, baseline, colour, words):
+    model = change_level(facts.result, "slide", auc=GOOD)
     auc = dataclasses.replace(GOOD, value=colour)
     other = change_level(baseline, "slide", auc=auc)
-    assert words in list(say_verdict(model, other, STUDY))[-1]
+    assert words in judge(facts, model, baseline=other)[-1]
 
 
-def test_tiles_speak_where_slides_have_no_auc(result):
+def test_tiles_speak_where_slides_have_no_auc(facts, result):
     result = change_level(result, "slide", auc=UNDEFINED)
     assert choose_main_level(result).level == "tile"
     for level in ("tile", "patient"):
         result = change_level(result, level, auc=UNDEFINED)
-    assert "no row has the label normal." in next(say_verdict(result, None, STUDY))
+    assert "no row has the label normal." in judge(facts, result)[0]
 
 
 @pytest.mark.parametrize(
@@ -291,10 +291,10 @@ def test_tiles_speak_where_slides_have_no_auc(result):
         ([[2, 0], [0, 0]], "called 0 of 2 normal patients tumour by mistake."),
     ],
 )
-def test_patients_and_one_class_are_said_plainly(result, confusion, words):
+def test_patients_and_one_class_are_said_plainly(facts, result, confusion, words):
     alone = dataclasses.replace(result, levels={"patient": result.levels["patient"]})
     alone = change_level(alone, "patient", n=1, confusion=np.array(confusion))
-    first, second = say_verdict(alone, None, STUDY)
+    first, second = judge(facts, alone)
     assert first.startswith("On 1 patient the model never saw")
     assert second.endswith(words)
 
@@ -302,20 +302,22 @@ def test_patients_and_one_class_are_said_plainly(result, confusion, words):
 # Levels.
 
 
-def test_what_says_the_same_is_not_shown_twice(result):
+def show(facts, result, level, **changes):
+    """Show one level of other results."""
+    changed = dataclasses.replace(facts, result=result, **changes)
+    return show_level(changed, result.levels[level]).shown
+
+
+def test_what_says_the_same_is_not_shown_twice(facts, result):
     assert [r.level for r in list_levels(result)] == ["slide", "patient", "tile"]
-    n = result.levels["slide"].n
-    result = change_level(result, "patient", n=n)
+    result = change_level(result, "patient", n=result.levels["slide"].n)
     assert [r.level for r in list_levels(result)] == ["slide", "tile"]
-    slide = result.levels["slide"]
-    words = show_level(result, slide, None, STUDY, is_average=True).shown[0]
-    assert "Every patient has one slide" in words
+    assert "Every patient has one slide" in show(facts, result, "slide")[0]
 
 
-def test_what_lacks_a_label_or_a_curve_is_said(result):
+def test_what_lacks_a_label_or_a_curve_is_said(facts, result):
     bare = {"n_unlabelled": 2, "roc_curves": (), "precision_curves": ()}
-    slide = change_level(result, "slide", **bare).levels["slide"]
-    text, _, figures = show_level(result, slide, None, STUDY, is_average=True).shown
+    text, _, figures = show(facts, change_level(result, "slide", **bare), "slide")
     assert "2 slides without a label are left out" in text
     names = [figure.name for figure in figures]
     assert names == ["slide-confusion", "slide-scores", "slide-reliability"]
@@ -334,37 +336,38 @@ def test_what_lacks_a_label_or_a_curve_is_said(result):
         ),
     ],
 )
-def test_metrics_stand_beside_the_baseline(result, baseline, metric, texts, span):
-    changed = change_level(result, "tile", auc=metric)
+def test_metrics_stand_beside_the_baseline(facts, baseline, metric, texts, span):
+    changed = change_level(facts.result, "tile", auc=metric)
     other = change_level(baseline, "tile", auc=dataclasses.replace(GOOD, value=0.6))
-    section = show_level(changed, changed.levels["tile"], other, STUDY, is_average=True)
-    name, value, interval, bar, colour = section.shown[1].rows[0]
+    table = show(facts, changed, "tile", baseline=other)[1]
+    name, value, interval, bar, colour = table.rows[0]
     assert (name.text, colour) == ("ROC AUC", "0.60")
     assert (value.text, interval.text, interval.below) == texts
     assert bar == Bar(span=span, dot=metric.value, other=0.6)
 
 
 @pytest.mark.parametrize(
-    ("level", "is_average", "is_said"),
-    [("slide", True, True), ("tile", True, False), ("slide", False, False)],
+    ("level", "unit", "is_said"),
+    [("slide", "tile", True), ("tile", "tile", False), ("slide", "slide", False)],
 )
-def test_averages_are_not_called_chances(result, level, is_average, is_said):
-    level = result.levels[level]
-    shown = show_level(result, level, None, STUDY, is_average=is_average).shown
-    assert ("not to be read as a chance" in shown[2][-1].text) == is_said
+def test_averages_are_not_called_chances(facts, level, unit, is_said):
+    figures = show(facts, facts.result, level, run=change_run(facts, unit=unit))[2]
+    assert ("not to be read as a chance" in figures[-1].text) == is_said
 
 
 # How it came about.
 
 
-def describe(facts, validation=None, **changes):
-    card = dataclasses.replace(facts.run.card, **changes)
-    validation = validation or facts.validation
-    return dict(describe_choices(card, validation, STUDY, is_external=False))
+def choose(facts, validation=None, **changes):
+    """Describe the choices of another card."""
+    changed = {"run": change_run(facts, **changes)}
+    if validation is not None:
+        changed["validation"] = validation
+    return dict(describe_choices(dataclasses.replace(facts, **changed)))
 
 
 def test_choices_are_said_with_what_they_rest_on(facts):
-    rows = describe(facts)
+    rows = choose(facts)
     assert "chosen among 9 shares on 16 validation slides" in rows["Score of a slide"]
     assert "slide in which most was found" in rows["Score of a patient"]
     assert "(Youden)" in rows["A tile is called tumour from"]
@@ -373,51 +376,52 @@ def test_choices_are_said_with_what_they_rest_on(facts):
     tile = dataclasses.replace(old.tile, rule="sensitivity@0.95")
     mean = SlideAggregation(0.1, "mean")
     mean = dataclasses.replace(old.aggregation, aggregation=mean)
-    rows = describe(facts, dataclasses.replace(old, tile=tile, aggregation=mean))
+    rows = choose(facts, dataclasses.replace(old, tile=tile, aggregation=mean))
     assert "by the rule sensitivity@0.95" in rows["A tile is called tumour from"]
     assert rows["Score of a patient"] == "the mean of the slides"
     fold = facts.run.card.folds[0]
     folds = tuple(dataclasses.replace(fold, threshold=t) for t in (0.25, 0.75))
-    row = describe(facts, folds=folds)["A slide is called tumour from"]
+    row = choose(facts, folds=folds)["A slide is called tumour from"]
     assert row.startswith("by fold 0.250, 0.750")
     assert row.endswith("which figures show")
 
 
-def test_bag_models_are_described_by_what_they_learnt_from():
-    folds = tuple(FoldCard(models=("a", "b"), aggregator="mean") for _ in range(3))
-    card = Card(
-        learner="bags",
-        unit="slide",
-        class_names=("normal", "tumour"),
-        sees=Sees(),
-        folds=folds,
-        together=FoldCard(threshold=0.5),
-        threshold_rule="youden",
-        columns=("age", "sex"),
-    )
-    settings = {"epochs": 50, "learning_rate": 2e-4, "batch": 4}
-    rows = describe_model(card, settings, STUDY, is_external=False)
-    assert rows["Encoder"] == "not stated by the features"
-    assert "no outline was used; with the columns age, sex" in rows["Learnt from"]
-    assert rows["Split"].startswith("by patient, 3 folds, 6 models; each patient")
-    assert "50 epochs, learning rate 0.0002, 4 bags" in rows["Training"]
-    assert "Tiles" not in rows
-    external = describe_model(card, settings, STUDY, is_external=True)
-    assert external["Split"].endswith("the mean of all folds' probabilities")
-    rows = dict(describe_choices(card, None, STUDY, is_external=True))
-    row = rows["A slide is called tumour from"]
-    assert row.startswith("probability 0.500, chosen by the rule youden")
-
-
-def test_tile_classifiers_are_described_by_what_was_trained(facts):
-    card, settings = facts.run.card, facts.run.record["settings"]
-    rows = describe_model(card, settings, STUDY, is_external=False)
-    assert rows == {
+def test_models_are_described_by_what_they_learnt_from(facts):
+    assert describe_model(facts) == {
         "Encoder": "smallcnn, weights none",
         "Trained": "head and last block",
         "Tiles": "256 px at 0.5 micrometres per pixel",
         "Split": "by patient, one split",
     }
-    card = dataclasses.replace(card, sees=dataclasses.replace(card.sees, mpp=None))
-    rows = describe_model(card, settings, Nouns(tile="patch"), is_external=False)
-    assert rows["Patches"] == "256 px at a resolution that nobody stated"
+    sees = dataclasses.replace(facts.run.card.sees, mpp=None)
+    unstated = dataclasses.replace(facts, run=change_run(facts, sees=sees))
+    rows = describe_model(unstated)
+    assert rows["Tiles"] == "256 px at a resolution that nobody stated"
+
+
+def test_bag_models_are_described_by_what_they_learnt_from(facts):
+    fold = FoldCard(models=("a", "b"), aggregator="mean")
+    run = change_run(
+        facts,
+        learner="bags",
+        unit="slide",
+        sees=Sees(),
+        folds=(fold,) * 3,
+        together=FoldCard(threshold=0.5),
+        columns=("age", "sex"),
+    )
+    settings = {"epochs": 50, "learning_rate": 2e-4, "batch": 4}
+    run = dataclasses.replace(run, record={"settings": settings})
+    bags = dataclasses.replace(facts, run=run, validation=None)
+    rows = describe_model(bags)
+    assert rows["Encoder"] == "not stated by the features"
+    assert "no outline was used; with the columns age, sex" in rows["Learnt from"]
+    assert rows["Split"].startswith("by patient, 3 folds, 6 models; each patient")
+    assert "50 epochs, learning rate 0.0002, 4 bags" in rows["Training"]
+    assert "Tiles" not in rows
+    other = dataclasses.replace(facts.result, split="external")
+    external = dataclasses.replace(bags, result=other)
+    split = describe_model(external)["Split"]
+    assert split.endswith("the mean of all folds' probabilities")
+    row = dict(describe_choices(external))["A slide is called tumour from"]
+    assert row.startswith("probability 0.500, chosen by the rule youden")

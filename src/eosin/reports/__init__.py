@@ -1,8 +1,9 @@
 """Pages and figures: what a pathologist reads."""
 
 from eosin.reports.attention import AttendedSlide, make_attention_page
-from eosin.reports.evaluation import EvaluationFacts, make_evaluation_page
+from eosin.reports.evaluation import make_evaluation_page
 from eosin.reports.exploration import make_exploration_page
+from eosin.reports.facts import EvaluationFacts
 from eosin.reports.feature_space import list_space_tiles
 from eosin.reports.interpretation import make_interpretation_page
 from eosin.reports.limit import make_limit_page

@@ -1,13 +1,12 @@
 """The page of an evaluation, of whatever model: tiles, slides, patients or bags."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from eosin.evaluation import SPLITS, EvaluationResult, ValidationChoices, labels_of
+from eosin.evaluation import SPLITS, EvaluationResult, labels_of
+from eosin.reports.facts import EvaluationFacts
 from eosin.reports.page import (
     Bar,
     Cell,
@@ -27,90 +26,27 @@ from eosin.reports.training_curves import draw_history
 from eosin.reports.words import (
     CONFIDENCE,
     DASH,
-    Nouns,
     count,
     format_number,
     name_columns,
     plural,
 )
-from eosin.runs.run import Run
-from eosin.tiles import TileFolder
 
 # Enough to see what goes wrong, and the file stays small enough to be mailed.
 _MOST_OVERLAYS = 12
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluationFacts:
-    """What the page of an evaluation is made from.
-
-    Attributes:
-        run: The model.
-        result: Its evaluation.
-        units: What the splits hold: a row for each tile, with `split`, `patient_id`,
-            `slide_id` and `label`; of other units with `id` as well, and `tiles`, how
-            many tiles it has.
-        scored: The tiles that were scored, or that bags were drawn from, where known.
-        trained_on: The tiles of the training, where known.
-        validation: How tiles become slides, and thresholds with the rows that they were
-            chosen on; None where the model scores slides as a whole.
-        baseline: Evaluation of the colour baseline on the same rows; None where there
-            is none, which is said.
-        overlays: Picture (JPEG or PNG) by `slide_id`. May be empty.
-        cautions: What a reader must know beside what the result says itself.
-    """
-
-    run: Run
-    result: EvaluationResult
-    units: pd.DataFrame
-    scored: TileFolder | None = None
-    trained_on: TileFolder | None = None
-    validation: ValidationChoices | None = None
-    baseline: EvaluationResult | None = None
-    overlays: Mapping[str, Path] = field(default_factory=dict)
-    cautions: Sequence[str] = ()
-
-    @property
-    def nouns(self) -> Nouns:
-        """What units are called."""
-        return Nouns.of_study(self.run.card.unit, self.scored)
-
-    @property
-    def is_external(self) -> bool:
-        """Whether another cohort was scored, by all folds together."""
-        return self.result.split == "external"
-
-    @property
-    def slides(self) -> TileFolder | None:
-        """The tiles of the slides that were scored, where known."""
-        return self.scored or (None if self.is_external else self.trained_on)
-
-    @property
-    def are_patients_known(self) -> bool:
-        """Whether somebody said whose slides are; of other units it is always known."""
-        if self.scored is not None:
-            return self.scored.knows_patients
-        is_slide = self.run.card.unit == "slide"
-        return not is_slide or bool(
-            (self.units["patient_id"] != self.units["id"]).any()
-        )
-
-
 def make_evaluation_page(facts: EvaluationFacts) -> Page:
     """Put an evaluation into words, tables and figures."""
     run, result, nouns = facts.run, facts.result, facts.nouns
-    unit, finished = run.card.unit, str(run.record["finished"] or "")
-    kind = "of the same tiles" if unit == "bag" else "of the same kind"
+    finished = str(run.record["finished"] or "")[:16].replace("T", " ")
+    kind = "of the same tiles" if run.card.unit == "bag" else "of the same kind"
     calls = _list_calls(result)
     return Page(
         kind="evaluation report",
         title=f"Evaluation of {run.path.resolve().name}",
-        facts=(
-            " / ".join(result.class_names),
-            finished[:16].replace("T", " "),
-            f"split “{result.split}”",
-        ),
-        headline=list(say_verdict(result, facts.baseline, nouns)),
+        facts=(" / ".join(result.class_names), finished, f"split “{result.split}”"),
+        headline=list(say_verdict(facts)),
         key_numbers=find_key_numbers(result, nouns),
         note=f"The two numbers below each value are its {CONFIDENCE} interval: what "
         f"other {plural(nouns.patient)} {kind} could give as well.",
@@ -118,12 +54,7 @@ def make_evaluation_page(facts: EvaluationFacts) -> Page:
         cautions=list(dict.fromkeys(_find_cautions(facts))),
         sections=[
             _show_tissue(facts, calls),
-            *(
-                show_level(
-                    result, level, facts.baseline, nouns, is_average=unit == "tile"
-                )
-                for level in list_levels(result)
-            ),
+            *(show_level(facts, level) for level in list_levels(result)),
             _show_calls(result, nouns.slide, calls),
             _show_choices(facts),
             _show_data(facts),
@@ -226,13 +157,11 @@ def _show_choices(facts: EvaluationFacts) -> Section:
             f" Each {nouns.patient} was scored by the fold that held it out, at that "
             "fold's own thresholds, in which it had no say."
         )
-    is_external = facts.is_external
-    rows = describe_choices(
-        facts.run.card, facts.validation, nouns, is_external=is_external
-    )
     text = f"Everything here was settled on the validation split.{words}"
     title = "Thresholds, and where they were chosen"
-    return Section("choices", title, (text, Terms(rows)), link="Thresholds")
+    return Section(
+        "choices", title, (text, Terms(describe_choices(facts))), link="Thresholds"
+    )
 
 
 def _show_data(facts: EvaluationFacts) -> Section:
@@ -293,8 +222,7 @@ def _draw_training(facts: EvaluationFacts) -> Figure | None:
 
 def _show_method(facts: EvaluationFacts) -> Section:
     run, result, patients = facts.run, facts.result, plural(facts.nouns.patient)
-    unit, settings = run.card.unit, run.record["settings"]
-    is_external = facts.is_external
+    unit = run.card.unit
     why = "Tiles of one slide, and slides of one patient, resemble each other. "
     why = why if patients == "patients" else ""
     then = " That bags share patients is not allowed for." if unit == "bag" else ""
@@ -308,7 +236,7 @@ def _show_method(facts: EvaluationFacts) -> Section:
             "accident; a model is worth its trouble by what it adds to this."
         )
     return describe_method(
-        describe_model(run.card, settings, facts.nouns, is_external=is_external),
+        describe_model(facts),
         run.record["versions"],
         Heading("How the intervals were made"),
         f"{why}Intervals are drawn over {patients}: {result.n_bootstrap:,} times, as "

@@ -156,8 +156,8 @@ def _describe_method(settings: LimitSettings) -> dict[str, str]:
         "Training": f"features reduced to {settings.components or 'no fewer'} "
         f"components, dense layers {', '.join(map(str, settings.widths))}, at most "
         f"{settings.epochs} epochs, the best by validation loss",
-        "Threshold": "the highest sensitivity + specificity on validation bags, whose "
-        "witness rates are those of training",
+        "Threshold": "of accuracy, precision and recall: the highest sensitivity + "
+        "specificity on validation bags, whose witness rates are those of training",
         "Sensitivity": "on the held-out patients' own negative bags, within each fold, "
         "averaged over folds",
         "Limit": "interpolated in the logarithm of the witness rate; its interval is "

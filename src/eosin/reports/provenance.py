@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eosin.evaluation import ThresholdChoice, ValidationChoices
+from eosin.reports.facts import EvaluationFacts
 from eosin.reports.words import Nouns, count, format_number, plural
 from eosin.runs.card import Card
 from eosin.runs.origin import find_depth
@@ -16,10 +17,9 @@ _TRAINED = {
 }
 
 
-def describe_model(
-    card: Card, settings: Mapping[str, Any], nouns: Nouns, *, is_external: bool
-) -> dict[str, str]:
-    """Say how a model came about, and by whom another cohort (external) is scored."""
+def describe_model(facts: EvaluationFacts) -> dict[str, str]:
+    """Say how a model came about."""
+    card, settings = facts.run.card, facts.run.record["settings"]
     sees = card.sees
     names = (sees.encoder or "not stated by the features", sees.weights)
     tiles = ""
@@ -30,8 +30,8 @@ def describe_model(
     rows |= {
         "Encoder": ", weights ".join(filter(None, names)),
         "Trained": _TRAINED[find_depth(settings)] if card.learner == "tiles" else "",
-        plural(nouns.tile).capitalize(): tiles,
-        "Split": _describe_split(card, nouns, is_external=is_external),
+        plural(facts.nouns.tile).capitalize(): tiles,
+        "Split": _describe_split(card, facts.nouns, is_external=facts.is_external),
         "Weights' licence": sees.licence,
     }
     return {name: text for name, text in rows.items() if text}
@@ -72,24 +72,14 @@ def _describe_split(card: Card, nouns: Nouns, *, is_external: bool) -> str:
     return f"by {by}, {len(card.folds)} folds, {models}; {who}"
 
 
-def describe_choices(
-    card: Card,
-    validation: ValidationChoices | None,
-    nouns: Nouns,
-    *,
-    is_external: bool,
-) -> list[tuple[str, str]]:
-    """Say what was chosen on validation, and for whom it holds.
-
-    Without `validation`, how tiles become slides and what thresholds were chosen on,
-    the model scores slides as a whole. Another cohort (external) is scored by all
-    folds together.
-    """
+def describe_choices(facts: EvaluationFacts) -> list[tuple[str, str]]:
+    """Say what was chosen on validation, and for whom it holds."""
+    card, validation, nouns = facts.run.card, facts.validation, facts.nouns
     chosen: dict[str, ThresholdChoice | None] = {"slide": None}
     if validation is not None:
         chosen = {"tile": validation.tile, "slide": validation.slide}
     rows = _describe_scores(validation, nouns)
-    folds = card.folds if card.is_cross_validated and not is_external else ()
+    folds = card.folds if card.is_cross_validated and not facts.is_external else ()
     temperature = f"{card.together.temperature:.3f}, of all folds together"
     if folds:
         temperature = _list_by_fold([fold.temperature for fold in folds], temperature)

@@ -1,8 +1,9 @@
 """How good a model is: in sentences, in numbers, and level by level."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from eosin.evaluation import Classes, EvaluationResult, LevelResult
+from eosin.reports.facts import EvaluationFacts
 from eosin.reports.figures import (
     draw_confusion,
     draw_curves,
@@ -69,20 +70,9 @@ def find_key_numbers(
     ]
 
 
-def show_level(
-    result: EvaluationResult,
-    level: LevelResult,
-    baseline: EvaluationResult | None,
-    nouns: Nouns,
-    *,
-    is_average: bool,
-) -> Section:
-    """Show what was found at one level: metrics in a table, and figures.
-
-    `is_average` says that scores of slides and patients are averages of tiles.
-    """
-    noun = nouns.of(level.level)
-    beside = None if baseline is None else baseline.levels.get(level.level)
+def show_level(facts: EvaluationFacts, level: LevelResult) -> Section:
+    """Show what was found at one level: metrics in a table, and figures."""
+    result, nouns, noun = facts.result, facts.nouns, facts.nouns.of(level.level)
     parts = zip(level.n_by_class, result.class_names, strict=True)
     by_class = ", ".join(f"{n:,} {name}" for n, name in parts)
     text = f"{count(level.n, noun)}{_say_owners(level, nouns, 'of')}: {by_class}."
@@ -94,13 +84,9 @@ def show_level(
     if level.level == "slide" and nouns.slide != nouns.patient and has_one:
         text += f" Every {nouns.patient} has one {noun}, so results by {nouns.patient} "
         text += "are the same."
-    is_average = is_average and level.level != "tile"
-    names = result.class_names
-    blocks = (
-        text,
-        _tabulate_metrics(level, beside, result.target, noun),
-        tuple(_draw_level(level, beside, names, nouns, is_average=is_average)),
-    )
+    baseline = facts.find_baseline(level)
+    table = _tabulate_metrics(level, baseline, result.target, noun)
+    blocks = (text, table, tuple(_draw_level(facts, level, baseline)))
     return Section(level.level, plural(noun).capitalize(), blocks)
 
 
@@ -139,14 +125,14 @@ def _tabulate_metrics(
 
 
 def _draw_level(
-    level: LevelResult,
-    baseline: LevelResult | None,
-    names: Sequence[str],
-    nouns: Nouns,
-    *,
-    is_average: bool,
+    facts: EvaluationFacts, level: LevelResult, baseline: LevelResult | None
 ) -> Iterator[Figure]:
-    unit, noun, over = level.level, nouns.of(level.level), plural(nouns.patient)
+    names, unit, noun = (
+        facts.result.class_names,
+        level.level,
+        facts.nouns.of(level.level),
+    )
+    over = plural(facts.nouns.patient)
     rows = plural(noun)
     title, text = "Right and wrong calls", say_confusion(level, names, noun)
     yield Figure(f"{unit}-confusion", title, text, draw_confusion(level, names))
@@ -168,22 +154,22 @@ def _draw_level(
         f"0.8 eight are {'positive' if len(names) == 2 else 'called right'}. "
         f"Calibration error {format_number(level.metrics['ece'].value)}."
     )
-    if is_average:
-        text += f" The score of a {noun} is an average of {plural(nouns.tile)}: it "
+    if facts.run.card.unit == "tile" and unit != "tile":
+        text += (
+            f" The score of a {noun} is an average of {plural(facts.nouns.tile)}: it "
+        )
         text += f"puts {rows} in order and is not to be read as a chance."
     drawing = draw_reliability(level, rows)
     yield Figure(f"{unit}-reliability", "Calibration", text, drawing)
 
 
-def say_verdict(
-    result: EvaluationResult, baseline: EvaluationResult | None, nouns: Nouns
-) -> Iterator[str]:
+def say_verdict(facts: EvaluationFacts) -> Iterator[str]:
     """Say in a few sentences how good a model is, the most important first."""
-    main = choose_main_level(result)
-    yield _say_ranking(result, main, nouns)
-    yield _say_calls(result, main, nouns)
-    if baseline is not None and main.level in baseline.levels:
-        yield from _say_baseline(main, baseline.levels[main.level])
+    main = choose_main_level(facts.result)
+    yield _say_ranking(facts.result, main, facts.nouns)
+    yield _say_calls(facts.result, main, facts.nouns)
+    if (baseline := facts.find_baseline(main)) is not None:
+        yield from _say_baseline(main, baseline)
 
 
 def _say_ranking(result: EvaluationResult, level: LevelResult, nouns: Nouns) -> str:
