@@ -109,15 +109,15 @@ def _show_tissue(facts: EvaluationFacts, calls: pd.DataFrame) -> Section:
     mapped = calls[calls["id"].isin(list(facts.overlays))].head(_MOST_OVERLAYS)
     pictures = [
         Picture(
-            path=facts.overlays[call.id],
+            path=facts.overlays[str(call.id)],
             alt=f"Heatmap of {call.id}: {call.truth}, called {call.called} with "
             f"probability {call.probability}",
-            title=call.id,
+            title=str(call.id),
             lines=(
                 f"Truth: {call.truth}",
                 f"Called: {call.called} ({call.probability})",
             ),
-            style=call.verdict,
+            style=str(call.verdict),
         )
         for call in mapped.itertuples()
     ]
@@ -182,19 +182,17 @@ def _show_data(facts: EvaluationFacts) -> Section:
     labels = pd.crosstab(facts.units["split"], facts.units["label"])
     labels = labels.reindex(table.index, fill_value=0)
     labels = labels.reindex(columns=range(len(names)), fill_value=0)
-    labels.columns = pd.Index([f"{name} {units}" for name in names])
+    classes = [f"{name} {units}" for name in names]
+    labels.columns = pd.Index(classes)
     splits = [split for split in SPLITS if split in table.index]
     marked = splits.index(facts.result.split) if facts.result.split in splits else None
-    table = table.join(labels).loc[splits]
-    table["split"] = [
-        Cell(split, tag="scored here" if i == marked else "")
-        for i, split in enumerate(splits)
-    ]
+    table = table.join(labels).loc[splits].reset_index()
+    tags = {facts.result.split: "scored here"}
+    table["split"] = table["split"].map(lambda name: Cell(name, tag=tags.get(name, "")))
     heads = {"split": "Split"}
     heads |= {column: plural(noun).capitalize() for noun, column in columns.items()}
-    heads |= {"tiles": plural(nouns.tile).capitalize()} | dict(
-        zip(labels, labels, strict=True)
-    )
+    heads |= {"tiles": plural(nouns.tile).capitalize()}
+    heads |= dict(zip(classes, classes, strict=True))
     licence = (facts.slides and facts.slides.licence) or "not stated"
     source = Terms([("Source and licence", licence)])
     splits_table = tabulate(table, heads, caption, marked=marked)

@@ -54,7 +54,7 @@ class EvaluationFacts:
 
     def find_baseline(self, level: LevelResult) -> LevelResult | None:
         """Find the baseline's result at a level."""
-        return self.baseline and self.baseline.levels.get(level.level)
+        return None if self.baseline is None else self.baseline.levels.get(level.level)
 
     @property
     def slides(self) -> TileFolder | None:

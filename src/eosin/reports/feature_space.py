@@ -64,8 +64,8 @@ def _draw_map(
     factors = pd.DataFrame({"label": pd.Categorical(labels, names)})
     if found.held_out.probabilities is not None:
         factors["prediction"] = pd.Categorical(tiles["called"], names)
-        verdicts = np.where(labels == tiles["called"], "right", "wrong")
-        verdicts = pd.Series(verdicts).where(labels.notna())
+        is_right = labels == tiles["called"]
+        verdicts = is_right.map({True: "right", False: "wrong"}).where(labels.notna())
         factors["verdict"] = pd.Categorical(verdicts, ["right", "wrong"])
     # Groups of look-alikes are too many and too small to be seen.
     if nouns.slide != "group":
@@ -120,8 +120,8 @@ def _list_clusters(clusters: pd.DataFrame, nouns: Nouns) -> Table:
         cluster=clusters["cluster"].astype(str),
         purity=clusters["purity"].map(format_percent),
         wrong=[f"{n:,} of {called:,}" if called else DASH for n, called in wrong],
-        error_rate=[Cell(format_percent(rate), "value") for rate in rates],
-        bar=[Bar(fill=rate) for rate in rates.fillna(0)],
+        error_rate=rates.map(lambda rate: Cell(format_percent(rate), "value")),
+        bar=rates.fillna(0).map(lambda rate: Bar(fill=rate)),
         largest_slide=clusters["largest_slide"].map(format_percent),
     )
     caption = (

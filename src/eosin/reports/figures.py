@@ -198,7 +198,7 @@ def bin_measures(
         edges = _find_edges(values[is_known], is_log=measure == "sharpness")
         for name, is_own in groups.items():
             own = np.clip(values[is_own & is_known], edges[0], edges[-1])
-            bins = {"measure": measure, "class_name": name}
+            bins: dict[str, Any] = {"measure": measure, "class_name": name}
             bins |= {"low": edges[:-1], "high": edges[1:]}
             parts.append(pd.DataFrame(bins | {"n": np.histogram(own, edges)[0]}))
             parts[-1]["share"] = parts[-1]["n"] / max(1, len(own))
@@ -261,7 +261,7 @@ def _shade_cells(
     axes.grid(visible=False)
     for (row, column), strength in np.ndenumerate(strengths):
         corner, colour = (column - 0.48, row - 0.47), SERIES[int(strength > 0)]
-        look = {"facecolor": colour, "alpha": abs(strength), "linewidth": 0}
+        look: dict[str, Any] = {"facecolor": colour, "alpha": abs(strength), "lw": 0}
         axes.add_patch(Rectangle(corner, 0.96, 0.94, **look))
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
     axes.set_xticks(range(n), names)

@@ -13,6 +13,7 @@ from eosin.exploring.interpretation import ClassMap, Interpretation, draw_class_
 from eosin.heatmaps import Gallery, GalleryMaker, GalleryTile
 from eosin.reports.feature_space import MAP_METHODS, show_space
 from eosin.reports.page import (
+    Block,
     Page,
     Section,
     Table,
@@ -87,7 +88,7 @@ class _PageMaker:
         """Make it."""
         found, sees = self._found, self._held_out.card.sees
         facts = list_facts(self._names, sees.tile_px, sees.mpp)
-        maps = (self._say_maps(), *self._show_maps())
+        maps: list[Block] = [self._say_maps(), *self._show_maps()]
         return Page(
             kind="interpretation",
             title=f"Interpretation of {self._held_out.run.resolve().name}",

@@ -256,7 +256,11 @@ def draw_by_rate(
     A row of panels per training, a column per number of training bags; dashed and
     dotted the ceilings, where there are any of the measure.
     """
-    trainings, sizes = summary["training"].unique(), np.sort(summary["bags"].unique())
+    trainings, sizes, names = (
+        summary[column].drop_duplicates().tolist()
+        for column in ("training", "bags", "aggregator")
+    )
+    sizes.sort()
     is_auc = measure != "sensitivity"
     # Narrower, the legend would be cut.
     size_in = max(7.4, 1.0 + 2.7 * len(sizes)), 0.8 + 2.5 * len(trainings)
@@ -265,7 +269,7 @@ def draw_by_rate(
         for (row, column), axes in np.ndenumerate(panels):
             is_own = summary["training"] == trainings[row]
             own = summary[is_own & (summary["bags"] == sizes[column])]
-            _draw_lines(axes, own, measure, summary["aggregator"].unique())
+            _draw_lines(axes, own, measure, names)
             if measure in ceilings:
                 _draw_ceilings(axes, ceilings, measure)
             axes.axhline(_GUESSING if is_auc else settings.power, color=MUTED, lw=0.9)
@@ -277,8 +281,9 @@ def draw_by_rate(
         first.set_xscale("log")
         first.set_xticks(ticks, [f"{rate * settings.bag_size:g}" for rate in ticks])
         first.minorticks_off()
-        lowest = summary.filter(regex=f"^{measure}(_low)?$").min(axis=None)
-        first.set_ylim(min(0.4 if is_auc else 0.0, lowest) - 0.02, 1.02)
+        shown = summary.filter(regex=f"^{measure}(_low)?$").to_numpy(np.float64)
+        lowest = min(0.4 if is_auc else 0.0, float(np.nanmin(shown)))
+        first.set_ylim(lowest - 0.02, 1.02)
         figure.legend(
             *first.get_legend_handles_labels(), loc="outside upper left", ncols=3
         )

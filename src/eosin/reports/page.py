@@ -302,16 +302,14 @@ def write_page(page: Page, folder: Path, name: str = "report.html") -> None:
     text = render_page(page)
     figures = folder / "figures"
     for drawn in page.list_blocks():
-        numbers = None
         if isinstance(drawn, Figure):
-            numbers = drawn.numbers
             with atomic_path(figures / f"{drawn.name}.png") as temporary:
                 temporary.write_bytes(render_png(drawn.drawing))
+            if drawn.numbers is not None:
+                write_csv(figures / f"{drawn.name}.csv", drawn.numbers)
         elif isinstance(drawn, Gallery) and drawn.tiles:
-            numbers = _list_tiles(drawn)
             write_image(figures / f"{drawn.name}.png", draw_sheet(drawn))
-        if numbers is not None:
-            write_csv(figures / f"{drawn.name}.csv", numbers)
+            write_csv(figures / f"{drawn.name}.csv", _list_tiles(drawn))
     write_text(folder / name, text)
 
 

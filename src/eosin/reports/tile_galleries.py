@@ -78,13 +78,13 @@ def show_outliers(explored: Exploration, maker: GalleryMaker) -> Iterator[Galler
         "saturated_share": format_percent(limits.saturated_share),
     }
     for kind in OUTLIERS:
-        measure, words, meaning = _OUTLIERS[kind]
+        measure, form, meaning = _OUTLIERS[kind]
         odd = pd.Series(explored.measures[measure].to_numpy())
         odd = odd[explored.outliers[kind].to_numpy()]
         odd = odd.sort_values(ascending=kind == "blurred", kind="stable")
         text = meaning.format(**values)
         title = kind.capitalize()
-        yield _show_odd(explored, maker, kind, title, text, odd.map(words.format))
+        yield _show_odd(explored, maker, kind, title, text, odd.map(form.format))
     if explored.isolation is not None:
         odd = pd.Series(explored.isolation, explored.measured)
         odd = odd[odd >= _ISOLATED].sort_values(ascending=False, kind="stable")
@@ -107,10 +107,13 @@ def _show_odd(
     text = f"{len(words):,} found" if len(words) else "None"
     if len(shown) < len(words):
         text += f", {len(shown)} shown"
-    captions = {int(row): _say_tile(explored, int(row), w) for row, w in shown.items()}
-    rows = [np.array(list(captions), np.int64)]
+    rows = shown.index.to_numpy(np.int64)
+    captions = {
+        row: _say_tile(explored, row, said)
+        for row, said in zip(rows.tolist(), shown, strict=True)
+    }
     text = f"{meaning} {text}."
-    return maker.make(f"outliers-{kind}", title, text, rows, captions=captions)
+    return maker.make(f"outliers-{kind}", title, text, [rows], captions=captions)
 
 
 def show_copies(
