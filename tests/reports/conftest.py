@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 from html.parser import HTMLParser
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from eosin.evaluation import (
 )
 from eosin.reports import EvaluationFacts, make_evaluation_page, render_page
 from eosin.runs.card import Card, FoldCard, Sees
+from eosin.runs.run import Run
 
 VOID = {"meta", "img", "br", "path", "use", "rect", "line"}
 
@@ -93,7 +94,7 @@ def _check_it_can_be_read_aloud(page):
     assert all(attributes["alt"] for attributes in page.find("img"))
     figures = [a for a in page.find("div") if a.get("role") == "img"]
     assert all(len(a["aria-label"]) > 20 for a in figures)
-    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
 
 
@@ -106,10 +107,10 @@ def read_facts(read):
 
 
 def make_predictions(class_names, *, n_slides=48, noise=1.5):
-    """Make tiles of two slides a patient, of which classes differ."""
+    """Make ten tiles a slide and two slides a patient, of which classes differ."""
     rng = np.random.default_rng(4)
-    n_classes, n_tiles = len(class_names), 10
-    slide = np.repeat(np.arange(n_slides), n_tiles)
+    n_classes = len(class_names)
+    slide = np.repeat(np.arange(n_slides), 10)
     patient = slide // 2
     label = (patient // 3 + slide) % n_classes
     tiles = pd.DataFrame(
@@ -122,7 +123,7 @@ def make_predictions(class_names, *, n_slides=48, noise=1.5):
         }
     )
     logits = 2.0 * np.eye(n_classes)[label]
-    logits = logits + rng.normal(0, noise, logits.shape)
+    logits += rng.normal(0, noise, logits.shape)
     logits += rng.normal(0, noise / 2, (n_slides, n_classes))[slide]
     parts = np.exp(logits)
     values = parts / parts.sum(axis=1, keepdims=True)
@@ -138,10 +139,10 @@ def evaluate(tiles, class_names):
     )
 
 
-def make_facts(class_names=("normal", "tumour")):
+def make_facts(path, class_names=("normal", "tumour")):
     tiles = make_predictions(class_names)
     choices, result = evaluate(tiles, class_names)
-    own = FoldCard(
+    fold = FoldCard(
         models=("model.onnx",),
         temperature=1.25,
         threshold=choices.slide.threshold,
@@ -152,24 +153,30 @@ def make_facts(class_names=("normal", "tumour")):
         unit="tile",
         class_names=class_names,
         sees=Sees(encoder="smallcnn", weights="none", mpp=0.5, tile_px=256),
-        folds=(own,),
-        together=dataclasses.replace(own, models=()),
+        folds=(fold,),
+        together=dataclasses.replace(fold, models=()),
         threshold_rule="youden",
     )
+    record = {"settings": {"fine_tune": "last"}, "versions": {"eosin": "0.1.0"}}
+    record["finished"] = "2026-01-31T10:11:12+00:00"
     return EvaluationFacts(
-        title="A study",
+        run=Run(path, card, record),
         result=result,
-        card=card,
-        settings={"fine_tune": "last"},
         units=tiles,
+        scored=make_folder(),
         validation=choices,
-        licence="made, CC0",
     )
+
+
+def make_folder(**changes):
+    """Make what a page asks a tile folder for."""
+    content = {"licence": "made, CC0", "is_made": False, "knows_patients": True}
+    return SimpleNamespace(**content | {"has_patches": False} | changes)
 
 
 @pytest.fixture(scope="session")
-def facts():
-    return make_facts()
+def facts(tmp_path_factory):
+    return make_facts(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")
@@ -184,8 +191,9 @@ def baseline():
 
 
 @pytest.fixture(scope="session")
-def three_facts():
-    return make_facts(("normal", "clear cell", "papillary"))
+def three_facts(tmp_path_factory):
+    names = ("normal", "clear cell", "papillary")
+    return make_facts(tmp_path_factory.mktemp("run"), names)
 
 
 @pytest.fixture(scope="session")
@@ -208,18 +216,17 @@ def history():
 @pytest.fixture(scope="session")
 def full_facts(facts, baseline, history, tmp_path_factory):
     """An evaluation with every section."""
-    overlay: Path = tmp_path_factory.mktemp("overlays") / "Bild ä.jpg"
+    folder = tmp_path_factory.mktemp("full run")
+    history.to_csv(folder / "history.csv", index=False)
+    overlay = folder / "Bild ä.jpg"
     Image.new("RGB", (900, 500), (200, 120, 160)).save(overlay)
     return dataclasses.replace(
         facts,
+        run=dataclasses.replace(facts.run, path=folder),
         baseline=baseline,
-        history=history,
         overlays={facts.result.calls.loc[0, "id"]: overlay},
-        versions={"eosin": "0.1.0"},
         cautions=["The scanner changed in May."],
-        are_slides_made=True,
-        are_patients_known=False,
-        created="2026-01-31T10:11:12+00:00",
+        scored=make_folder(is_made=True, knows_patients=False),
     )
 
 

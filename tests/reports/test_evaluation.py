@@ -1,29 +1,19 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.evaluation import (
-    Classes,
-    MetricResult,
-    SlideAggregation,
-)
-from eosin.reports import Nouns, make_evaluation_page
+from eosin.evaluation import Classes, MetricResult, SlideAggregation
+from eosin.reports import make_evaluation_page
 from eosin.reports.page import Bar
 from eosin.reports.provenance import describe_choices, describe_model
-from eosin.reports.scores import (
-    choose_main_level,
-    list_levels,
-    say_verdict,
-    show_level,
-)
-from eosin.runs.card import Card, FoldCard, Sees
+from eosin.reports.scores import choose_main_level, list_levels, say_verdict, show_level
+from eosin.runs.card import FoldCard, Sees
 
 GOOD = MetricResult(0.93, 0.88, 0.97, n=34, n_defined=1000)
 UNDEFINED = MetricResult(None, None, None, 3, 0, "no row has the label normal")
-STUDY = Nouns()
-DRAWN = Nouns(slide="bag", patient="bag")
 
 
 def change_level(result, level, *, auc=None, **changes):
@@ -34,21 +24,28 @@ def change_level(result, level, *, auc=None, **changes):
     return dataclasses.replace(result, levels={**result.levels, level: changed})
 
 
-def keep_levels(facts, *levels):
-    kept = {level: facts.result.levels[level] for level in levels}
-    return dataclasses.replace(facts.result, levels=kept)
+def change_run(facts, **changes):
+    """Change the card of the run."""
+    card = dataclasses.replace(facts.run.card, **changes)
+    return dataclasses.replace(facts.run, card=card)
+
+
+def find_section(facts, name):
+    page = make_evaluation_page(facts)
+    return next(section for section in page.sections if section.name == name).shown
 
 
 # The page.
 
 
 def test_the_page_has_its_sections_the_verdict_and_tissue_first(full_page):
-    sections = [a["id"] for a in full_page.find("h2")]
     levels = ["slide", "patient", "tile"]
-    assert sections[:3] == ["in-short", "cautions", "tissue"]
-    assert sections[3:6] == levels
-    assert sections[6:] == ["calls", "choices", "data", "training", "method"]
+    assert [a["id"] for a in full_page.find("h2")] == [
+        *("in-short", "cautions", "tissue", *levels),
+        *("calls", "choices", "data", "training", "method"),
+    ]
     for text in (
+        "Evaluation of full run",
         "2026-01-31 10:11",
         "16 slides of 8 patients",
         "made, CC0",
@@ -56,36 +53,28 @@ def test_the_page_has_its_sections_the_verdict_and_tissue_first(full_page):
         "How the intervals were made",
         "What stands beside the model",
         "eosin 0.1.0",
+        # Eight patients of two slides of ten tiles each.
+        "train 8 16 160 80 80 val 8 16 160 80 80 test scored here 8 16 160 80 80",
     ):
         assert text in full_page.words
 
 
 def test_cautions_have_the_gravest_first(full_page):
-    order = [
-        "These slides were made by a computer",
-        "No patient ids were given",
-        "The scanner changed in May",
-    ]
+    order = ("made by a computer", "No patient ids", "The scanner changed in May")
     places = [full_page.words.index(words) for words in order]
     assert places == sorted(places)
 
 
 def test_everything_a_user_writes_is_escaped(full_facts, read_facts):
     evil = '<script>alert("1")</script>&'
-    names = ("normal", evil)
-    calls = full_facts.result.calls.rename(
-        columns={"probability_tumour": f"probability_{evil}"}
-    )
+    result, names = full_facts.result, ("normal", evil)
+    calls = result.calls.rename(columns={"probability_tumour": f"probability_{evil}"})
+    calls = calls.assign(id=evil, patient_id=evil + "P")
     page = read_facts(
         full_facts,
-        title=evil,
-        result=dataclasses.replace(
-            full_facts.result,
-            target=Classes(names),
-            calls=calls.assign(id=evil, patient_id=evil + "P"),
-        ),
-        card=dataclasses.replace(full_facts.card, class_names=names),
-        licence=evil,
+        result=dataclasses.replace(result, target=Classes(names), calls=calls),
+        run=change_run(full_facts, class_names=names),
+        scored=SimpleNamespace(**vars(full_facts.scored) | {"licence": evil}),
         cautions=[evil],
         overlays={evil: next(iter(full_facts.overlays.values()))},
     )
@@ -93,14 +82,31 @@ def test_everything_a_user_writes_is_escaped(full_facts, read_facts):
 
 
 def test_what_is_not_known_is_said(light_facts, read_facts):
-    words = read_facts(light_facts, licence=None).words
-    assert "Nobody stated where the slides come from" in words
-    assert "Source and licence not stated" in words
     calm = dataclasses.replace(light_facts.result, cautions=())
     words = read_facts(light_facts, result=calm).words
-    assert "Before you believe" not in words
+    for gone in ("Before you believe", "Training curves"):
+        assert gone not in words
     assert "No baseline was scored beside the model" in words
-    assert "Training curves" not in words
+    words = read_facts(light_facts, scored=None).words
+    assert "Nobody stated where the slides come from" in words
+    assert "Source and licence not stated" in words
+
+
+def test_the_tiles_of_the_training_speak_for_its_own_patients_alone(light_facts):
+    source = light_facts.scored
+    facts = dataclasses.replace(light_facts, scored=None, trained_on=source)
+    assert facts.slides is source
+    other = dataclasses.replace(facts.result, split="external")
+    assert dataclasses.replace(facts, result=other).slides is None
+    slides = pd.DataFrame({"id": ["S1", "S2"], "patient_id": ["S1", "S2"]})
+    for unit, units, is_known in (
+        ("slide", slides, False),
+        ("slide", slides.assign(patient_id=["P", "P"]), True),
+        ("patient", slides, True),
+    ):
+        run = change_run(facts, unit=unit)
+        changed = dataclasses.replace(facts, run=run, units=units)
+        assert changed.are_patients_known == is_known
 
 
 def test_several_classes_make_a_page(three_facts, read_facts):
@@ -123,35 +129,32 @@ def test_pictures_are_few_and_the_most_wrong_ones(light_facts, full_facts, read_
 
 
 def test_drawn_bags_are_called_bags(light_facts, read_facts):
-    card = Card(
+    folds = [
+        FoldCard(models=("m",), temperature=t, threshold=t, aggregator="mean")
+        for t in (0.4, 0.6)
+    ]
+    run = change_run(
+        light_facts,
         learner="pixels",
         unit="bag",
-        class_names=("normal", "tumour"),
-        sees=Sees(encoder="smallcnn", tile_px=96),
-        folds=tuple(
-            FoldCard(models=("m",), temperature=t, threshold=t, aggregator="mean")
-            for t in (0.4, 0.6)
-        ),
+        folds=tuple(folds),
         together=FoldCard(threshold=0.5),
-        threshold_rule="youden",
         bag_size=40,
         witnesses=(20, 5),
     )
+    record = dict(run.record, settings={"epochs": 9, "batch": 4})
     result = light_facts.result
     bags = result.calls.assign(patient_id=None, slide_id=None)
     level = dataclasses.replace(result.levels["slide"], level="bag", n_patients=0)
-    result = dataclasses.replace(
-        result, calls=bags, listed="bag", levels={"bag": level}, cautions=()
-    )
     page = read_facts(
         light_facts,
-        result=result,
-        card=card,
-        nouns=DRAWN,
+        run=dataclasses.replace(run, record=record),
+        result=dataclasses.replace(
+            result, calls=bags, listed="bag", levels={"bag": level}, cautions=()
+        ),
+        scored=None,
         validation=None,
         units=bags.assign(split="test", tiles=40),
-        settings={"epochs": 9, "batch": 4},
-        are_patients_known=False,
     )
     for text in (
         "On 16 bags the model never saw",
@@ -165,56 +168,73 @@ def test_drawn_bags_are_called_bags(light_facts, read_facts):
     ):
         assert text in page.words
     # Elsewhere a slide is a file that was scanned, and a patient has bags.
-    assert "slides" not in page.words.replace("for new slides", "").lower()
-    assert "No patient ids were given" not in page.words
+    words = page.words.replace("for new slides", "").replace("where the slides", "")
+    assert "slides" not in words.lower()
+    assert "No patient ids were given" not in words
 
 
 def test_patches_are_called_patches(facts, read_facts):
     alone = {"n_patients": facts.result.levels["tile"].n}
-    result = change_level(facts.result, "tile", **alone)
-    nouns = Nouns(tile="patch", slide="group", patient="group")
-    page = read_facts(facts, result=result, nouns=nouns, are_patients_known=False)
-    assert "160 patches the model never saw" in page.words
-    assert "normal patches" in page.words
-    assert "all patches of a group are in one" in page.words
-    assert "Group by group" in page.words
+    patches = {"has_patches": True, "knows_patients": False}
+    grouping = SimpleNamespace(grouping="estimated")
+    page = read_facts(
+        facts,
+        result=change_level(facts.result, "tile", **alone),
+        scored=SimpleNamespace(**vars(facts.scored) | patches, info=grouping),
+    )
+    for text in (
+        "160 patches the model never saw",
+        "normal patches",
+        "all patches of a group are in one",
+        "Group by group",
+    ):
+        assert text in page.words
     # Each is a group of its own, which says nothing else.
     assert not [a for a in page.find("h2") if a["id"] in ("slide", "patient")]
 
 
-def test_splits_are_counted_in_their_order(full_page):
-    # Eight patients of two slides of ten tiles each.
-    words = "train 8 16 160 80 80 val 8 16 160 80 80 test scored here 8 16 160 80 80"
-    assert words in full_page.words
-
-
-def test_models_of_many_seeds_have_one_curve(light_facts, history):
+@pytest.mark.parametrize(("learner", "n_lines"), [("bags", 2), ("tiles", 4)])
+def test_bag_models_of_many_seeds_have_one_curve(
+    light_facts, history, tmp_path, learner, n_lines
+):
     many = pd.concat([history.assign(fold=i, seed=i) for i in (0, 1)])
-    for learner, n_lines in (("bags", 2), ("tiles", 4)):
-        card = dataclasses.replace(light_facts.card, learner=learner)
-        page = make_evaluation_page(
-            dataclasses.replace(light_facts, history=many, card=card)
-        )
-        (figure,) = next(s for s in page.sections if s.name == "training").shown
-        assert figure.text.startswith("5 epochs.")
-        lines = figure.drawing.axes[0].get_lines()
-        assert len([line for line in lines if len(line.get_xdata()) == 5]) == n_lines
+    many.to_csv(tmp_path / "history.csv", index=False)
+    run = dataclasses.replace(change_run(light_facts, learner=learner), path=tmp_path)
+    (figure,) = find_section(dataclasses.replace(light_facts, run=run), "training")
+    assert figure.text.startswith("5 epochs.")
+    lines = figure.drawing.axes[0].get_lines()
+    assert len([line for line in lines if len(line.get_xdata()) == 5]) == n_lines
+
+
+def test_calls_keep_their_order_and_need_a_label_for_a_verdict(light_facts):
+    result = light_facts.result
+    calls = result.calls.copy()
+    calls.loc[0, ["label", "is_right"]] = pd.NA
+    changed = dataclasses.replace(result, calls=calls)
+    (table,) = find_section(dataclasses.replace(light_facts, result=changed), "calls")
+    assert [row[0] for row in table.rows] == list(calls["id"])
+    confusion = result.levels["slide"].confusion
+    n_wrong = int(confusion.sum() - confusion.trace())
+    verdicts = [row[4].text for row in table.rows]
+    right = ["right"] * (len(verdicts) - n_wrong)
+    assert verdicts == ["no label"] + ["wrong"] * (n_wrong - 1) + right
+    assert table.rows[0][2] == "\N{EN DASH}"
+    assert table.rows[0][-1].tick == result.levels["slide"].threshold
 
 
 # The verdict.
 
 
-def test_the_verdict_says_how_good_the_model_is(result):
-    result = change_level(
-        result,
-        "slide",
-        auc=GOOD,
-        n=34,
-        n_patients=12,
-        threshold=0.41,
-        confusion=np.array([[21, 2], [1, 10]]),
-    )
-    first, second = say_verdict(result, None, STUDY)
+def judge(facts, result, **changes):
+    """Say the verdict on other results."""
+    return list(say_verdict(dataclasses.replace(facts, result=result, **changes)))
+
+
+def test_the_verdict_says_how_good_the_model_is(facts, result):
+    counts = {"n": 34, "n_patients": 12, "threshold": 0.41}
+    confusion = np.array([[21, 2], [1, 10]])
+    result = change_level(result, "slide", auc=GOOD, confusion=confusion, **counts)
+    first, second = judge(facts, result)
     assert first.replace("\N{NARROW NO-BREAK SPACE}", " ") == (
         "On 34 slides from 12 patients the model never saw, it ranked a tumour slide "
         "above a normal one 93 times in 100 (AUC 0.93, 95 % interval 0.88 to 0.97)."
@@ -224,8 +244,7 @@ def test_the_verdict_says_how_good_the_model_is(result):
         "normal slides tumour by mistake."
     )
     folds = change_level(result, "slide", threshold_range=(0.3, 0.7))
-    second = say_verdict(folds, None, STUDY)[1]
-    assert second.startswith("At the thresholds of its folds, 0.30 to 0.70, it found")
+    assert "thresholds of its folds, 0.30 to 0.70" in judge(facts, folds)[1]
 
 
 @pytest.mark.parametrize(
@@ -236,9 +255,9 @@ def test_the_verdict_says_how_good_the_model_is(result):
         ("train", "says nothing about new ones"),
     ],
 )
-def test_the_verdict_says_which_rows_were_scored(result, split, words):
-    seen = dataclasses.replace(result, split=split)
-    assert words in say_verdict(seen, None, STUDY)[0]
+def test_the_verdict_says_which_rows_were_scored(facts, split, words):
+    seen = dataclasses.replace(facts.result, split=split)
+    assert words in judge(facts, seen)[0]
 
 
 @pytest.mark.parametrize(
@@ -250,54 +269,57 @@ def test_the_verdict_says_which_rows_were_scored(result, split, words):
         (None, "by mistake"),
     ],
 )
-def test_a_baseline_is_set_beside_the_model(result, baseline, colour, words):
-    model = change_level(result, "slide", auc=GOOD)
+def test_a_baseline_is_set_beside_the_model(facts, baseline, colour, words):
+    model = change_level(facts.result, "slide", auc=GOOD)
     auc = dataclasses.replace(GOOD, value=colour)
     other = change_level(baseline, "slide", auc=auc)
-    assert words in say_verdict(model, other, STUDY)[-1]
+    assert words in judge(facts, model, baseline=other)[-1]
 
 
-def test_tiles_speak_where_slides_have_no_auc(result):
+def test_tiles_speak_where_slides_have_no_auc(facts, result):
     result = change_level(result, "slide", auc=UNDEFINED)
     assert choose_main_level(result).level == "tile"
-    result = change_level(result, "tile", auc=UNDEFINED)
-    result = change_level(result, "patient", auc=UNDEFINED)
-    assert "no row has the label normal." in say_verdict(result, None, STUDY)[0]
+    for level in ("tile", "patient"):
+        result = change_level(result, level, auc=UNDEFINED)
+    assert "no row has the label normal." in judge(facts, result)[0]
 
 
-def test_patients_and_one_class_are_said_plainly(facts):
-    result = keep_levels(facts, "patient")
-    for confusion, words in (
+@pytest.mark.parametrize(
+    ("confusion", "words"),
+    [
         ([[0, 0], [0, 1]], "it found 1 of 1 tumour patient."),
         ([[2, 0], [0, 0]], "called 0 of 2 normal patients tumour by mistake."),
-    ):
-        one = change_level(result, "patient", n=1, confusion=np.array(confusion))
-        first, second = say_verdict(one, None, STUDY)
-        assert first.startswith("On 1 patient the model never saw")
-        assert second.endswith(words)
+    ],
+)
+def test_patients_and_one_class_are_said_plainly(facts, result, confusion, words):
+    alone = dataclasses.replace(result, levels={"patient": result.levels["patient"]})
+    alone = change_level(alone, "patient", n=1, confusion=np.array(confusion))
+    first, second = judge(facts, alone)
+    assert first.startswith("On 1 patient the model never saw")
+    assert second.endswith(words)
 
 
 # Levels.
 
 
-def test_what_says_the_same_is_not_shown_twice(facts):
-    assert [r.level for r in list_levels(facts.result)] == ["slide", "patient", "tile"]
-    n = facts.result.levels["slide"].n
-    result = change_level(facts.result, "patient", n=n)
+def show(facts, result, level, **changes):
+    """Show one level of other results."""
+    changed = dataclasses.replace(facts, result=result, **changes)
+    return show_level(changed, result.levels[level]).shown
+
+
+def test_what_says_the_same_is_not_shown_twice(facts, result):
+    assert [r.level for r in list_levels(result)] == ["slide", "patient", "tile"]
+    result = change_level(result, "patient", n=result.levels["slide"].n)
     assert [r.level for r in list_levels(result)] == ["slide", "tile"]
-    slide = result.levels["slide"]
-    words = show_level(result, slide, None, STUDY, is_average=True).shown[0]
-    assert "Every patient has one slide" in words
+    assert "Every patient has one slide" in show(facts, result, "slide")[0]
 
 
-def test_what_lacks_a_label_or_a_curve_is_said(facts):
-    result = change_level(
-        facts.result, "slide", n_unlabelled=2, roc_curves=(), precision_curves=()
-    )
-    slide = result.levels["slide"]
-    section = show_level(result, slide, None, STUDY, is_average=True)
-    assert "2 slides without a label are left out" in section.shown[0]
-    names = [figure.name for figure in section.shown[2].figures]
+def test_what_lacks_a_label_or_a_curve_is_said(facts, result):
+    bare = {"n_unlabelled": 2, "roc_curves": (), "precision_curves": ()}
+    text, _, figures = show(facts, change_level(result, "slide", **bare), "slide")
+    assert "2 slides without a label are left out" in text
+    names = [figure.name for figure in figures]
     assert names == ["slide-confusion", "slide-scores", "slide-reliability"]
 
 
@@ -314,132 +336,92 @@ def test_what_lacks_a_label_or_a_curve_is_said(facts):
         ),
     ],
 )
-def test_metrics_stand_beside_the_baseline(result, baseline, metric, texts, span):
-    changed = change_level(result, "tile", auc=metric)
+def test_metrics_stand_beside_the_baseline(facts, baseline, metric, texts, span):
+    changed = change_level(facts.result, "tile", auc=metric)
     other = change_level(baseline, "tile", auc=dataclasses.replace(GOOD, value=0.6))
-    section = show_level(changed, changed.levels["tile"], other, STUDY, is_average=True)
-    name, value, interval, bar, colour = section.shown[1].rows[0]
-    assert name.text == "ROC AUC"
+    table = show(facts, changed, "tile", baseline=other)[1]
+    name, value, interval, bar, colour = table.rows[0]
+    assert (name.text, colour) == ("ROC AUC", "0.60")
     assert (value.text, interval.text, interval.below) == texts
     assert bar == Bar(span=span, dot=metric.value, other=0.6)
-    assert colour == "0.60"
 
 
-def test_averages_are_not_called_chances(result):
-    for level, is_average, is_said in (
-        ("slide", True, True),
-        ("tile", True, False),
-        ("slide", False, False),
-    ):
-        shown = show_level(
-            result, result.levels[level], None, STUDY, is_average=is_average
-        )
-        text = shown.shown[2].figures[-1].text
-        assert ("not to be read as a chance" in text) == is_said
-
-
-# Calls.
-
-
-def test_calls_keep_their_order_and_need_a_label_for_a_verdict(light_facts):
-    result = light_facts.result
-    calls = result.calls.copy()
-    calls.loc[0, ["label", "is_right"]] = pd.NA
-    page = make_evaluation_page(
-        dataclasses.replace(
-            light_facts, result=dataclasses.replace(result, calls=calls)
-        )
-    )
-    (table,) = next(s for s in page.sections if s.name == "calls").shown
-    assert [row[0] for row in table.rows] == list(calls["id"])
-    confusion = result.levels["slide"].confusion
-    n_wrong = int(confusion.sum() - confusion.trace())
-    verdicts = [row[4].text for row in table.rows]
-    right = ["right"] * (len(verdicts) - n_wrong)
-    assert verdicts == ["no label"] + ["wrong"] * (n_wrong - 1) + right
-    assert table.rows[0][2] == "\N{EN DASH}"
-    assert table.rows[0][-1].tick == result.levels["slide"].threshold
+@pytest.mark.parametrize(
+    ("level", "unit", "is_said"),
+    [("slide", "tile", True), ("tile", "tile", False), ("slide", "slide", False)],
+)
+def test_averages_are_not_called_chances(facts, level, unit, is_said):
+    figures = show(facts, facts.result, level, run=change_run(facts, unit=unit))[2]
+    assert ("not to be read as a chance" in figures[-1].text) == is_said
 
 
 # How it came about.
 
 
-def describe(facts, validation=None, **changes):
-    card = dataclasses.replace(facts.card, **changes)
-    validation = validation or facts.validation
-    return dict(describe_choices(card, validation, STUDY, is_external=False))
+def choose(facts, validation=None, **changes):
+    """Describe the choices of another card."""
+    changed = {"run": change_run(facts, **changes)}
+    if validation is not None:
+        changed["validation"] = validation
+    return dict(describe_choices(dataclasses.replace(facts, **changed)))
 
 
 def test_choices_are_said_with_what_they_rest_on(facts):
-    rows = describe(facts)
+    rows = choose(facts)
     assert "chosen among 9 shares on 16 validation slides" in rows["Score of a slide"]
     assert "slide in which most was found" in rows["Score of a patient"]
     assert "(Youden)" in rows["A tile is called tumour from"]
     assert rows["Temperature"] == "1.250, of all folds together"
-
-
-def test_other_rules_and_the_mean_of_slides_are_named(facts):
-    validation = facts.validation
-    tile = dataclasses.replace(validation.tile, rule="sensitivity@0.95")
-    mean = dataclasses.replace(
-        validation.aggregation, aggregation=SlideAggregation(0.1, "mean")
-    )
-    rows = describe(facts, dataclasses.replace(validation, tile=tile, aggregation=mean))
+    old = facts.validation
+    tile = dataclasses.replace(old.tile, rule="sensitivity@0.95")
+    mean = SlideAggregation(0.1, "mean")
+    mean = dataclasses.replace(old.aggregation, aggregation=mean)
+    rows = choose(facts, dataclasses.replace(old, tile=tile, aggregation=mean))
     assert "by the rule sensitivity@0.95" in rows["A tile is called tumour from"]
     assert rows["Score of a patient"] == "the mean of the slides"
-
-
-def test_folds_say_what_each_chose(facts):
-    own = facts.card.folds[0]
-    folds = tuple(dataclasses.replace(own, threshold=t) for t in (0.25, 0.75))
-    row = describe(facts, folds=folds)["A slide is called tumour from"]
+    fold = facts.run.card.folds[0]
+    folds = tuple(dataclasses.replace(fold, threshold=t) for t in (0.25, 0.75))
+    row = choose(facts, folds=folds)["A slide is called tumour from"]
     assert row.startswith("by fold 0.250, 0.750")
     assert row.endswith("which figures show")
 
 
-def test_bag_models_are_described_by_what_they_learnt_from():
-    folds = tuple(FoldCard(models=("a", "b"), aggregator="mean") for _ in range(3))
-    card = Card(
-        learner="bags",
-        unit="slide",
-        class_names=("normal", "tumour"),
-        sees=Sees(),
-        folds=folds,
-        together=FoldCard(threshold=0.5),
-        threshold_rule="youden",
-        columns=("age", "sex"),
-    )
-    settings = {"epochs": 50, "learning_rate": 2e-4, "batch": 4}
-    rows = describe_model(card, settings, STUDY, is_external=False)
-    assert rows["Encoder"] == "not stated by the features"
-    assert rows["Learnt from"].endswith(
-        "no outline was used; with the columns age, sex"
-    )
-    assert rows["Split"] == (
-        "by patient, 3 folds, 6 models; each patient is scored by the fold that never "
-        "saw it"
-    )
-    assert rows["Training"].startswith(
-        "at most 50 epochs, learning rate 0.0002, 4 bags"
-    )
-    assert "Tiles" not in rows
-    external = describe_model(card, settings, STUDY, is_external=True)
-    assert external["Split"].endswith("the mean of all folds' probabilities")
-    rows = dict(describe_choices(card, None, STUDY, is_external=True))
-    assert rows["A slide is called tumour from"] == (
-        "probability 0.500, chosen by the rule youden on validation of all folds"
-    )
-
-
-def test_tile_classifiers_are_described_by_what_was_trained(facts):
-    rows = describe_model(facts.card, facts.settings, STUDY, is_external=False)
-    assert rows == {
+def test_models_are_described_by_what_they_learnt_from(facts):
+    assert describe_model(facts) == {
         "Encoder": "smallcnn, weights none",
         "Trained": "head and last block",
         "Tiles": "256 px at 0.5 micrometres per pixel",
         "Split": "by patient, one split",
     }
-    sees = dataclasses.replace(facts.card.sees, mpp=None)
-    card = dataclasses.replace(facts.card, sees=sees)
-    rows = describe_model(card, facts.settings, Nouns(tile="patch"), is_external=False)
-    assert rows["Patches"] == "256 px at a resolution that nobody stated"
+    sees = dataclasses.replace(facts.run.card.sees, mpp=None)
+    unstated = dataclasses.replace(facts, run=change_run(facts, sees=sees))
+    rows = describe_model(unstated)
+    assert rows["Tiles"] == "256 px at a resolution that nobody stated"
+
+
+def test_bag_models_are_described_by_what_they_learnt_from(facts):
+    fold = FoldCard(models=("a", "b"), aggregator="mean")
+    run = change_run(
+        facts,
+        learner="bags",
+        unit="slide",
+        sees=Sees(),
+        folds=(fold,) * 3,
+        together=FoldCard(threshold=0.5),
+        columns=("age", "sex"),
+    )
+    settings = {"epochs": 50, "learning_rate": 2e-4, "batch": 4}
+    run = dataclasses.replace(run, record={"settings": settings})
+    bags = dataclasses.replace(facts, run=run, validation=None)
+    rows = describe_model(bags)
+    assert rows["Encoder"] == "not stated by the features"
+    assert "no outline was used; with the columns age, sex" in rows["Learnt from"]
+    assert rows["Split"].startswith("by patient, 3 folds, 6 models; each patient")
+    assert "50 epochs, learning rate 0.0002, 4 bags" in rows["Training"]
+    assert "Tiles" not in rows
+    other = dataclasses.replace(facts.result, split="external")
+    external = dataclasses.replace(bags, result=other)
+    split = describe_model(external)["Split"]
+    assert split.endswith("the mean of all folds' probabilities")
+    row = dict(describe_choices(external))["A slide is called tumour from"]
+    assert row.startswith("probability 0.500, chosen by the rule youden")

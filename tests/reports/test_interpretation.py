@@ -15,8 +15,6 @@ from eosin.reports.page import Figure, Table
 from eosin.settings import InterpretSettings
 from eosin.tiles import TileReader
 
-PERCENT = "\N{NARROW NO-BREAK SPACE}%"
-
 
 @pytest.fixture
 def held_out(run_folder, evaluation_folder):
@@ -38,14 +36,14 @@ def make_maps(held_out):
 def make(held_out, **changes):
     n = len(held_out.rows)
     numbers = (np.arange(n) >= 0.6 * n).astype(np.int64)
-    described = pd.concat(
-        [held_out.tiles[["slide_id", "patient_id"]], held_out.names], axis=1
-    )
+    owners = held_out.tiles[["slide_id", "patient_id"]]
     space = FeatureSpace(
         rows=np.arange(n),
         clustering=Clustering(numbers, np.arange(float(n)), {2: 0.31, 3: 0.2}),
         places=np.random.default_rng(0).normal(size=(n, 2)),
-        clusters=describe_clusters(numbers, described),
+        clusters=describe_clusters(
+            numbers, pd.concat([owners, held_out.names], axis=1)
+        ),
         agreement={"class": 0.2, "scanner": 0.6, "site": None},
         source="an encoder",
         dimension=7,
@@ -72,13 +70,14 @@ def make(held_out, **changes):
 def build(read):
     def make_page(found):
         page = make_interpretation_page(found, out="o ut", progress=Progress())
-        return page, read(page).words
+        # A number and its sign are kept together.
+        return page, read(page).words.replace("\N{NARROW NO-BREAK SPACE}", " ")
 
     return make_page
 
 
 def find_blocks(page, kind):
-    return [own for own in page.list_blocks() if isinstance(own, kind)]
+    return [block for block in page.list_blocks() if isinstance(block, kind)]
 
 
 def test_the_headline_counts_errors_and_says_what_clusters_follow(held_out, build):
@@ -89,13 +88,15 @@ def test_the_headline_counts_errors_and_says_what_clusters_follow(held_out, buil
     name = held_out.class_names[1]
     n_wrong, n = int(wrong[labels == 1].sum()), int((labels == 1).sum())
     assert f"{n_wrong} of {n} {name}." in page.headline[0]
-    assert "Clusters follow scanners more than classes (0.60 against 0.20)." in words
     assert ("Clusters", "2", "silhouette 0.31") in page.key_numbers
-    assert "Classes 0.20" in words
-    assert "Scanners 0.60" in words
-    for text in ("By label", "By prediction", "By verdict", "By slide", "Beware."):
+    for text in (
+        "Clusters follow scanners more than classes (0.60 against 0.20).",
+        "Classes 0.20",
+        "Scanners 0.60",
+        *("By label", "By prediction", "By verdict", "By slide", "Beware."),
+    ):
         assert text in words
-    names = [own.name for own in find_blocks(page, Figure)]
+    names = [figure.name for figure in find_blocks(page, Figure)]
     assert names == ["feature-map", "silhouettes"]
     # What it looks at comes before tables.
     assert [s.name for s in page.sections[:2]] == ["maps", "suspects"]
@@ -122,6 +123,23 @@ def test_suspects_lead_to_cleaning_with_a_warning(held_out, build):
     assert table.rows[0][2:4] == [names[0], names[1]]
 
 
+@pytest.mark.parametrize(
+    ("n", "headline", "words"),
+    [
+        (0, "No label is", "eosin interpret"),
+        (1, "1 label is", "All 1; also in label_e"),
+    ],
+)
+def test_of_no_suspect_and_of_one_is_told_too(held_out, build, n, headline, words):
+    found = make(held_out)
+    rows = {"rows": np.zeros(n, np.int64), "suggested": np.ones(n, np.int64)}
+    errors = replace(found.errors, margins=np.zeros(n), **rows)
+    page, text = build(replace(found, errors=errors))
+    assert page.headline[-1].startswith(headline)
+    assert words in text
+    assert ("eosin clean" in text) == (n > 0)
+
+
 def test_without_space_and_errors_less_is_said(held_out, build):
     bare = replace(held_out, probabilities=None)
     found = make(held_out, space=None, errors=None)
@@ -138,11 +156,14 @@ def test_without_space_and_errors_less_is_said(held_out, build):
 
 def test_an_even_space_and_another_method_are_described(held_out, build):
     settings = InterpretSettings(shown=2, method="gradcam++", map="umap")
-    found = make(held_out, settings=settings, errors=None)
+    folds = np.full(len(held_out.rows), EVERY_FOLD)
+    found = make(replace(held_out, folds=folds), settings=settings, errors=None)
     space = replace(found.space, agreement={"class": 0.5, "slide": 0.1}, is_sample=True)
     space = replace(space, places=np.full_like(space.places, np.nan))
     page, words = build(replace(found, space=space))
     for text in (
+        "tiles of another cohort",
+        "the mean over all models",
         "follow slides less than classes",
         "laid out by UMAP",
         "drawn at random",
@@ -150,59 +171,36 @@ def test_an_even_space_and_another_method_are_described(held_out, build):
     ):
         assert text in words
     assert "--method" not in words
-    assert [own.name for own in find_blocks(page, Figure)] == ["silhouettes"]
+    assert [figure.name for figure in find_blocks(page, Figure)] == ["silhouettes"]
     one = replace(space, clusters=space.clusters.head(1), agreement={"class": None})
     page, words = build(replace(found, space=one))
     assert len(page.headline) == 1
     assert "What the clusters follow" not in words
 
 
-def test_tiles_of_another_cohort_are_called_so(held_out, build):
-    folds = np.full(len(held_out.rows), EVERY_FOLD)
-    page, words = build(make(replace(held_out, folds=folds)))
-    assert "tiles of another cohort" in page.headline[0]
-    assert "the mean over all models" in words
-
-
-def test_no_suspect_is_said_too(held_out, build):
-    found = make(held_out)
-    none = {"rows": np.zeros(0, np.int64), "suggested": np.zeros(0, np.int64)}
-    none = replace(found.errors, margins=np.zeros(0), **none)
-    page, words = build(replace(found, errors=none))
-    assert page.headline[-1] == "No label is suspected to be wrong."
-    assert "eosin clean" not in words
-    one = {"rows": np.zeros(1, np.int64), "suggested": np.ones(1, np.int64)}
-    one = replace(found.errors, margins=np.zeros(1), **one)
-    page, words = build(replace(found, errors=one))
-    assert page.headline[-1].startswith("1 label is")
-    assert "All 1; also in label_errors.csv." in words
-
-
 def test_a_tile_and_its_maps_share_a_frame(held_out, build):
     side = held_out.folder.info.tile_px
-    found = make(held_out, maps=make_maps(held_out), mark_px=side // 2)
-    page, words = build(found)
-    names = held_out.class_names
+    page, words = build(make(held_out, maps=make_maps(held_out), mark_px=side // 2))
+    name, other = held_out.class_names
     right, wrong, uncertain = find_blocks(page, Gallery)[:3]
-    assert [own.name for own in (right, wrong, uncertain)] == [
-        f"{kind}-{names[0]}" for kind in ("right", "wrong", "uncertain")
+    kinds = ("right", "wrong", "uncertain")
+    assert [one.name for one in (right, wrong, uncertain)] == [
+        f"{kind}-{name}" for kind in kinds
     ]
-    assert [len(group) for group in right.groups] == [2]
+    first, *maps = right.groups[0]
     # The central half of the side is a quarter.
-    assert right.groups[0][1].caption == f"for {names[0]}, centre 25{PERCENT}"
-    assert [tile.caption for tile in wrong.groups[0][1:]] == [
-        f"for {names[1]}, centre 25{PERCENT}",
-        f"nothing for {names[0]}",
-    ]
+    quarter = "centre 25\N{NARROW NO-BREAK SPACE}%"
+    assert [tile.caption for tile in maps] == [f"for {name}, {quarter}"]
+    captions = [tile.caption for tile in wrong.groups[0][1:]]
+    assert captions == [f"for {other}, {quarter}", f"nothing for {name}"]
     assert len(uncertain.groups[0]) == 1
-    caption = right.groups[0][0].caption
-    assert held_out.tiles["tile_id"][0] in caption
+    assert held_out.tiles["tile_id"][0] in first.caption
     threshold = held_out.card.together.tile_threshold
-    called = held_out.called[0]
-    limit = f"from {threshold:.3f}" if called else f"above {1 - threshold:.3f}"
-    assert f"({limit}). " in caption
+    limit = (
+        f"from {threshold:.3f}" if held_out.called[0] else f"above {1 - threshold:.3f}"
+    )
+    assert f"({limit}). " in first.caption
     assert right.text.endswith("In brackets is the threshold of the call.")
-    words = words.replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert "25 % of the area; of the maps' sum it holds 25 % in those called" in words
     assert "only 3 places a side" in words
 
@@ -223,11 +221,10 @@ def test_a_cluster_is_shown_from_its_middle_to_its_edge(held_out, build):
     page, _ = build(found)
     montages = [g for g in find_blocks(page, Gallery) if g.name.startswith("cluster")]
     assert [m.name for m in montages] == ["cluster-1", "cluster-2"]
-    own = np.flatnonzero(found.space.clustering.numbers == 0)
-    names = held_out.tiles["tile_id"]
-    assert montages[0].tiles[0].tile_id == names[own[0]]
-    assert montages[0].tiles[-1].tile_id == names[own[-1]]
-    assert len(montages[0].tiles) == min(20, len(own))
+    rows = np.flatnonzero(found.space.clustering.numbers == 0)
+    shown = [tile.tile_id for tile in montages[0].tiles]
+    assert [shown[0], shown[-1]] == held_out.tiles["tile_id"][rows[[0, -1]]].tolist()
+    assert len(shown) == min(20, len(rows))
     assert "called wrong" in montages[0].text
     bare = found.space.clusters.assign(main_class=None, error_rate=np.nan, called=0)
     page, words = build(replace(found, space=replace(found.space, clusters=bare)))

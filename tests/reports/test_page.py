@@ -16,13 +16,11 @@ from eosin.reports.page import (
     Bar,
     Cell,
     Figure,
-    Figures,
     Heading,
     Picture,
     Pictures,
     Table,
     Terms,
-    describe_method,
     show_steps,
     tabulate,
     tabulate_shares,
@@ -76,7 +74,7 @@ def every_block(tmp_path_factory):
         table,
         replace(table, folded=EVIL),
         Figure("one", EVIL, EVIL * 2, draw(), pd.DataFrame({"x": [0, 1]})),
-        Figures([Figure("two", EVIL, EVIL * 2, draw())]),
+        (Figure("two", EVIL, EVIL * 2, draw()),),
         make_gallery("pairs", 2, 2, side_px=84),
         make_gallery("none"),
         Pictures([Picture(path=path, alt=EVIL, title=EVIL, lines=(EVIL,))]),
@@ -104,6 +102,8 @@ def test_a_page_holds_its_parts_in_their_order(every_block, read):
     assert places == sorted(places)
     assert len([a for a in parsed.find("div") if a.get("class") == "group"]) == 2
     assert [a["width"] for a in parsed.find("img") if "width" in a] == ["84"] * 4
+    picture = every_block[-1].pictures[0]
+    assert len(picture.address) < len(replace(picture, max_px=4000).address)
     # What lies beyond 1 ends where the bar does.
     marks = {a["class"]: a["style"] for a in parsed.find("i")}
     assert marks == {
@@ -121,8 +121,7 @@ def test_what_is_empty_has_no_place_in_a_page(read):
     words = read(page).words
     for gone in ("Gone", "In short", "Before you believe it"):
         assert gone not in words
-    nothing = describe_method({}, {})
-    assert nothing.shown == show_steps([]).shown == []
+    assert show_steps([]).shown == []
     assert tabulate_shares(["A", "B"], {"slide": None}, "") is None
 
 
@@ -150,17 +149,12 @@ def test_figures_and_galleries_lie_beside_a_page_with_their_numbers(
         assert sheet.size == (6 + 4 * 90, 6 + 90)
 
 
-def test_pictures_are_shrunk(every_block, read):
-    picture = every_block[-1].pictures[0]
-    assert len(picture.address) < len(replace(picture, max_px=4000).address)
-
-
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["broken.jpg", "missing.jpg"])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, name):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    for name in ("broken.jpg", "missing.jpg"):
-        pictures = Pictures([Picture(path=tmp_path / name, alt="It")])
-        with pytest.raises(RunError, match=name):
-            write_page(make_page(pictures), tmp_path)
+    pictures = Pictures([Picture(path=tmp_path / name, alt="It")])
+    with pytest.raises(RunError, match=name):
+        write_page(make_page(pictures), tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -170,13 +164,10 @@ def test_a_folder_that_cannot_be_written_is_named(every_block, tmp_path):
         write_page(make_page(*every_block), tmp_path / "file")
 
 
-def test_the_same_page_is_the_same_file(every_block):
+def test_a_page_is_the_same_file_again_and_follows_theme_and_width(every_block):
     page = make_page(*every_block)
-    assert render_page(page) == render_page(page)
-
-
-def test_a_page_follows_the_theme_and_the_width():
-    text = render_page(make_page("Words."))
+    text = render_page(page)
+    assert render_page(page) == text
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
     assert re.search(r"@media screen and \(max-width: \d+px\)", text)
@@ -188,22 +179,15 @@ def test_a_browser_can_show_a_page(full_facts, tmp_path):
         pytest.skip("chromium is not installed; only a browser can lay out a page")
     write_page(make_evaluation_page(full_facts), tmp_path)
     picture = tmp_path / "report.png"
-    subprocess.run(
-        [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=1000,1400",
-            f"--screenshot={picture}",
-            (tmp_path / "report.html").as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    options = ["headless", "no-sandbox", "disable-gpu", "disable-background-networking"]
+    options += [f"user-data-dir={tmp_path / 'profile'}", "window-size=1000,1400"]
+    options += [f"screenshot={picture}"]
+    command = [
+        browser,
+        *(f"--{o}" for o in options),
+        (tmp_path / "report.html").as_uri(),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
     with Image.open(picture) as image:
         assert image.size == (1000, 1400)
         # The caution box's yellow, so that the style sheet was applied.

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from eosin.reports.page import Block, Page, Picture, Pictures, Section, Terms
+from eosin.reports.page import Page, Picture, Pictures, Section, Terms
 
 # The page must open in a browser; the files beside it hold the rest.
 _MOST_SLIDES = 60
@@ -49,10 +50,8 @@ def make_attention_page(
         slides: In the order to be shown.
     """
     sections = [_show(i, slide) for i, slide in enumerate(slides[:_MOST_SLIDES])]
-    if (n_more := len(slides) - len(sections)) > 0:
-        words = (
-            f"{n_more} more are not shown here; their pictures lie beside this file."
-        )
+    if n_more := len(slides) - len(sections):
+        words = f"{n_more} more are not shown; their pictures lie beside this file."
         sections.append(Section("more", "More", (words,)))
     return Page(
         kind="attention",
@@ -65,26 +64,16 @@ def make_attention_page(
 
 
 def _show(number: int, slide: AttendedSlide) -> Section:
-    name = slide.slide_id
-    words = (
-        "The most attended tiles, line by line; attention over 1/n: "
-        f"{', '.join(slide.words)}."
-    )
-    pictures = []
+    name, pictures = slide.slide_id, []
     if slide.overlay is not None:
         alt = f"Attention on {name}"
         pictures.append(Picture(path=slide.overlay, alt=alt, max_px=_OVERLAY_PX))
     if slide.gallery is not None:
         alt = f"The most attended tiles of {name}, the first one most"
-        pictures.append(
-            Picture(
-                path=slide.gallery,
-                alt=alt,
-                lines=(words,),
-                style="sheet",
-                max_px=_SHEET_PX,
-            )
-        )
+        words = "The most attended tiles, line by line; attention over 1/n: "
+        words += f"{', '.join(slide.words)}."
+        sheet: dict[str, Any] = {"style": "sheet", "max_px": _SHEET_PX}
+        pictures.append(Picture(path=slide.gallery, alt=alt, lines=(words,), **sheet))
     shown = Pictures(pictures, "line") if pictures else None
-    blocks: list[Block | None] = [Terms(slide.facts, "line"), slide.note, shown]
+    blocks = (Terms(slide.facts, "line"), slide.note, shown)
     return Section(f"slide-{number}", name, blocks)

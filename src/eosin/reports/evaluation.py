@@ -1,19 +1,12 @@
 """The page of an evaluation, of whatever model: tiles, slides, patients or bags."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from eosin.evaluation import (
-    SPLITS,
-    EvaluationResult,
-    ValidationChoices,
-    labels_of,
-)
+from eosin.evaluation import SPLITS, EvaluationResult, labels_of
+from eosin.reports.facts import EvaluationFacts
 from eosin.reports.page import (
     Bar,
     Cell,
@@ -23,105 +16,46 @@ from eosin.reports.page import (
     Picture,
     Pictures,
     Section,
-    Table,
     Terms,
     describe_method,
     tabulate,
 )
 from eosin.reports.provenance import describe_choices, describe_model
-from eosin.reports.scores import (
-    find_key_numbers,
-    list_levels,
-    say_verdict,
-    show_level,
-)
+from eosin.reports.scores import find_key_numbers, list_levels, say_verdict, show_level
 from eosin.reports.training_curves import draw_history
 from eosin.reports.words import (
     CONFIDENCE,
     DASH,
-    STUDY_NOUNS,
-    Nouns,
     count,
     format_number,
     name_columns,
     plural,
 )
-from eosin.runs.card import Card
 
 # Enough to see what goes wrong, and the file stays small enough to be mailed.
 _MOST_OVERLAYS = 12
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluationFacts:
-    """What the page of an evaluation is made from.
-
-    Attributes:
-        title: Heading.
-        result: The model's evaluation.
-        card: The model.
-        settings: Of its training.
-        units: What the splits hold: a row for each tile, with `split`, `patient_id`,
-            `slide_id` and `label`; of other units with `id` as well, and `tiles`, how
-            many tiles it has.
-        nouns: What units are called.
-        validation: How tiles become slides, and thresholds with the rows that they were
-            chosen on; None where the model scores slides as a whole.
-        baseline: Evaluation of the colour baseline on the same rows; None where there
-            is none, which is said.
-        history: Training history, as `draw_history` takes it; None leaves it out.
-        overlays: Picture (JPEG or PNG) by `slide_id`. May be empty.
-        versions: Version by package.
-        licence: Licence and source of the slides, as the user stated it; None where
-            nobody stated it, which is said.
-        cautions: What a reader must know beside what the result says itself.
-        are_slides_made: True for slides that `slides.phantom` drew.
-        are_patients_known: False where each slide counts as a patient of its own
-            because nobody said whose it is.
-        created: When it was made, in ISO 8601; None prints no date.
-    """
-
-    title: str
-    result: EvaluationResult
-    card: Card
-    settings: Mapping[str, Any]
-    units: pd.DataFrame
-    nouns: Nouns = STUDY_NOUNS
-    validation: ValidationChoices | None = None
-    baseline: EvaluationResult | None = None
-    history: pd.DataFrame | None = None
-    overlays: Mapping[str, Path] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    licence: str | None = None
-    cautions: Sequence[str] = ()
-    are_slides_made: bool = False
-    are_patients_known: bool = True
-    created: str | None = None
-
-
 def make_evaluation_page(facts: EvaluationFacts) -> Page:
     """Put an evaluation into words, tables and figures."""
-    result, nouns = facts.result, facts.nouns
-    created = (facts.created or "")[:16].replace("T", " ")
-    is_average = facts.card.unit == "tile"
-    kind = "of the same tiles" if facts.card.unit == "bag" else "of the same kind"
+    run, result, nouns = facts.run, facts.result, facts.nouns
+    finished = str(run.record["finished"] or "")[:16].replace("T", " ")
+    kind = "of the same tiles" if run.card.unit == "bag" else "of the same kind"
+    calls = _list_calls(result)
     return Page(
         kind="evaluation report",
-        title=facts.title,
-        facts=(" / ".join(result.class_names), created, f"split “{result.split}”"),
-        headline=say_verdict(result, facts.baseline, nouns),
+        title=f"Evaluation of {run.path.resolve().name}",
+        facts=(" / ".join(result.class_names), finished, f"split “{result.split}”"),
+        headline=list(say_verdict(facts)),
         key_numbers=find_key_numbers(result, nouns),
         note=f"The two numbers below each value are its {CONFIDENCE} interval: what "
         f"other {plural(nouns.patient)} {kind} could give as well.",
         warning="Before you believe these numbers",
         cautions=list(dict.fromkeys(_find_cautions(facts))),
         sections=[
-            _show_tissue(facts),
-            *(
-                show_level(result, level, facts.baseline, nouns, is_average=is_average)
-                for level in list_levels(result)
-            ),
-            _show_calls(facts),
+            _show_tissue(facts, calls),
+            *(show_level(facts, level) for level in list_levels(result)),
+            _show_calls(result, nouns.slide, calls),
             _show_choices(facts),
             _show_data(facts),
             Section("training", "Training", (_draw_training(facts),)),
@@ -132,7 +66,7 @@ def make_evaluation_page(facts: EvaluationFacts) -> Page:
 
 def _find_cautions(facts: EvaluationFacts) -> Iterator[str]:
     """List everything that limits the results, the gravest first."""
-    if facts.are_slides_made:
+    if facts.slides is not None and facts.slides.is_made:
         yield (
             "These slides were made by a computer. The numbers show that the software "
             "works; they say nothing about its accuracy on real tissue."
@@ -144,36 +78,35 @@ def _find_cautions(facts: EvaluationFacts) -> Iterator[str]:
             "share patients, the results are too good and the intervals too narrow."
         )
     yield from facts.result.cautions
-    if facts.validation is not None:
-        yield from facts.validation.cautions
+    yield from facts.validation.cautions if facts.validation else ()
     yield from facts.cautions
-    if facts.licence is None:
+    if facts.slides is None or facts.slides.licence is None:
         yield "Nobody stated where the slides come from and their licence."
 
 
-def _list_calls(facts: EvaluationFacts) -> pd.DataFrame:
+def _list_calls(result: EvaluationResult) -> pd.DataFrame:
     """Put the call of every slide into words, the most wrong first."""
-    target, calls = facts.result.target, facts.result.calls
-    values, labels = target.take(calls), labels_of(calls)
-    shares = values[range(len(values)), target.find_shown(values)]
+    target, calls = result.target, result.calls
+    values = target.take(calls)
+    shares = pd.Series(values[range(len(values)), target.find_shown(values)])
     # A label of -1 is none.
     names = np.array([*target.class_names, DASH], object)
     verdicts = calls["is_right"].map({True: "right", False: "wrong"}).fillna("no label")
     return pd.DataFrame(
         {
-            "id": calls["id"].astype(str),
-            "patient": calls["patient_id"],
-            "truth": names[labels],
+            "id": calls["id"].astype(str).to_numpy(),
+            "patient": calls["patient_id"].to_numpy(),
+            "truth": names[labels_of(calls)],
             "called": names[calls["called"]],
-            "verdict": verdicts.astype(str),
-            "probability": [format_number(share) for share in shares],
+            "verdict": verdicts.astype(str).to_numpy(),
+            "probability": shares.map(format_number),
             "share": shares,
         }
     )
 
 
-def _show_tissue(facts: EvaluationFacts) -> Section:
-    calls = _list_calls(facts)
+def _show_tissue(facts: EvaluationFacts, calls: pd.DataFrame) -> Section:
+    mapped = calls[calls["id"].isin(list(facts.overlays))].head(_MOST_OVERLAYS)
     pictures = [
         Picture(
             path=facts.overlays[str(call.id)],
@@ -186,16 +119,14 @@ def _show_tissue(facts: EvaluationFacts) -> Section:
             ),
             style=str(call.verdict),
         )
-        for call in calls[calls["id"].isin(list(facts.overlays))].itertuples()
+        for call in mapped.itertuples()
     ]
     title = f"{plural(facts.nouns.slide).capitalize()}, the most wrong first"
-    shown = Pictures(pictures[:_MOST_OVERLAYS]) if pictures else None
-    return Section("tissue", title, (shown,))
+    return Section("tissue", title, (Pictures(pictures) if pictures else None,))
 
 
-def _show_calls(facts: EvaluationFacts) -> Section:
+def _show_calls(result: EvaluationResult, noun: str, calls: pd.DataFrame) -> Section:
     """List every slide with its call."""
-    result, noun, calls = facts.result, facts.nouns.slide, _list_calls(facts)
     level = result.levels.get(result.listed)
     tick = None if level is None or level.threshold_range else level.threshold
     of = result.class_names[1] if result.target.is_binary else "the call"
@@ -220,67 +151,58 @@ def _show_calls(facts: EvaluationFacts) -> Section:
 
 def _show_choices(facts: EvaluationFacts) -> Section:
     nouns = facts.nouns
-    text = "Everything here was settled on the validation split."
+    words = f" No {nouns.slide} that is scored above had a say."
     if any(level.threshold_range for level in facts.result.levels.values()):
-        text += (
+        words = (
             f" Each {nouns.patient} was scored by the fold that held it out, at that "
             "fold's own thresholds, in which it had no say."
         )
-    else:
-        text += f" No {nouns.slide} that is scored above had a say."
-    is_external = facts.result.split == "external"
-    rows = describe_choices(
-        facts.card, facts.validation, nouns, is_external=is_external
-    )
+    text = f"Everything here was settled on the validation split.{words}"
     title = "Thresholds, and where they were chosen"
-    return Section("choices", title, (text, Terms(rows)), link="Thresholds")
+    return Section(
+        "choices", title, (text, Terms(describe_choices(facts))), link="Thresholds"
+    )
 
 
 def _show_data(facts: EvaluationFacts) -> Section:
-    nouns, names = facts.nouns, facts.result.class_names
-    units = plural(nouns.of(facts.card.unit))
+    nouns, unit, names = facts.nouns, facts.run.card.unit, facts.result.class_names
+    units = plural(nouns.of(unit))
     caption = f"What each split holds; all {units} of a {nouns.patient} are in one."
-    if nouns.patient == nouns.of(facts.card.unit):
-        caption = f"What each split holds; each {nouns.patient} is in one."
-    if facts.card.unit == "bag":
+    if unit == "bag":
         caption = "What each split holds; bags of different splits share no patient."
+    elif nouns.patient == nouns.of(unit):
+        caption = f"What each split holds; each {nouns.patient} is in one."
     # What stands as slide and as patient alike is counted once.
-    columns = {
-        noun: column
-        for noun, column in (
-            (nouns.patient, "patient_id"),
-            (nouns.slide, "slide_id"),
-            (nouns.slide, "id" if facts.card.unit != "tile" else "slide_id"),
-        )
-        if column in facts.units and facts.units[column].notna().any()
-    }
-    rows: list[list[str | int | Cell]] = []
-    marked = None
-    for split in SPLITS:
-        own = facts.units[facts.units["split"] == split]
-        if own.empty:
-            continue
-        if is_scored := split == facts.result.split:
-            marked = len(rows)
-        n_tiles = own["tiles"].sum() if "tiles" in own else len(own)
-        rows.append(
-            [
-                Cell(split, tag="scored here" if is_scored else ""),
-                *(own[column].nunique() for column in columns.values()),
-                int(n_tiles),
-                *(int((own["label"] == i).sum()) for i in range(len(names))),
-            ]
-        )
-    nouns_shown = [plural(noun).capitalize() for noun in (*columns, nouns.tile)]
-    heads = ["Split", *nouns_shown, *(f"{name} {units}" for name in names)]
-    licence = Terms([("Source and licence", facts.licence or "not stated")])
-    table = Table(heads, rows, caption, marked=marked)
-    return Section("data", "Data", (table, licence))
+    columns = {nouns.slide: "slide_id" if unit == "tile" else "id"}
+    if facts.units["patient_id"].notna().any():
+        columns = {nouns.patient: "patient_id"} | columns
+    rows = facts.units.groupby("split")
+    table = rows[list(columns.values())].nunique()
+    table["tiles"] = rows["tiles"].sum() if "tiles" in facts.units else rows.size()
+    labels = pd.crosstab(facts.units["split"], facts.units["label"])
+    labels = labels.reindex(table.index, fill_value=0)
+    labels = labels.reindex(columns=range(len(names)), fill_value=0)
+    classes = [f"{name} {units}" for name in names]
+    labels.columns = pd.Index(classes)
+    splits = [split for split in SPLITS if split in table.index]
+    marked = splits.index(facts.result.split) if facts.result.split in splits else None
+    table = table.join(labels).loc[splits].reset_index()
+    tags = {facts.result.split: "scored here"}
+    table["split"] = table["split"].map(lambda name: Cell(name, tag=tags.get(name, "")))
+    heads = {"split": "Split"}
+    heads |= {column: plural(noun).capitalize() for noun, column in columns.items()}
+    heads |= {"tiles": plural(nouns.tile).capitalize()}
+    heads |= dict(zip(classes, classes, strict=True))
+    licence = (facts.slides and facts.slides.licence) or "not stated"
+    source = Terms([("Source and licence", licence)])
+    splits_table = tabulate(table, heads, caption, marked=marked)
+    return Section("data", "Data", (splits_table, source))
 
 
 def _draw_training(facts: EvaluationFacts) -> Figure | None:
-    history = facts.history
-    if history is not None and facts.card.learner != "tiles":
+    path = facts.run.path / "history.csv"
+    history = pd.read_csv(path) if path.is_file() else None
+    if history is not None and facts.run.card.learner != "tiles":
         # Models of all folds and seeds, epoch by epoch.
         numbers = history.select_dtypes("number")
         numbers = numbers.drop(columns=["fold", "seed"], errors="ignore")
@@ -297,30 +219,23 @@ def _draw_training(facts: EvaluationFacts) -> Figure | None:
 
 
 def _show_method(facts: EvaluationFacts) -> Section:
-    result, unit, patients = facts.result, facts.card.unit, plural(facts.nouns.patient)
-    why, then = "", ""
-    if unit == "bag":
-        then = " That bags share patients is not allowed for."
-    elif patients == "patients":
-        why = "Tiles of one slide, and slides of one patient, resemble each other. "
+    run, result, patients = facts.run, facts.result, plural(facts.nouns.patient)
+    unit = run.card.unit
+    why = "Tiles of one slide, and slides of one patient, resemble each other. "
+    why = why if patients == "patients" else ""
+    then = " That bags share patients is not allowed for." if unit == "bag" else ""
     beside = "No baseline was scored beside the model."
     if facts.baseline is not None:
-        aggregated = ", aggregated" if unit == "tile" else ""
         beside = (
             "“Colour alone” is a logistic regression on the mean red, green and blue "
-            f"of each {facts.nouns.of(unit)}, trained{aggregated} and "
-            "thresholded on the same splits as the model. Stain and scanner often "
-            "differ between classes by accident; a model is worth its trouble by what "
-            "it adds to this."
+            f"of each {facts.nouns.of(unit)}, trained"
+            f"{', aggregated' if unit == 'tile' else ''} and thresholded on the same "
+            "splits as the model. Stain and scanner often differ between classes by "
+            "accident; a model is worth its trouble by what it adds to this."
         )
     return describe_method(
-        describe_model(
-            facts.card,
-            facts.settings,
-            facts.nouns,
-            is_external=result.split == "external",
-        ),
-        facts.versions,
+        describe_model(facts),
+        run.record["versions"],
         Heading("How the intervals were made"),
         f"{why}Intervals are drawn over {patients}: {result.n_bootstrap:,} times, as "
         f"many {patients} as there are were drawn with replacement, with all that "

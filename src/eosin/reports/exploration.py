@@ -11,11 +11,18 @@ from eosin.exploring.exploration import Exploration, count_by_split, find_factor
 from eosin.exploring.statistics import (
     DENSITY_COLUMNS,
     OUTLIERS,
-    SHOWN_MEASURES,
     correlate_measures,
     describe_by_class,
     explain_colour,
     map_colours,
+)
+from eosin.heatmaps import GalleryMaker, choose_mark
+from eosin.reports.figures import (
+    MEASURE_TITLES,
+    bin_measures,
+    draw_balance,
+    draw_correlations,
+    draw_distributions,
 )
 from eosin.reports.page import (
     Cell,
@@ -29,18 +36,12 @@ from eosin.reports.page import (
     tabulate_shares,
 )
 from eosin.reports.point_panels import draw_colour_map
-from eosin.reports.tile_figures import (
-    MEASURE_TITLES,
-    bin_measures,
-    draw_balance,
-    draw_correlations,
-    draw_distributions,
-)
-from eosin.reports.tile_galleries import TileGalleries
+from eosin.reports.tile_galleries import show_copies, show_outliers, show_samples
 from eosin.reports.words import (
     DASH,
     Nouns,
     format_measure,
+    format_number,
     format_percent,
     list_facts,
     plural,
@@ -49,17 +50,26 @@ from eosin.tiles import TileReader
 
 _MOST_SLIDES = 15
 _MOST_CLASSES_IN_TABLE = 8
+_QUARTILES = ["median", "percentile_25", "percentile_75"]
 # An area under the curve of fewer tiles of a class is too much by chance.
 _FEW = 20
+_METHOD = {
+    "Intensity, saturation": "means over the tile's pixels, of grey and of HSV's S",
+    "Haematoxylin, eosin": "mean optical density (natural logarithm, white is 255) of "
+    "what is not white, split by the stain colours of Ruifrok and Johnston (2001); "
+    "below 0 where a colour lies outside what the two can mix",
+    "Sharpness": "variance of the Laplacian of grey; compare tiles of one mpp only",
+    "Colour map": "principal components of the mean optical density of red, green and "
+    "blue where tiles are not white: {directions}",
+    "Explained colour": "epsilon squared over the three densities",
+    "Near-duplicates": "low frequencies of the cosine transform in eight views, "
+    "correlation 0.95 or more; chains of look-alikes are one group. Tiles with much "
+    "background can look alike by its outline alone",
+}
 
 
 def make_exploration_page(explored: Exploration, progress: Progress) -> Page:
-    """Put an exploration into words and pictures; galleries are read once more.
-
-    Args:
-        explored: What was found.
-        progress: Told how far it is.
-    """
+    """Put an exploration into words and pictures; galleries are read once more."""
     with (
         explored.folder.open_reader() as reader,
         progress.task("Reading galleries", None),
@@ -89,11 +99,15 @@ class _PageMaker:
         }
         self._explained = {k: v for k, v in shares.items() if v is not None}
         self._counts = count_by_split(explored)
-        self._galleries = TileGalleries(explored, reader)
+        self._mark_px = choose_mark(folder, explored.settings.mark_px)
+        tile_ids = folder.tiles["tile_id"].astype(str).tolist()
+        self._galleries = GalleryMaker(reader, tile_ids, self._mark_px)
 
     def make(self) -> Page:
         """Make it."""
-        info = self._folder.info
+        explored, galleries, info = self._explored, self._galleries, self._folder.info
+        samples = show_samples(explored, galleries, self._mark_px)
+        outliers = show_outliers(explored, galleries)
         return Page(
             kind="exploration",
             title=f"Exploration of {self._folder.path.resolve().name}",
@@ -103,13 +117,9 @@ class _PageMaker:
             warning="Before you train on these tiles",
             cautions=list(self._find_cautions()),
             sections=[
-                Section(
-                    "samples",
-                    "Samples of each class",
-                    list(self._galleries.show_samples()),
-                ),
-                Section("outliers", "Outliers", list(self._galleries.show_outliers())),
-                Section("copies", "Duplicates", list(self._galleries.show_copies())),
+                Section("samples", "Samples of each class", list(samples)),
+                Section("outliers", "Outliers", list(outliers)),
+                Section("copies", "Duplicates", list(show_copies(explored, galleries))),
                 self._show_classes(),
                 self._show_measures(),
                 self._show_colour(),
@@ -191,7 +201,7 @@ class _PageMaker:
         return f"{n:,} of {total:,} tiles, drawn at random with seed {seed}"
 
     def _show_classes(self) -> Section:
-        nouns, counts = self._nouns, self._counts
+        nouns, counts, tiles = self._nouns, self._counts, self._folder.tiles
         figure = Figure(
             "class-balance",
             "Class balance",
@@ -199,7 +209,6 @@ class _PageMaker:
             draw_balance(counts),
             counts.rename_axis("split").reset_index(),
         )
-        tiles = self._folder.tiles
         splits = tiles["split"].fillna(counts.index[-1]).rename("split")
         # Where patients are slides by another name, they are counted once.
         columns = {plural(nouns.patient): "patient_id", plural(nouns.slide): "slide_id"}
@@ -207,21 +216,17 @@ class _PageMaker:
         table.columns = pd.Index(columns)
         table = table.assign(**{plural(nouns.tile): counts.sum(axis=1)}).join(counts)
         table = table.loc[counts.index].rename_axis("split").reset_index()
-        groups = None
+        heads = {str(name): str(name) for name in table}
+        groups = ""
         if nouns.slide == "group":
             groups = (
                 "Nobody says which slides these patches are from. What looks alike is "
                 "one group; every other patch is a group by itself."
             )
-        heads = {str(name): str(name) for name in table}
         splits_table = tabulate(table, heads, "What each split holds.")
-        slides = self._list_slides()
-        return Section(
-            "classes",
-            f"Classes, splits and {plural(nouns.slide)}",
-            (figure, splits_table, groups, slides if slides.rows else None),
-            link="Classes and splits",
-        )
+        title = f"Classes, splits and {plural(nouns.slide)}"
+        blocks = (figure, splits_table, groups, self._list_slides())
+        return Section("classes", title, blocks, link="Classes and splits")
 
     def _say_balance(self) -> str:
         totals = self._counts.drop(columns="unlabelled", errors="ignore").sum()
@@ -232,7 +237,7 @@ class _PageMaker:
         ratio = f"{most / least:.1f} to 1" if least else "a class is empty"
         return f"{parts}; {ratio}."
 
-    def _list_slides(self) -> Table:
+    def _list_slides(self) -> Table | None:
         """List the largest slides; of groups those of two patches or more."""
         nouns, slides = self._nouns, self._explored.slides
         shown = slides.head(_MOST_SLIDES)
@@ -244,11 +249,12 @@ class _PageMaker:
                 f"The {len(shown)} largest of {len(slides):,} {plural(nouns.slide)}; "
                 "all are in figures/slides.csv."
             )
-        heads = {str(name): str(name) for name in shown}
-        heads |= {"slide_id": nouns.slide, "tiles": plural(nouns.tile)}
-        heads |= {"patient_id": nouns.patient} if "patient_id" in shown else {}
+        names = {"slide_id": nouns.slide, "patient_id": nouns.patient}
+        names["tiles"] = plural(nouns.tile)
+        heads = {str(name): names.get(str(name), str(name)) for name in shown}
         n_words = list(heads).index("tiles")
-        return tabulate(shown, heads, words, n_words=n_words, style="ids")
+        table = tabulate(shown, heads, words, n_words=n_words, style="ids")
+        return table if table.rows else None
 
     def _show_measures(self) -> Section:
         title = "Light, colour, stain and sharpness"
@@ -282,20 +288,14 @@ class _PageMaker:
         names = self._class_names[:_MOST_CLASSES_IN_TABLE]
         is_binary = len(self._class_names) == 2
         rows: list[list[str | Cell]] = []
-        for measure in SHOWN_MEASURES:
-            own = self._by_class[self._by_class["measure"] == measure]
-            row: list[str | Cell] = [MEASURE_TITLES[measure]]
-            for part in own.head(len(names)).to_dict("records"):
-                middle, low, high = (
-                    format_measure(part[column])
-                    for column in ("median", "percentile_25", "percentile_75")
-                )
-                row.append(f"{middle} ({low} to {high})" if part["n"] else DASH)
+        for measure, own in self._by_class.groupby("measure", sort=False):
+            texts = own[_QUARTILES].map(format_measure).head(len(names)).to_numpy()
+            row = [f"{middle} ({low} to {high})" for middle, low, high in texts]
+            row = [text if n else DASH for text, n in zip(row, own["n"], strict=False)]
+            rows.append([MEASURE_TITLES[str(measure)], *row])
             if is_binary:
-                auc = float(own["roc_auc"].iloc[-1])
-                power = DASH if np.isnan(auc) else f"{max(auc, 1 - auc):.2f}"
-                row.append(Cell(power, "value"))
-            rows.append(row)
+                auc = own["roc_auc"].iloc[-1]
+                rows[-1].append(Cell(format_number(max(auc, 1 - auc)), "value"))
         caption = "Median, with the middle half of the tiles in brackets."
         if is_binary:
             caption += (
@@ -310,15 +310,14 @@ class _PageMaker:
         points, factors = self._colours.points, self._factors
         if not np.isfinite(points).any():
             return Section("colour", "Colour and batches", ())
+        places = factors.assign(x=points[:, 0], y=points[:, 1])
         figure = Figure(
             "colour-map",
             "Colour map",
             "Each dot is a tile, placed by its mean optical density; diamonds are "
             "means. Groups that lie apart were stained or scanned differently.",
             draw_colour_map(points, self._colours.shares, factors),
-            factors.assign(x=points[:, 0], y=points[:, 1])
-            .rename_axis("tile_id")
-            .reset_index(),
+            places.rename_axis("tile_id").reset_index(),
         )
         shares = tabulate_shares(
             ["Between", "Share"],
@@ -336,16 +335,17 @@ class _PageMaker:
         exact, sums = explored.copy_counts[0], explored.outliers.sum()
         others = ", ".join(f"{int(sums[name]):,} {name}" for name in OUTLIERS[1:])
         sample = " of those looked at" if explored.is_sample else ""
+        clean = f"eosin clean {path} -o cleaned/"
+        rules = "blank,unreadable,conflicting,duplicates,black,saturated,blurred"
         return [
             (
-                f"eosin clean {path} -o cleaned/",
+                clean,
                 f"drops blank ({int(sums['blank']):,}{sample}), unreadable "
                 f"({explored.n_unreadable:,}) and conflicting "
                 f"({exact.n_conflicting:,}) tiles; this folder stays as it is",
             ),
             (
-                f"eosin clean {path} -o cleaned/ --rules "
-                "blank,unreadable,conflicting,duplicates,black,saturated,blurred",
+                f"{clean} --rules {rules}",
                 f"drops {exact.n_surplus:,} surplus copies as well, and {others}"
                 f"{sample}; look at the galleries first",
             ),
@@ -353,27 +353,13 @@ class _PageMaker:
         ]
 
     def _describe_method(self) -> dict[str, str]:
-        colours = ("red", "green", "blue")
-        axes = "; ".join(
-            ", ".join(
-                f"{part:+.2f} {name}" for part, name in zip(row, colours, strict=True)
-            )
-            for row in self._colours.directions
+        directions = "; ".join(
+            "{:+.2f} red, {:+.2f} green, {:+.2f} blue".format(*direction)
+            for direction in self._colours.directions
         )
-        return {
+        rows = {
             "Tiles": str(self._folder.path.resolve()),
             "Measured tiles": self._say_sample(),
-            "Intensity, saturation": "means over the tile's pixels, of grey and of "
-            "HSV's S",
-            "Haematoxylin, eosin": "mean optical density (natural logarithm, white is "
-            "255) of what is not white, split by the stain colours of Ruifrok and "
-            "Johnston (2001); below 0 where a colour lies outside what the two can mix",
-            "Sharpness": "variance of the Laplacian of grey; compare tiles of one mpp "
-            "only",
-            "Colour map": "principal components of the mean optical density of red, "
-            f"green and blue where tiles are not white: {axes}",
-            "Explained colour": "epsilon squared over the three densities",
-            "Near-duplicates": "low frequencies of the cosine transform in eight "
-            "views, correlation 0.95 or more; chains of look-alikes are one group. "
-            "Tiles with much background can look alike by its outline alone",
         }
+        colours = {"Colour map": _METHOD["Colour map"].format(directions=directions)}
+        return rows | _METHOD | colours

@@ -8,13 +8,8 @@ import numpy as np
 import pandas as pd
 
 from eosin.core import Progress, find_versions, to_file_name
-from eosin.exploring.examples import EXAMPLE_KINDS, ExampleKind
-from eosin.exploring.interpretation import (
-    ClassMap,
-    FeatureSpace,
-    Interpretation,
-    draw_class_map,
-)
+from eosin.exploring.examples import EXAMPLE_KINDS
+from eosin.exploring.interpretation import ClassMap, Interpretation, draw_class_map
 from eosin.heatmaps import Gallery, GalleryMaker, GalleryTile
 from eosin.reports.feature_space import MAP_METHODS, show_space
 from eosin.reports.page import (
@@ -26,10 +21,10 @@ from eosin.reports.page import (
     show_steps,
     tabulate,
 )
+from eosin.reports.tile_galleries import shorten
 from eosin.reports.words import Nouns, count, format_percent, list_facts, plural
 from eosin.tiles import TileReader
 
-_METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
 # Clusters of fewer scored tiles have an error rate by chance.
 _FEW = 20
 # A map of fewer places a side says little of where.
@@ -37,6 +32,29 @@ _COARSE = 5
 _SUSPECTS = "label_errors.csv"
 _MOST_SUSPECTS = 20
 _SIDE_PX = 144
+# By kind of example: its title, and what its maps are of.
+_KINDS = {
+    "right": ("Surest right: {0}, called {0}", "for the class it is."),
+    "wrong": (
+        "Surest wrong: {0}, called otherwise",
+        "first for the class it was called, then for its label.",
+    ),
+    "uncertain": ("Least sure: {0}", "for the class it was called."),
+}
+_METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
+_METHOD = {
+    "Maps": "{maps} (Selvaraju 2017, Chattopadhay 2018) of the class's logit by "
+    "{model}; layer {layers}",
+    "Confidence": "the way from the threshold to the probability, as a share of the "
+    "way to certainty; with more than two classes the highest probability less the "
+    "second",
+    "Clusters": "k-means on the first 50 principal components; their number by the "
+    "highest mean silhouette where it is not given",
+    "Map of the feature space": "{space} of these components",
+    "Suspected label errors": "confident learning (Northcutt 2021): tiles off the "
+    "diagonal of the confident joint, by probability of the other class less that of "
+    "the label",
+}
 
 
 def make_interpretation_page(
@@ -44,10 +62,7 @@ def make_interpretation_page(
 ) -> Page:
     """Put an interpretation into words and pictures; tiles are read once more.
 
-    Args:
-        found: What was found.
-        out: The folder that is written to, for the commands to go on with.
-        progress: Told how far it is.
+    The commands to go on with name the folder `out`, which is written to.
     """
     held_out = found.held_out
     with (
@@ -72,21 +87,18 @@ class _PageMaker:
     def make(self, out: str) -> Page:
         """Make it."""
         found, sees = self._found, self._held_out.card.sees
+        facts = list_facts(self._names, sees.tile_px, sees.mpp)
+        maps: list[Block] = [self._say_maps(), *self._show_maps()]
         return Page(
             kind="interpretation",
             title=f"Interpretation of {self._held_out.run.resolve().name}",
-            facts=(
-                sees.encoder or "",
-                *list_facts(self._names, sees.tile_px, sees.mpp),
-            ),
+            facts=(sees.encoder or "", *facts),
             headline=list(self._say_headline()),
             key_numbers=list(self._find_key_numbers()),
             warning="Before you read anything into this",
             cautions=found.cautions,
             sections=[
-                Section(
-                    "maps", "What it looks at", (self._say_maps(), *self._show_maps())
-                ),
+                Section("maps", "What it looks at", maps),
                 self._show_suspects(),
                 show_space(found, self._galleries),
                 show_steps(list(self._find_steps(out))),
@@ -103,15 +115,23 @@ class _PageMaker:
         else:
             labels = held_out.labels[found.labelled]
             is_wrong = held_out.called[found.labelled] != labels
-            parts = [
-                f"{int(is_wrong[labels == label].sum()):,} of "
-                f"{int((labels == label).sum()):,} {name}"
-                for label, name in enumerate(self._names)
-            ]
+            parts = ", ".join(
+                f"{is_wrong[labels == i].sum():,} of {(labels == i).sum():,} {name}"
+                for i, name in enumerate(self._names)
+            )
             share = format_percent(float(is_wrong.mean()))
-            yield f"Of {where}, the model called {share} wrong: {', '.join(parts)}."
+            yield f"Of {where}, the model called {share} wrong: {parts}."
         if found.space is not None:
-            yield from self._say_clusters(found.space)
+            yield from self._say_worst_cluster(found.space.clusters)
+            agreement = {
+                k: v for k, v in found.space.agreement.items() if v is not None
+            }
+            of_class = agreement.pop("class", None)
+            if agreement and of_class is not None:
+                name, value = max(agreement.items(), key=lambda item: item[1])
+                than = f"{'more' if value > of_class else 'less'} than classes"
+                numbers = f"({value:.2f} against {of_class:.2f})"
+                yield f"Clusters follow {plural(name)} {than} {numbers}."
         if found.errors is not None:
             n = len(found.errors.rows)
             yield (
@@ -121,25 +141,15 @@ class _PageMaker:
                 else "No label is suspected to be wrong."
             )
 
-    def _say_clusters(self, space: FeatureSpace) -> Iterator[str]:
-        enough = space.clusters[space.clusters["called"] >= _FEW]
-        if len(enough) > 1:
+    def _say_worst_cluster(self, clusters: pd.DataFrame) -> Iterator[str]:
+        enough = clusters[clusters["called"] >= _FEW]
+        if len(enough) > 1 and enough["error_rate"].max() > 0:
             worst = enough.iloc[int(enough["error_rate"].argmax())]
-            if worst["error_rate"] > 0:
-                yield (
-                    f"It errs most in cluster {worst['cluster']} "
-                    f"({format_percent(worst['error_rate'])} of {worst['called']:,}, "
-                    f"mostly {worst['main_class']}), least where it errs "
-                    f"{format_percent(enough['error_rate'].min())} of the time."
-                )
-        agreement = {k: v for k, v in space.agreement.items() if v is not None}
-        of_class = agreement.pop("class", None)
-        if agreement and of_class is not None:
-            name, value = max(agreement.items(), key=lambda item: item[1])
             yield (
-                f"Clusters follow {plural(name)} "
-                f"{'more' if value > of_class else 'less'} than classes "
-                f"({value:.2f} against {of_class:.2f})."
+                f"It errs most in cluster {worst['cluster']} "
+                f"({format_percent(worst['error_rate'])} of {worst['called']:,}, "
+                f"mostly {worst['main_class']}), least where it errs "
+                f"{format_percent(enough['error_rate'].min())} of the time."
             )
 
     def _find_key_numbers(self) -> Iterator[tuple[str, str, str]]:
@@ -162,10 +172,9 @@ class _PageMaker:
             return "There are no predictions, so no tile is surer than another."
         text = (
             f"{_METHODS[self._settings.method]}: yellow speaks most for the class, by "
-            "the model "
-            "that did not train on the tile. A map is scaled to its own highest place, "
-            "so compare places within a map, not maps; it shows where, not what, and a "
-            "place that does not shine was not ignored for certain."
+            "the model that did not train on the tile. A map is scaled to its own "
+            "highest place, so compare places within a map, not maps; it shows where, "
+            "not what, and a place that does not shine was not ignored for certain."
         )
         coarse = [m.n_cells for m in found.maps if 0 < m.n_cells < _COARSE]
         if coarse:
@@ -195,46 +204,38 @@ class _PageMaker:
     def _show_maps(self) -> Iterator[Gallery]:
         """Show each class's tiles beside what the model looks at in them."""
         for label, name in enumerate(self._names):
-            maps = [own for own in self._found.maps if own.label == label]
-            if maps:
-                for kind in EXAMPLE_KINDS:
-                    own = [found for found in maps if found.kind == kind]
-                    yield self._show_kind(own, kind, name)
-
-    def _show_kind(
-        self, maps: Sequence[ClassMap], kind: ExampleKind, name: str
-    ) -> Gallery:
-        title, which = {
-            "right": (f"Surest right: {name}, called {name}", "for the class it is."),
-            "wrong": (
-                f"Surest wrong: {name}, called otherwise",
-                "first for the class it was called, then for its label.",
-            ),
-            "uncertain": (f"Least sure: {name}", "for the class it was called."),
-        }[kind]
-        groups = [list(part) for _, part in groupby(maps, key=lambda own: own.row)]
-        text = f"Each tile, then its map: {which}" if groups else "None."
-        if groups and self._held_out.find_threshold(groups[0][0].row) is not None:
-            text += " In brackets is the threshold of the call."
-        tiles = tuple(self._frame_tile(group) for group in groups)
-        name = to_file_name(f"{kind}-{name}")
-        return Gallery(name, title, text, tiles, self._found.mark_px, _SIDE_PX)
+            maps = [one for one in self._found.maps if one.label == label]
+            for kind in EXAMPLE_KINDS if maps else ():
+                title, which = _KINDS[kind]
+                shown = [one for one in maps if one.kind == kind]
+                groups = [list(g) for _, g in groupby(shown, key=lambda one: one.row)]
+                text = f"Each tile, then its map: {which}" if groups else "None."
+                if groups and self._held_out.find_threshold(shown[0].row) is not None:
+                    text += " In brackets is the threshold of the call."
+                yield Gallery(
+                    to_file_name(f"{kind}-{name}"),
+                    title.format(name),
+                    text,
+                    tuple(self._frame_tile(group) for group in groups),
+                    self._found.mark_px,
+                    _SIDE_PX,
+                )
 
     def _frame_tile(self, maps: Sequence[ClassMap]) -> tuple[GalleryTile, ...]:
         """Put a tile and its maps into one frame."""
         first = maps[0]
         tile_id = self._tile_ids[first.row]
-        caption = f"{self._say_call(first.row)}. {_shorten(tile_id)}"
+        caption = f"{self._say_call(first.row)}. {shorten(tile_id)}"
         tiles = [GalleryTile(tile_id, caption, first.pixels)]
-        for own in maps:
-            if own.strength is None:
+        for one in maps:
+            if one.strength is None:
                 continue
-            words = f"for {self._names[own.asked]}"
-            if own.strength.max() <= 0:
+            words = f"for {self._names[one.asked]}"
+            if one.strength.max() <= 0:
                 words = f"nothing {words}"
-            elif (share := own.find_centre_share(self._found.mark_px)) is not None:
+            elif (share := one.find_centre_share(self._found.mark_px)) is not None:
                 words += f", centre {format_percent(share)}"
-            tiles.append(GalleryTile(tile_id, words, draw_class_map(own)))
+            tiles.append(GalleryTile(tile_id, words, draw_class_map(one)))
         return tuple(tiles)
 
     def _say_call(self, row: int) -> str:
@@ -255,13 +256,13 @@ class _PageMaker:
         if found.errors is None:
             words = "Without held-out predictions no label can be doubted."
             return Section("suspects", title, (words,))
-        suspects, names = found.list_suspects(), list(self._names)
-        n = len(suspects)
+        suspects, names = found.list_suspects(), self._names
         words = (
-            f"{n:,} of {len(found.labelled):,} labels: the model is as sure of another "
-            "class as it usually is of tiles of that class. A model that is often "
-            "wrong suspects many right labels, so look at each; the estimated share "
-            "counts the model's errors as the labels', so it is mostly too high."
+            f"{len(suspects):,} of {len(found.labelled):,} labels: the model is as "
+            "sure of another class as it usually is of tiles of that class. A model "
+            "that is often wrong suspects many right labels, so look at each; the "
+            "estimated share counts its errors as the labels', so it is mostly too "
+            "high."
         )
         counts = Table(
             ["Label", *names],
@@ -272,17 +273,17 @@ class _PageMaker:
             "Tiles by their label (rows) and by the class that the model is confident "
             "of (columns). Tiles of which it is not confident are left out.",
         )
-        listed: list[Block] = []
-        if n:
-            listed = [self._show_first(suspects), self._list_first(suspects)]
-        return Section("suspects", title, (words, *listed[:1], counts, *listed[1:]))
+        if suspects.empty:
+            return Section("suspects", title, (words, counts))
+        blocks = (words, self._show_first(suspects), counts, self._list_first(suspects))
+        return Section("suspects", title, blocks)
 
     def _show_first(self, suspects: pd.DataFrame) -> Gallery:
-        shown = suspects.head(self._found.settings.shown * 2)
+        shown = suspects.head(self._settings.shown * 2)
         captions = {
             int(str(row)): f"{own['rank']}. {own['class_name']} \N{RIGHTWARDS ARROW} "
             f"{own['suggested']} {own['probability_suggested']:.2f}: "
-            f"{_shorten(str(own['tile_id']))}"
+            f"{shorten(own['tile_id'])}"
             for row, own in shown.to_dict("index").items()
         }
         n = len(suspects)
@@ -324,7 +325,7 @@ class _PageMaker:
             )
         if held_out.probabilities is None:
             yield f"eosin evaluate {run}", "makes the held-out predictions"
-        if found.settings.method == "gradcam":
+        if self._settings.method == "gradcam":
             command = f"eosin interpret {run} -o {folder}-2 --method gradcam++"
             yield command, "shows several small findings alike"
 
@@ -334,22 +335,16 @@ class _PageMaker:
         model = "the model that held the tile out"
         if held_out.is_external:
             model = "the mean over all models, none of which saw these tiles"
+        values = {
+            "maps": _METHODS[self._settings.method],
+            "model": model,
+            "layers": "; ".join(layers) or "none",
+            "space": MAP_METHODS[self._settings.map],
+        }
         rows = {
             "Run": str(held_out.run.resolve()),
             "Tiles": str(held_out.folder.path.resolve()),
-            "Maps": f"{_METHODS[self._settings.method]} (Selvaraju 2017, Chattopadhay "
-            f"2018) of the class's logit by {model}; layer "
-            f"{'; '.join(layers) or 'none'}",
-            "Confidence": "the way from the threshold to the probability, as a share "
-            "of the way to certainty; with more than two classes the highest "
-            "probability less the second",
-            "Clusters": "k-means on the first 50 principal components; their number by "
-            "the highest mean silhouette where it is not given",
-            "Map of the feature space": f"{MAP_METHODS[self._settings.map]} of these "
-            "components",
-            "Suspected label errors": "confident learning (Northcutt 2021): tiles off "
-            "the diagonal of the confident joint, by probability of the other class "
-            "less that of the label",
+            **{name: text.format(**values) for name, text in _METHOD.items()},
         }
         if space is not None and space.is_sample:
             rows["Sample"] = (
@@ -357,8 +352,3 @@ class _PageMaker:
                 "are in the feature space, drawn at random"
             )
         return rows
-
-
-def _shorten(name: str) -> str:
-    """Leave out what stands before the last slash, the class often."""
-    return name.rpartition("/")[2]

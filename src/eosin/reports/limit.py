@@ -1,7 +1,6 @@
 """The page of a limit study: how few positive tiles are still found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from eosin.reports.page import (
     describe_method,
     tabulate,
 )
-from eosin.reports.style import INK, MUTED, figure_style, make_figure, pick_colour
+from eosin.reports.style import INK, MUTED, new_figure, pick_colour
 from eosin.reports.words import format_number, name_columns
 from eosin.settings import LimitSettings
 
@@ -36,103 +35,93 @@ _SCORES = (
     *("sensitivity", "attention_auc"),
 )
 _CONFUSION = ("true_positive", "false_negative", "false_positive", "true_negative")
+_CAPTIONS = {
+    "ceilings": "What the best score of whole bags reaches when each tile is seen "
+    "through one classifier that was taught the training tiles' own labels.",
+    "scores": "Means over seeds with their deviation; true and false positives and "
+    "negatives are summed over seeds and folds.",
+    "sources": "Patients and tiles that the bags of each side are drawn from.",
+}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LimitFacts:
-    """What the page of a limit study is made from.
+def make_limit_page(
+    title: str,
+    facts: Sequence[str],
+    settings: LimitSettings,
+    tables: Mapping[str, pd.DataFrame],
+    cautions: Sequence[str],
+) -> Page:
+    """Put a limit study into words, tables and figures.
 
-    Attributes:
+    Args:
         title: Heading.
         facts: Words for the line below it.
         settings: Of the study.
-        summary: Means over seeds; `eosin.studies.limit_tables` says of which
-            columns, as of the next three.
-        cells: One row per training, bags, aggregator, seed and witnesses.
-        limits: One row per training, bags and aggregator.
-        ceilings: What the features' own instance scores allow.
-        sources: Patients and tiles of every side.
+        tables: `summary`, `cells`, `limits` and `ceilings` of the study, as
+            `eosin.studies.limit_tables` makes them; `sources`, the patients and tiles
+            of every side.
         cautions: What must be known, as sentences.
     """
-
-    title: str
-    facts: Sequence[str]
-    settings: LimitSettings
-    summary: pd.DataFrame
-    cells: pd.DataFrame
-    limits: pd.DataFrame
-    ceilings: pd.DataFrame
-    sources: pd.DataFrame
-    cautions: Sequence[str]
-
-
-def make_limit_page(facts: LimitFacts) -> Page:
-    """Put a limit study into words, tables and figures."""
-    caption = (
-        "Means over seeds with their deviation; confusion is summed over seeds and "
-        "folds (true positives, false negatives, false positives, true negatives)."
-    )
+    summary, limits, ceilings = (tables[n] for n in ("summary", "limits", "ceilings"))
     scores = (
-        _list_scores(facts.summary, caption),
-        _list_scores(facts.cells, folded="Every seed"),
+        _list_scores(summary, _CAPTIONS["scores"]),
+        _list_scores(tables["cells"], folded="Every seed"),
     )
+    sources = _list_sources(tables["sources"])
     return Page(
         kind="limit of detection",
-        title=facts.title,
-        facts=facts.facts,
-        headline=_say_headline(facts),
-        cautions=facts.cautions,
+        title=title,
+        facts=facts,
+        headline=list(_say_headline(limits, ceilings, settings)),
+        cautions=cautions,
         sections=[
-            Section("limits", "Limits of detection", (_list_limits(facts),)),
-            Section("curves", "By witness rate", _draw_figures(facts)),
-            Section("ceiling", "Ceiling", (_list_ceilings(facts.ceilings),)),
-            Section("scores", "All cells", scores),
+            Section("limits", "Limits of detection", (_list_limits(limits, settings),)),
             Section(
-                "sources", "Where the bags come from", (_list_sources(facts.sources),)
+                "curves", "By witness rate", _draw_figures(summary, ceilings, settings)
             ),
-            describe_method(_describe_method(facts.settings), find_versions()),
+            Section("ceiling", "Ceiling", (_list_ceilings(ceilings),)),
+            Section("scores", "All cells", scores),
+            Section("sources", "Where the bags come from", (sources,)),
+            describe_method(_describe_method(settings), find_versions()),
         ],
     )
 
 
-def _say_headline(facts: LimitFacts) -> list[str]:
+def _say_headline(
+    limits: pd.DataFrame, ceilings: pd.DataFrame, settings: LimitSettings
+) -> Iterator[str]:
     """Say the limit of the model that validation chose, and what the ceiling says.
 
     Not the best of all limits, which luck would have picked; and of the models that
     were trained on a mixture where there are any, because validation bags of one rate
     are easier than those of all.
     """
-    is_mixed = ~facts.limits["training"].str.isdecimal()
-    candidates = facts.limits[is_mixed] if is_mixed.any() else facts.limits
+    is_mixed = ~limits["training"].str.isdecimal()
+    candidates = limits[is_mixed] if is_mixed.any() else limits
     best = candidates.sort_values("val_roc_auc", ascending=False, kind="stable").iloc[0]
     model = (
         f"{best['aggregator']} ({say_training(best['training'])}, {best['bags']:,} "
-        f"bags), {_say_choice(candidates, facts.limits)}"
+        f"bags), {_say_choice(candidates, limits)}"
     )
-    settings = facts.settings
     asked = f"{settings.power:.0%} of them at {settings.specificity:.0%} specificity"
     if pd.isna(best["rate"]):
-        said = [f"At no witness rate are bags found, {asked}, by {model}."]
+        yield f"At no witness rate are bags found, {asked}, by {model}."
     else:
-        said = [
-            f"Bags with {best['limit']} witnesses are found, {asked}, by {model}.",
-            f"The 95 % interval over patients and seeds is {best['interval']}.",
-        ]
+        yield f"Bags with {best['limit']} witnesses are found, {asked}, by {model}."
+        yield f"The 95 % interval over patients and seeds is {best['interval']}."
     if best["val_roc_auc"] <= _GUESSING:
-        said.append(
+        yield (
             "On validation it is no better than guessing (an AUC of "
             f"{best['val_roc_auc']:.2f}): it has learnt nothing, which more bags, "
             "witnesses or epochs may change."
         )
-    own = facts.ceilings[facts.ceilings["source"] == "features"]
-    fewest = own.sort_values("rate").iloc[0]
-    said.append(
+    fewest = ceilings[ceilings["source"] == "features"].sort_values("rate").iloc[0]
+    yield (
         "A classifier that is taught the tiles' own labels tells held-out tiles with "
         f"an AUC of {fewest['instance_auc']:.3f}; seen through it, no bag score gets "
         f"beyond an AUC of {fewest['roc_auc']:.3f} at {fewest['witnesses']:.0f} of "
-        f"{facts.settings.bag_size}."
+        f"{settings.bag_size}."
     )
-    return said
 
 
 def _say_choice(candidates: pd.DataFrame, limits: pd.DataFrame) -> str:
@@ -155,39 +144,34 @@ def say_training(training: str) -> str:
     return f"trained {'at' if training.isdecimal() else 'on'} {training}"
 
 
-def _describe_method(config: LimitSettings) -> dict[str, str]:
-    rates = ", ".join(map(str, config.witnesses))
-    sides = (
-        "one split by patient into train, val and test"
-        if config.folds == 1
-        else f"{config.folds} folds by patient, each held out once"
-    )
+def _describe_method(settings: LimitSettings) -> dict[str, str]:
+    sides = "one split by patient into train, val and test"
+    if settings.folds > 1:
+        sides = f"{settings.folds} folds by patient, each held out once"
     return {
         "Sides": f"{sides}; bags of a side are drawn from its own patients' tiles",
-        "Bags": f"{config.bag_size} tiles, half of the bags positive; test bags with "
-        f"{rates} witnesses, {config.test_bags} per fold and rate",
-        "Training": f"features reduced to {config.components or 'no fewer'} "
-        f"components, dense layers {', '.join(map(str, config.widths))}, at most "
-        f"{config.epochs} epochs, the best by validation loss",
-        "Threshold": "of accuracy, precision, recall and confusion: the highest "
-        "sensitivity + specificity on validation bags, whose witness rates are those "
-        "of training",
-        "Sensitivity": f"at {config.specificity:.0%} specificity on the held-out "
-        "patients' own negative bags, within each fold, averaged over folds",
-        "Limit": f"the smallest witness rate from which on the sensitivity is "
-        f"{config.power:.0%} or more, interpolated in the logarithm of the rate; the "
-        "interval is of 95 %, over test patients drawn with replacement and seeds",
-        "Ceiling": "the likelihood ratio of whole bags, whose tiles are scored by a "
-        "logistic regression that was taught the training tiles' own labels",
+        "Bags": f"{settings.bag_size} tiles, half of the bags positive; test bags with "
+        f"{', '.join(map(str, settings.witnesses))} witnesses, {settings.test_bags} "
+        "per fold and rate",
+        "Training": f"features reduced to {settings.components or 'no fewer'} "
+        f"components, dense layers {', '.join(map(str, settings.widths))}, at most "
+        f"{settings.epochs} epochs, the best by validation loss",
+        "Threshold": "of accuracy, precision and recall: the highest sensitivity + "
+        "specificity on validation bags, whose witness rates are those of training",
+        "Sensitivity": "on the held-out patients' own negative bags, within each fold, "
+        "averaged over folds",
+        "Limit": "interpolated in the logarithm of the witness rate; its interval is "
+        "of 95 %, over test patients drawn with replacement and seeds",
+        "Ceiling": "the likelihood ratio of bags that are drawn from a logistic "
+        "regression's scores of held-out tiles",
     }
 
 
-def _list_limits(facts: LimitFacts) -> Table:
-    limits = facts.limits.assign(
-        training=facts.limits["training"].map(say_training),
-        limit=facts.limits["limit"].map(lambda text: Cell(text, "value")),
+def _list_limits(limits: pd.DataFrame, settings: LimitSettings) -> Table:
+    shown = limits.assign(
+        training=limits["training"].map(say_training),
+        limit=limits["limit"].map(lambda text: Cell(text, "value")),
     )
-    settings = facts.settings
     caption = (
         f"The smallest number of witnesses in {settings.bag_size} from which on "
         f"{settings.power:.0%} of positive bags are found at "
@@ -197,57 +181,43 @@ def _list_limits(facts: LimitFacts) -> Table:
     )
     heads = name_columns("aggregator", "training", "bags", "limit")
     heads |= {"interval": "95 % interval", "val_roc_auc": "Validation AUC"}
-    return tabulate(limits, heads, caption, n_words=2)
+    return tabulate(shown, heads, caption, n_words=2)
 
 
-def _draw_figures(facts: LimitFacts) -> list[Figure]:
-    dashes = " Dashes are the ceiling of the features"
-    if "colour" in set(facts.ceilings["source"]):
-        dashes += ", dots that of mean colour alone"
-    ceilings, size = facts.ceilings, facts.settings.bag_size
-    figures = [
-        Figure(
+def _draw_figures(
+    summary: pd.DataFrame, ceilings: pd.DataFrame, settings: LimitSettings
+) -> list[Figure]:
+    """Draw each measure against the witness rate."""
+    words = {
+        "sensitivity": (
             "sensitivity",
-            f"Sensitivity at {facts.settings.specificity:.0%} specificity",
+            f"Sensitivity at {settings.specificity:.0%} specificity",
             "Share of positive bags found. Bands are 95 % intervals over patients and "
-            "seeds, the level line is the power that is asked for "
-            f"({facts.settings.power:.0%}).{dashes}.",
-            draw_by_rate(
-                facts.summary, "sensitivity", size, ceilings, facts.settings.power
-            ),
+            f"seeds, the level line is the power asked for ({settings.power:.0%}).",
         ),
-        Figure(
-            "auc",
-            "ROC AUC of bags",
-            f"The level line is chance.{dashes}.",
-            draw_by_rate(facts.summary, "roc_auc", size, ceilings),
+        "roc_auc": ("auc", "ROC AUC of bags", "The level line is chance."),
+        "attention_auc": (
+            "attention",
+            "ROC AUC of attention for witnesses",
+            "Within positive bags: how often a witness gets more attention than "
+            "another tile. The level line is chance.",
         ),
-    ]
+    }
     # Bags of nothing but witnesses have no other tile to tell from.
-    attended = facts.summary[facts.summary["attention_auc"].notna()]
-    if len(attended):
-        figures.append(
-            Figure(
-                "attention",
-                "ROC AUC of attention for witnesses",
-                "Within positive bags: how often a witness gets more attention than "
-                "another tile. The level line is chance.",
-                draw_by_rate(attended, "attention_auc", size),
-            )
-        )
-    return figures
+    shown = {name: summary[summary[name].notna()] for name in words}
+    return [
+        Figure(*words[name], draw_by_rate(rows, name, settings, ceilings))
+        for name, rows in shown.items()
+        if len(rows)
+    ]
 
 
 def _list_ceilings(ceilings: pd.DataFrame) -> Table:
-    caption = (
-        "What the best score of whole bags reaches when each tile is seen through one "
-        "classifier that was taught the training tiles' own labels: the likelihood "
-        "ratio of bags that are drawn from its scores of held-out tiles."
-    )
     names = ("instance_auc", "witnesses", "roc_auc", "sensitivity")
     seen_by = {"features": "their features", "colour": "mean colour alone"}
     shown = ceilings.assign(source=ceilings["source"].map(seen_by))
-    return tabulate(shown, {"source": "Tiles seen by"} | name_columns(*names), caption)
+    heads = {"source": "Tiles seen by"} | name_columns(*names)
+    return tabulate(shown, heads, _CAPTIONS["ceilings"])
 
 
 def _list_scores(table: pd.DataFrame, caption: str = "", folded: str = "") -> Table:
@@ -260,76 +230,63 @@ def _list_scores(table: pd.DataFrame, caption: str = "", folded: str = "") -> Ta
     shown["calls"] = ["{}\xa0/\xa0{} /\xa0{}\xa0/\xa0{}".format(*row) for row in counts]
     for name in _SCORES:
         if f"{name}_sd" in table:
-            pairs = zip(table[name], table[f"{name}_sd"], strict=True)
-            shown[name] = [_write_spread(value, spread) for value, spread in pairs]
+            texts = table[name].map(lambda value: format_number(value, 3))
+            # There it breaks before the sign.
+            spreads = table[f"{name}_sd"].map(" \N{PLUS-MINUS SIGN}\xa0{:.3f}".format)
+            is_known = table[[name, f"{name}_sd"]].notna().all(axis=1)
+            shown[name] = texts + spreads.where(is_known, "")
     heads = name_columns(*names, calls="TP / FN / FP / TN")
     return tabulate(shown, heads, caption, n_words=2, style="small", folded=folded)
 
 
-def _write_spread(value: float, spread: float) -> str:
-    text = format_number(value, 3)
-    # Where the table is wide, the line breaks before the sign.
-    if not np.isnan([value, spread]).any():
-        text += f" \N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}{spread:.3f}"
-    return text
-
-
 def _list_sources(sources: pd.DataFrame) -> Table:
-    caption = "Patients and tiles that the bags of each side are drawn from."
     names = ("fold", "side", "patients", "patients_with_witnesses", "slides")
     heads = name_columns(*names, "witness_tiles", "other_tiles")
-    return tabulate(sources, heads, caption, n_words=2)
+    return tabulate(sources, heads, _CAPTIONS["sources"], n_words=2)
 
 
 def draw_by_rate(
     summary: pd.DataFrame,
     measure: str,
-    bag_size: int,
-    ceilings: pd.DataFrame | None = None,
-    power: float | None = None,
+    settings: LimitSettings,
+    ceilings: pd.DataFrame,
 ) -> "Drawing":
     """Draw a measure against the witness rate, a line per aggregator.
 
-    A row of panels per training, a column per number of training bags.
-
-    Args:
-        summary: `training, bags, aggregator, rate`, the measure and, where there is an
-            interval, `<measure>_low` and `<measure>_high`.
-        measure: A column: an AUC, or `sensitivity`.
-        bag_size: Instances of a bag.
-        ceilings: `source, rate` and the measure. None draws none.
-        power: Height of the level line; None is chance, 0.5, for an AUC.
+    A row of panels per training, a column per number of training bags; dashed and
+    dotted the ceilings, where there are any of the measure.
     """
-    trainings = list(dict.fromkeys(summary["training"]))
-    sizes = sorted(summary["bags"].unique().tolist())
-    floor = 0.0 if power is not None else 0.4
-    with figure_style():
-        # Narrower, the legend would be cut.
-        width = max(7.4, 1.0 + 2.7 * len(sizes))
-        figure = make_figure(width, 0.8 + 2.5 * len(trainings))
-        panels = figure.subplots(
-            len(trainings), len(sizes), sharex=True, sharey=True, squeeze=False
-        )
+    trainings, sizes, names = (
+        summary[column].drop_duplicates().tolist()
+        for column in ("training", "bags", "aggregator")
+    )
+    sizes.sort()
+    is_auc = measure != "sensitivity"
+    # Narrower, the legend would be cut.
+    size_in = max(7.4, 1.0 + 2.7 * len(sizes)), 0.8 + 2.5 * len(trainings)
+    grid = {"sharex": True, "sharey": True, "squeeze": False}
+    with new_figure(*size_in, len(trainings), len(sizes), **grid) as (figure, panels):
         for (row, column), axes in np.ndenumerate(panels):
             is_own = summary["training"] == trainings[row]
             own = summary[is_own & (summary["bags"] == sizes[column])]
-            _draw_lines(axes, own, measure, list(dict.fromkeys(summary["aggregator"])))
-            if ceilings is not None:
+            _draw_lines(axes, own, measure, names)
+            if measure in ceilings:
                 _draw_ceilings(axes, ceilings, measure)
-            axes.axhline(_GUESSING if power is None else power, color=MUTED, lw=0.9)
+            axes.axhline(_GUESSING if is_auc else settings.power, color=MUTED, lw=0.9)
             axes.set_title(f"{sizes[column]:,} bags, {say_training(trainings[row])}")
-        for axes in panels[:, 0]:
+            axes.set_xlabel(f"witnesses of {settings.bag_size}")
             axes.set_ylabel(name_columns(measure)[measure])
-        for axes in panels[-1]:
-            axes.set_xlabel(f"witnesses of {bag_size}")
-        ticks = np.sort(summary["rate"].unique())
-        panels[0, 0].set_xscale("log")
-        panels[0, 0].set_xticks(ticks, [f"{rate * bag_size:g}" for rate in ticks])
-        panels[0, 0].minorticks_off()
+            axes.label_outer()
+        first, ticks = panels[0, 0], np.sort(summary["rate"].unique())
+        first.set_xscale("log")
+        first.set_xticks(ticks, [f"{rate * settings.bag_size:g}" for rate in ticks])
+        first.minorticks_off()
         shown = summary.filter(regex=f"^{measure}(_low)?$").to_numpy(np.float64)
-        panels[0, 0].set_ylim(min(floor, float(np.nanmin(shown))) - 0.02, 1.02)
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=3)
+        lowest = min(0.4 if is_auc else 0.0, float(np.nanmin(shown)))
+        first.set_ylim(lowest - 0.02, 1.02)
+        figure.legend(
+            *first.get_legend_handles_labels(), loc="outside upper left", ncols=3
+        )
     return figure
 
 

@@ -6,7 +6,7 @@ A page is data. `render_page` turns it into HTML that needs no network and no sc
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
-from eosin.core import RunError, atomic_path, write_text
-from eosin.heatmaps import Gallery, draw_sheet, embed_thumbnail
+from eosin.core import RunError, atomic_path, write_csv, write_text
+from eosin.heatmaps import Gallery, draw_sheet, embed_thumbnail, write_image
 from eosin.reports.style import render_inline_svg, render_png
 from eosin.reports.words import DASH, format_number, plural
 
@@ -28,13 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table that is more than a text.
+    """A cell with a framed tag beside its text, and a sentence on a line below.
 
-    Attributes:
-        text: What it says.
-        style: `value` for what the eye shall find, or `verdict` and which.
-        tag: A few words in a frame beside it.
-        below: A sentence on a line of its own.
+    The style is `value` for what the eye shall find, or `verdict` and which.
     """
 
     text: str
@@ -45,14 +41,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bar:
-    """A cell with a bar from 0 to 1; what lies beyond is drawn at its end.
+    """A cell with a bar from 0 to `fill` and the ends of an interval as `span`.
 
-    Attributes:
-        fill: Where the bar ends.
-        span: Ends of an interval.
-        dot: A mark on it.
-        other: A hollow mark on it.
-        tick: A line across it.
+    `dot` and `other` are a mark and a hollow mark on it, `tick` a line across it. All
+    are from 0 to 1; what lies beyond is drawn at the end.
     """
 
     fill: float | None = None
@@ -64,16 +56,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns of words come first, those of numbers behind them.
+    """A table, whose first `n_words` columns hold words and the others numbers.
 
-    Attributes:
-        heads: Of the columns.
-        rows: Texts, whole numbers, cells and bars.
-        caption: What it shows.
-        n_words: Columns of words; the first names its row.
-        style: `ids` where words may be long names, `metrics`, `small`.
-        marked: Number of the row that is tinted.
-        folded: What stands for the table until it is asked for; empty shows it.
+    The style is `ids` where words may be long names, `metrics` or `small`. The row of
+    the number `marked` is tinted; the words `folded` stand for the table until it is
+    asked for.
     """
 
     heads: Sequence[str]
@@ -94,12 +81,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Terms:
-    """Names, each with its text.
-
-    Attributes:
-        terms: Names and texts.
-        style: `steps` where names are commands, `line` for a line of short facts.
-    """
+    """Names, each with its text; `steps` of commands, or a `line` of short facts."""
 
     terms: Sequence[tuple[str, str]]
     style: Literal["", "steps", "line"] = ""
@@ -107,15 +89,10 @@ class Terms:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A drawing with its words.
+    """A drawing under its title, with the words that stand for it.
 
-    Attributes:
-        name: Its files are named after it.
-        title: Heading.
-        text: The words that stand for it.
-        drawing: The drawing.
-        numbers: What it was drawn from, written beside it; None where a table of the
-            page holds it.
+    Its files are called `name`: the picture, and the numbers that it was drawn from
+    where no table of the page holds them.
     """
 
     name: str
@@ -136,24 +113,12 @@ class Figure:
         return Markup(render_inline_svg(self.drawing, self.name))
 
 
-@dataclass(frozen=True, eq=False)
-class Figures:
-    """Figures beside each other."""
-
-    figures: Sequence[Figure]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture from a file, embedded.
+    """A picture from a JPEG or PNG file, embedded, with words below it.
 
-    Attributes:
-        path: JPEG or PNG.
-        alt: Words for who cannot see it.
-        title: Below it, in bold.
-        lines: Below that.
-        style: `wrong` for a frame that warns, `sheet` for a wide one.
-        max_px: Longer sides are shrunk to it.
+    The style is `wrong` for a frame that warns, `sheet` for a wide one. Sides longer
+    than `max_px` are shrunk.
     """
 
     path: Path
@@ -165,11 +130,7 @@ class Picture:
 
     @property
     def address(self) -> str:
-        """The picture as a data address.
-
-        Raises:
-            RunError: It cannot be read.
-        """
+        """The picture as a data address; a `RunError` where it cannot be read."""
         try:
             with Image.open(self.path) as image:
                 small = image.convert("RGB")
@@ -191,8 +152,8 @@ class Pictures:
     style: Literal["grid", "line"] = "grid"
 
 
-Block = str | Heading | Terms | Table | Figure | Figures | Gallery | Pictures
-"""What a section is made of; a string is a paragraph."""
+Block = str | Heading | Terms | Table | Figure | tuple[Figure, ...] | Gallery | Pictures
+"""What a section is made of: a string is a paragraph, a tuple stands in a line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,25 +206,20 @@ class Page:
     cautions: Sequence[str] = ()
 
     def list_blocks(self) -> list[Block]:
-        """List what all sections hold."""
-        return [block for section in self.sections for block in section.shown]
+        """List what all sections hold, one by one."""
+        blocks = [block for section in self.sections for block in section.shown]
+        return [one for b in blocks for one in (b if isinstance(b, tuple) else (b,))]
 
 
 def tabulate(
     table: pd.DataFrame, heads: Mapping[str, str], caption: str = "", **look: Any
 ) -> Table:
-    """Show columns of a table: texts, whole numbers, others with three decimals.
+    """Show columns of a table by their heads; `look` as for `Table`.
 
-    Args:
-        table: What is missing in it becomes a dash.
-        heads: What the columns are called, by their names.
-        caption: As for `Table`.
-        **look: As for `Table`.
+    Of numbers whole ones stay, others have three decimals; what is missing is a dash.
     """
-    rows = table[list(heads)].astype(object).itertuples(index=False)
-    return Table(
-        list(heads.values()), [[_show(v) for v in row] for row in rows], caption, **look
-    )
+    cells = table[list(heads)].astype(object).map(_show)
+    return Table(list(heads.values()), cells.to_numpy().tolist(), caption, **look)
 
 
 def _show(value: Any) -> "str | int | Cell | Bar":
@@ -304,9 +260,8 @@ def describe_method(
     words = ", ".join(
         f"{name}\N{NO-BREAK SPACE}{version}" for name, version in versions.items()
     )
-    last = (Heading("Versions"), words) if words else ()
-    first = Terms(list(rows.items())) if rows else None
-    return Section("method", "Method", (first, *blocks, *last))
+    terms = Terms(list(rows.items()))
+    return Section("method", "Method", (terms, *blocks, Heading("Versions"), words))
 
 
 def render_page(page: Page) -> str:
@@ -323,9 +278,7 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.globals["embed"] = embed_thumbnail
-    environment.tests["drawn"] = lambda cell: isinstance(cell, Bar)
-    environment.tests["rich"] = lambda cell: isinstance(cell, Cell)
-    environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["kind"] = lambda part: type(part).__name__
     environment.filters["percent"] = _to_percent
     return environment.get_template("page.html.j2").render(page=page) + "\n"
 
@@ -347,27 +300,17 @@ def write_page(page: Page, folder: Path, name: str = "report.html") -> None:
     """
     # First, because drawing a figure once more moves it by a hair.
     text = render_page(page)
-    for file_name, picture, numbers in _draw_files(page):
-        path = Path(folder) / "figures" / file_name
-        with atomic_path(path.with_suffix(".png")) as temporary:
-            temporary.write_bytes(picture)
-        if numbers is not None:
-            with atomic_path(path.with_suffix(".csv")) as temporary:
-                numbers.to_csv(temporary, index=False)
-    write_text(Path(folder) / name, text)
-
-
-def _draw_files(page: Page) -> Iterator[tuple[str, bytes, pd.DataFrame | None]]:
-    """Yield name, PNG and numbers of all figures and galleries."""
-    for block in page.list_blocks():
-        figures = block.figures if isinstance(block, Figures) else [block]
-        for figure in figures:
-            if isinstance(figure, Figure):
-                yield f"{figure.name}.png", render_png(figure.drawing), figure.numbers
-        if isinstance(block, Gallery) and block.tiles:
-            buffer = io.BytesIO()
-            Image.fromarray(draw_sheet(block)).save(buffer, format="PNG")
-            yield f"{block.name}.png", buffer.getvalue(), _list_tiles(block)
+    figures = folder / "figures"
+    for drawn in page.list_blocks():
+        if isinstance(drawn, Figure):
+            with atomic_path(figures / f"{drawn.name}.png") as temporary:
+                temporary.write_bytes(render_png(drawn.drawing))
+            if drawn.numbers is not None:
+                write_csv(figures / f"{drawn.name}.csv", drawn.numbers)
+        elif isinstance(drawn, Gallery) and drawn.tiles:
+            write_image(figures / f"{drawn.name}.png", draw_sheet(drawn))
+            write_csv(figures / f"{drawn.name}.csv", _list_tiles(drawn))
+    write_text(folder / name, text)
 
 
 def _list_tiles(gallery: Gallery) -> pd.DataFrame:

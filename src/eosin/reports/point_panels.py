@@ -1,6 +1,6 @@
 """Tiles as points on a plane, a panel for each factor, coloured by its groups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,14 +8,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.reports.style import (
+    CENTRED,
     INK,
     MUTED,
     SERIES,
-    figure_style,
-    make_figure,
-    make_panels,
+    new_figure,
+    new_panels,
     pick_colour,
-    write_centred,
 )
 
 if TYPE_CHECKING:
@@ -36,53 +35,33 @@ def draw_colour_map(
 ) -> "Figure":
     """Draw tiles on the two directions of their colour, with the mean of each group.
 
-    Args:
-        points: `(tiles, 2)`; rows of NaN are left out.
-        shares: Part of the variance of each direction, `(2,)`.
-        factors: Group of each tile by factor; a column each, whose categories, if it
-            has any, are the order of the colours. Of more than six groups six are
-            coloured: of slides those of the oddest colour, else the largest.
+    Of `points`, `(tiles, 2)`, rows of NaN are left out; `shares` are the directions'
+    parts of the variance. Each column of `factors` is a panel, whose categories, if it
+    has any, are the order of the colours. Of more than six groups six are coloured: of
+    slides those of the oddest colour, else the largest.
     """
-
-    def finish(axes: "Axes") -> None:
-        axes.set(
-            xlabel=f"Darker \N{RIGHTWARDS ARROW} ({shares[0]:.0%} of the variance)",
-            ylabel=f"Second direction ({shares[1]:.0%})",
-        )
-
-    return _draw_panels(points, factors, finish, is_of_colour=True)
+    axes_words = {
+        "xlabel": f"Darker \N{RIGHTWARDS ARROW} ({shares[0]:.0%} of the variance)",
+        "ylabel": f"Second direction ({shares[1]:.0%})",
+    }
+    return _draw_panels(points, factors, axes_words, {}, has_means=True)
 
 
 def draw_feature_map(
     points: Points, factors: pd.DataFrame, numbers: Sequence[int]
 ) -> "Figure":
-    """Draw tiles on a map of the feature space, with the numbers of clusters.
-
-    Args:
-        points: `(tiles, 2)`; rows of NaN are left out.
-        factors: As for `draw_colour_map`; the largest groups are coloured.
-        numbers: Cluster of each tile, from 1; written where its tiles are.
-    """
-    clusters = np.asarray(numbers)
-
-    def finish(axes: "Axes") -> None:
-        axes.set(xticks=[], yticks=[])
-        for number in np.unique(clusters):
-            own = points[(clusters == number) & np.isfinite(points).all(axis=1)]
-            if len(own):
-                # The median, because a cluster may lie in several parts of the map.
-                x, y = np.median(own, axis=0)
-                write_centred(axes, x, y, str(number), size=9.5, weight="bold")
-
-    return _draw_panels(points, factors, finish, is_of_colour=False)
+    """Draw tiles on a map, as `draw_colour_map`, with the number of each cluster."""
+    # The median, because a cluster may lie in several parts of the map.
+    middles = pd.DataFrame(points).groupby(list(numbers)).median().dropna()
+    words = {str(number): (x, y) for number, x, y in middles.itertuples()}
+    no_ticks: dict[str, Any] = {"xticks": [], "yticks": []}
+    return _draw_panels(points, factors, no_ticks, words, has_means=False)
 
 
 def draw_silhouettes(silhouettes: Mapping[int, float], chosen: int) -> "Figure":
     """Draw the mean silhouette by number of clusters, and mark the one taken."""
     numbers = sorted(silhouettes)
-    with figure_style():
-        figure = make_figure(4.6, 2.6)
-        axes = figure.subplots()
+    with new_figure(4.6, 2.6) as (figure, axes):
         values = [silhouettes[k] for k in numbers]
         axes.plot(numbers, values, color=SERIES[0], marker="o", markersize=4)
         if chosen in silhouettes:
@@ -94,22 +73,25 @@ def draw_silhouettes(silhouettes: Mapping[int, float], chosen: int) -> "Figure":
 def _draw_panels(
     points: Points,
     factors: pd.DataFrame,
-    finish: Callable[["Axes"], None],
+    axes_words: Mapping[str, Any],
+    words: Mapping[str, tuple[float, float]],
     *,
-    is_of_colour: bool,
+    has_means: bool,
 ) -> "Figure":
+    """Draw a panel for each factor, with words at their places."""
     known = np.flatnonzero(np.isfinite(points).all(axis=1))
     # In no order of class or slide, so that none lies on top.
     shown = np.random.default_rng(0).permutation(known)[:_MOST_POINTS]
-    with figure_style():
-        figure, grid = make_panels(len(factors.columns), 2, (4.7, 4.0))
-        for axes, name in zip(grid, factors.columns, strict=True):
+    with new_panels(len(factors.columns), 2, (4.7, 4.0)) as (figure, panels):
+        for axes, name in zip(panels, factors.columns, strict=True):
             groups = factors[name].astype("category")
-            is_by_colour = is_of_colour and name == "slide"
-            chosen = _choose_groups(points, groups, is_by_colour=is_by_colour)
-            _draw_groups(axes, points, shown, groups, chosen, has_means=is_of_colour)
-            axes.set_title(f"By {name}")
-            finish(axes)
+            names = _choose_groups(
+                points, groups, is_by_colour=has_means and name == "slide"
+            )
+            _draw_groups(axes, points, shown, groups, names, has_means=has_means)
+            axes.set(title=f"By {name}", **axes_words)
+            for text, place in words.items():
+                axes.text(*place, text, size=9.5, weight="bold", **CENTRED)
     return figure
 
 
@@ -121,13 +103,13 @@ def _choose_groups(
     table["group"] = groups.astype(object).astype(str).to_numpy()
     table = table[groups.notna().to_numpy() & table["x"].notna()]
     sizes = table["group"].value_counts()
-    chosen = list(sizes.index)
+    chosen = sizes.index
     if is_by_colour and len(chosen) > _MOST_GROUPS:
         # A mean of two tiles is odd by chance.
-        large = sizes.index[sizes >= min(5, sizes.max())]
+        large = chosen[sizes >= min(5, sizes.max())]
         means = table[table["group"].isin(large)].groupby("group")[["x", "y"]].mean()
         away = (means - means.median()).pow(2).sum(axis=1)
-        chosen = list(away.sort_values(ascending=False).index)
+        chosen = away.sort_values(ascending=False).index
     shown = set(chosen[:_MOST_GROUPS])
     return [str(name) for name in groups.cat.categories if str(name) in shown]
 

@@ -1,9 +1,10 @@
 """How a model and its calls came about, as rows of names and texts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from eosin.evaluation import ThresholdChoice, ValidationChoices
+from eosin.reports.facts import EvaluationFacts
 from eosin.reports.words import Nouns, count, format_number, plural
 from eosin.runs.card import Card
 from eosin.runs.origin import find_depth
@@ -16,17 +17,9 @@ _TRAINED = {
 }
 
 
-def describe_model(
-    card: Card, settings: Mapping[str, Any], nouns: Nouns, *, is_external: bool
-) -> dict[str, str]:
-    """Say how a model came about.
-
-    Args:
-        card: Of the run.
-        settings: Of its training.
-        nouns: What it was trained and scored on.
-        is_external: Whether another cohort is scored.
-    """
+def describe_model(facts: EvaluationFacts) -> dict[str, str]:
+    """Say how a model came about."""
+    card, settings = facts.run.card, facts.run.record["settings"]
     sees = card.sees
     names = (sees.encoder or "not stated by the features", sees.weights)
     tiles = ""
@@ -37,8 +30,8 @@ def describe_model(
     rows |= {
         "Encoder": ", weights ".join(filter(None, names)),
         "Trained": _TRAINED[find_depth(settings)] if card.learner == "tiles" else "",
-        plural(nouns.tile).capitalize(): tiles,
-        "Split": _describe_split(card, nouns, is_external=is_external),
+        plural(facts.nouns.tile).capitalize(): tiles,
+        "Split": _describe_split(card, facts.nouns, is_external=facts.is_external),
         "Weights' licence": sees.licence,
     }
     return {name: text for name, text in rows.items() if text}
@@ -52,16 +45,16 @@ def _describe_bags(card: Card, settings: Mapping[str, Any]) -> dict[str, str]:
         "bag": f"{card.bag_size or 'some'} drawn tiles; positive ones hold {witnesses} "
         "witnesses",
     }[card.unit]
-    learnt_from = f"labels of {card.unit}s alone; no outline was used"
+    how = "no outline was used"
     if card.unit == "bag":
-        learnt_from = "labels of bags alone, encoder and aggregator together"
+        how = "encoder and aggregator together"
     if card.columns:
-        learnt_from += f"; with the columns {', '.join(card.columns)}"
+        how += f"; with the columns {', '.join(card.columns)}"
     rate = settings.get("learning_rate")
     return {
         "Aggregator": ", ".join(dict.fromkeys(str(f.aggregator) for f in card.folds)),
         "A bag is": bag,
-        "Learnt from": learnt_from,
+        "Learnt from": f"labels of {card.unit}s alone; {how}",
         "Training": f"at most {settings.get('epochs')} epochs, "
         f"{f'learning rate {rate:g}, ' if rate else ''}{settings.get('batch')} bags a "
         "step; the curves are the mean over the models that were still learning",
@@ -79,51 +72,37 @@ def _describe_split(card: Card, nouns: Nouns, *, is_external: bool) -> str:
     return f"by {by}, {len(card.folds)} folds, {models}; {who}"
 
 
-def describe_choices(
-    card: Card,
-    validation: ValidationChoices | None,
-    nouns: Nouns,
-    *,
-    is_external: bool,
-) -> list[tuple[str, str]]:
-    """Say what was chosen on validation, and for whom it holds.
-
-    Args:
-        card: Of the run.
-        validation: How tiles become slides, and the thresholds of both with the rows
-            that they were chosen on; None where the model scores slides as a whole.
-        nouns: What it was scored on.
-        is_external: Whether another cohort is scored, by all folds together.
-    """
+def describe_choices(facts: EvaluationFacts) -> list[tuple[str, str]]:
+    """Say what was chosen on validation, and for whom it holds."""
+    card, validation, nouns = facts.run.card, facts.validation, facts.nouns
     chosen: dict[str, ThresholdChoice | None] = {"slide": None}
     if validation is not None:
         chosen = {"tile": validation.tile, "slide": validation.slide}
-    rows = list(_describe_scores(validation, nouns))
-    folds = card.folds if card.is_cross_validated and not is_external else ()
+    rows = _describe_scores(validation, nouns)
+    folds = card.folds if card.is_cross_validated and not facts.is_external else ()
     temperature = f"{card.together.temperature:.3f}, of all folds together"
     if folds:
         temperature = _list_by_fold([fold.temperature for fold in folds], temperature)
-    rows.append(("Temperature", temperature))
+    rows["Temperature"] = temperature
     names = {"tile": "tile_threshold", "slide": "threshold"}
     for unit, choice in chosen.items():
         threshold = getattr(card.together, names[unit])
         if threshold is None:
             continue
-        text = _describe_threshold(
-            threshold, choice, card.threshold_rule, nouns.of(unit)
-        )
+        how = _describe_threshold(choice, card.threshold_rule, nouns.of(unit))
+        text = f"probability {threshold:.3f}, {how}"
         if folds:
             own = [getattr(fold, names[unit]) for fold in folds]
             text = _list_by_fold(own, f"{text}, which figures show")
-        rows.append((f"A {nouns.of(unit)} is called {card.class_names[1]} from", text))
+        rows[f"A {nouns.of(unit)} is called {card.class_names[1]} from"] = text
     if len(card.class_names) > 2:
-        rows.append(("Call", "the class with the highest probability"))
-    return rows
+        rows["Call"] = "the class with the highest probability"
+    return list(rows.items())
 
 
 def _describe_scores(
     validation: ValidationChoices | None, nouns: Nouns
-) -> Iterator[tuple[str, str]]:
+) -> dict[str, str]:
     how = "the model's own probability; nothing is averaged"
     of_patient = f"that of the {nouns.slide} in which most was found"
     if validation is not None:
@@ -137,24 +116,20 @@ def _describe_scores(
         how = f"{chosen.aggregation.describe()}; {why}"
         if chosen.aggregation.patient == "mean":
             of_patient = f"the mean of the {plural(nouns.slide)}"
-    yield f"Score of a {nouns.slide}", how
-    if nouns.slide != nouns.patient:
-        yield f"Score of a {nouns.patient}", of_patient
+    own = {f"Score of a {nouns.slide}": how}
+    return {**own, f"Score of a {nouns.patient}": of_patient, **own}
 
 
-def _describe_threshold(
-    threshold: float, choice: ThresholdChoice | None, rule: str, noun: str
-) -> str:
-    text = f"probability {threshold:.3f}"
+def _describe_threshold(choice: ThresholdChoice | None, rule: str, noun: str) -> str:
     if choice is None:
-        return f"{text}, chosen by the rule {rule} on validation of all folds"
+        return f"chosen by the rule {rule} on validation of all folds"
     if choice.rule == "fixed":
-        return f"{text}, set because validation holds one class only"
+        return "set because validation holds one class only"
     words = f"by the rule {choice.rule}"
     if choice.rule == "youden":
         words = "where sensitivity + specificity is highest (Youden)"
     return (
-        f"{text}, chosen on {count(choice.n, f'validation {noun}')} {words}: there "
+        f"chosen on {count(choice.n, f'validation {noun}')} {words}: there "
         f"sensitivity {format_number(choice.sensitivity)}, specificity "
         f"{format_number(choice.specificity)}"
     )

@@ -7,17 +7,13 @@ the CSS variable of its name, which the page's style sheet defines.
 
 import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import Locator
 
 # Each value is there once, so that it can be found again in a drawn figure.
 COLOURS = {
@@ -35,6 +31,9 @@ COLOURS = {
 INK, MUTED = COLOURS["figure-ink"], COLOURS["figure-muted"]
 GRID, SURFACE = COLOURS["figure-grid"], COLOURS["figure-surface"]
 SERIES = tuple(value for name, value in COLOURS.items() if name.startswith("series"))
+
+# For a text with its middle at a place of the data.
+CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
 _PNG_DOTS_PER_INCH = 220
 _RC: dict[Any, Any] = {
@@ -70,36 +69,38 @@ _RC: dict[Any, Any] = {
 }
 
 
-@contextmanager
-def figure_style() -> Iterator[None]:
+def figure_style() -> AbstractContextManager[None]:
     """Let a block draw in eosin's style, whatever the user's own settings."""
-    import matplotlib as mpl  # noqa: PLC0415  only drawing needs it
+    import matplotlib.style  # noqa: PLC0415  only drawing needs it
 
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
-        yield
+    return matplotlib.style.context(_RC, after_reset=True)
 
 
-def make_figure(width_in: float, height_in: float) -> "Figure":
-    """Make an empty figure, in inches, that no global state knows."""
+@contextmanager
+def new_figure(
+    width_in: float, height_in: float, n_rows: int = 1, n_columns: int = 1, **grid: Any
+) -> "Iterator[tuple[Figure, Any]]":
+    """Draw on a new figure, in inches, that no global state knows, and on its axes."""
     from matplotlib.figure import Figure  # noqa: PLC0415  only drawing needs it
 
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+    with figure_style():
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        yield figure, figure.subplots(n_rows, n_columns, **grid)
 
 
-def make_panels(
+@contextmanager
+def new_panels(
     n: int, most_columns: int, size_in: tuple[float, float]
-) -> "tuple[Figure, list[Axes]]":
-    """Make a figure of `n` panels, each of a (width, height) in inches."""
+) -> "Iterator[tuple[Figure, list[Axes]]]":
+    """Draw on a new figure of `n` panels, each of a (width, height) in inches."""
     n_columns = min(most_columns, max(1, n))
     n_rows = max(1, -(-n // n_columns))
-    width, height = size_in
-    figure = make_figure(width * n_columns, 0.3 + height * n_rows)
-    grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for axes in grid[n:]:
-        axes.set_visible(False)
-    return figure, grid[:n]
+    width, height = size_in[0] * n_columns, 0.3 + size_in[1] * n_rows
+    with new_figure(width, height, n_rows, n_columns, squeeze=False) as (figure, grid):
+        panels = list(grid.flat)
+        for axes in panels[n:]:
+            axes.set_visible(False)
+        yield figure, panels[:n]
 
 
 def pick_colour(i: int) -> str:
@@ -107,97 +108,31 @@ def pick_colour(i: int) -> str:
     return SERIES[i % len(SERIES)]
 
 
-def write_centred(
-    axes: "Axes",
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: float = 8.5,
-    weight: Literal["normal", "bold"] = "normal",
-) -> None:
-    """Write a text with its middle at a place of the data."""
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, fontweight=weight)
-
-
-def whole_numbers(most: int) -> "Locator":
-    """Return a choice of at most so many ticks, at whole numbers."""
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  only drawing needs it
-
-    return MaxNLocator(most, integer=True)
-
-
-def draw_steps(
-    axes: "Axes", shares: Any, edges: npt.NDArray[np.float64], i: int, label: str
-) -> None:
-    """Draw a histogram's outline over its tinted area, in the colour of series `i`."""
-    colour = pick_colour(i)
-    axes.stairs(shares, edges, color=colour, linewidth=1.7, label=label)
-    axes.stairs(shares, edges, fill=True, alpha=0.16, color=colour)
-
-
-def shade_cells(
-    axes: "Axes", strengths: npt.NDArray[np.float64], names: Sequence[str]
-) -> None:
-    """Draw a square of cells, orange above 0 and blue below, as strong as they say."""
-    from matplotlib.patches import Rectangle  # noqa: PLC0415  only drawing needs it
-
-    n = len(names)
-    axes.grid(visible=False)
-    for (row, column), strength in np.ndenumerate(strengths):
-        axes.add_patch(
-            Rectangle(
-                (column - 0.48, row - 0.47),
-                0.96,
-                0.94,
-                facecolor=SERIES[1] if strength > 0 else SERIES[0],
-                alpha=abs(strength),
-                linewidth=0,
-            )
-        )
-    axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
-    axes.set_xticks(range(n), names)
-    axes.set_yticks(range(n), names)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
 def render_png(figure: "Figure") -> bytes:
     """Draw a figure as PNG, for slides and papers."""
-    return _render(figure, "png")
-
-
-def render_svg(figure: "Figure") -> bytes:
-    """Draw a figure as a stand-alone SVG file."""
-    return _render(figure, "svg")
+    return _render(figure, "png", {"Software": None})
 
 
 def render_inline_svg(figure: "Figure", name: str) -> str:
     """Draw a figure as an SVG element that follows the theme of its page.
 
-    Args:
-        figure: What to draw.
-        name: Letters, digits and hyphens; unlike that of any other figure in the
-            page, because the ids inside start with it.
+    All ids within start with the name, which is letters, digits and hyphens.
     """
-    text = render_svg(figure).decode("utf-8")
+    # No date in the file, so that the same figure is the same bytes.
+    text = _render(figure, "svg", {"Date": None}).decode("utf-8")
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     # Of two images alike the ids would be, and nothing asks for them.
     text = re.sub(r' id="image[0-9a-f]+"', "", text)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     for variable, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{variable})")
     # The page says in words what is shown, and hides the drawing's own parts.
     return text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-def _render(figure: "Figure", kind: str) -> bytes:
+def _render(figure: "Figure", kind: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
-    # No date in the file, so that the same figure is the same bytes.
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with figure_style():
         figure.savefig(buffer, format=kind, dpi=_PNG_DOTS_PER_INCH, metadata=metadata)
     return buffer.getvalue()

@@ -12,7 +12,7 @@ from eosin.tiles import TileFolder
 # A number and its sign must not be torn apart at a line's end.
 _PERCENT = "\N{NARROW NO-BREAK SPACE}%"
 CONFIDENCE = f"95{_PERCENT}"
-DASH = "\N{EN DASH}"
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,6 @@ class Nouns:
     def of(self, unit: str) -> str:
         """Return what a unit is called."""
         return str(getattr(self, unit, unit))
-
-
-STUDY_NOUNS = Nouns()
-"""Of a study of slides."""
 
 
 def plural(noun: str) -> str:
@@ -114,7 +110,7 @@ def format_measure(value: float) -> str:
     if abs(value) < 0.0005:
         return "0"
     digits = 0 if abs(value) >= 100 else 2 if abs(value) >= 0.095 else 3
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def format_interval(metric: MetricResult) -> str:

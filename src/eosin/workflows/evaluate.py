@@ -31,7 +31,6 @@ from eosin.prediction.overlays import (
 )
 from eosin.reports import (
     EvaluationFacts,
-    Nouns,
     make_evaluation_page,
     write_page,
 )
@@ -164,7 +163,11 @@ def _evaluate(
         cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
     write_json(out / "metrics.json", result.metrics)
     facts = EvaluationFacts(
-        result=result, baseline=rival, cautions=cautions, **_describe(units, table)
+        run=units.run,
+        result=result,
+        baseline=rival,
+        cautions=cautions,
+        **_describe(units, table),
     )
     overlays = write_overlays(
         _map_slides(units, table, result), out / "overlays", progress
@@ -180,10 +183,9 @@ def _evaluate(
 
 
 def _describe(units: ScoredUnits, table: pd.DataFrame) -> dict[str, Any]:
-    """Gather what the page says of the model and of what was scored."""
-    run, card, folder = units.run, units.run.card, units.folder
+    """Gather what the page says of what was scored and chosen."""
+    run, card = units.run, units.run.card
     trained_on = open_training_tiles(run)
-    source = folder or (None if units.is_external else trained_on)
     validation = None
     if card.learner == "tiles":
         validation = explain_choices(
@@ -193,21 +195,11 @@ def _describe(units: ScoredUnits, table: pd.DataFrame) -> dict[str, Any]:
             rule=card.threshold_rule,
             slide_labels=trained_on.slide_labels if trained_on else None,
         )
-    rows, history = _list_units(units, table), run.path / "history.csv"
-    is_named = card.unit != "slide" or bool((rows["patient_id"] != rows["id"]).any())
     return {
-        "title": f"Evaluation of {run.path.resolve().name}",
-        "card": card,
-        "settings": run.record["settings"],
-        "units": rows,
-        "nouns": Nouns.of_study(card.unit, folder),
+        "units": _list_units(units, table),
+        "scored": units.folder,
+        "trained_on": trained_on,
         "validation": validation,
-        "history": pd.read_csv(history) if history.is_file() else None,
-        "versions": run.record["versions"],
-        "licence": source.licence if source else None,
-        "are_slides_made": source.is_made if source else False,
-        "are_patients_known": folder.knows_patients if folder else is_named,
-        "created": run.record["finished"],
     }
 
 

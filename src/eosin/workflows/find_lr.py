@@ -16,7 +16,7 @@ from eosin.core import (
     hash_file,
     open_run,
 )
-from eosin.reports import LearningRatePanel, draw_learning_rates, render_png
+from eosin.reports import draw_learning_rates, render_png
 from eosin.settings import HeadFit, RateSearch, require_settings
 from eosin.studies.splits import split_tiles
 from eosin.studies.tile_inputs import TileInputs
@@ -180,16 +180,17 @@ def _write(curves: Mapping[str, LearningRateCurve], record: RunRecord) -> None:
             temporary, index=False
         )
     figure = draw_learning_rates(
-        [
-            LearningRatePanel(
-                _TITLES[stage],
+        {
+            _TITLES[stage]: (
                 curve.table,
-                curve.steepest,
-                curve.minimum,
-                curve.suggested,
+                {
+                    "steepest": curve.steepest,
+                    "lowest": curve.minimum,
+                    "suggested": curve.suggested,
+                },
             )
             for stage, curve in curves.items()
-        ]
+        }
     )
     with atomic_path(out / "curve.png") as temporary:
         temporary.write_bytes(render_png(figure))

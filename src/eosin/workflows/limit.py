@@ -16,7 +16,7 @@ from eosin.core import (
     read_json,
     write_json,
 )
-from eosin.reports import LimitFacts, make_limit_page, write_page
+from eosin.reports import make_limit_page, write_page
 from eosin.runs.origin import caution_learnt
 from eosin.settings import LimitSettings, require_settings
 from eosin.studies.limit_cells import (
@@ -200,15 +200,7 @@ def _write_page(
     ]
     if folder.info.mpp is not None:
         words.append(f"{folder.info.mpp:g} mpp")
-    facts = LimitFacts(
-        title=f"Limit of detection: {names[1]}",
-        facts=words,
-        settings=config,
-        summary=tables.summary,
-        cells=tables.cells,
-        limits=tables.limits,
-        ceilings=tables.ceilings,
-        sources=result.sources,
-        cautions=result.cautions,
-    )
-    write_page(make_limit_page(facts), result.folder)
+    title = f"Limit of detection: {names[1]}"
+    shown = vars(tables) | {"sources": result.sources}
+    page = make_limit_page(title, words, config, shown, result.cautions)
+    write_page(page, result.folder)
