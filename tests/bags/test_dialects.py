@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from eosin.bags import (
+    Bag,
     FeatureFile,
     FeatureInfo,
     find_feature_files,
     open_features,
-    read_slide_bag,
     write_features,
 )
 from eosin.core import ManifestError
@@ -19,10 +19,14 @@ COORDS = RNG.integers(0, 9000, (7, 2))
 
 
 def write_own(path):
-    info = FeatureInfo(
-        slide_id=path.stem, encoder="e", tile_px=256, mpp=0.5, size_px0=512
-    )
-    write_features(path, FEATURES, COORDS, info)
+    names = [f"tä{i}" for i in range(7)]
+    info = FeatureInfo(slide_id="S1", encoder="e", tile_px=256, mpp=0.5, size_px0=512)
+    write_features(path, FEATURES, COORDS, info, tile_ids=names)
+
+
+def open_bag(path):
+    found = open_features(path)
+    return Bag(bag_id="S1", features=found.features, coords=found.coords)
 
 
 def append(file, name, value, *, chunk_rows=1):
@@ -119,18 +123,15 @@ def write_atlaspatch(path):
 
 
 def test_clam_and_trident_files_give_the_identical_bag(tmp_path):
-    bags = []
     for write in (write_own, write_clam, write_trident):
-        folder = tmp_path / write.__name__
-        folder.mkdir()
-        write(folder / "S1.h5")
-        bags.append(read_slide_bag(folder / "S1.h5"))
-    for bag in bags:
-        assert (bag.bag_id, bag.slide_ids) == ("S1", ("S1",))
+        write(tmp_path / "S1.h5")
+        bag = open_bag(tmp_path / "S1.h5")
         assert bag.read().tobytes() == FEATURES.tobytes()
         assert bag.read(np.array([1, 4])).tobytes() == FEATURES[[1, 4]].tobytes()
         assert bag.coords.dtype == np.int64
         assert bag.coords.tobytes() == COORDS.tobytes()
+    write_own(tmp_path / "S1.h5")
+    assert open_features(tmp_path / "S1.h5").tile_ids[6] == "tä6"
 
 
 @pytest.mark.parametrize("write", [write_stamp, write_atlaspatch])
@@ -186,19 +187,25 @@ def test_a_folder_of_slide_vectors_names_the_one_beside_it(tmp_path):
     (tmp_path / "slide_features_titan").mkdir()
     with pytest.raises(ManifestError, match=r"holds slide_features_titan.*features_<p"):
         find_feature_files(tmp_path)
+    (tmp_path / "slide_features_titan").rmdir()
+    with pytest.raises(ManifestError, match="no feature file"):
+        find_feature_files(tmp_path)
 
 
 def test_what_pytorch_saved_has_features_without_places(tmp_path):
     write_clam_tensor(tmp_path / "S1.pt")
-    bag = read_slide_bag(tmp_path / "S1.pt")
+    bag = open_bag(tmp_path / "S1.pt")
     assert bag.read().tobytes() == FEATURES.tobytes()
     assert bag.coords is None
 
 
-def test_micrometres_need_the_slides_mpp(tmp_path):
+def test_micrometres_need_the_slides_mpp_and_a_known_unit(tmp_path):
     write_stamp(tmp_path / "S1.h5")
     with pytest.raises(ManifestError, match="its coords are in micrometres"):
         open_features(tmp_path / "S1.h5")
+    write_stamp(tmp_path / "S1.h5", extractor="ctranspath")
+    with pytest.raises(ManifestError, match="does not say what its coords"):
+        open_features(tmp_path / "S1.h5", slide_mpp=0.25)
 
 
 @pytest.mark.parametrize(
@@ -216,12 +223,6 @@ def test_older_stamp_files_are_read(tmp_path, attributes, scale):
         file["coords"][:] = grid * 224
     found = open_features(tmp_path / "S1.h5", slide_mpp=0.25)
     assert np.array_equal(found.coords, np.rint(grid * 224 * scale))
-
-
-def test_coordinates_of_no_known_unit_are_refused(tmp_path):
-    write_stamp(tmp_path / "S1.h5", extractor="ctranspath")
-    with pytest.raises(ManifestError, match="does not say what its coords"):
-        open_features(tmp_path / "S1.h5", slide_mpp=0.25)
 
 
 def test_one_of_several_encoders_must_be_named(tmp_path):
@@ -268,13 +269,6 @@ def test_a_file_cut_short_says_so(tmp_path):
             open_features(tmp_path / "S1.h5")
 
 
-def test_tile_ids_come_with_the_features(tmp_path):
-    info = FeatureInfo(slide_id="a", encoder="e", tile_px=96, mpp=1, size_px0=96)
-    names = [f"tä{i}" for i in range(7)]
-    write_features(tmp_path / "a.h5", FEATURES, COORDS, info, tile_ids=names)
-    assert open_features(tmp_path / "a.h5").tile_ids.tolist() == names
-
-
 @pytest.mark.parametrize("place", ["", "h5_files", "features_uni_v1", "features"])
 def test_files_are_found_where_each_tool_puts_them(tmp_path, place):
     (tmp_path / place).mkdir(exist_ok=True)
@@ -316,11 +310,6 @@ def test_of_several_encoders_folders_one_must_be_named(tmp_path):
     assert find_feature_files(tmp_path) == {"S1": tmp_path / "S1.h5"}
 
 
-def test_a_folder_without_features_says_so(tmp_path):
-    with pytest.raises(ManifestError, match="no feature file"):
-        find_feature_files(tmp_path)
-
-
 @pytest.mark.realdata
 def test_real_clam_places_are_read(data_folder, tmp_path):
     source = next((data_folder / "annotations" / "clam_patch_coords").glob("*.h5"))
@@ -328,9 +317,8 @@ def test_real_clam_places_are_read(data_folder, tmp_path):
         coords = file["coords"][()]
         file.copy("coords", new)
         new["features"] = np.ones((len(coords), 4), np.float32)
-    bag = read_slide_bag(tmp_path / source.name)
-    # 1,481 patches of 512 px on a slide of 39,839 x 45,988 px; a dot in its name.
-    assert bag.bag_id == source.name.removesuffix(".h5")
+    bag = open_bag(tmp_path / source.name)
+    # 1,481 patches of 512 px on a slide of 39,839 x 45,988 px.
     assert len(bag) == 1481
     assert bag.coords[0].tolist() == [23480, 34386]
     assert (bag.coords + 512 <= [39839 + 512, 45988 + 512]).all()

@@ -8,9 +8,9 @@ from eosin.bags import (
     JoinedFeatures,
     draw_bags,
     join_patients,
+    open_features,
     read_bags,
     read_drawn_bags,
-    read_slide_bag,
     write_features,
 )
 from eosin.core import ManifestError, to_file_name
@@ -46,14 +46,6 @@ def make_cohort(**columns):
     return pd.DataFrame(table | columns)
 
 
-def test_a_slide_is_a_bag(tmp_path):
-    write_own(tmp_path, "S1")
-    bag = read_slide_bag(tmp_path / "S1.h5")
-    assert (bag.bag_id, bag.label, bag.slide_ids) == ("S1", None, ("S1",))
-    assert np.array_equal(bag.read(), FEATURES)
-    assert np.array_equal(bag.coords, COORDS)
-
-
 def test_slides_and_patients_become_bags(tmp_path):
     for name in ("S1", "S2", "S3"):
         write_own(tmp_path, name)
@@ -83,7 +75,7 @@ def test_joined_features_read_any_rows(tmp_path, is_chunked):
             file.create_dataset(
                 "features", data=FEATURES + i, chunks=(2, 5) if is_chunked else None
             )
-        parts.append(read_slide_bag(tmp_path / f"{i}.h5").features)
+        parts.append(open_features(tmp_path / f"{i}.h5").features)
     parts.append(FEATURES.astype(np.float16))
     whole = np.concatenate([FEATURES, FEATURES + 1, FEATURES + 2, parts[3]])
     joined = JoinedFeatures(parts)
@@ -260,10 +252,10 @@ def test_drawn_tiles_without_features_are_named(tmp_path):
     tiles = make_tiles("S1", "S2")
     table = draw(tiles)
     write_own(tmp_path, "S1")
-    with pytest.raises(ManifestError, match=r"7 of 14 drawn tiles .* such as S2-"):
+    with pytest.raises(ManifestError, match=r"7 of 14 tiles .* such as S2-"):
         read_drawn_bags(table, tmp_path)
     write_own(tmp_path, "S2", FEATURES[:5])
-    with pytest.raises(ManifestError, match="2 of 14 drawn tiles"):
+    with pytest.raises(ManifestError, match="2 of 14 tiles"):
         read_drawn_bags(table, tmp_path)
     write_own(tmp_path, "S2", FEATURES[:, :3])
     with pytest.raises(ManifestError, match="features per tile, others of its folder"):
@@ -271,5 +263,5 @@ def test_drawn_tiles_without_features_are_named(tmp_path):
     write_own(tmp_path, "S2", has_ids=False)
     with h5py.File(tmp_path / "S2.h5", "a") as file:
         del file["coords"]
-    with pytest.raises(ManifestError, match="names neither its tiles nor their places"):
+    with pytest.raises(ManifestError, match="names neither its tiles nor"):
         read_drawn_bags(table, tmp_path)

@@ -66,7 +66,6 @@ def test_suspects_are_listed_with_their_places(found):
         first["probability_suggested"] - first["probability_class"], abs=2e-6
     )
     assert row == found.labelled[np.argmax(held_out.probabilities[found.labelled, 1])]
-    assert found.noun == "tile"
     assert "source" not in table
 
 

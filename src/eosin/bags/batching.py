@@ -147,15 +147,9 @@ def _cut(order: Rows, sizes: Rows, batch: int, max_padded: int) -> list[Rows]:
 
 
 def require_size(bag_id: str, size: int, n_instances: int | None) -> None:
-    """Stop where a bag is larger than a model takes.
+    """Stop by a `ManifestError` where a bag has more instances than a model takes.
 
-    Args:
-        bag_id: Names the bag.
-        size: Its instances.
-        n_instances: So many at most. None takes any number.
-
-    Raises:
-        ManifestError: It is.
+    `n_instances` is how many at most; None takes any number.
     """
     if n_instances is not None and size > n_instances:
         raise ManifestError(

@@ -44,16 +44,7 @@ class BagTableInfo:
     tiles_sha256: str
 
     def require_drawn_from(self, sha256: str, *, bags: Path, tiles: Path) -> None:
-        """Stop where bags were drawn from other tiles.
-
-        Args:
-            sha256: Hash of the tile table.
-            bags: The bag table, for the message.
-            tiles: The tile folder, for the message.
-
-        Raises:
-            ManifestError: They were.
-        """
+        """Stop by an error where bags were drawn from tiles of another hash."""
         if self.tiles_sha256 != sha256:
             raise ManifestError(
                 f"{bags}: these bags were drawn from other tiles than those in {tiles};"
@@ -80,12 +71,7 @@ class Witnesses:
 def find_witnesses(
     labels: npt.NDArray[np.int64], class_names: Sequence[str], wanted: str | None
 ) -> Witnesses:
-    """Find the tiles that bags are positive for.
-
-    Args:
-        labels: `(tiles,)`.
-        class_names: In the order of the labels.
-        wanted: The class that is looked for; None takes every class but the negative.
+    """Find the tiles of the class that is looked for; None is every positive class.
 
     Raises:
         ConfigError: It is none of the positive classes.

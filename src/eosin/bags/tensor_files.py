@@ -73,14 +73,9 @@ def _rebuild(
 
 
 def open_tensor_file(path: Path) -> npt.NDArray[Any]:
-    """Map one slide's features that PyTorch saved; nothing is read yet.
+    """Map one slide's features, `(tiles, dimension)`, that PyTorch saved.
 
-    Args:
-        path: A `.pt` file that holds one tensor `(tiles, dimension)`, as CLAM and
-            TRIDENT write it.
-
-    Returns:
-        `(tiles, dimension)`, a read-only map of the file.
+    Nothing is read yet. CLAM and TRIDENT write such `.pt` files, of one tensor.
 
     Raises:
         ManifestError: The file is missing, cut short, or holds something else.

@@ -68,8 +68,9 @@ def read_class_folders(root: Path, settings: ImportSettings) -> PatchSet:
     )
     empty = sorted(classes - set(table["class_name"]))
     if empty and settings.allow_missing:
-        said = f"classes without an image are left out: {', '.join(empty)}"
-        listing.warnings.append(said)
+        listing.warnings.append(
+            f"classes without an image are left out: {', '.join(empty)}"
+        )
     else:
         listing.object_to(
             empty,

@@ -90,11 +90,7 @@ class Listing:
         class_names: tuple[str, ...],
         mpp: float | None = None,
     ) -> PatchSet:
-        """Bring the table to its form; columns that it lacks are not known.
-
-        Raises:
-            CohortError: There are problems; the message lists all of them.
-        """
+        """Bring the table to its form, or raise an error that lists all problems."""
         raise_problems(root, self.problems)
         table = table.reindex(columns=[*_OF_FILES, *_OF_OWNERS])
         table["source_index"] = table["source_index"].fillna(-1).astype("int64")
@@ -145,11 +141,7 @@ def iter_images(
 
 
 def iter_entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """Stream a folder's entries.
-
-    Raises:
-        CohortError: It cannot be listed.
-    """
+    """Stream a folder's entries, or raise `CohortError` where it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             yield from entries
@@ -184,11 +176,7 @@ def say_examples(names: Iterable[Any], n_shown: int = _EXAMPLES) -> str:
 
 
 def raise_problems(where: Path, problems: Sequence[str]) -> None:
-    """Stop with every problem at once, if there is any.
-
-    Raises:
-        CohortError: There is one.
-    """
+    """Stop by a `CohortError` with every problem at once, if there is any."""
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems[:_SHOWN_PROBLEMS])
         raise CohortError(f"{where}: {len(problems)} problem(s):\n{lines}")
@@ -197,15 +185,12 @@ def raise_problems(where: Path, problems: Sequence[str]) -> None:
 def read_patch_csv(
     path: Path, columns: Mapping[str, Sequence[str]], *, optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Read some columns of a CSV file (also `.csv.gz`) as text.
+    """Read some columns of a CSV file (also `.csv.gz`) as text, empty for no value.
 
     Args:
         path: The file.
         columns: Names that each column may have, in lower case, by its own name.
         optional: Those of them that the file may lack.
-
-    Returns:
-        The columns that were found, under their own names; empty text for no value.
 
     Raises:
         CohortError: The file is missing, no CSV, or lacks a column.
@@ -237,11 +222,7 @@ def read_labels(
 ) -> pd.Series:
     """Read labels that must be 0 or 1; NaN where one is neither.
 
-    Args:
-        texts: The labels as text.
-        names: Whose they are, for the message.
-        where: The file, for the message.
-        listing: Told of those that are neither.
+    `names` and `where` (the file) are for the problem that `listing` is then told.
     """
     labels = texts.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1})
     said = zip(names, texts, labels.isna(), strict=True)

@@ -210,12 +210,13 @@ def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
         name: [value or None for value in (raw[name] if name in raw.columns else empty)]
         for name in COLUMNS
     }
-    cells["path"] = [_resolve(folder, value) for value in cells["path"]]
-    cells["annotation"] = [_resolve(folder, value) for value in cells["annotation"]]
+    for name in ("path", "annotation"):
+        cells[name] = [_resolve(folder, value) for value in cells[name]]
+    stems = [Path(path).stem if path else None for path in cells["path"]]
     cells["slide_id"] = [
-        slide_id or (Path(path).stem if path else f"row {i + 2}")
-        for i, (slide_id, path) in enumerate(
-            zip(cells["slide_id"], cells["path"], strict=True)
+        slide_id or stem or f"row {line}"
+        for line, (slide_id, stem) in enumerate(
+            zip(cells["slide_id"], stems, strict=True), 2
         )
     ]
     cells["patient_id"] = [
@@ -225,15 +226,12 @@ def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
         )
     ]
     cells["split"] = [
-        None if value is None else SPLIT_NAMES.get(value.lower(), value)
-        for value in cells["split"]
+        value and SPLIT_NAMES.get(value.lower(), value) for value in cells["split"]
     ]
     # Objects, because a text column would turn None into NaN.
     table = pd.DataFrame(cells, dtype="object")
-    table["mpp"] = pd.to_numeric(
-        pd.Series([(value or "").replace(",", ".") for value in cells["mpp"]]),
-        errors="coerce",
-    ).astype("float64")
+    numbers = pd.Series([(value or "").replace(",", ".") for value in cells["mpp"]])
+    table["mpp"] = pd.to_numeric(numbers, errors="coerce").astype("float64")
     for name in raw.columns:
         if name not in table.columns:
             table[name] = raw[name]
@@ -258,9 +256,8 @@ def _find_duplicates(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _find_missing_files(table: pd.DataFrame) -> Iterator[str]:
-    for row, slide_id, path, annotation in zip(
-        table.index, table["slide_id"], table["path"], table["annotation"], strict=True
-    ):
+    columns = table[["slide_id", "path", "annotation"]]
+    for row, slide_id, path, annotation in columns.itertuples():
         if path is None:
             yield f"line {row + 2}: path is empty"
         elif not is_remote(path) and not Path(path).exists():
@@ -279,7 +276,7 @@ def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
                 f"line {row + 2}: mpp must be micrometres per pixel, such as 0.25 or "
                 f"0.5, got '{text}'"
             )
-    for row, split in zip(table.index, table["split"], strict=True):
+    for row, split in table["split"].items():
         if split is not None and split not in SPLITS:
             yield f"line {row + 2}: split must be train, val or test, got '{split}'"
 
@@ -302,9 +299,7 @@ def _find_bad_labels(
             + (f"; is {class_option} {nearest} meant?" if nearest else "")
         )
     is_explained = None in mistyped.values()
-    for row, slide_id, label in zip(
-        table.index, table["slide_id"], table["label"], strict=True
-    ):
+    for row, slide_id, label in table[["slide_id", "label"]].itertuples():
         if label is None or label.lower() in known:
             continue
         if is_explained or label in mistyped.values():
@@ -332,13 +327,11 @@ def _find_mistyped(
 
 
 def _find_divided_patients(table: pd.DataFrame) -> Iterator[str]:
-    pairs = table[["patient_id", "split"]].dropna().drop_duplicates()
     # A split that does not exist is a problem of its own.
-    pairs = pairs[pairs["split"].isin(SPLITS)]
-    for patient_id, rows in pairs.groupby("patient_id", sort=True):
-        if len(rows) > 1:
-            yield (
-                f"patient {patient_id} is in the splits "
-                f"{' and '.join(sorted(rows['split']))}; all slides of a patient must "
-                "be in one"
-            )
+    known = table[table["split"].isin(SPLITS)]
+    for patient_id in sorted(find_divided(known, "patient_id", "split")):
+        splits = sorted(set(known.loc[known["patient_id"] == patient_id, "split"]))
+        yield (
+            f"patient {patient_id} is in the splits {' and '.join(splits)}; all slides "
+            "of a patient must be in one"
+        )

@@ -3,7 +3,6 @@
 from eosin.reports.attention import AttendedSlide, make_attention_page
 from eosin.reports.evaluation import EvaluationFacts, make_evaluation_page
 from eosin.reports.exploration import make_exploration_page
-from eosin.reports.feature_space import list_space_tiles
 from eosin.reports.interpretation import make_interpretation_page
 from eosin.reports.limit import LimitFacts, make_limit_page
 from eosin.reports.page import Page, Section, render_page, write_page
@@ -25,7 +24,6 @@ __all__ = [
     "Section",
     "draw_history",
     "draw_learning_rates",
-    "list_space_tiles",
     "make_attention_page",
     "make_evaluation_page",
     "make_exploration_page",

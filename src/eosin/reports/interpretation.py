@@ -9,12 +9,8 @@ import pandas as pd
 
 from eosin.core import Progress, find_versions, to_file_name
 from eosin.exploring.examples import EXAMPLE_KINDS, ExampleKind
-from eosin.exploring.interpretation import (
-    ClassMap,
-    FeatureSpace,
-    Interpretation,
-    draw_class_map,
-)
+from eosin.exploring.feature_space import FeatureSpace
+from eosin.exploring.interpretation import ClassMap, Interpretation, draw_class_map
 from eosin.heatmaps import Gallery, GalleryMaker, GalleryTile
 from eosin.reports.feature_space import MAP_METHODS, show_space
 from eosin.reports.page import (

@@ -28,7 +28,7 @@ from eosin.tiles.tissue import (
     find_tissue,
     find_tissue_method,
 )
-from eosin.tiles.views import N_VIEWS, apply_view, undo_view
+from eosin.tiles.views import N_VIEWS, apply_view
 
 __all__ = [
     "APPEARANCE",
@@ -64,7 +64,6 @@ __all__ = [
     "place_tiles",
     "read_manifest",
     "read_tile_settings",
-    "undo_view",
     "unmix_density",
     "write_manifest",
 ]

@@ -104,6 +104,19 @@ class TileFolder:
         slides = hash_file(self.path / "slides.csv")
         return {"tiles.parquet": self.sha256, "slides.csv": slides}
 
+    def group_tiles(self, tiles: pd.DataFrame) -> dict[str, pd.Series]:
+        """Find by what tiles may be alike: scanner, site and slide, where known."""
+        slides = self.slides.drop_duplicates("slide_id").set_index("slide_id")
+        groups = {
+            name: tiles["slide_id"].map(slides[name]).astype(object)
+            for name in ("scanner", "site")
+            if name in slides
+        }
+        # Groups of look-alikes are too many and too small.
+        if self.info.grouping != "estimated":
+            groups["slide"] = tiles["slide_id"].astype(object)
+        return groups
+
     def require_other(self, out: Path) -> None:
         """Refuse to write into the folder that is read.
 

@@ -60,18 +60,7 @@ class StainJitter:
         Args:
             tiles: `(tiles, height, width, 3)`, RGB, uint8.
             rng: Drawn from four times per tile, whatever the pixels.
-
-        Returns:
-            An array of the same shape, uint8.
-
-        Raises:
-            ValueError: `tiles` is not RGB tiles of uint8.
         """
-        if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.dtype != np.uint8:
-            raise ValueError(
-                "StainJitter needs uint8 tiles (tiles, height, width, 3), got "
-                f"{tiles.dtype} {tiles.shape}"
-            )
         out = tiles.copy()
         if self.strength == 0:
             return out
@@ -121,7 +110,6 @@ def unmix_density(density: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         density: Red, green and blue, `(tiles, 3)`, as `measure_density` gives it.
 
     Returns:
-        Haematoxylin and eosin, `(tiles, 2)`; below 0 where a colour lies outside
-        what the two can mix.
+        `(tiles, 2)`; below 0 where a colour lies outside what the two can mix.
     """
     return np.asarray((density @ _UNMIX)[:, :2], np.float32)
