@@ -141,7 +141,16 @@ def draw_bags(
                 drawn, left[pool_index] = np.split(left[pool_index], [wanted])
             parts.append(drawn)
         rows[i] = rng.permutation(np.concatenate(parts))
-    return _tabulate(tiles, is_witness, rows, counts, split)
+    table = tiles[list(_TILE_COLUMNS)].iloc[rows.ravel()].reset_index(drop=True)
+    table = table.assign(
+        bag_id=np.repeat([f"{split}-{i:05d}" for i in range(draw.n_bags)], draw.size),
+        split=split,
+        label=np.repeat((counts > 0).astype(np.int8), draw.size),
+        n_witnesses=np.repeat(counts.astype(np.int32), draw.size),
+        position=np.tile(np.arange(draw.size, dtype=np.int32), draw.n_bags),
+        is_witness=is_witness[rows.ravel()],
+    )
+    return table[[column.name for column in BAG_SCHEMA.columns]]
 
 
 def _require_enough(
@@ -180,26 +189,6 @@ def _require_enough(
             f"{split}: {draw.n_bags:,} bags of {draw.size} need "
             f"{'; '.join(problems)}; {cure}"
         )
-
-
-def _tabulate(
-    tiles: pd.DataFrame,
-    is_witness: npt.NDArray[np.bool_],
-    rows: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-    split: str,
-) -> pd.DataFrame:
-    n_bags, size = rows.shape
-    names = np.array([f"{split}-{i:05d}" for i in range(n_bags)], object)
-    flat = rows.ravel()
-    table = tiles[list(_TILE_COLUMNS)].iloc[flat].reset_index(drop=True)
-    table["bag_id"] = np.repeat(names, size)
-    table["split"] = split
-    table["label"] = np.repeat((counts > 0).astype(np.int8), size)
-    table["n_witnesses"] = np.repeat(counts.astype(np.int32), size)
-    table["position"] = np.tile(np.arange(size, dtype=np.int32), n_bags)
-    table["is_witness"] = is_witness[flat]
-    return table[[column.name for column in BAG_SCHEMA.columns]]
 
 
 def _find_problems(table: pd.DataFrame, info: BagTableInfo) -> Iterator[str]:

@@ -51,12 +51,11 @@ def read_bags(
             dimension. All that is wrong is named.
     """
     files = find_feature_files(folder, encoder=encoder)
-    rows = cohort.to_dict("records")
-    problems = _find_problems(files, rows, class_names, per, allow_extra=allow_extra)
+    problems = _find_problems(files, cohort, class_names, per, allow_extra=allow_extra)
     clinical = read_clinical(cohort, columns) if columns else {}
     number = {name.lower(): index for index, name in enumerate(class_names)}
     bags = []
-    for row in rows:
+    for row in cohort.to_dict("records"):
         slide_id, patient_id = str(row["slide_id"]), str(row["patient_id"])
         path = files.get(to_file_name(slide_id))
         label = number.get(str(row["label"]).lower())
@@ -170,15 +169,14 @@ def _find_mpp(row: Mapping[Any, Any]) -> float | None:
 
 def _find_problems(
     files: Mapping[str, Path],
-    rows: Sequence[Mapping[Any, Any]],
+    cohort: pd.DataFrame,
     class_names: Sequence[str],
     per: str,
     *,
     allow_extra: bool,
 ) -> list[str]:
     """Say everything that keeps files and table from fitting together."""
-    known = {name.lower() for name in class_names}
-    slides = {to_file_name(str(row["slide_id"])): str(row["slide_id"]) for row in rows}
+    slides = {to_file_name(name): name for name in cohort["slide_id"].astype(str)}
     without = [slide_id for name, slide_id in slides.items() if name not in files]
     extra = [files[name].name for name in sorted(set(files) - set(slides))]
     problems = []
@@ -193,23 +191,22 @@ def _find_problems(
             f"{len(extra)} of {len(files)} feature files belong to no slide of the "
             f"table, such as {', '.join(extra[:_SHOWN])}; add their slides to the table"
         )
-    labels_of: dict[str, set[str]] = {}
-    for row in rows:
-        label = str(row["label"]).lower()
-        if label not in known:
-            problems.append(
-                f"slide {row['slide_id']}: label must be one of "
-                f"{', '.join(class_names)}, got '{row['label']}'"
-            )
-        labels_of.setdefault(str(row["patient_id"]), set()).add(label)
+    labels = cohort["label"].astype(str).str.lower()
+    unknown = cohort[~labels.isin([name.lower() for name in class_names])]
+    problems += [
+        f"slide {slide_id}: label must be one of {', '.join(class_names)}, got "
+        f"'{label}'"
+        for slide_id, label in zip(unknown["slide_id"], unknown["label"], strict=True)
+    ]
+    by_patient = labels.groupby(cohort["patient_id"].astype(str), sort=False).unique()
     divided = [
-        f"{name} ({' and '.join(sorted(labels))})"
-        for name, labels in labels_of.items()
-        if len(labels) > 1
+        f"{name} ({' and '.join(sorted(given))})"
+        for name, given in by_patient.items()
+        if len(given) > 1
     ]
     if per == "patient" and divided:
         problems.append(
-            f"the slides of {len(divided)} of {len(labels_of)} patients contradict "
+            f"the slides of {len(divided)} of {len(by_patient)} patients contradict "
             f"each other, such as {', '.join(divided[:_SHOWN])}; where patients are "
             "bags, all slides of one need the same label"
         )

@@ -20,17 +20,14 @@ COLUMNS = (
 )
 
 # What other tools call these columns, in lower case.
-ALIASES = {
-    "slide_id": ("slide_id", "slide"),
-    "patient_id": ("patient_id", "case_id", "patient"),
-    "path": ("path", "wsi", "filename", "file"),
-    "annotation": ("annotation", "annotations"),
-    "label": ("label", "category"),
-    "mpp": ("mpp",),
-    "split": ("split",),
-    "site": ("site",),
-    "scanner": ("scanner",),
+_OTHER_NAMES = {
+    "slide_id": ("slide",),
+    "patient_id": ("case_id", "patient"),
+    "path": ("wsi", "filename", "file"),
+    "annotation": ("annotations",),
+    "label": ("category",),
 }
+ALIASES = {name: (name, *_OTHER_NAMES.get(name, ())) for name in COLUMNS}
 # Columns without which results would be wrong in silence, so that one which is
 # probably meant for them is asked about; and what else people call a patient.
 _DECISIVE = ("patient_id", "label", "annotation", "split")

@@ -59,17 +59,14 @@ class Exploration:
     def slides(self) -> pd.DataFrame:
         """How many tiles each slide has, by class, the largest first."""
         tiles = self.folder.tiles
-        first = tiles.drop_duplicates("slide_id").set_index("slide_id")
+        owners = tiles.drop_duplicates("slide_id").set_index("slide_id")
         counts = count_classes(self, tiles["slide_id"])
-        table = pd.DataFrame(
-            {
-                "slide_id": counts.index,
-                "patient_id": first["patient_id"].reindex(counts.index).to_numpy(),
-                "split": first["split"].reindex(counts.index).to_numpy(),
-                "tiles": counts.sum(axis=1).to_numpy(),
-            }
-        )
-        table = pd.concat([table, counts.reset_index(drop=True)], axis=1)
+        parts = [
+            owners.loc[counts.index, ["patient_id", "split"]],
+            counts.sum(axis=1).rename("tiles"),
+            counts,
+        ]
+        table = pd.concat(parts, axis=1).rename_axis("slide_id").reset_index()
         return table.sort_values("tiles", ascending=False, kind="stable")
 
 

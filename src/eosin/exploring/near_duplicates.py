@@ -45,7 +45,6 @@ _MAX_DISTANCE = 12
 # A hash is compared with so many on either side in its band at most, so that a
 # million patches of one look cannot take forever.
 _WINDOW = 64
-_PAIRS_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,42 +188,32 @@ def _compare(
 
 def _iter_candidates(queries: Hashes, hashes: Hashes) -> Iterator[Rows]:
     """Yield pairs (query, hash) with a band in common and few bits between them."""
+    rest = np.uint64(_N_BITS - _BAND_BITS)
     for start in _BAND_STARTS:
         turned = _turn(hashes, start)
         order = np.argsort(turned, kind="stable")
-        turned = turned[order]
+        bands = turned[order] >> rest
         asked = _turn(queries, start)
-        rest = np.uint64((1 << (_N_BITS - _BAND_BITS)) - 1)
-        place = np.searchsorted(turned, asked)
-        low = np.searchsorted(turned, asked & ~rest)
-        high = np.searchsorted(turned, asked | rest, side="right")
-        low, high = np.maximum(low, place - _WINDOW), np.minimum(high, place + _WINDOW)
-        for query, position in _iter_ranges(low, high):
-            pair = np.stack([query, order[position]], axis=1)
-            distance = np.bitwise_count(queries[query] ^ hashes[pair[:, 1]])
-            yield pair[(distance <= _MAX_DISTANCE) & (pair[:, 0] != pair[:, 1])]
+        place = np.searchsorted(turned[order], asked)
+        for first, step in ((place, 1), (place - 1, -1)):
+            rows, positions = np.arange(len(queries)), first
+            for _ in range(_WINDOW):
+                is_there = (positions >= 0) & (positions < len(bands))
+                rows, positions = rows[is_there], positions[is_there]
+                has_band = bands[positions] == asked[rows] >> rest
+                rows, positions = rows[has_band], positions[has_band]
+                if not len(rows):
+                    break
+                pairs = np.stack([rows, order[positions]], axis=1)
+                distance = np.bitwise_count(queries[rows] ^ hashes[pairs[:, 1]])
+                yield pairs[(distance <= _MAX_DISTANCE) & (pairs[:, 0] != pairs[:, 1])]
+                positions = positions + step
 
 
 def _turn(hashes: Hashes, start: int) -> Hashes:
     """Turn the bits so that a band comes first when sorted."""
     up, down = np.uint64(start), np.uint64(_N_BITS - start)
     return ((hashes << up) & np.uint64(_ALL_BITS)) | (hashes >> down)
-
-
-def _iter_ranges(low: Rows, high: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield row numbers and the positions in their ranges, a bounded number at once."""
-    lengths = np.maximum(high - low, 0)
-    ends = np.cumsum(lengths)
-    begin = 0
-    while begin < len(lengths):
-        before = ends[begin - 1] if begin else 0
-        end = int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right"))
-        end = max(end, begin + 1)
-        own = lengths[begin:end]
-        query = np.repeat(np.arange(begin, end), own)
-        skipped = np.repeat(ends[begin:end] - own - before, own)
-        yield query, np.arange(len(query)) - skipped + np.repeat(low[begin:end], own)
-        begin = end
 
 
 def _link_equal(values: npt.NDArray[np.generic]) -> Rows:

@@ -51,11 +51,6 @@ class TileFolder:
         }
         return None if all(label is None for label in labels.values()) else labels
 
-    @property
-    def labels_sha256(self) -> str:
-        """Hash of what the slide table says of labels, patients and splits."""
-        return self.hash_labels()
-
     def hash_labels(self, *more: str) -> str:
         """Hash labels, patients, splits and further columns of the slide table."""
         columns = ["slide_id", "patient_id", "label", "split", *more]
