@@ -177,7 +177,6 @@ class BagScores:
     """What a model says of one bag.
 
     Attributes:
-        bag_id: The bag.
         logits: `(outputs,)`: one for two classes (above 0 means label 1), otherwise
             one for each class.
         attention: `(instances,)`, sums to 1.

@@ -55,13 +55,7 @@ class BagTableInfo:
 
 @dataclass(frozen=True, eq=False)
 class Witnesses:
-    """What is looked for among labelled tiles.
-
-    Attributes:
-        class_names: The negative class, then the positive one.
-        is_kept: `(tiles,)`; tiles of yet another positive class are neither.
-        is_witness: `(tiles,)`.
-    """
+    """The tiles that are looked for; those of yet another class are not kept."""
 
     class_names: tuple[str, str]
     is_kept: npt.NDArray[np.bool_]
@@ -104,18 +98,11 @@ def draw_bags(
     split: str,
     seed: int | Sequence[int],
 ) -> pd.DataFrame:
-    """Draw bags from the tiles of one side.
+    """Draw bags from the tiles of one side; all are candidates.
 
     Bag number i depends on the seed and on i alone (with `reuse`): of two draws
     that differ in `n_bags` only, the smaller is the beginning of the larger.
-    Instances stand in random order.
-
-    Args:
-        tiles: `tile_id, slide_id, patient_id, x_px0, y_px0`; all are candidates.
-        is_witness: `(tiles,)`; the others are the negative instances.
-        draw: How.
-        split: Name of the side; the bags are called `<split>-<number>`.
-        seed: Of the sampling.
+    Instances stand in random order. The bags are called `<split>-<number>`.
 
     Returns:
         Columns of `BAG_SCHEMA`.

@@ -140,9 +140,6 @@ def share_drawn(
         table: Rows of `read_bag_table`, whole bags.
         tile_ids: Every tile that is drawn, once.
         values: `(tiles, numbers)` of these tiles, such as features or pixels.
-
-    Returns:
-        In the table's order; `instance_labels` is 1 at witnesses.
     """
     place = pd.Series(np.arange(len(tile_ids)), index=list(tile_ids))
     rows = place.loc[table["tile_id"]].to_numpy(np.int64)

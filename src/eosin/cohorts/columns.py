@@ -39,12 +39,9 @@ _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif")
 
 
 def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.DataFrame:
-    """Give known columns their names; keep the others as they are.
+    """Give known columns of a slide table their names; keep the others as they are.
 
-    Args:
-        path: The slide table, beside which slides are looked for by their names.
-        raw: Its cells.
-        needs_files: Whether slides must be there; else a column `slide_id` will do.
+    Where `needs_files` is False, a column `slide_id` will do.
 
     Raises:
         CohortError: No column says which slides there are, or one is probably meant

@@ -26,7 +26,7 @@ def download_file(
     progress: Progress | None = None,
     wait_s: float = _WAIT_S,
 ) -> bool:
-    """Download a file, or the rest of it, and hold it against its checksum.
+    """Download a file, or the rest of it, and hold it against its MD5.
 
     What has come so far lies beside it as `<name>.part`, and the next call goes on
     from there. A file that is there already is checked, and kept if it is right.

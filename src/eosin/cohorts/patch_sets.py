@@ -104,19 +104,11 @@ class Listing:
 def iter_images(
     folder: Path, listing: Listing, *, recursive: bool = False
 ) -> Iterator[str]:
-    """Walk through a folder and yield the images below it.
+    """Walk through a folder and yield the images below it, relative to it.
 
     Entries stream from the file system; nothing but the folders still to be visited
-    is held. Hidden entries and other files are counted in `listing`.
-
-    Args:
-        folder: Where to look.
-        listing: Counts what is passed over.
-        recursive: Whether folders below are walked as well; a folder that links
-            lead to twice is walked once.
-
-    Yields:
-        Paths relative to `folder`, parts joined by `/`, in the file system's order.
+    is held. Hidden entries and other files are counted in `listing`. A folder that
+    links lead to twice is walked once.
 
     Raises:
         CohortError: A folder cannot be listed.
@@ -187,10 +179,7 @@ def read_patch_csv(
 ) -> pd.DataFrame:
     """Read some columns of a CSV file (also `.csv.gz`) as text, empty for no value.
 
-    Args:
-        path: The file.
-        columns: Names that each column may have, in lower case, by its own name.
-        optional: Those of them that the file may lack.
+    `columns` are the names that each may have, in lower case, by its own name.
 
     Raises:
         CohortError: The file is missing, no CSV, or lacks a column.

@@ -28,10 +28,8 @@ def unpack_once(
 ) -> tuple[Path, str]:
     """Unpack a `.gz` file into a folder, unless it was unpacked there before.
 
-    The checksum that the file ends with is held against its content.
-
-    Returns:
-        The unpacked file (its name without `.gz`), and the MD5 of the packed one.
+    The checksum that the file ends with is held against its content. Returned are the
+    unpacked file and the MD5 of the packed one.
 
     Raises:
         CohortError: The file is cut short or damaged.

@@ -19,10 +19,6 @@ _FLAG_SHARE = 0.1
 def find_boxes(tiles: pd.DataFrame, context: float = 1.0) -> npt.NDArray[np.int64]:
     """Return what is read for each tile, the tile in its middle.
 
-    Args:
-        tiles: `x_px0`, `y_px0` and `size_px0`, level-0 frame.
-        context: As in `TileSpec`.
-
     Returns:
         `(tiles, 4)`, x, y, width and height in the level-0 frame.
     """
@@ -36,18 +32,12 @@ def find_boxes(tiles: pd.DataFrame, context: float = 1.0) -> npt.NDArray[np.int6
 def place_tiles(
     slide: Slide, spec: TileSpec, tissue: TissueMap, *, min_tissue: float
 ) -> pd.DataFrame:
-    """Lay a grid over a slide and keep the tiles on tissue.
+    """Lay a grid over a slide and keep the tiles with at least `min_tissue` of tissue.
 
     The grid starts at level-0 pixel 0 where its step fits the file's own tiles,
     so that a tile costs as few of them as it can; otherwise where the scan
     starts. Every tile lies wholly inside the slide: a rest at the right or at
     the bottom that is narrower than a tile is left out.
-
-    Args:
-        slide: The slide.
-        spec: Resolution, size and overlap of the tiles.
-        tissue: Where the slide's tissue and faults are.
-        min_tissue: A tile with a smaller share of tissue is left out, 0 to 1.
 
     Returns:
         One row per tile, by row and then column of the grid: `x_px0`, `y_px0`

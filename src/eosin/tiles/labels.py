@@ -35,8 +35,7 @@ def label_tiles(
 
     Args:
         tiles: `x_px0`, `y_px0` and `size_px0`, level-0 frame.
-        mapped: The slide's regions by class, level-0 frame; None where the slide
-            has no annotations.
+        mapped: The slide's regions by class; None where it has no annotations.
         class_names: Index equals label; the negative class comes first.
         slide_label: The class of the whole slide; None or another name says nothing.
         unannotated: `negative` makes unannotated tissue negative, `ignore` leaves
@@ -48,9 +47,8 @@ def label_tiles(
         min_fraction: Least share of a tile for a label, 0 to 1.
 
     Returns:
-        A copy with `<class>_fraction` (share of the tile's area under that
-        class's regions less the excluded ones, 0 to 1) for every class, and
-        `label` (Int8, missing where there is none).
+        A copy with `<class>_fraction` (share of the tile's area under that class's
+        regions less the excluded ones) and `label` (Int8, missing where there is none).
     """
     left, top, width, height = find_boxes(tiles).T
     boxes = np.asarray(shapely.box(left, top, left + width, top + height), object)

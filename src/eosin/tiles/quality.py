@@ -53,17 +53,7 @@ def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
 def find_artefacts(
     image: npt.NDArray[np.uint8], mpp: float, tissue: Mask, pen: Mask
 ) -> dict[str, Mask]:
-    """Find what spoils tissue on a whole slide's picture at a low level.
-
-    Args:
-        image: `(height, width, 3)`, RGB.
-        mpp: Micrometres per pixel.
-        tissue: True on tissue.
-        pen: True on pen, as `find_pen` gives it.
-
-    Returns:
-        `pen`, `fold` and `out_of_focus`, `(height, width)` each.
-    """
+    """Find `pen`, `fold` and `out_of_focus` on a slide's RGB picture at a low level."""
     return {
         "pen": pen,
         "fold": _find_folds(image, mpp, tissue),

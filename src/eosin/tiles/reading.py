@@ -162,15 +162,9 @@ def measure_tiles(
 ) -> pd.DataFrame:
     """Read every tile once, for its sharpness, its mean colour and its damage.
 
-    Args:
-        slide: The slide.
-        tiles: `x_px0`, `y_px0` and `size_px0`, level-0 frame.
-        spec: Size of the tiles as read.
-        skip: Read nothing; the measures are NaN.
-
     Returns:
-        A copy with `MEASURES`, float32. A tile that is damaged in part has the flag
-        `damaged`, no label and no measures.
+        A copy with `MEASURES`, float32, NaN where reading is skipped. A tile that is
+        damaged in part has the flag `damaged`, no label and no measures.
 
     Raises:
         SlideError: Every tile is damaged, or the file can no longer be read.

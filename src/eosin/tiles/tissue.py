@@ -104,8 +104,7 @@ class TissueMap:
     Attributes:
         mask: True on tissue, `(height, width)`.
         downsample: Level-0 pixels per pixel of the mask.
-        artefacts: True where each fault is, by its name: `pen`, `fold`,
-            `out_of_focus`.
+        artefacts: True where each fault is: `pen`, `fold`, `out_of_focus`.
     """
 
     mask: Mask

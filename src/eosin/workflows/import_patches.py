@@ -144,7 +144,9 @@ def _survey(source: Path, config: ImportSettings) -> tuple[dict[str, str], ReadS
         patches = read(source, config)
         return inputs | {"patches": patches.fingerprint}, lambda *_: patches
     files = find_pcam_files(source)
-    inputs |= {p.name: fingerprint_file(p) for own in files for p in own.paths}
+    inputs |= {
+        p.name: fingerprint_file(p) for own in files.values() for p in own.values()
+    }
     return inputs, lambda folder, progress: read_pcam(
         source,
         files,
