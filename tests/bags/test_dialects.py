@@ -29,29 +29,17 @@ def open_bag(path):
     return Bag(bag_id="S1", features=found.features, coords=found.coords)
 
 
-def append(file, name, value, *, chunk_rows=1):
-    """As CLAM, TRIDENT and AtlasPatch write: data sets that grow, batch by batch."""
-    if name not in file:
-        file.create_dataset(
-            name,
-            data=value,
-            maxshape=(None, *value.shape[1:]),
-            chunks=(chunk_rows, *value.shape[1:]),
-        )
-        return file[name]
-    data = file[name]
-    data.resize(len(data) + len(value), axis=0)
-    data[-len(value) :] = value
-    return data
+def grow(file, name, value, *, chunk_rows=1):
+    """As CLAM, TRIDENT and AtlasPatch write: data sets that can grow, in chunks."""
+    chunks, most = (chunk_rows, *value.shape[1:]), (None, *value.shape[1:])
+    return file.create_dataset(name, data=value, maxshape=most, chunks=chunks)
 
 
 def write_clam(path):
     """As CLAM's `extract_features_fp.py`: places as int32, no attributes."""
     with h5py.File(path, "w") as file:
-        for start in range(0, 7, 3):
-            batch = slice(start, start + 3)
-            append(file, "features", FEATURES[batch])
-            append(file, "coords", COORDS[batch].astype(np.int32))
+        grow(file, "features", FEATURES)
+        grow(file, "coords", COORDS.astype(np.int32))
 
 
 def write_clam_tensor(path):
@@ -60,66 +48,35 @@ def write_clam_tensor(path):
 
 
 def write_trident(path):
-    """As TRIDENT's `save_h5`: all at once, one row per chunk, attributes on both."""
-    places = {
-        "patch_size": 256,
-        "patch_size_level0": 512,
-        "level0_magnification": 40,
-        "target_magnification": 20,
-        "overlap": 0,
-        "name": path.stem,
-        "savetodir": str(path.parent),
-        "level0_width": 10_000,
-        "level0_height": 10_000,
-    }
-    encoder = {"name": path.stem, "savetodir": "", "encoder": "uni_v1"}
+    """As TRIDENT's `save_h5`: one row per chunk, attributes on both."""
+    places = {"patch_size": 256, "patch_size_level0": 512, "level0_magnification": 40}
     with h5py.File(path, "w") as file:
-        append(file, "features", FEATURES).attrs.update(encoder)
-        append(file, "coords", COORDS).attrs.update(places)
+        grow(file, "features", FEATURES).attrs["encoder"] = "uni_v1"
+        grow(file, "coords", COORDS).attrs.update(places)
 
 
 def write_stamp(path, **attributes):
     """As STAMP's `extract_`: features as halves, places as float32 micrometres."""
-    given = {
-        "stamp_version": "2.3.0",
-        "extractor": "uni",
-        "unit": "um",
-        "tile_size_um": 128.0,
-        "tile_size_px": 224,
-        "code_hash": "0123abcd",
-        "feat_type": "tile",
-    }
+    given = {"stamp_version": "2.3.0", "unit": "um", "tile_size_um": 128.0}
     with h5py.File(path, "w") as file:
         file["coords"] = (COORDS * 0.25).astype(np.float32)
         file["feats"] = FEATURES.astype(np.float16)
-        file.attrs.update(attributes or given)
+        file.attrs.update(attributes or {**given, "feat_type": "tile"})
 
 
 def write_atlaspatch(path):
     """As AtlasPatch's `H5PatchWriter`, with what its slide encoders add."""
     sizes = np.tile([512, 512, 0], (7, 1))
-    attributes = {
-        "patch_size": 256,
-        "patch_size_level0": 512,
-        "level0_magnification": 40,
-        "target_magnification": 20,
-        "overlap": 0,
-        "level0_width": 10_000,
-        "level0_height": 10_000,
-        "wsi_path": f"/slides/{path.stem}.svs",
-        "passport_version": 2,
-        "num_patches": 7,
-    }
     with h5py.File(path, "w") as file:
         places = np.concatenate([COORDS, sizes], axis=1).astype(np.int32)
-        append(file, "coords", places, chunk_rows=4)
-        append(file, "passports", np.full(7, b"S1__x0_y0"), chunk_rows=4)
+        grow(file, "coords", places, chunk_rows=4)
+        grow(file, "passports", np.full(7, b"S1__x0_y0"), chunk_rows=4)
         group = file.create_group("features")
-        append(group, "uni", FEATURES, chunk_rows=4)
+        grow(group, "uni", FEATURES, chunk_rows=4)
         # What was not finished, and one vector of the whole slide.
-        append(group, "__tmp_other", FEATURES[:2], chunk_rows=4)
+        grow(group, "__tmp_other", FEATURES[:2], chunk_rows=4)
         file["slide_features/titan"] = np.zeros(3, np.float32)
-        file.attrs.update(attributes)
+        file.attrs.update({"patch_size": 256, "patch_size_level0": 512})
 
 
 def test_clam_and_trident_files_give_the_identical_bag(tmp_path):

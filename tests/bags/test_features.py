@@ -131,14 +131,6 @@ def test_an_unknown_resolution_is_written_as_unknown(tmp_path):
         assert (file.shape, file.dtype) == ((0, 4), np.float16)
 
 
-def test_a_leading_axis_of_one_is_looked_through(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["features"] = FEATURES[None]
-    with FeatureFile(tmp_path / "a.h5") as file:
-        assert file.shape == (6, 4)
-        assert np.array_equal(file[2:4], FEATURES[2:4])
-
-
 def test_what_does_not_fit_is_not_written(tmp_path):
     bad = FEATURES.copy()
     bad[3, 1] = np.nan
@@ -166,6 +158,12 @@ def test_what_is_no_feature_file_says_so(path, tmp_path):
         FeatureFile(tmp_path / "other.h5")
     with pytest.raises(ManifestError, match="must be \\(tiles, dimension\\)"):
         FeatureFile(tmp_path / "other.h5", "feats")
+    # A leading axis of one is looked through.
+    with h5py.File(tmp_path / "nested.h5", "w") as file:
+        file["features"] = FEATURES[None]
+    with FeatureFile(tmp_path / "nested.h5") as file:
+        assert file.shape == (6, 4)
+        assert np.array_equal(file[2:4], FEATURES[2:4])
     assert read_key(tmp_path / "other.h5") is None
 
 

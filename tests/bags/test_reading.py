@@ -93,15 +93,6 @@ def test_joined_features_read_any_rows(tmp_path, is_chunked):
         assert np.array_equal(joined[rows], whole[rows])
 
 
-def test_names_that_no_file_may_have_are_found(tmp_path):
-    write_own(tmp_path, "a/b:1")
-    cohort = pd.DataFrame(
-        {"slide_id": ["a/b:1"], "patient_id": ["P"], "label": ["tumor"]}
-    )
-    (bag,) = read_bags(tmp_path, cohort, NAMES)
-    assert (bag.bag_id, bag.slide_ids) == ("a/b:1", ("a/b:1",))
-
-
 def test_all_that_does_not_fit_is_named_at_once(tmp_path):
     for name in ("S1", "S3", "S4", "S9"):
         write_own(tmp_path, name)
@@ -128,10 +119,15 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path):
 
 
 def test_slides_of_a_patient_may_differ_where_slides_are_bags(tmp_path):
-    for name in ("S1", "S2", "S3"):
+    # Names that no file may have are found.
+    for name in ("a/b:1", "S2", "S3"):
         write_own(tmp_path, name)
-    cohort = make_cohort(label=["tumor", "normal", "normal"])
-    assert [bag.label for bag in read_bags(tmp_path, cohort, NAMES)] == [1, 0, 0]
+    cohort = make_cohort(
+        slide_id=["a/b:1", "S2", "S3"], label=["tumor", "normal", "normal"]
+    )
+    bags = read_bags(tmp_path, cohort, NAMES)
+    assert [bag.label for bag in bags] == [1, 0, 0]
+    assert (bags[0].bag_id, bags[0].slide_ids) == ("a/b:1", ("a/b:1",))
     with pytest.raises(ManifestError, match=r"such as P1 \(normal and tumor\)"):
         read_bags(tmp_path, cohort, NAMES, per="patient")
 
@@ -144,18 +140,22 @@ def test_files_of_several_encoders_do_not_go_together(tmp_path):
         read_bags(tmp_path, make_cohort(), NAMES)
 
 
-def test_bad_numbers_and_empty_slides_are_named(tmp_path):
+def test_bad_numbers_empty_slides_and_missing_places_are_named(tmp_path):
     write_own(tmp_path, "S1")
     write_own(tmp_path, "S2", FEATURES[:0])
     write_own(tmp_path, "S3")
     with h5py.File(tmp_path / "S3.h5", "a") as file:
         file["features"][4, 2] = np.nan
+        del file["coords"]
     with pytest.raises(ManifestError, match="S2: a bag needs one instance or more"):
         read_bags(tmp_path, make_cohort(), NAMES)
     write_own(tmp_path, "S2")
     bags = read_bags(tmp_path, make_cohort(), NAMES)
+    assert bags[2].coords is None
     with pytest.raises(ManifestError, match=r"S3: .*nan at instance 4, feature 2"):
         bags[2].read()
+    with pytest.raises(ManifestError, match=r"S3\.h5: does not say where its tiles"):
+        read_bags(tmp_path, make_cohort(), NAMES, needs_coords=True)
 
 
 def test_files_of_one_vector_each_are_no_bags_of_tiles(tmp_path):
@@ -172,32 +172,10 @@ def test_files_of_one_vector_each_are_no_bags_of_tiles(tmp_path):
     assert [len(b) for b in read_bags(tmp_path, make_cohort(), NAMES)] == [1, 2, 1]
 
 
-def test_coordinates_are_asked_for_where_they_are_needed(tmp_path):
-    for name in ("S1", "S2", "S3"):
-        write_own(tmp_path, name)
-    for name in ("S1", "S3"):
-        with h5py.File(tmp_path / f"{name}.h5", "a") as file:
-            del file["coords"]
-    assert read_bags(tmp_path, make_cohort(), NAMES)[0].coords is None
-    with pytest.raises(ManifestError, match="2 problem") as caught:
-        read_bags(tmp_path, make_cohort(), NAMES, needs_coords=True)
-    assert "S1.h5: does not say where its tiles lie" in str(caught.value)
-
-
 def make_tiles(*slides):
-    return pd.DataFrame(
-        [
-            {
-                "tile_id": f"{slide}-{i}",
-                "slide_id": slide,
-                "patient_id": slide,
-                "x_px0": i * 256,
-                "y_px0": 512,
-            }
-            for slide in slides
-            for i in range(7)
-        ]
-    )
+    rows = [(f"{s}-{i}", s, s, i * 256, 512) for s in slides for i in range(7)]
+    columns = ["tile_id", "slide_id", "patient_id", "x_px0", "y_px0"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def draw(tiles, **options):
@@ -217,12 +195,8 @@ def test_drawn_bags_get_the_features_of_their_tiles(tmp_path, has_ids):
     assert len(bags) == 20
     for number, bag in enumerate(bags):
         own = table[table["bag_id"] == f"train-{number:05d}"]
-        rows = [
-            7 * (slide == "S2") + int(tile[-1])
-            for slide, tile in zip(own["slide_id"], own["tile_id"], strict=True)
-        ]
-        assert bag.bag_id == f"train-{number:05d}"
-        assert bag.label == number % 2
+        rows = [tiles["tile_id"].tolist().index(name) for name in own["tile_id"]]
+        assert (bag.bag_id, bag.label) == (f"train-{number:05d}", number % 2)
         assert np.array_equal(bag.read(), whole[rows])
         assert np.array_equal(bag.read(np.array([1, 3])), whole[rows][[1, 3]])
         assert bag.coords[:, 0].tolist() == [256 * (row % 7) for row in rows]

@@ -139,16 +139,16 @@ def test_a_server_that_never_answers_is_given_up_and_the_part_kept(server, tmp_p
     assert (tmp_path / "a.bin.part").stat().st_size == 1_000_000
 
 
-def test_nobody_at_the_address_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_ATTEMPTS", 2)
-    with pytest.raises(RunError, match="refused"):
-        download_file("http://127.0.0.1:9/a", tmp_path / "a", md5=MD5, wait_s=0)
-
-
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a"])
 def test_other_addresses_are_refused(url, tmp_path):
     with pytest.raises(RunError, match="must begin with http"):
         download_file(url, tmp_path / "a", md5=MD5)
+
+
+def test_nobody_at_the_address_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_ATTEMPTS", 2)
+    with pytest.raises(RunError, match="refused"):
+        download_file("http://127.0.0.1:9/a", tmp_path / "a", md5=MD5, wait_s=0)
 
 
 def test_a_full_disk_stops_before_it_is_written(server, tmp_path, monkeypatch):

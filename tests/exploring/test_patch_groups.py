@@ -84,11 +84,14 @@ def test_known_slides_are_kept_and_stand_for_their_patient():
 
 
 @pytest.mark.parametrize("slides", [["s", "s"], ["s", "s", None]])
-def test_a_slide_of_two_patients_is_refused(slides):
+def test_a_slide_of_two_patients_and_a_patient_of_two_splits_are_refused(slides):
     n = len(slides)
     table = make_table(n, slide_id=slides, patient_id=["p", "q", None][:n])
     with pytest.raises(CohortError, match=r"of one patient; .* more: s"):
         group_patches(table, make_scan(range(n)), similarity=0.95)
+    table = make_table(2, split=["train", "test"], patient_id=["p", "p"])
+    with pytest.raises(CohortError, match=r"1 are in more \(p\).*given_splits=ignore"):
+        complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
 
 
 def test_features_are_those_of_the_patches():
@@ -118,20 +121,16 @@ def test_splits_that_are_whole_or_not_there_stay(splits):
 
 @pytest.mark.parametrize(("given", "missing"), [("test", "val"), ("val", "test")])
 def test_a_missing_split_is_taken_from_train_by_patient(given, missing):
-    n = 80
-    patients = [f"p{i // 2}" for i in range(n)]
-    table = make_table(
-        n, split=["train"] * 60 + [given] * 20, patient_id=patients
-    ).assign(label=[i // 2 % 2 for i in range(n)])
+    patients = [f"p{i // 2}" for i in range(80)]
+    table = make_table(80, split=["train"] * 60 + [given] * 20, patient_id=patients)
+    table["label"] = [i // 2 % 2 for i in range(80)]
     found, said = complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
     assert f"there is no {missing} split" in said
-    # 15 patients of either class in train, of which 20 % are 3, of 2 patches each.
-    assert (found["split"] == missing).sum() == 12
-    assert (found["split"] == given).sum() == 20
-    assert (found["split"].iloc[60:] == given).all()
+    assert (found["split"] == given).tolist() == [False] * 60 + [True] * 20
     assert found.groupby("patient_id")["split"].nunique().max() == 1
-    own = found[found["split"] == missing]
-    assert own["label"].value_counts().to_dict() == {0: 6, 1: 6}
+    # 15 patients of either class in train, of which 20 % are 3, of 2 patches each.
+    taken = found[found["split"] == missing]
+    assert taken["label"].value_counts().to_dict() == {0: 6, 1: 6}
     again, _ = complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
     assert again["split"].tolist() == found["split"].tolist()
 
@@ -146,17 +145,8 @@ def test_patches_without_a_label_are_in_no_split():
     # What was called test cannot test anything, so a test is taken from train.
     assert "there is no test split" in said
     assert found["split"].iloc[60:].isna().all()
-    assert found["split"].value_counts().to_dict() == {
-        "train": 32,
-        "val": 20,
-        "test": 8,
-    }
-
-
-def test_a_patient_in_two_splits_is_named_with_advice():
-    table = make_table(2, split=["train", "test"], patient_id=["p", "p"])
-    with pytest.raises(CohortError, match=r"1 are in more \(p\).*given_splits=ignore"):
-        complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
+    counts = {"train": 32, "val": 20, "test": 8}
+    assert found["split"].value_counts().to_dict() == counts
 
 
 @pytest.mark.parametrize(

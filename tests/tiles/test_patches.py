@@ -51,13 +51,6 @@ def test_a_jpeg_called_tif_is_read_as_pillow_reads_it(image, tmp_path):
     assert np.abs(difference).max() <= 2
 
 
-def test_grey_is_read_as_colour(image, tmp_path):
-    patch = read_image(save(tmp_path / "a.png", image, "L"))
-    assert patch.kind == "grey"
-    grey = np.asarray(Image.fromarray(image).convert("L"))
-    assert np.array_equal(patch.pixels, np.repeat(grey[..., None], 3, axis=2))
-
-
 def test_transparent_pixels_lie_on_white(image, tmp_path):
     alpha = np.zeros((PX, PX, 1), np.uint8)
     alpha[0, 0], alpha[0, 1] = 255, 128
@@ -71,21 +64,19 @@ def test_transparent_pixels_lie_on_white(image, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("factor", [1, 257])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_16_bit_is_read_as_8_bit(image, tmp_path, suffix, channels):
-    deep = image.astype(np.uint16) * 257
-    path = tmp_path / f"a{suffix}"
-    cv2.imwrite(str(path), deep[..., ::-1] if channels == 3 else deep[..., 0])
-    patch = read_image(path)
+def test_grey_and_16_bit_are_read_as_8_bit_colour(
+    image, tmp_path, suffix, factor, channels
+):
+    pixels = image[..., ::-1] if channels == 3 else image[..., 0]
+    stored = pixels.astype(np.uint16) * factor if factor > 1 else pixels
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), stored)
+    patch = read_image(tmp_path / f"a{suffix}")
     expected = image if channels == 3 else np.repeat(image[..., :1], 3, axis=2)
     assert np.array_equal(patch.pixels, expected)
-    assert patch.kind == ("16 bit" if channels == 3 else "grey")
-
-
-def test_floating_point_is_refused(image, tmp_path):
-    cv2.imwrite(str(tmp_path / "a.tif"), image.astype(np.float32))
-    with pytest.raises(SlideError, match="must be 8 or 16 bit, these are float32"):
-        read_image(tmp_path / "a.tif")
+    kinds = {(1, 1): "grey", (3, 1): "rgb", (1, 257): "grey", (3, 257): "16 bit"}
+    assert patch.kind == kinds[channels, factor]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +101,9 @@ def test_an_image_that_is_cut_short_is_refused(image, tmp_path, name):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(SlideError, match="damaged or cut short"):
         read_image(path)
+    cv2.imwrite(str(tmp_path / "float.tif"), image.astype(np.float32))
+    with pytest.raises(SlideError, match="must be 8 or 16 bit, these are float32"):
+        read_image(tmp_path / "float.tif")
 
 
 @pytest.mark.parametrize(
