@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from eosin.tiles import find_artefacts, find_pen, measure_sharpness
+from eosin.tiles.quality import find_artefacts, find_pen, measure_sharpness
 
 MPP = 8.0
 

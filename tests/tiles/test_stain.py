@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eosin.core import ConfigError
-from eosin.tiles import StainJitter, measure_density, unmix_density
+from eosin.tiles.stain import StainJitter, measure_density, unmix_density
 
 
 def make_tiles(n: int = 4) -> np.ndarray:

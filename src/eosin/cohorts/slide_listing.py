@@ -19,20 +19,8 @@ from eosin.slides import (
 )
 
 SLIDE_SUFFIXES = (
-    ".bif",
-    ".dcm",
-    ".jpeg",
-    ".jpg",
-    ".mrxs",
-    ".ndpi",
-    ".png",
-    ".scn",
-    ".svs",
-    ".svslide",
-    ".tif",
-    ".tiff",
-    ".vms",
-    ".vmu",
+    *(".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png"),
+    *(".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"),
 )
 _COLUMNS = ["slide_id", "path", "mpp", "patient_id"]
 

@@ -29,8 +29,8 @@ SPLIT_NAMES = {
 # Slides that a message names at most.
 _SHOWN = 5
 
-_TCGA = re.compile(r"^(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})")
-_CPTAC = re.compile(r"^(C3[LN]-\d{5})(?:-|$)")
+# A patient at the beginning of a slide's id, of TCGA or CPTAC.
+_PATIENT = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}|C3[LN]-\d{5}(?=-|$)")
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,7 @@ def read_cohort(
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise CohortError(f"{path}: {len(problems)} problem(s):\n{lines}")
     by_lower = {name.lower(): name for name in class_names}
-    labels = [
-        None if label is None else by_lower.get(label.lower(), label)
-        for label in table["label"]
-    ]
+    labels = [label and by_lower.get(label.lower(), label) for label in table["label"]]
     table["label"] = pd.Series(labels, dtype="object")
     return Cohort(table, path, tuple(map(str, own.columns)))
 
@@ -152,10 +149,8 @@ def say_unknown_patients(cohort: Cohort) -> str | None:
 
 def find_patient(slide_id: str) -> str:
     """Take the patient out of a TCGA or CPTAC slide id; else the id itself."""
-    for pattern in (_TCGA, _CPTAC):
-        if match := pattern.match(slide_id):
-            return match[1]
-    return slide_id
+    match = _PATIENT.match(slide_id)
+    return match[0] if match else slide_id
 
 
 def find_divided(table: pd.DataFrame, key: str, value: str) -> list[str]:
@@ -284,9 +279,9 @@ def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
 def _find_bad_labels(
     table: pd.DataFrame, class_names: Sequence[str], class_option: str
 ) -> Iterator[str]:
-    known = {name.lower(): name for name in class_names}
-    if not known:
+    if not class_names:
         return
+    known = {name.lower() for name in class_names}
     mistyped = _find_mistyped(table["label"], class_names) if class_option else {}
     labels = Counter(label for label in table["label"] if label is not None)
     holds = ", ".join(
@@ -299,10 +294,9 @@ def _find_bad_labels(
             + (f"; is {class_option} {nearest} meant?" if nearest else "")
         )
     is_explained = None in mistyped.values()
+    explained = {None, *mistyped.values()}
     for row, slide_id, label in table[["slide_id", "label"]].itertuples():
-        if label is None or label.lower() in known:
-            continue
-        if is_explained or label in mistyped.values():
+        if is_explained or label in explained or label.lower() in known:
             continue
         yield (
             f"line {row + 2} ({slide_id}): label must be one of "

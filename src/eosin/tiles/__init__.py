@@ -14,13 +14,11 @@ from eosin.tiles.packing import pack_tiles
 from eosin.tiles.patches import Patch, PatchReader, fit_patch
 from eosin.tiles.quality import (
     MEASURES,
-    find_artefacts,
-    find_pen,
     measure_plainly,
     measure_sharpness,
 )
 from eosin.tiles.reading import DAMAGED, TileReader, measure_tiles
-from eosin.tiles.stain import StainJitter, measure_density, unmix_density
+from eosin.tiles.stain import StainJitter
 from eosin.tiles.tissue import (
     OpticalDensityTissue,
     OtsuTissue,
@@ -46,16 +44,13 @@ __all__ = [
     "TileReader",
     "TissueMap",
     "apply_view",
-    "find_artefacts",
     "find_boxes",
-    "find_pen",
     "find_tissue",
     "find_tissue_method",
     "fit_patch",
     "hash_tiles",
     "label_tiles",
     "measure_appearance",
-    "measure_density",
     "measure_plainly",
     "measure_sharpness",
     "measure_tiles",
@@ -64,6 +59,5 @@ __all__ = [
     "place_tiles",
     "read_manifest",
     "read_tile_settings",
-    "unmix_density",
     "write_manifest",
 ]
