@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from eosin.bags import (
-    Bag,
     FeatureFile,
     FeatureInfo,
     find_feature_files,
     open_features,
+    read_slide_bag,
     write_features,
 )
 from eosin.core import ManifestError
@@ -22,11 +22,6 @@ def write_own(path):
     names = [f"tä{i}" for i in range(7)]
     info = FeatureInfo(slide_id="S1", encoder="e", tile_px=256, mpp=0.5, size_px0=512)
     write_features(path, FEATURES, COORDS, info, tile_ids=names)
-
-
-def open_bag(path):
-    found = open_features(path)
-    return Bag(bag_id="S1", features=found.features, coords=found.coords)
 
 
 def grow(file, name, value, *, chunk_rows=1):
@@ -82,7 +77,7 @@ def write_atlaspatch(path):
 def test_clam_and_trident_files_give_the_identical_bag(tmp_path):
     for write in (write_own, write_clam, write_trident):
         write(tmp_path / "S1.h5")
-        bag = open_bag(tmp_path / "S1.h5")
+        bag = read_slide_bag(tmp_path / "S1.h5")
         assert bag.read().tobytes() == FEATURES.tobytes()
         assert bag.read(np.array([1, 4])).tobytes() == FEATURES[[1, 4]].tobytes()
         assert bag.coords.dtype == np.int64
@@ -151,7 +146,7 @@ def test_a_folder_of_slide_vectors_names_the_one_beside_it(tmp_path):
 
 def test_what_pytorch_saved_has_features_without_places(tmp_path):
     write_clam_tensor(tmp_path / "S1.pt")
-    bag = open_bag(tmp_path / "S1.pt")
+    bag = read_slide_bag(tmp_path / "S1.pt")
     assert bag.read().tobytes() == FEATURES.tobytes()
     assert bag.coords is None
 
@@ -274,7 +269,7 @@ def test_real_clam_places_are_read(data_folder, tmp_path):
         coords = file["coords"][()]
         file.copy("coords", new)
         new["features"] = np.ones((len(coords), 4), np.float32)
-    bag = open_bag(tmp_path / source.name)
+    bag = read_slide_bag(tmp_path / source.name)
     # 1,481 patches of 512 px on a slide of 39,839 x 45,988 px.
     assert len(bag) == 1481
     assert bag.coords[0].tolist() == [23480, 34386]

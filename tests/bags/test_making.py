@@ -4,12 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eosin.bags import (
-    BagTableInfo,
-    draw_bags,
-    read_bag_table,
-    write_bag_table,
-)
+from eosin.bags import BagTableInfo, draw_bags, read_bag_table, write_bag_table
 from eosin.core import ManifestError
 from eosin.settings import BagDraw
 

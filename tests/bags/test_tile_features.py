@@ -30,6 +30,22 @@ def test_features_of_a_folder_are_found_by_tile(tmp_path, monkeypatch):
     assert found.tolist() == [[4, 4], [0, 0], [3, 3]]
 
 
+def test_patches_are_found_in_one_file_by_their_names(tmp_path):
+    write(tmp_path / "patches.h5", [f"t{i}" for i in range(6)])
+    found = read_tile_features(tmp_path, TILES.assign(slide_id=None), ROWS)
+    assert found.tolist() == [[4, 4], [0, 0], [3, 3]]
+
+
+def test_tiles_without_names_are_found_by_their_places(tmp_path):
+    for slide, rows in (("a", [1, 3, 4]), ("b", [5, 2, 0])):
+        with h5py.File(tmp_path / f"{slide}.h5", "w") as file:
+            file["features"] = np.repeat(np.array(rows)[:, None], 2, axis=1)
+            file["coords"] = np.stack([np.array(rows) * 256, [512] * 3], axis=1)
+    tiles = TILES.assign(x_px0=np.arange(6) * 256, y_px0=512)
+    found = read_tile_features(tmp_path, tiles, ROWS)
+    assert found.tolist() == [[4, 4], [0, 0], [3, 3]]
+
+
 def test_features_of_an_array_are_found_by_row(tmp_path):
     path = tmp_path / "f.npy"
     np.save(path, np.arange(12.0).reshape(6, 2))
@@ -59,5 +75,8 @@ def test_tiles_without_features_and_several_encoders_are_named(tmp_path):
         read_tile_features(tmp_path, TILES, ROWS)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["features"] = np.zeros((3, 2))
+        file["coords"] = np.zeros((3, 2))
+    # Patches lie nowhere.
+    patches = TILES.assign(x_px0=0, y_px0=0, source="a.png")
     with pytest.raises(ManifestError, match="names neither its tiles"):
-        read_tile_features(tmp_path, TILES, np.array([0]))
+        read_tile_features(tmp_path, patches, np.array([0]))

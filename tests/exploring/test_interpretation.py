@@ -45,7 +45,6 @@ def test_suspects_are_listed_with_their_places(
         space=None,
         errors=errors if has_predictions else None,
         labelled=labelled,
-        n_unreadable=0,
         cautions=(),
     ).list_suspects()
     if not has_predictions:

@@ -63,7 +63,6 @@ def make(held_out, **changes):
             held_out.labels[labelled], held_out.probabilities[labelled]
         ),
         labelled=labelled,
-        n_unreadable=0,
         cautions=("Beware.",),
     )
     return replace(found, **changes)

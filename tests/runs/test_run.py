@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.bags import Bag, open_features, read_bag_table
+from eosin.bags import Bag, read_bag_table, read_slide_bag
 from eosin.core import ManifestError, ModelError
 from eosin.models import load_mil_model, predict_bags
 from eosin.runs.run import read_run
@@ -76,8 +76,7 @@ def test_heads_say_what_keras_says(request, kind):
     made = request.getfixturevalue(f"{kind}_run")
     run = read_run(made.path)
     if kind == "slides":
-        features = open_features(made.data / "M1.h5").features
-        bag = Bag(bag_id="M1", features=features)
+        bag = read_slide_bag(made.data / "M1.h5")
     else:
         pixels = np.random.default_rng(0).integers(0, 256, (5, 64 * 64 * 3), np.uint8)
         bag = Bag(bag_id="B", features=pixels)

@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 
 from eosin.bags import (
-    Bag,
     FeatureInfo,
     find_feature_files,
-    open_features,
     read_bag_table,
+    read_slide_bag,
     write_features,
 )
 from eosin.core import (
@@ -164,10 +163,7 @@ def test_the_kept_logits_are_those_of_the_models(any_run):
         np.testing.assert_allclose(exported, find_logits(held), atol=1e-4)
     elif run.card.unit == "slide" and any_run.cohort:
         files = find_feature_files(any_run.data)
-        bags = [
-            Bag(bag_id=name, features=open_features(files[name]).features)
-            for name in held["id"]
-        ]
+        bags = [read_slide_bag(files[name]) for name in held["id"]]
         model = load_mil_model(stems[0].with_suffix(".keras"))
         trained = [p.logits for p in predict_bags(model, bags)]
         np.testing.assert_allclose(trained, find_logits(held), atol=1e-5)

@@ -30,12 +30,7 @@ from eosin.bags.making import (
     read_bag_table,
     write_bag_table,
 )
-from eosin.bags.reading import (
-    join_patients,
-    read_bags,
-    read_drawn_bags,
-    share_drawn,
-)
+from eosin.bags.reading import join_patients, read_bags, read_slide_bag, share_drawn
 from eosin.bags.tile_features import read_tile_features
 
 __all__ = [
@@ -69,8 +64,8 @@ __all__ = [
     "read_bags",
     "read_batch",
     "read_clinical",
-    "read_drawn_bags",
     "read_key",
+    "read_slide_bag",
     "read_tile_features",
     "require_features",
     "require_size",

@@ -39,8 +39,7 @@ class InstanceSampling:
     seed, the epoch and its id, and on nothing else.
 
     Attributes:
-        max_instances: Instances of each bag at most, drawn without replacement;
-            a bag of fewer is seen whole.
+        max_instances: Of each bag at most, drawn without replacement.
         seed: The training's seed.
         epoch: From 0.
     """

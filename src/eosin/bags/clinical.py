@@ -131,20 +131,16 @@ class ClinicalEncoding:
 def read_clinical(
     table: pd.DataFrame, names: Sequence[str]
 ) -> dict[str, dict[str, str | None]]:
-    """Take patients' values out of a slide table.
+    """Take patients' values of some columns out of a slide table.
 
     A patient's slides need not all say it; those that do must agree.
 
-    Args:
-        table: `patient_id` and the columns.
-        names: The columns.
-
     Returns:
-        The values of each patient by column; texts, None where there is none.
+        By patient, then by column; None for a missing value.
 
     Raises:
-        ManifestError: A column is not there, or slides of a patient contradict each
-            other. All that is wrong is named.
+        ManifestError: A column is not there or no clinical one, or slides of a patient
+            contradict each other. All that is wrong is named.
     """
     _check_names(table, names)
     found: dict[str, dict[str, str | None]] = {}

@@ -163,16 +163,11 @@ def _describe_places(info: FeatureInfo, folder: str) -> dict[str, Any]:
 class FeatureFile:
     """A slide's features, read where they lie.
 
-    Only the rows that are asked for are read, so that the largest slide costs no
-    memory until it is used, and no file stays open, so that there may be thousands;
-    in a `with` block it does. It stands for an array of shape `shape`.
-
-    Args:
-        path: The file.
-        dataset: Name of the features in it.
+    Only the rows that are asked for are read, and no file stays open but in a `with`
+    block, so that there may be thousands. It stands for an array of shape `shape`.
 
     Raises:
-        ManifestError: It is missing, cut short, or holds no features.
+        ManifestError: The file is missing, cut short, or holds no such features.
     """
 
     def __init__(self, path: Path, dataset: str = "features") -> None:

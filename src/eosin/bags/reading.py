@@ -13,10 +13,24 @@ from eosin.bags.bag import Bag, check_bags, compare_dimensions
 from eosin.bags.clinical import read_clinical
 from eosin.bags.dialects import find_feature_files, open_features
 from eosin.bags.joined_features import DrawnFeatures, JoinedFeatures
-from eosin.bags.tile_features import read_features
 from eosin.core import ManifestError, to_file_name
 
 _SHOWN = 10
+
+
+def read_slide_bag(
+    path: Path, *, slide_mpp: float | None = None, encoder: str | None = None
+) -> Bag:
+    """Open one slide's features, left in the file, as a bag without a label.
+
+    Raises:
+        ManifestError: As for `open_features`, or there is no instance.
+    """
+    found = open_features(Path(path), slide_mpp=slide_mpp, encoder=encoder)
+    name = Path(path).stem
+    return Bag(
+        bag_id=name, features=found.features, coords=found.coords, slide_ids=(name,)
+    )
 
 
 def read_bags(
@@ -26,7 +40,6 @@ def read_bags(
     *,
     per: Literal["slide", "patient"] = "slide",
     encoder: str | None = None,
-    needs_coords: bool = False,
     columns: Sequence[str] = (),
     allow_extra: bool = False,
 ) -> list[Bag]:
@@ -38,8 +51,6 @@ def read_bags(
         class_names: Class of each label; label 0 is the negative class.
         per: `slide`, or `patient`, which joins the slides of each.
         encoder: Which features, where there are those of several encoders.
-        needs_coords: Whether every file must say where its tiles lie, as maps of
-            attention do.
         columns: Clinical columns of `cohort` that go with the bags.
         allow_extra: Whether there may be features of slides that are not in the
             table; they are not read.
@@ -47,8 +58,8 @@ def read_bags(
     Raises:
         ManifestError: A slide has no features, features have no slide, a file is
             damaged, a label is unknown, a patient's slides contradict each other
-            (with `patient`), coordinates are missing, or the files differ in their
-            dimension. All that is wrong is named.
+            (with `patient`), or the files differ in their dimension. All that is
+            wrong is named.
     """
     files = find_feature_files(folder, encoder=encoder)
     problems = _find_problems(files, cohort, class_names, per, allow_extra=allow_extra)
@@ -63,21 +74,19 @@ def read_bags(
             continue
         try:
             found = open_features(path, slide_mpp=_find_mpp(row), encoder=encoder)
-            bag = Bag(
-                bag_id=slide_id,
-                features=found.features,
-                coords=found.coords,
-                label=label,
-                patient_id=patient_id,
-                slide_ids=(slide_id,),
-                clinical=clinical.get(patient_id),
+            bags.append(
+                Bag(
+                    bag_id=slide_id,
+                    features=found.features,
+                    coords=found.coords,
+                    label=label,
+                    patient_id=patient_id,
+                    slide_ids=(slide_id,),
+                    clinical=clinical.get(patient_id),
+                )
             )
         except ManifestError as error:
             problems.append(str(error))
-            continue
-        if needs_coords and bag.coords is None:
-            problems.append(f"{path}: does not say where its tiles lie (coords)")
-        bags.append(bag)
     problems += compare_dimensions(bags) + _find_whole_slides(bags)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
@@ -108,27 +117,6 @@ def join_patients(bags: Sequence[Bag]) -> list[Bag]:
         )
         for patient_id, own in by_patient.items()
     ]
-
-
-def read_drawn_bags(
-    table: pd.DataFrame, folder: Path, *, encoder: str | None = None
-) -> list[Bag]:
-    """Read the bags of a bag table, or of some of its rows.
-
-    The features of every tile that is drawn are read once and shared by all bags it
-    is in.
-
-    Args:
-        table: Rows of `read_bag_table`, whole bags.
-        folder: Features of the tiles that the bags were drawn from.
-        encoder: Which features, where there are those of several encoders.
-
-    Raises:
-        ManifestError: A tile has no features, or the files differ in their dimension.
-    """
-    tiles = table.drop_duplicates("tile_id").reset_index(drop=True)
-    features = read_features(folder, tiles, encoder=encoder)
-    return share_drawn(table, tiles["tile_id"].tolist(), features)
 
 
 def share_drawn(

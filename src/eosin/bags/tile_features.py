@@ -23,8 +23,9 @@ def read_tile_features(
     """Read the features of some tiles, `(rows, features)`.
 
     Args:
-        path: A folder of features (see `read_features`), or a NumPy file with one row
-            for each row of the tile table.
+        path: A folder of the slides' features, or a NumPy file with one row for each
+            row of the tile table. In files that do not name their tiles (of other
+            tools) these are found by their places.
         tiles: The whole tile table.
         rows: Which of its rows are wanted.
 
@@ -33,7 +34,7 @@ def read_tile_features(
     """
     path = Path(path)
     if path.is_dir():
-        features = read_features(path, tiles.iloc[rows])
+        features = _read_folder(path, tiles.iloc[rows])
     else:
         features = np.asarray(_map_array(path, len(tiles))[rows], np.float32)
     if not np.isfinite(features).all():
@@ -41,31 +42,18 @@ def read_tile_features(
     return features
 
 
-def read_features(
-    folder: Path, tiles: pd.DataFrame, *, encoder: str | None = None
-) -> Features:
-    """Read the features of tiles, each once, in their order.
-
-    Args:
-        folder: Holds the files of the tiles' slides. Those that do not name their
-            tiles (of other tools) are searched by place.
-        tiles: `tile_id`, `slide_id` and, for files of other tools, `x_px0` and `y_px0`.
-        encoder: Which features, where there are those of several encoders.
-
-    Raises:
-        ManifestError: A tile has no features, or the files differ in their dimension.
-    """
-    files = find_feature_files(folder, encoder=encoder)
+def _read_folder(folder: Path, tiles: pd.DataFrame) -> Features:
+    files = find_feature_files(folder)
     features: Features | None = None
     missing: list[str] = []
-    slides = tiles["slide_id"].astype(str)
+    slides = tiles["slide_id"].fillna("").astype(str)
     for slide_id, places in tiles.groupby(slides, sort=False).indices.items():
         path = files.get(to_file_name(str(slide_id))) or files.get(_PATCHES_FILE)
         wanted = tiles.iloc[places]
         if path is None:
             missing += wanted["tile_id"].tolist()
             continue
-        found = open_features(path, encoder=encoder)
+        found = open_features(path)
         width = found.features.shape[1]
         if features is None:
             features = np.zeros((len(tiles), width), np.float32)
@@ -110,10 +98,13 @@ def _map_array(path: Path, n_tiles: int) -> npt.NDArray[np.floating]:
 def _find_rows(
     found: SlideFeatures, tiles: pd.DataFrame, path: Path
 ) -> npt.NDArray[np.float64]:
-    """Find the row of each tile in a file, by its name or its place; NaN for none."""
+    """Find the row of each tile in a file, by its name or its place; NaN for none.
+
+    Patches have no place that tells them apart.
+    """
     if found.tile_ids is not None:
         index, wanted = pd.Index(found.tile_ids), pd.Index(tiles["tile_id"].astype(str))
-    elif found.coords is not None:
+    elif found.coords is not None and "source" not in tiles:
         index = pd.MultiIndex.from_arrays([found.coords[:, 0], found.coords[:, 1]])
         wanted = pd.MultiIndex.from_frame(tiles[["x_px0", "y_px0"]])
     else:

@@ -13,6 +13,7 @@ from eosin.core import Progress, RunError, Task, require_free_space
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
 _ATTEMPTS = 6
+# Before a second attempt; each further one waits twice as long.
 _WAIT_S = 2.0
 # Answers that another attempt can change; others are final.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -24,7 +25,6 @@ def download_file(
     *,
     md5: str,
     progress: Progress | None = None,
-    wait_s: float = _WAIT_S,
 ) -> bool:
     """Download a file, or the rest of it, and hold it against its MD5.
 
@@ -36,7 +36,6 @@ def download_file(
         path: Where the file goes.
         md5: Its checksum, 32 hexadecimal digits.
         progress: Told of the bytes.
-        wait_s: Seconds before a second attempt; each further one waits twice as long.
 
     Returns:
         Whether anything was downloaded.
@@ -58,7 +57,7 @@ def download_file(
     with progress.task(f"Fetching {path.name}, bytes", None) as task:
         if part.exists():
             task.advance(part.stat().st_size)
-        _download(url, part, task, wait_s)
+        _download(url, part, task)
     found = _hash(part)
     if found != md5:
         part.unlink()
@@ -70,7 +69,7 @@ def download_file(
     return True
 
 
-def _download(url: str, part: Path, task: Task, wait_s: float) -> None:
+def _download(url: str, part: Path, task: Task) -> None:
     """Ask for the rest of a file until all of it is there."""
     failed = 0
     while True:
@@ -93,7 +92,7 @@ def _download(url: str, part: Path, task: Task, wait_s: float) -> None:
                 f"{url}: cannot be downloaded ({problem}, {failed} times); what has "
                 "come is kept, the same command goes on from there"
             )
-        time.sleep(wait_s * 2 ** (failed - 1))
+        time.sleep(_WAIT_S * 2 ** (failed - 1))
 
 
 def _fetch_rest(url: str, part: Path, task: Task) -> bool:

@@ -29,14 +29,10 @@ def split_patients(
     rows. Every class with three patients or more is in all three splits.
 
     Args:
-        table: Columns `patient_id` and `label` (None allowed), and `split` if any
-            are given.
+        table: `patient_id`, `label` (None allowed), and `split` if any are given.
         fractions: Shares of train, val and test; they add up to 1.
         negative: The label that a patient has only if no row has another.
         seed: Decides who goes where.
-
-    Returns:
-        The split of each row, with the table's index.
 
     Raises:
         CohortError: A patient is given two splits, or a split would be empty.
@@ -77,18 +73,16 @@ def fold_patients(
     negative: str | None = None,
     seed: int = 0,
 ) -> list[pd.Series]:
-    """Make folds in which every patient is in test exactly once.
+    """Make folds, the split of each row, in which every patient is in test once.
+
+    A column `split` is not read.
 
     Args:
-        table: Columns `patient_id` and `label` (None allowed); a `split` column is
-            not read.
+        table: `patient_id` and `label` (None allowed).
         n_folds: 2 or more, and no more than there are patients in each class.
         val_fraction: Share of the patients outside a fold's test that validate.
         negative: As for `split_patients`.
         seed: Decides who goes where.
-
-    Returns:
-        For each fold the split of each row, with the table's index.
 
     Raises:
         CohortError: A class has fewer patients than folds.

@@ -159,12 +159,12 @@ def strip_suffix(name: str) -> str:
     return os.path.splitext(name)[0]  # noqa: PTH122 - a million times
 
 
-def say_examples(names: Iterable[Any], n_shown: int = _EXAMPLES) -> str:
+def say_examples(names: Iterable[Any]) -> str:
     """Write the first few names, and how many there are beyond."""
     found = [str(name) for name in names]
-    rest = len(found) - n_shown
+    rest = len(found) - _EXAMPLES
     more = f" and {rest:,} more" if rest > 0 else ""
-    return ", ".join(found[:n_shown]) + more
+    return ", ".join(found[:_EXAMPLES]) + more
 
 
 def raise_problems(where: Path, problems: Sequence[str]) -> None:

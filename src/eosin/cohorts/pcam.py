@@ -96,12 +96,8 @@ def read_pcam(
 ) -> PatchSet:
     """List the patches of PCam's files; its splits are kept.
 
-    Args:
-        root: The data set's folder; patches that lie elsewhere are named in full.
-        files: From `find_pcam_files`.
-        unpack_to: Where packed patches are unpacked, unless they were there before.
-        allow_missing: Take patches without a label file as unlabelled.
-        progress: Told of the bytes that are unpacked.
+    Packed patches are unpacked to `unpack_to`, unless they were there before; patches
+    without a label file are unlabelled where that is allowed.
 
     Raises:
         CohortError: Something is wrong; the message lists everything that is.

@@ -98,13 +98,7 @@ def read_cohort(
 def require_labels(
     cohort: Cohort, table: pd.DataFrame, class_names: Sequence[str], *, remedy: str
 ) -> None:
-    """Stop where slides have no label.
-
-    Args:
-        cohort: The slide table.
-        table: Those of its rows that need a label.
-        class_names: The classes.
-        remedy: What to do about slides without one, at the end of the message.
+    """Stop where rows of a slide table have no label, and say what to do about it.
 
     Raises:
         CohortError: The column is missing, or slides have nothing in it.

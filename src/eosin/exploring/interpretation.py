@@ -66,7 +66,6 @@ class Interpretation:
     space: FeatureSpace | None
     errors: LabelErrors | None
     labelled: Rows
-    n_unreadable: int
     cautions: tuple[str, ...]
 
     def list_suspects(self) -> pd.DataFrame:

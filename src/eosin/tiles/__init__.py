@@ -12,11 +12,7 @@ from eosin.tiles.manifest import (
 )
 from eosin.tiles.packing import pack_tiles
 from eosin.tiles.patches import Patch, PatchReader, fit_patch
-from eosin.tiles.quality import (
-    MEASURES,
-    measure_plainly,
-    measure_sharpness,
-)
+from eosin.tiles.quality import MEASURES, measure_plainly, measure_sharpness
 from eosin.tiles.reading import DAMAGED, TileReader, measure_tiles
 from eosin.tiles.stain import StainJitter
 from eosin.tiles.tissue import (

@@ -8,12 +8,7 @@ from typing import Any
 import pandas as pd
 
 from eosin.core import ConfigError, ManifestError, hash_file, hash_object, read_json
-from eosin.slides import (
-    is_at_hand,
-    list_packed,
-    name_packed,
-    read_origin,
-)
+from eosin.slides import is_at_hand, list_packed, name_packed, read_origin
 from eosin.tiles.manifest import ManifestInfo, read_manifest
 from eosin.tiles.reading import TileReader
 

@@ -163,7 +163,6 @@ def _interpret(
         space=space,
         errors=errors,
         labelled=labelled,
-        n_unreadable=len(failures),
         cautions=_find_cautions(held_out, remarks, failures),
     )
     page = make_interpretation_page(found, out=str(out), progress=progress)
