@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.core import MissingExtraError
+from eosin.core import ConfigError, MissingExtraError
 from eosin.exploring.clusters import (
     cluster_features,
     describe_clusters,
@@ -51,7 +51,7 @@ def test_a_given_number_is_taken_and_distances_are_those_to_the_mean():
     one = cluster_features(points, n_clusters=1)
     assert one.n_clusters == 1
     assert one.silhouettes == {}
-    with pytest.raises(ValueError, match="1 to 5"):
+    with pytest.raises(ConfigError, match="1 to 5 .* got 6"):
         cluster_features(points, n_clusters=6)
 
 

@@ -209,7 +209,7 @@ def fit_clinical(
         if kind == "number":
             columns.append(_fit_numbers(name, given))
         else:
-            levels = sorted({_tidy(value) for value in given} - {None})
+            levels = sorted({t for v in given if (t := _tidy(v)) is not None})
             columns.append(ClinicalColumn(name=name, kind=kind, levels=tuple(levels)))
     return ClinicalEncoding(tuple(columns))
 

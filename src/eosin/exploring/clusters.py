@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
 
-from eosin.core import MissingExtraError
+from eosin.core import ConfigError, MissingExtraError
 from eosin.settings import MapMethod
 
 Features = npt.NDArray[np.floating]
@@ -72,12 +72,12 @@ def cluster_features(
     silhouette (Rousseeuw 1987), of 2,000 tiles at most.
 
     Raises:
-        ValueError: There are fewer tiles than clusters, or `n_clusters` is below 1.
+        ConfigError: There are fewer tiles than clusters.
     """
     n = len(points)
     n_distinct = len(np.unique(points, axis=0))
     if n_clusters is not None and not 1 <= n_clusters <= n:
-        raise ValueError(f"n_clusters must be 1 to {n} (the tiles), got {n_clusters}")
+        raise ConfigError(f"clusters must be 1 to {n} (the tiles), got {n_clusters}")
     sizes = [n_clusters] if n_clusters is not None else range(2, most + 1)
     # With more clusters than different tiles some would be empty.
     fits = {
