@@ -51,7 +51,7 @@ def test_a_given_number_is_taken_and_distances_are_those_to_the_mean():
     one = cluster_features(points, n_clusters=1)
     assert one.n_clusters == 1
     assert one.silhouettes == {}
-    with pytest.raises(ConfigError, match="1 to 5 .* got 6"):
+    with pytest.raises(ConfigError, match=r"1 to 5 .* got 6"):
         cluster_features(points, n_clusters=6)
 
 

@@ -4,6 +4,8 @@ These are flags, not verdicts: a flagged tile stays in the table, and whoever
 trains or reads decides.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +84,7 @@ def measure_plainly(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.concatenate([sharpness, means], axis=1)
 
 
-def _is_within(hue: npt.NDArray[np.uint8], *ranges: tuple[int, int]) -> Mask:
+def _is_within(hue: Any, *ranges: tuple[int, int]) -> Mask:
     parts = [(hue >= first) & (hue <= last) for first, last in ranges]
     return np.asarray(np.logical_or.reduce(parts))
 
