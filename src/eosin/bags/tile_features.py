@@ -47,7 +47,8 @@ def _read_folder(folder: Path, tiles: pd.DataFrame) -> Features:
     features: Features | None = None
     missing: list[str] = []
     slides = tiles["slide_id"].fillna("").astype(str)
-    for slide_id, places in tiles.groupby(slides, sort=False).indices.items():
+    for slide_id, members in tiles.groupby(slides, sort=False).indices.items():
+        places = np.asarray(members)
         path = files.get(to_file_name(str(slide_id))) or files.get(_PATCHES_FILE)
         wanted = tiles.iloc[places]
         if path is None:

@@ -265,9 +265,9 @@ def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
                 f"line {row + 2}: mpp must be micrometres per pixel, such as 0.25 or "
                 f"0.5, got '{text}'"
             )
-    for row, split in table["split"].items():
+    for line, split in enumerate(table["split"], 2):
         if split is not None and split not in SPLITS:
-            yield f"line {row + 2}: split must be train, val or test, got '{split}'"
+            yield f"line {line}: split must be train, val or test, got '{split}'"
 
 
 def _find_bad_labels(

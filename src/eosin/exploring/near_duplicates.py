@@ -140,7 +140,7 @@ def _list_views() -> tuple[View, ...]:
     views: list[View] = []
     for is_transposed, up, left in itertools.product((False, True), (1, -1), (1, -1)):
         signs = np.where(_ROWS % 2, up, 1) * np.where(_COLUMNS % 2, left, 1)
-        flips = (signs.reshape(-1)[1:] < 0).astype(np.uint64) @ _PLACES
+        flips = np.uint64((signs.reshape(-1)[1:] < 0).astype(np.uint64) @ _PLACES)
         views.append((is_transposed, signs.astype(np.float32).ravel(), flips))
     return tuple(views)
 
