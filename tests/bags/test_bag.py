@@ -15,9 +15,6 @@ def test_a_bag_holds_float32_and_knows_its_size():
     bag = make_bag(label=1, patient_id="P1", slide_ids=("S1",))
     assert (len(bag), bag.n_features) == (5, 3)
     assert bag.features.dtype == np.float32
-
-
-def test_a_bag_of_one_instance_is_a_bag():
     assert len(make_bag(n=1)) == 1
 
 
@@ -58,20 +55,6 @@ def test_an_hdf5_data_set_is_read_only_when_asked(tmp_path):
             bag.read()
 
 
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        (np.empty((0, 3)), r"S1: a bag needs one instance or more, got .*\(0, 3\)"),
-        (np.empty((3, 0)), r"S1: a bag needs one instance or more, got .*\(3, 0\)"),
-        (np.zeros(3), r"S1: features must be \(instances, features\), got .*\(3,\)"),
-        (np.array([["a"]]), "S1: features must be real numbers, got <U1"),
-    ],
-)
-def test_features_of_another_shape_are_refused(features, message):
-    with pytest.raises(ManifestError, match=message):
-        make_bag(features=features)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_the_first_value_that_is_not_finite_is_named(value, monkeypatch):
     monkeypatch.setattr("eosin.bags.bag._BLOCK_NUMBERS", 6)
@@ -86,6 +69,10 @@ def test_the_first_value_that_is_not_finite_is_named(value, monkeypatch):
     ("fields", "message"),
     [
         ({"bag_id": ""}, "needs an id"),
+        ({"features": np.empty((0, 3))}, r"S1: .* one instance or more, .*\(0, 3\)"),
+        ({"features": np.empty((3, 0))}, r"S1: .* one instance or more, .*\(3, 0\)"),
+        ({"features": np.zeros(3)}, r"\(instances, features\), got .*\(3,\)"),
+        ({"features": np.array([["a"]])}, "must be real numbers, got <U1"),
         ({"label": -1}, "a label must be 0 or more, got -1"),
         ({"coords": np.zeros((4, 2))}, r"coords must be 5 finite pairs.*\(4, 2\)"),
         ({"coords": np.full((5, 2), np.nan)}, "coords must be 5 finite pairs"),
@@ -98,17 +85,11 @@ def test_what_does_not_fit_a_bag_is_refused(fields, message):
         make_bag(**fields)
 
 
-def test_bags_that_fit_each_other_give_their_dimension():
-    fitting = make_bag(
-        coords=np.zeros((5, 2)), instance_labels=np.zeros(5, int), bag_id="S2"
-    )
-    assert check_bags([make_bag(), fitting]) == 3
-
-
 def test_bags_that_do_not_fit_each_other_are_named():
+    check_bags([make_bag(), make_bag(bag_id="S2", coords=np.zeros((5, 2)))])
     with pytest.raises(ManifestError, match="one bag or more"):
         check_bags([])
-    with pytest.raises(ManifestError, match="S1 has 3 and S2 has 4"):
+    with pytest.raises(ManifestError, match=r"1 have 3, .* S2 \(4\)"):
         check_bags([make_bag(), make_bag(dim=4, bag_id="S2")])
     with pytest.raises(ManifestError, match="two bags have the id S1"):
         check_bags([make_bag(), make_bag()])

@@ -40,6 +40,9 @@ def test_what_was_written_is_read(path):
         assert np.array_equal(file.read_dataset("coords"), COORDS)
         assert file.read_dataset("tile_id").tolist()[5] == "t5"
         assert file.read_dataset("none") is None
+        told = file.attributes
+    assert (told["tile_px"], told["mpp"], told["size_px0"]) == (256, 0.5, 512)
+    assert (told["key"], told["licence"]) == ("abc", "Apache-2.0")
     assert read_key(path) == "abc"
 
 
@@ -61,13 +64,6 @@ def test_clam_and_trident_find_what_they_look_for(path):
         assert features["encoder"] == "densenet121"
         assert features["name"] == places["name"] == "S1"
         assert features["savetodir"] == places["savetodir"] == places["save_path"]
-
-
-def test_a_files_own_attributes_say_how_tiles_were_shown(path):
-    with FeatureFile(path) as file:
-        found = file.attributes
-    assert (found["tile_px"], found["mpp"], found["size_px0"]) == (256, 0.5, 512)
-    assert (found["key"], found["licence"]) == ("abc", "Apache-2.0")
 
 
 @pytest.mark.parametrize("chunks", [None, (32, 1024)])
@@ -123,30 +119,16 @@ def test_writing_needs_memory_for_a_block_only(tmp_path, monkeypatch):
     assert FeatureFile(tmp_path / "a.h5")[49_999:, 2:4].tolist() == [[1, 2]]
 
 
-def test_halves_stay_halves(tmp_path):
-    write_features(tmp_path / "a.h5", FEATURES.astype(np.float16), COORDS, INFO)
-    with FeatureFile(tmp_path / "a.h5") as file:
-        assert file.dtype == np.float16
-
-
 def test_an_unknown_resolution_is_written_as_unknown(tmp_path):
     info = FeatureInfo(slide_id="a", encoder="e", tile_px=96, mpp=None, size_px0=96)
     write_features(tmp_path / "a.h5", FEATURES, COORDS, info)
     with FeatureFile(tmp_path / "a.h5") as file:
         assert np.isnan(file.attributes["mpp"])
         assert not {"level0_magnification", "level0_width"} & set(file.attributes)
-    empty = np.empty((0, 4), np.float32)
+    empty = np.empty((0, 4), np.float16)
     write_features(tmp_path / "b.h5", empty, np.empty((0, 2), np.int64), info)
     with FeatureFile(tmp_path / "b.h5") as file:
-        assert file.shape == (0, 4)
-
-
-def test_a_leading_axis_of_one_is_looked_through(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["features"] = FEATURES[None]
-    with FeatureFile(tmp_path / "a.h5") as file:
-        assert file.shape == (6, 4)
-        assert np.array_equal(file[2:4], FEATURES[2:4])
+        assert (file.shape, file.dtype) == ((0, 4), np.float16)
 
 
 def test_what_does_not_fit_is_not_written(tmp_path):
@@ -176,6 +158,12 @@ def test_what_is_no_feature_file_says_so(path, tmp_path):
         FeatureFile(tmp_path / "other.h5")
     with pytest.raises(ManifestError, match="must be \\(tiles, dimension\\)"):
         FeatureFile(tmp_path / "other.h5", "feats")
+    # A leading axis of one is looked through.
+    with h5py.File(tmp_path / "nested.h5", "w") as file:
+        file["features"] = FEATURES[None]
+    with FeatureFile(tmp_path / "nested.h5") as file:
+        assert file.shape == (6, 4)
+        assert np.array_equal(file[2:4], FEATURES[2:4])
     assert read_key(tmp_path / "other.h5") is None
 
 
@@ -202,9 +190,3 @@ def test_a_file_that_is_harmed_meanwhile_says_so(path, harm):
         path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(ManifestError, match="gone, damaged or cut short"):
         file[0]
-
-
-def test_a_file_can_be_read_in_a_block_and_after_it(path):
-    with FeatureFile(path) as file:
-        assert file[0].tolist() == FEATURES[0].tolist()
-    assert file[[0, 5]].tolist() == FEATURES[[0, 5]].tolist()

@@ -4,12 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eosin.bags import (
-    BagTableInfo,
-    draw_bags,
-    read_bag_table,
-    write_bag_table,
-)
+from eosin.bags import BagTableInfo, draw_bags, read_bag_table, write_bag_table
 from eosin.core import ManifestError
 from eosin.settings import BagDraw
 
@@ -111,33 +106,17 @@ def test_without_reuse_every_tile_is_used_once():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"size": 40, "witnesses": (10,)},
-            "train: 8 bags of 40 need 40 negative tiles, has 30; ask for smaller bags",
-        ),
-        (
-            {"size": 20, "witnesses": (5, 11)},
-            "need 11 witness tiles, has 10",
-        ),
-        (
-            {"size": 31, "witnesses": (31,)},
-            "need 31 negative tiles, has 30; 31 witness tiles, has 10",
-        ),
-        (
-            # Four bags of 6 and four of 4 need 40 negative tiles; 4 x 2 witnesses do.
-            {"reuse": False},
-            "need 40 negative tiles, has 30; ask for fewer bags, or let",
-        ),
-        (
-            {"n_positive": 0},
-            "train: not one of its 30 labelled tiles is a witness; bags are drawn by "
-            "labels of tiles, which outlines give",
-        ),
+        ({"size": 40, "witnesses": (10,)}, "8 bags of 40 need 40 negative .* has 30"),
+        ({"size": 20, "witnesses": (5, 11)}, "need 11 witness tiles, has 10"),
+        ({"size": 31, "witnesses": (31,)}, "need 31 negative .*; 31 witness tiles"),
+        # Four bags of 6 and four of 4 need 40 negative tiles; 4 x 2 witnesses do.
+        ({"reuse": False}, "need 40 negative tiles, has 30; ask for fewer bags, or"),
+        ({"n_positive": 0}, "not one of its 30 labelled tiles is a witness"),
         ({"n_negative": 0}, "not one of its 10 labelled tiles is negative"),
     ],
 )
 def test_too_few_tiles_are_said_with_numbers(options, message):
-    with pytest.raises(ManifestError, match=message):
+    with pytest.raises(ManifestError, match=f"train: .*{message}"):
         draw(**options)
 
 
@@ -162,35 +141,22 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
     pd.testing.assert_frame_equal(found, table)
 
 
-def spoil(table, kind):
-    table = table.copy()
-    if kind == "missing":
-        return table.iloc[1:]
-    if kind == "twice":
-        table.loc[1, "tile_id"] = table.loc[0, "tile_id"]
-    elif kind == "witness":
-        table.loc[0, "is_witness"] = ~table.loc[0, "is_witness"]
-    elif kind == "label":
-        table.loc[:5, "label"] = np.int8(1)
-    elif kind == "side":
-        table.loc[0, "split"] = "test"
-    elif kind == "patient":
-        table["patient_id"] = "P"
-    return table
-
-
 @pytest.mark.parametrize(
-    ("kind", "message"),
+    ("rows", "column", "value", "message"),
     [
-        ("missing", "bag train-00000 must have 6 instances"),
-        ("twice", "bag train-00000 has a tile twice"),
-        ("witness", "bag train-00000 has other witnesses than it says"),
-        ("label", "bag train-00000 has a label that contradicts"),
-        ("side", "bag train-00000 lies on two sides"),
-        ("patient", "patient_id P lies on two sides"),
+        (slice(0, 1), "tile_id", "S1-0", "has a tile twice"),
+        (slice(0, 5), "is_witness", True, "has other witnesses than it says"),
+        (slice(0, 5), "label", 1, "has a label that contradicts"),
+        (0, "split", "test", "lies on two sides"),
+        (slice(None), "patient_id", "P", "patient_id P lies on two sides"),
+        (0, "bag_id", "other", "bag other must have 6 instances"),
     ],
 )
-def test_a_table_that_breaks_its_promise_is_refused(tmp_path, kind, message):
+def test_a_table_that_breaks_its_promise_is_refused(
+    tmp_path, rows, column, value, message
+):
+    table = make_table()
+    table.loc[rows, column] = value
     with pytest.raises(ManifestError, match=message):
-        write_bag_table(tmp_path / "bags.parquet", spoil(make_table(), kind), INFO)
+        write_bag_table(tmp_path / "bags.parquet", table, INFO)
     assert list(tmp_path.iterdir()) == []

@@ -8,9 +8,9 @@ from eosin.bags import (
     JoinedFeatures,
     draw_bags,
     join_patients,
+    open_features,
     read_bags,
-    read_drawn_bags,
-    read_slide_bag,
+    share_drawn,
     write_features,
 )
 from eosin.core import ManifestError, to_file_name
@@ -22,17 +22,15 @@ COORDS = np.stack([np.arange(7) * 256, np.full(7, 512)], axis=1)
 NAMES = ("normal", "tumor")
 
 
-def write_own(folder, slide_id, features=FEATURES, *, has_ids=True):
+def write_own(folder, slide_id, features=FEATURES):
     info = FeatureInfo(
         slide_id=slide_id, encoder="e", tile_px=256, mpp=0.5, size_px0=512
     )
-    ids = [f"{slide_id}-{i}" for i in range(len(features))]
     write_features(
         folder / f"{to_file_name(slide_id)}.h5",
         features,
         COORDS[: len(features)],
         info,
-        tile_ids=ids if has_ids else None,
     )
 
 
@@ -46,18 +44,10 @@ def make_cohort(**columns):
     return pd.DataFrame(table | columns)
 
 
-def test_a_slide_is_a_bag(tmp_path):
-    write_own(tmp_path, "S1")
-    bag = read_slide_bag(tmp_path / "S1.h5")
-    assert (bag.bag_id, bag.label, bag.slide_ids) == ("S1", None, ("S1",))
-    assert np.array_equal(bag.read(), FEATURES)
-    assert np.array_equal(bag.coords, COORDS)
-
-
 def test_slides_and_patients_become_bags(tmp_path):
     for name in ("S1", "S2", "S3"):
         write_own(tmp_path, name)
-    bags = read_bags(tmp_path, make_cohort(), NAMES, needs_coords=True)
+    bags = read_bags(tmp_path, make_cohort(), NAMES)
     assert [(bag.bag_id, bag.label, bag.patient_id) for bag in bags] == [
         ("S1", 1, "P1"),
         ("S2", 1, "P1"),
@@ -83,7 +73,7 @@ def test_joined_features_read_any_rows(tmp_path, is_chunked):
             file.create_dataset(
                 "features", data=FEATURES + i, chunks=(2, 5) if is_chunked else None
             )
-        parts.append(read_slide_bag(tmp_path / f"{i}.h5").features)
+        parts.append(open_features(tmp_path / f"{i}.h5").features)
     parts.append(FEATURES.astype(np.float16))
     whole = np.concatenate([FEATURES, FEATURES + 1, FEATURES + 2, parts[3]])
     joined = JoinedFeatures(parts)
@@ -99,15 +89,6 @@ def test_joined_features_read_any_rows(tmp_path, is_chunked):
         whole[:, 0] > 0,
     ):
         assert np.array_equal(joined[rows], whole[rows])
-
-
-def test_names_that_no_file_may_have_are_found(tmp_path):
-    write_own(tmp_path, "a/b:1")
-    cohort = pd.DataFrame(
-        {"slide_id": ["a/b:1"], "patient_id": ["P"], "label": ["tumor"]}
-    )
-    (bag,) = read_bags(tmp_path, cohort, NAMES)
-    assert (bag.bag_id, bag.slide_ids) == ("a/b:1", ("a/b:1",))
 
 
 def test_all_that_does_not_fit_is_named_at_once(tmp_path):
@@ -136,10 +117,15 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path):
 
 
 def test_slides_of_a_patient_may_differ_where_slides_are_bags(tmp_path):
-    for name in ("S1", "S2", "S3"):
+    # Names that no file may have are found.
+    for name in ("a/b:1", "S2", "S3"):
         write_own(tmp_path, name)
-    cohort = make_cohort(label=["tumor", "normal", "normal"])
-    assert [bag.label for bag in read_bags(tmp_path, cohort, NAMES)] == [1, 0, 0]
+    cohort = make_cohort(
+        slide_id=["a/b:1", "S2", "S3"], label=["tumor", "normal", "normal"]
+    )
+    bags = read_bags(tmp_path, cohort, NAMES)
+    assert [bag.label for bag in bags] == [1, 0, 0]
+    assert (bags[0].bag_id, bags[0].slide_ids) == ("a/b:1", ("a/b:1",))
     with pytest.raises(ManifestError, match=r"such as P1 \(normal and tumor\)"):
         read_bags(tmp_path, cohort, NAMES, per="patient")
 
@@ -158,10 +144,12 @@ def test_bad_numbers_and_empty_slides_are_named(tmp_path):
     write_own(tmp_path, "S3")
     with h5py.File(tmp_path / "S3.h5", "a") as file:
         file["features"][4, 2] = np.nan
+        del file["coords"]
     with pytest.raises(ManifestError, match="S2: a bag needs one instance or more"):
         read_bags(tmp_path, make_cohort(), NAMES)
     write_own(tmp_path, "S2")
     bags = read_bags(tmp_path, make_cohort(), NAMES)
+    assert bags[2].coords is None
     with pytest.raises(ManifestError, match=r"S3: .*nan at instance 4, feature 2"):
         bags[2].read()
 
@@ -180,96 +168,22 @@ def test_files_of_one_vector_each_are_no_bags_of_tiles(tmp_path):
     assert [len(b) for b in read_bags(tmp_path, make_cohort(), NAMES)] == [1, 2, 1]
 
 
-def test_coordinates_are_asked_for_where_they_are_needed(tmp_path):
-    for name in ("S1", "S2", "S3"):
-        write_own(tmp_path, name)
-    for name in ("S1", "S3"):
-        with h5py.File(tmp_path / f"{name}.h5", "a") as file:
-            del file["coords"]
-    assert read_bags(tmp_path, make_cohort(), NAMES)[0].coords is None
-    with pytest.raises(ManifestError, match="2 problem") as caught:
-        read_bags(tmp_path, make_cohort(), NAMES, needs_coords=True)
-    assert "S1.h5: does not say where its tiles lie" in str(caught.value)
-
-
-def make_tiles(*slides):
-    return pd.DataFrame(
-        [
-            {
-                "tile_id": f"{slide}-{i}",
-                "slide_id": slide,
-                "patient_id": slide,
-                "x_px0": i * 256,
-                "y_px0": 512,
-            }
-            for slide in slides
-            for i in range(7)
-        ]
-    )
-
-
-def draw(tiles, **options):
-    is_witness = np.arange(len(tiles)) % 7 == 6
+def test_drawn_bags_share_the_features_of_their_tiles():
+    rows = [(f"{s}-{i}", s, s, i * 256, 512) for s in ("S1", "S2") for i in range(7)]
+    columns = ["tile_id", "slide_id", "patient_id", "x_px0", "y_px0"]
+    tiles = pd.DataFrame(rows, columns=columns)
     how = BagDraw(n_bags=20, size=5, witnesses=(2,))
-    return draw_bags(tiles, is_witness, how, split="train", seed=0, **options)
-
-
-@pytest.mark.parametrize("has_ids", [True, False])
-def test_drawn_bags_get_the_features_of_their_tiles(tmp_path, has_ids):
-    tiles = make_tiles("S1", "S2")
-    for i, name in enumerate(("S1", "S2")):
-        write_own(tmp_path, name, FEATURES + 10 * i, has_ids=has_ids)
-    table = draw(tiles)
+    is_witness = np.arange(14) % 7 == 6
+    table = draw_bags(tiles, is_witness, how, split="train", seed=0)
     whole = np.concatenate([FEATURES, FEATURES + 10])
-    bags = read_drawn_bags(table, tmp_path)
+    bags = share_drawn(table, tiles["tile_id"].tolist(), whole)
     assert len(bags) == 20
     for number, bag in enumerate(bags):
         own = table[table["bag_id"] == f"train-{number:05d}"]
-        rows = [
-            7 * (slide == "S2") + int(tile[-1])
-            for slide, tile in zip(own["slide_id"], own["tile_id"], strict=True)
-        ]
-        assert bag.bag_id == f"train-{number:05d}"
-        assert bag.label == number % 2
+        rows = [tiles["tile_id"].tolist().index(name) for name in own["tile_id"]]
+        assert (bag.bag_id, bag.label) == (f"train-{number:05d}", number % 2)
         assert np.array_equal(bag.read(), whole[rows])
         assert np.array_equal(bag.read(np.array([1, 3])), whole[rows][[1, 3]])
         assert bag.coords[:, 0].tolist() == [256 * (row % 7) for row in rows]
         assert bag.instance_labels.tolist() == own["is_witness"].astype(int).tolist()
         assert set(bag.slide_ids) == set(own["slide_id"])
-
-
-def test_patches_are_found_by_their_names(tmp_path):
-    """They lie at (0, 0), all of them, and in one file."""
-    tiles = make_tiles("group-1", "group-2").assign(x_px0=0, y_px0=0)
-    info = FeatureInfo(slide_id="p", encoder="e", tile_px=96, mpp=None, size_px0=96)
-    whole = RNG.normal(size=(14, 4)).astype(np.float32)
-    write_features(
-        tmp_path / "patches.h5",
-        whole,
-        np.zeros((14, 2), np.int64),
-        info,
-        tile_ids=tiles["tile_id"].tolist(),
-    )
-    table = draw(tiles)
-    bag = read_drawn_bags(table, tmp_path)[0]
-    rows = [tiles["tile_id"].tolist().index(name) for name in table["tile_id"][:5]]
-    assert np.array_equal(bag.read(), whole[rows])
-
-
-def test_drawn_tiles_without_features_are_named(tmp_path):
-    tiles = make_tiles("S1", "S2")
-    table = draw(tiles)
-    write_own(tmp_path, "S1")
-    with pytest.raises(ManifestError, match=r"7 of 14 drawn tiles .* such as S2-"):
-        read_drawn_bags(table, tmp_path)
-    write_own(tmp_path, "S2", FEATURES[:5])
-    with pytest.raises(ManifestError, match="2 of 14 drawn tiles"):
-        read_drawn_bags(table, tmp_path)
-    write_own(tmp_path, "S2", FEATURES[:, :3])
-    with pytest.raises(ManifestError, match="features per tile, others of its folder"):
-        read_drawn_bags(table, tmp_path)
-    write_own(tmp_path, "S2", has_ids=False)
-    with h5py.File(tmp_path / "S2.h5", "a") as file:
-        del file["coords"]
-    with pytest.raises(ManifestError, match="names neither its tiles nor their places"):
-        read_drawn_bags(table, tmp_path)

@@ -28,9 +28,6 @@ def test_what_pytorch_saved_is_read(tmp_path, tensor, dtype):
     assert found.dtype == dtype
     assert np.array_equal(found, FEATURES)
     assert not found.flags.writeable
-
-
-def test_a_file_without_tiles_is_empty(tmp_path):
     torch.save(torch.zeros(0, 5), tmp_path / "a.pt")
     assert open_tensor_file(tmp_path / "a.pt").shape == (0, 5)
 

@@ -63,6 +63,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def _without_waiting(monkeypatch):
+    monkeypatch.setattr(module, "_WAIT_S", 0)
+
+
 @pytest.fixture
 def server():
     server = Server()
@@ -75,7 +80,7 @@ def server():
 
 
 def fetch(server, path, **options):
-    return download_file(server.url, path, **({"md5": MD5, "wait_s": 0} | options))
+    return download_file(server.url, path, **({"md5": MD5} | options))
 
 
 def test_a_file_is_downloaded_whole(server, tmp_path):
@@ -139,16 +144,16 @@ def test_a_server_that_never_answers_is_given_up_and_the_part_kept(server, tmp_p
     assert (tmp_path / "a.bin.part").stat().st_size == 1_000_000
 
 
-def test_nobody_at_the_address_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_ATTEMPTS", 2)
-    with pytest.raises(RunError, match="refused"):
-        download_file("http://127.0.0.1:9/a", tmp_path / "a", md5=MD5, wait_s=0)
-
-
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a"])
 def test_other_addresses_are_refused(url, tmp_path):
     with pytest.raises(RunError, match="must begin with http"):
         download_file(url, tmp_path / "a", md5=MD5)
+
+
+def test_nobody_at_the_address_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_ATTEMPTS", 2)
+    with pytest.raises(RunError, match="refused"):
+        download_file("http://127.0.0.1:9/a", tmp_path / "a", md5=MD5)
 
 
 def test_a_full_disk_stops_before_it_is_written(server, tmp_path, monkeypatch):

@@ -41,7 +41,8 @@ def pcam(root, **options):
 
 
 def test_files_and_labels_are_put_together(make_kaggle):
-    root = make_kaggle(LABELS, test=("ee", "ff"))
+    rows = ["aa,0", "aa,0", "bb,1", "cc,0", "dd,1"]
+    root = make_kaggle(LABELS, test=("ee", "ff"), rows=rows)
     (root / "train" / ".DS_Store").write_text("")
     found = kaggle(root)
     table = found.table
@@ -51,7 +52,7 @@ def test_files_and_labels_are_put_together(make_kaggle):
     assert table[["split", "slide_id", "patient_id"]].isna().all(axis=None)
     assert (found.class_names, found.mpp) == (("normal", "tumor"), 0.97)
     assert found.root == root.resolve()
-    assert found.notes["n_hidden"] == 1
+    assert (found.notes["n_hidden"], found.notes["n_repeated_labels"]) == (1, 1)
     assert found.warnings == ()
 
 
@@ -97,13 +98,6 @@ def test_what_lacks_its_other_half_stops_or_is_let_pass(
     assert tuple(found.notes[name] for name in names) == count
 
 
-def test_repeated_lines_are_counted_and_kept_once(make_kaggle):
-    root = make_kaggle(LABELS, rows=["aa,0", "aa,0", "bb,1", "cc,0", "dd,1"])
-    found = kaggle(root)
-    assert len(found.table) == 4
-    assert found.notes["n_repeated_labels"] == 1
-
-
 @pytest.mark.parametrize("label", ["2", "-1", "0.5", "tumor", ""])
 def test_a_label_that_is_not_0_or_1_is_named(make_kaggle, label):
     rows = [f"{name},{label}" for name in "abcdefg"]
@@ -139,6 +133,9 @@ def test_split_folders_are_kept_whatever_they_are_called(make_folders):
 def test_a_train_folder_alone_is_no_split(make_folders):
     table = folders(make_folders("train/a/1.png", "train/b/2.png")).table
     assert table["split"].isna().all()
+    # A class that one split lacks is not empty.
+    paths = ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/x.txt")
+    assert folders(make_folders(*paths)).class_names == ("a", "b")
 
 
 def test_an_empty_class_folder_is_named_or_left_out(make_folders):
@@ -148,11 +145,6 @@ def test_an_empty_class_folder_is_named_or_left_out(make_folders):
     found = folders(root, allow_missing=True)
     assert found.class_names == ("a", "b")
     assert "left out: empty" in found.warnings[0]
-
-
-def test_a_class_that_one_split_lacks_is_not_empty(make_folders):
-    paths = ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/x.txt")
-    assert folders(make_folders(*paths)).class_names == ("a", "b")
 
 
 def test_hidden_files_and_folders_are_passed_over(make_folders):
@@ -175,20 +167,18 @@ def test_files_that_differ_in_their_suffix_only_keep_it(make_folders):
         (r"(?P<patient>p\d)_(?P<slide>s\d)", "p1_s1 p1_s2 p2_s1", "p1 p1 p2"),
         (r"(?P<slide>p\d_s)", "p1_s p1_s p2_s", "p1_s p1_s p2_s"),
         (r"(?P<patient>p\d)", "p1 p1 p2", "p1 p1 p2"),
+        # Known ids have their patient in them.
+        (r"(TCGA.*A)_", "TCGA-B0-4710-01A TCGA-B0-4710-11A", "TCGA-B0-4710 " * 2),
     ],
 )
 def test_groups_are_found_in_the_path(make_folders, pattern, slides, patients):
-    root = make_folders("a/p1_s1_1.png", "a/p1_s2_1.png", "b/p2_s1_1.png")
+    names = ("a/p1_s1_1", "a/p1_s2_1", "b/p2_s1_1")
+    if "TCGA" in pattern:
+        names = ("a/TCGA-B0-4710-01A_1", "b/TCGA-B0-4710-11A_1")
+    root = make_folders(*(f"{name}.png" for name in names))
     table = folders(root, group_regex=pattern).table
     assert table["slide_id"].tolist() == slides.split()
     assert table["patient_id"].tolist() == patients.split()
-
-
-def test_slides_of_patients_with_known_ids_have_their_patient(make_folders):
-    root = make_folders("a/TCGA-B0-4710-01A_1.png", "b/TCGA-B0-4710-11A_1.png")
-    table = folders(root, group_regex=r"(TCGA[^_]*)_").table
-    assert table["patient_id"].unique().tolist() == ["TCGA-B0-4710"]
-    assert table["slide_id"].nunique() == 2
 
 
 def test_classes_may_stand_in_file_names(make_folders):
@@ -269,13 +259,10 @@ def test_patches_without_labels_are_refused_or_unlabelled(make_pcam):
     found = pcam(root, allow_missing=True)
     assert found.table["label"].tolist() == [0, 1, 1, 1, 0, -1]
     assert found.warnings == ("test: no label file (..._y.h5)",)
-
-
-def test_text_labels_are_read(make_pcam):
-    root = make_pcam({"train": [0, 1]})
-    with h5py.File(root / f"{STEM}train_y.h5", "w") as file:
-        file["y"] = np.array([b"1", b"0"])
-    assert pcam(root).table["label"].tolist() == [1, 0]
+    # Labels may be texts.
+    with h5py.File(root / f"{STEM}test_y.h5", "w") as file:
+        file["y"] = np.array([b"1"])
+    assert pcam(root).table["label"].tolist() == [0, 1, 1, 1, 0, 1]
 
 
 # What is wrong is named, all of it at once, and another layout is pointed to.
@@ -286,6 +273,10 @@ def spoil_files(root):
     (root / "test").mkdir()
     (root / "test" / "bb.tif").write_bytes(b"")
     (root / "train_labels.csv").write_text("id,label\naa,0\naa,1\nbb,1\ncc,0\ndd,1\n")
+    (root / "patch_id_wsi_full.csv").write_text("id,wsi\naa,s1\naa,s2\n")
+
+
+def divide_patch(root):
     (root / "patch_id_wsi_full.csv").write_text("id,wsi\naa,s1\naa,s2\n")
 
 
@@ -312,6 +303,7 @@ def rename_files(root):
             ],
         ),
         (empty_train, ["train: holds no image"]),
+        (divide_patch, [r"1 id\(s\) stand there with two \(aa\)"]),
         (rename_files, ["not one id in train_labels.csv has a file"]),
         (lambda root: (root / "train_labels.csv").unlink(), ["'eosin import folder'"]),
     ],
@@ -322,13 +314,6 @@ def test_a_spoilt_kaggle_set_is_refused(make_kaggle, spoil, texts):
     with pytest.raises(CohortError) as caught:
         kaggle(root, allow_missing=True)
     assert all(re.search(text, str(caught.value)) for text in texts), caught.value
-
-
-def test_a_patch_on_two_slides_is_refused(make_kaggle):
-    root = make_kaggle(LABELS)
-    (root / "patch_id_wsi_full.csv").write_text("id,wsi\naa,s1\naa,s2\n")
-    with pytest.raises(CohortError, match=r"1 id\(s\) stand there with two \(aa\)"):
-        kaggle(root)
 
 
 @pytest.mark.parametrize(
@@ -370,11 +355,6 @@ def test_what_are_no_class_folders_is_refused(make_folders, paths, settings, tex
         folders(make_folders(*paths), **settings)
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(CohortError, match="no such folder"):
-        folders(tmp_path / "none")
-
-
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
@@ -385,6 +365,8 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_wrong_patterns_are_refused(tmp_path, settings, text):
     with pytest.raises(ConfigError, match=text):
         folders(tmp_path, **settings)
+    with pytest.raises(CohortError, match="no such folder"):
+        folders(tmp_path / "none")
 
 
 def test_a_folder_without_pcam_files_is_refused_with_advice(tmp_path):

@@ -89,35 +89,22 @@ def test_every_problem_is_listed_at_once(folder):
 
 
 @pytest.mark.parametrize(
-    ("classes", "message"),
-    [
-        (
-            ("normal", "tumr"),
-            "1 problem(s):\n  - no slide has the label 'tumr' that --class asks for; "
-            "the column 'label' holds Normal (1 slide), tumor (2 slides); is --class "
-            "tumor meant?",
-        ),
-        (
-            ("normal", "krebs"),
-            "1 problem(s):\n  - no slide has the label 'krebs' that --class asks for; "
-            "the column 'label' holds Normal (1 slide), tumor (2 slides)",
-        ),
-    ],
+    ("nearest", "advice"), [("tumr", "; is --class tumor meant?"), ("krebs", "")]
 )
-def test_a_mistyped_class_is_told_of_instead_of_every_slide(folder, classes, message):
+def test_a_mistyped_class_is_told_of_instead_of_every_slide(folder, nearest, advice):
     table = write(folder, "path,label\na.svs,tumor\nb.svs,tumor\nc d.svs,Normal\n")
     with pytest.raises(CohortError) as raised:
-        read_cohort(table, class_names=classes, class_option="--class")
-    assert str(raised.value) == f"{table}: {message}"
+        read_cohort(table, class_names=("normal", nearest), class_option="--class")
+    assert str(raised.value) == (
+        f"{table}: 1 problem(s):\n  - no slide has the label '{nearest}' that --class "
+        "asks for; the column 'label' holds Normal (1 slide), tumor (2 slides)" + advice
+    )
 
 
 def test_a_mistyped_label_is_told_of_by_its_line(folder):
     table = write(folder, "path,label\na.svs,tumor\nb.svs,tumr\nc d.svs,normal\n")
-    with pytest.raises(CohortError) as raised:
+    with pytest.raises(CohortError, match=r"line 3 \(b\): .* got 'tumr'; is"):
         read_cohort(table, class_names=("normal", "tumor"), class_option="--class")
-    assert "line 3 (b): label must be one of normal, tumor, got 'tumr'; is" in str(
-        raised.value
-    )
 
 
 @pytest.mark.parametrize(
@@ -242,7 +229,7 @@ def test_a_column_that_is_almost_one_of_ours_is_asked_about(folder, column, mean
     assert table.loc[0, column] == "x"
 
 
-@pytest.mark.parametrize("column", ["annotator", "age", "batch", "stain", "status"])
-def test_columns_of_other_meaning_are_kept(folder, column):
-    table = read_cohort(write(folder, f"path,{column}\na.svs,x\n")).table
-    assert table.loc[0, column] == "x"
+def test_columns_of_other_meaning_are_kept(folder):
+    columns = "annotator,age,batch,stain,status"
+    table = read_cohort(write(folder, f"path,{columns}\na.svs,v,w,x,y,z\n")).table
+    assert table.loc[0, columns.split(",")].tolist() == list("vwxyz")

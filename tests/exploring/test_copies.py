@@ -46,10 +46,9 @@ def test_identical_tiles_are_listed_conflicts_first(tiles):
     assert count_copies(copies, ["exact"]) == [CopyCount("exact", 2, 5, 3, 2, 3)]
 
 
-def test_a_missing_label_contradicts_nothing(tiles):
+def test_a_missing_label_contradicts_nothing_and_larger_groups_come_first(tiles):
     copies = find_copies(tiles, CONTENT)
     assert not copies["is_conflicting"].any()
-    # The larger group first.
     assert copies["tile_id"].tolist() == ["a", "b", "d", "c", "f"]
 
 
@@ -121,12 +120,11 @@ def test_what_an_import_has_found_is_found_again_by_reading(odd_patches):
 
 def test_a_table_of_slides_knows_no_copies(tile_folder):
     folder = open_tile_folder(tile_folder)
-    assert read_contents(folder.tiles) is None
-    assert read_near_groups(folder.tiles) is None
+    assert read_contents(folder.tiles) is read_near_groups(folder.tiles) is None
     plan = plan_scan(folder, np.arange(2), exact=False, near=False)
     assert plan.rows.tolist() == [0, 1]
-    everything = plan_scan(folder, plan.rows, exact=False, near=False, read_all=True)
-    assert len(everything.rows) == len(folder.tiles)
+    plan = plan_scan(folder, plan.rows, exact=False, near=False, read_all=True)
+    assert len(plan.rows) == len(folder.tiles)
 
 
 def test_a_tile_that_cannot_be_read_is_like_no_other(tile_folder):

@@ -22,9 +22,6 @@ def test_confidence_of_two_classes_is_the_way_from_the_threshold():
 def test_confidence_of_more_classes_is_the_lead():
     probabilities = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8]])
     np.testing.assert_allclose(measure_confidence(probabilities, None), [0.2, 0.7])
-
-
-def test_two_classes_need_a_threshold():
     with pytest.raises(ValueError, match="need a threshold"):
         measure_confidence(np.array([[0.5, 0.5]]), None)
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from eosin.core import ManifestError, Progress, SlideError
-from eosin.exploring.feature_space import FeatureSpaceMaker
+from eosin.exploring import feature_space as module
+from eosin.exploring.feature_space import are_alike, make_feature_space
 from eosin.exploring.held_out_tiles import open_held_out_tiles
 from eosin.inference import open_session
 from eosin.settings import InterpretSettings
@@ -20,10 +21,16 @@ def held_out(run_folder, evaluation_folder):
 
 
 def make(held_out, place, **changes):
-    failures = []
-    settings = replace(SETTINGS, **changes)
-    maker = FeatureSpaceMaker(held_out, settings, place / "state", failures)
-    return maker.make(Progress()), maker.cautions, failures
+    failures, cautions = [], []
+    space = make_feature_space(
+        held_out,
+        replace(SETTINGS, **changes),
+        place / "state",
+        failures=failures,
+        cautions=cautions,
+        progress=Progress(),
+    )
+    return space, cautions, failures
 
 
 def test_the_space_is_of_the_runs_own_features(held_out, run_folder, tmp_path):
@@ -60,9 +67,8 @@ def test_features_of_another_encoder_are_taken(held_out, tmp_path):
     np.save(tmp_path / "f.npy", features)
     space, _, _ = make(held_out, tmp_path, features=str(tmp_path / "f.npy"))
     assert space.dimension == 3
-    odd = held_out.rows % 2
-    numbers = space.clustering.numbers
-    assert len(np.unique(np.stack([odd, numbers]), axis=1).T) == 2
+    pairs = np.stack([held_out.rows % 2, space.clustering.numbers])
+    assert len(np.unique(pairs, axis=1).T) == 2
     np.save(tmp_path / "f.npy", features[1:])
     with pytest.raises(ManifestError, match="one row for each of the"):
         make(held_out, tmp_path, features=str(tmp_path / "f.npy"))
@@ -77,9 +83,9 @@ def test_folds_with_encoders_of_their_own_show_the_first(
     alike, cautions, _ = make(both, tmp_path)
     assert len(alike.rows) == len(folds)
     assert cautions == []
-    monkeypatch.setattr(FeatureSpaceMaker, "_are_alike", lambda *_: False)
-    own, cautions, _ = make(both, tmp_path)
-    np.testing.assert_array_equal(own.rows, np.flatnonzero(folds == 0))
+    monkeypatch.setattr(module, "are_alike", lambda *_: False)
+    first, cautions, _ = make(both, tmp_path)
+    np.testing.assert_array_equal(first.rows, np.flatnonzero(folds == 0))
     assert "feature space is that of fold 0" in cautions[0]
 
 
@@ -108,14 +114,13 @@ def test_tiles_that_cannot_be_read_are_left_out_also_after_a_break(
     assert len(failures) == 1
 
 
-def test_models_that_differ_are_told_apart(held_out, tmp_path):
-    maker = FeatureSpaceMaker(held_out, SETTINGS, tmp_path, [])
+def test_models_that_differ_are_told_apart(held_out):
     session = open_session(held_out.run / "model.onnx")
-    assert maker._are_alike([session])
-    assert maker._are_alike([session, session])
+    assert are_alike([session], 64)
+    assert are_alike([session, session], 64)
 
     class Other:
         def run(self, tiles):
             return {"features": session.run(tiles)["features"] + 1}
 
-    assert not maker._are_alike([session, Other()])
+    assert not are_alike([session, Other()], 64)

@@ -79,6 +79,11 @@ def test_other_tiles_and_other_models_are_refused(run, odd_patches):
         stream.write(b" ")
     with pytest.raises(ModelError, match="was scored by another model"):
         open_held_out_tiles(run)
+    shutil.rmtree(run / "evaluation")
+    splits = pd.read_csv(run / "splits.csv", dtype=str)
+    splits.assign(split="train").to_csv(run / "splits.csv", index=False)
+    with pytest.raises(ManifestError, match=r"holds no tile that .* held out"):
+        open_held_out_tiles(run)
 
 
 def test_predictions_of_other_classes_are_refused(run):
@@ -88,14 +93,6 @@ def test_predictions_of_other_classes_are_refused(run):
     table = table.rename(columns=dict(zip(target.columns, others.columns, strict=True)))
     write_predictions(path, table, others)
     with pytest.raises(ModelError, match="is of the classes a, b"):
-        open_held_out_tiles(run)
-
-
-def test_a_run_that_held_out_nothing_is_refused(run):
-    shutil.rmtree(run / "evaluation")
-    splits = pd.read_csv(run / "splits.csv", dtype=str)
-    splits.assign(split="train").to_csv(run / "splits.csv", index=False)
-    with pytest.raises(ManifestError, match=r"holds no tile that .* held out"):
         open_held_out_tiles(run)
 
 

@@ -97,12 +97,3 @@ def test_the_list_is_cleanlabs():
     found = find_label_errors(*make_noisy())
     assert found.rows.tolist() == CLEANLAB_ROWS
     assert found.counts.tolist() == CLEANLAB_COUNTS
-
-
-def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"label for each tile, got \(6, 2\)"):
-        find_label_errors(LABELS[:5], PROBABILITIES)
-    with pytest.raises(ValueError, match="labels must be 0 to 1"):
-        find_label_errors(LABELS - 1, PROBABILITIES)
-    with pytest.raises(ValueError, match="of one tile or more"):
-        find_label_errors(LABELS[:0], PROBABILITIES[:0])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.core import CohortError, ConfigError
+from eosin.core import CohortError
 from eosin.exploring.near_duplicates import describe_looks
 from eosin.exploring.patch_groups import (
     Grouping,
@@ -66,8 +66,8 @@ def test_a_group_that_given_splits_divide_becomes_two_and_is_counted():
         "group-000000000000000b-test",
         "group-000000000000000c",
     ]
-    assert found.n_divided == 1
-    assert found.n_united == 0
+    assert found.n_groups_divided == 1
+    assert found.n_near_duplicates == 0
 
 
 def test_known_slides_are_kept_and_stand_for_their_patient():
@@ -75,20 +75,23 @@ def test_known_slides_are_kept_and_stand_for_their_patient():
     found = group_patches(table, make_scan([1, 1, 1]), similarity=0.95)
     assert found.table["slide_id"].tolist() == ["s", "s", "q"]
     assert found.table["patient_id"].tolist() == ["p", "p", "q"]
-    assert (found.kind, found.n_estimated) == ("given", 0)
+    assert (found.kind, found.n_patches_estimated) == ("given", 0)
     # Only unknown slides are estimated.
     table = make_table(3, slide_id=["s", None, None])
     found = group_patches(table, make_scan([1, 1, 2]), similarity=0.95)
     assert found.table[["slide_id", "patient_id"]].iloc[0].tolist() == ["s", "s"]
-    assert found.n_estimated == found.n_groups == 2
+    assert found.n_patches_estimated == found.n_groups_estimated == 2
 
 
 @pytest.mark.parametrize("slides", [["s", "s"], ["s", "s", None]])
-def test_a_slide_of_two_patients_is_refused(slides):
+def test_a_slide_of_two_patients_and_a_patient_of_two_splits_are_refused(slides):
     n = len(slides)
     table = make_table(n, slide_id=slides, patient_id=["p", "q", None][:n])
     with pytest.raises(CohortError, match=r"of one patient; .* more: s"):
         group_patches(table, make_scan(range(n)), similarity=0.95)
+    table = make_table(2, split=["train", "test"], patient_id=["p", "p"])
+    with pytest.raises(CohortError, match=r"1 are in more \(p\).*given_splits=ignore"):
+        complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
 
 
 def test_features_are_those_of_the_patches():
@@ -97,9 +100,7 @@ def test_features_are_those_of_the_patches():
     found = group_patches(
         make_table(4), make_scan(range(4)), similarity=0.95, features=features
     )
-    assert found.n_groups == 3
-    with pytest.raises(ConfigError, match="above 0"):
-        group_patches(make_table(4), make_scan(range(4)), similarity=0)
+    assert found.n_groups_estimated == 3
 
 
 @pytest.mark.parametrize(
@@ -120,20 +121,16 @@ def test_splits_that_are_whole_or_not_there_stay(splits):
 
 @pytest.mark.parametrize(("given", "missing"), [("test", "val"), ("val", "test")])
 def test_a_missing_split_is_taken_from_train_by_patient(given, missing):
-    n = 80
-    patients = [f"p{i // 2}" for i in range(n)]
-    table = make_table(
-        n, split=["train"] * 60 + [given] * 20, patient_id=patients
-    ).assign(label=[i // 2 % 2 for i in range(n)])
+    patients = [f"p{i // 2}" for i in range(80)]
+    table = make_table(80, split=["train"] * 60 + [given] * 20, patient_id=patients)
+    table["label"] = [i // 2 % 2 for i in range(80)]
     found, said = complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
     assert f"there is no {missing} split" in said
-    # 15 patients of either class in train, of which 20 % are 3, of 2 patches each.
-    assert (found["split"] == missing).sum() == 12
-    assert (found["split"] == given).sum() == 20
-    assert (found["split"].iloc[60:] == given).all()
+    assert (found["split"] == given).tolist() == [False] * 60 + [True] * 20
     assert found.groupby("patient_id")["split"].nunique().max() == 1
-    own = found[found["split"] == missing]
-    assert own["label"].value_counts().to_dict() == {0: 6, 1: 6}
+    # 15 patients of either class in train, of which 20 % are 3, of 2 patches each.
+    taken = found[found["split"] == missing]
+    assert taken["label"].value_counts().to_dict() == {0: 6, 1: 6}
     again, _ = complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
     assert again["split"].tolist() == found["split"].tolist()
 
@@ -148,26 +145,14 @@ def test_patches_without_a_label_are_in_no_split():
     # What was called test cannot test anything, so a test is taken from train.
     assert "there is no test split" in said
     assert found["split"].iloc[60:].isna().all()
-    assert found["split"].value_counts().to_dict() == {
-        "train": 32,
-        "val": 20,
-        "test": 8,
-    }
-
-
-def test_a_patient_in_two_splits_is_named_with_advice():
-    table = make_table(2, split=["train", "test"], patient_id=["p", "p"])
-    with pytest.raises(CohortError, match=r"1 are in more \(p\).*given_splits=ignore"):
-        complete_splits(table, ("n", "t"), fraction=0.2, seed=0)
-
-
-GIVEN = Grouping(make_table(3))
+    counts = {"train": 32, "val": 20, "test": 8}
+    assert found["split"].value_counts().to_dict() == counts
 
 
 @pytest.mark.parametrize(
     ("cautions", "text"),
     [
-        (Grouping(make_table(3), 3, 2, 2, 0).list_cautions(), "proven.* these patches"),
+        (Grouping(make_table(3), 2, 3, 2, 0).list_cautions(), "proven.* these patches"),
         (Grouping(make_table(3), 2, 2, 0, 0).list_cautions(), "2 of 3 patches come"),
         (Grouping(make_table(3), 0, 0, 0, 4).list_cautions(), "4 groups .* more than"),
         (caution_sizes({96: 3}, None), "Nobody stated the resolution"),
@@ -177,10 +162,8 @@ GIVEN = Grouping(make_table(3))
 def test_each_doubt_is_one_sentence(cautions, text):
     (said,) = cautions
     assert re.search(text, said)
-
-
-def test_patches_of_known_patients_and_one_size_need_no_caution():
-    assert GIVEN.list_cautions() == caution_sizes({96: 3}, 0.5) == []
+    # Patches of known patients and of one size need no caution.
+    assert Grouping(make_table(3)).list_cautions() == caution_sizes({96: 3}, 0.5) == []
 
 
 def test_changes_in_reading_are_said():

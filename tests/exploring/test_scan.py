@@ -106,7 +106,7 @@ def test_tiles_of_slides_are_measured_as_they_are_read(tile_folder, monkeypatch)
 @pytest.mark.parametrize("n", [0, 11])
 def test_only_what_is_asked_for_is_done(reader, n):
     rows = np.arange(n)
-    wanted = plan(rows, 16, is_measured=rows < 3, hashes=False, looks=False)
+    wanted = plan(rows, 16, is_measured=rows < 3, looks=False)
     scan = scan_tiles(reader.read_each, wanted)
     assert np.isfinite(scan.measures[:3]).all()
     assert np.isnan(scan.measures[3:]).all()

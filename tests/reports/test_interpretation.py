@@ -6,11 +6,12 @@ import pytest
 
 from eosin.core import Progress, SlideError
 from eosin.exploring.clusters import Clustering, describe_clusters
+from eosin.exploring.feature_space import FeatureSpace
 from eosin.exploring.held_out_tiles import EVERY_FOLD, open_held_out_tiles
-from eosin.exploring.interpretation import ClassMap, FeatureSpace, Interpretation
+from eosin.exploring.interpretation import ClassMap, Interpretation
 from eosin.exploring.label_errors import find_label_errors
 from eosin.heatmaps import Gallery
-from eosin.reports import list_space_tiles, make_interpretation_page
+from eosin.reports import make_interpretation_page
 from eosin.reports.page import Figure, Table
 from eosin.settings import InterpretSettings
 from eosin.tiles import TileReader
@@ -60,7 +61,6 @@ def make(held_out, **changes):
             held_out.labels[labelled], held_out.probabilities[labelled]
         ),
         labelled=labelled,
-        n_unreadable=0,
         cautions=("Beware.",),
     )
     return replace(found, **changes)
@@ -242,7 +242,7 @@ def test_tiles_that_cannot_be_read_are_left_out(held_out, build, monkeypatch):
 
 def test_tiles_are_listed_with_cluster_and_place(held_out):
     found = make(held_out)
-    table = list_space_tiles(found, found.space)
+    table = found.space.list_tiles(found.held_out)
     assert table["cluster"].tolist() == (found.space.clustering.numbers + 1).tolist()
     assert table["tile_id"].tolist() == held_out.tiles["tile_id"].tolist()
     np.testing.assert_allclose(table["map_x"], found.space.places[:, 0], atol=1e-4)

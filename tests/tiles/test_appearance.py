@@ -1,12 +1,7 @@
 import numpy as np
 import pytest
 
-from eosin.tiles import (
-    APPEARANCE,
-    hash_tiles,
-    measure_appearance,
-    measure_sharpness,
-)
+from eosin.tiles import APPEARANCE, hash_tiles, measure_appearance, measure_sharpness
 
 
 def measure(tile):

@@ -18,14 +18,10 @@ def test_a_finished_folder_opens_with_its_labels_and_settings(tile_folder):
     assert read_tile_settings(tile_folder)["tile_px"] == 64
 
 
-def test_licence_and_source_are_taken_from_the_slide_table(tile_folder):
+def test_the_slide_table_says_licence_and_patients(tile_folder):
     folder = open_tile_folder(tile_folder)
     slides = folder.slides.assign(licence="CC BY 4.0", source="a hospital")
     assert dataclasses.replace(folder, slides=slides).licence == "CC BY 4.0; a hospital"
-
-
-def test_slides_that_are_their_own_patients_are_told(tile_folder):
-    folder = open_tile_folder(tile_folder)
     slides = folder.slides.assign(patient_id=folder.slides["slide_id"])
     assert not dataclasses.replace(folder, slides=slides).knows_patients
 

@@ -61,29 +61,23 @@ def test_fractions_agree_with_a_raster(points) -> None:
         assert fraction == pytest.approx(raster, abs=0.03)
 
 
-def test_the_class_over_the_threshold_wins_and_less_has_no_label() -> None:
-    table = label(mapped(tumor=shapely.box(0, 0, 14, 10)))
-    assert labels_of(table) == [1, None, 0, 0]
-
-
-def test_exactly_the_threshold_is_enough() -> None:
-    table = label(mapped(tumor=shapely.box(0, 0, 15, 10)))
-    assert labels_of(table) == [1, 1, 0, 0]
-
-
-def test_the_larger_positive_class_wins_and_equals_have_no_label() -> None:
-    areas = {"tumor": shapely.box(0, 0, 20, 10), "necrosis": shapely.box(4, 0, 20, 10)}
-    assert labels_of(label(mapped(**areas)))[:2] == [1, None]
-
-
-def test_a_positive_class_goes_before_the_negative_around_it() -> None:
-    areas = {"normal": shapely.box(0, 0, 40, 10), "tumor": shapely.box(0, 0, 6, 10)}
-    assert labels_of(label(mapped(**areas))) == [1, 0, 0, 0]
-
-
-def test_min_fraction_0_needs_some_area_still() -> None:
-    table = label(mapped(tumor=shapely.box(0, 0, 11, 10)), min_fraction=0.0)
-    assert labels_of(table) == [1, 1, 0, 0]
+@pytest.mark.parametrize(
+    ("areas", "min_fraction", "expected"),
+    [
+        ({"tumor": (0, 14)}, 0.5, [1, None, 0, 0]),
+        # Exactly the threshold is enough.
+        ({"tumor": (0, 15)}, 0.5, [1, 1, 0, 0]),
+        # The larger positive class wins, and equals have no label.
+        ({"tumor": (0, 20), "necrosis": (4, 20)}, 0.5, [1, None, 0, 0]),
+        # A positive class goes before the negative one around it.
+        ({"normal": (0, 40), "tumor": (0, 6)}, 0.5, [1, 0, 0, 0]),
+        # With 0 some area is needed still.
+        ({"tumor": (0, 11)}, 0.0, [1, 1, 0, 0]),
+    ],
+)
+def test_the_class_that_covers_enough_wins(areas, min_fraction, expected) -> None:
+    boxes = {name: shapely.box(a, 0, b, 10) for name, (a, b) in areas.items()}
+    assert labels_of(label(mapped(**boxes), min_fraction=min_fraction)) == expected
 
 
 def test_holes_are_not_covered() -> None:
@@ -129,18 +123,11 @@ def test_unannotated_tissue(unannotated, slide_label, areas, expected) -> None:
     assert labels_of(table)[-1] == expected
 
 
-def test_annotations_outside_every_tile_label_nothing() -> None:
-    table = label(mapped(tumor=shapely.box(900, 900, 950, 950)))
+def test_the_given_table_stays_as_it_is_and_may_be_empty() -> None:
+    tiles = grid()
+    table = label(mapped(tumor=shapely.box(900, 900, 950, 950)), tiles)
     assert table["tumor_fraction"].eq(0).all()
-
-
-def test_no_tiles_give_an_empty_table_with_the_columns() -> None:
+    assert tiles.columns.tolist() == ["x_px0", "y_px0", "size_px0"]
     table = label(mapped(tumor=shapely.box(0, 0, 5, 5)), grid(0))
     assert len(table) == 0
     assert {"normal_fraction", "tumor_fraction", "label"} <= set(table.columns)
-
-
-def test_the_given_table_stays_as_it_is() -> None:
-    tiles = grid()
-    label(None, tiles)
-    assert tiles.columns.tolist() == ["x_px0", "y_px0", "size_px0"]

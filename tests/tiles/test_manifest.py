@@ -11,6 +11,12 @@ from eosin.core import ManifestError
 from eosin.tiles import TILE_SCHEMA, ManifestInfo, read_manifest, write_manifest
 
 INFO = ManifestInfo(mpp=0.5, tile_px=64, overlap_px=8, class_names=("normal", "tumor"))
+OF_PATCHES = {
+    "source": ["a.png", "b.png", "x.h5"],
+    "source_index": [-1, -1, 7],
+    "content_hash": ["0" * 16, "1" * 16, "2" * 16],
+    "look_hash": ["3" * 16, "4" * 16, "5" * 16],
+}
 
 
 @pytest.fixture
@@ -42,11 +48,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tiles é.parquet"
 
 
-def test_what_was_written_is_read(table, path) -> None:
-    write_manifest(path, table, INFO)
-    got, info = read_manifest(path)
-    assert info == INFO
-    assert got.columns.tolist() == list(TILE_SCHEMA.list_columns(INFO))
+@pytest.mark.parametrize("more", [{}, OF_PATCHES])
+def test_what_was_written_is_read(table, path, more) -> None:
+    table = table.assign(**more)
+    info = dataclasses.replace(INFO, mpp=None, grouping="estimated", cautions=("Oh.",))
+    write_manifest(path, table, info)
+    got, found = read_manifest(path)
+    assert found == info
+    assert list(got) == list(TILE_SCHEMA.list_columns(INFO, has_more=bool(more)))
     pd.testing.assert_frame_equal(
         got, table[got.columns], check_dtype=False, check_exact=True
     )
@@ -72,6 +81,7 @@ def test_a_table_without_labels_splits_and_measures_is_fine(table, path) -> None
         ({"size_px0": [64, 0, 64]}, "size_px0"),
         ({"split": ["train", "holdout", None]}, "got holdout"),
         ({"slide_id": ["a", None, "b"]}, "slide_id must not be empty"),
+        ({**OF_PATCHES, "source": ["a", None, "b"]}, "source must not be .* row 1"),
     ],
 )
 def test_a_table_that_breaks_the_schema_is_not_written(
@@ -80,33 +90,6 @@ def test_a_table_that_breaks_the_schema_is_not_written(
     with pytest.raises(ManifestError, match=text):
         write_manifest(path, table.assign(**changes), INFO)
     assert not path.exists()
-
-
-@pytest.fixture
-def patches(table) -> pd.DataFrame:
-    return table.assign(
-        source=["a.png", "b.png", "x.h5"],
-        source_index=[-1, -1, 7],
-        content_hash=["0" * 16, "1" * 16, "2" * 16],
-        look_hash=["3" * 16, "4" * 16, "5" * 16],
-    )
-
-
-def test_a_table_of_patches_keeps_where_they_are(patches, path) -> None:
-    info = dataclasses.replace(
-        INFO, mpp=None, grouping="estimated", cautions=("Look out.", "Twice.")
-    )
-    write_manifest(path, patches, info)
-    got, found = read_manifest(path)
-    assert found == info
-    assert got.columns.tolist() == list(TILE_SCHEMA.list_columns(INFO, has_more=True))
-    assert got["source_index"].tolist() == [-1, -1, 7]
-    assert got["look_hash"].tolist() == patches["look_hash"].tolist()
-
-
-def test_a_patch_without_a_file_is_refused(patches, path) -> None:
-    with pytest.raises(ManifestError, match="source must not be empty in row 1"):
-        write_manifest(path, patches.assign(source=["a", None, "b"]), INFO)
 
 
 def test_a_table_from_before_there_were_patches_is_read(table, path) -> None:

@@ -34,25 +34,16 @@ def test_a_pack_is_read_instead_of_the_slides_and_is_the_same(folder):
     assert all("pack.arrow::slide-" in path for path in packed_paths)
     assert np.array_equal(found, expected)
     assert read_all(folder, use_pack=False)[0] == paths
-
-
-def test_a_second_call_copies_nothing(folder):
-    pack_tiles(folder)
     assert pack_tiles(folder).n_native_tiles == 0
 
 
 def test_a_pack_of_another_tile_table_is_not_read(folder):
     pack_tiles(folder)
-    table = pd.read_parquet(folder / "tiles.parquet")
-    (folder / "tiles.parquet").touch()
+    sha256 = open_tile_folder(folder).sha256.encode()
     content = (folder / "pack.arrow").read_bytes()
-    opened = open_tile_folder(folder)
-    (folder / "pack.arrow").write_bytes(
-        content.replace(opened.sha256.encode(), b"0" * 64)
-    )
+    (folder / "pack.arrow").write_bytes(content.replace(sha256, b"0" * 64))
     assert not any("pack.arrow" in path for path in read_all(folder)[0])
     assert pack_tiles(folder).n_native_tiles > 0
-    assert len(table) == len(read_all(folder)[1])
 
 
 def test_slides_that_changed_are_packed_anew(folder):

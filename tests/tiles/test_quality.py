@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from eosin.tiles import find_artefacts, find_pen, measure_sharpness
+from eosin.tiles.quality import find_artefacts, find_pen, measure_sharpness
 
 MPP = 8.0
 
@@ -86,8 +86,7 @@ def test_even_tissue_has_no_fault() -> None:
 def test_hardly_any_tissue_has_no_fault(n_px: int) -> None:
     image, mask = make_tissue()
     mask[:] = False
-    mask[100, 20 : 20 + min(n_px, 200)] = True
-    mask[140, 20 : 20 + max(0, n_px - 200)] = True
+    mask[100:102, 20 : 20 + n_px // 2] = True
     faults = find_artefacts(image, MPP, mask, np.zeros_like(mask))
     assert not any(fault.any() for fault in faults.values())
 
@@ -114,9 +113,3 @@ def test_blur_lowers_sharpness_and_a_flat_tile_has_none() -> None:
     sharp, blurred, flat = measure_sharpness(tiles)
     assert sharp > 5 * blurred > 0
     assert flat == 0
-
-
-def test_no_tiles_have_no_sharpness() -> None:
-    got = measure_sharpness(np.empty((0, 8, 8, 3), np.uint8))
-    assert got.shape == (0,)
-    assert got.dtype == np.float32

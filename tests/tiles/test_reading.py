@@ -52,37 +52,30 @@ def test_tiles_come_in_the_order_asked(tiles, slide_table, expected, rows) -> No
         assert np.array_equal(reader.read(asked), expected[asked])
 
 
-def test_few_slides_stay_open_and_the_result_is_the_same(
-    tiles, slide_table, expected, monkeypatch
-) -> None:
-    opened = []
+@pytest.fixture
+def opened(monkeypatch) -> list:
+    """The slides that are opened, in turn."""
+    paths = []
 
     def count(path, *, mpp):
-        opened.append(path)
+        paths.append(path)
         return open_slide(path, mpp=mpp)
 
     monkeypatch.setattr(module, "open_slide", count)
-    monkeypatch.setattr(module, "_OPEN_SLIDES", 2)
+    return paths
+
+
+# Three slides in turn through two places: each is opened anew.
+@pytest.mark.parametrize(("n_places", "n_opened"), [(2, 6), (16, 3)])
+def test_few_slides_stay_open_and_the_result_is_the_same(
+    tiles, slide_table, expected, monkeypatch, opened, n_places, n_opened
+) -> None:
+    monkeypatch.setattr(module, "_OPEN_SLIDES", n_places)
     with TileReader(tiles, slide_table, TILE_PX) as reader:
         for _ in range(2):
             assert np.array_equal(reader.read(np.arange(18)), expected)
-            assert len(reader._open) == 2
-    # Three slides in turn through two places: each is opened anew.
-    assert len(opened) == 6
-
-
-def test_an_open_slide_is_used_again(tiles, slide_table, monkeypatch) -> None:
-    opened = []
-
-    def count(path, *, mpp):
-        opened.append(path)
-        return open_slide(path, mpp=mpp)
-
-    monkeypatch.setattr(module, "open_slide", count)
-    with TileReader(tiles, slide_table, TILE_PX) as reader:
-        for _ in range(3):
-            reader.read(np.arange(18))
-    assert len(opened) == 3
+            assert len(reader._open) == min(3, n_places)
+    assert len(opened) == n_opened
 
 
 def test_many_threads_read_the_same(tiles, slide_table, expected, monkeypatch) -> None:
@@ -143,19 +136,6 @@ def test_skipped_measures_are_nan(array_slide, phantom) -> None:
     )
     names = ["sharpness", "mean_red", "mean_green", "mean_blue"]
     assert measured[names].isna().all(axis=None)
-
-
-def test_a_slide_in_use_is_not_closed(tiles, slide_table, expected, monkeypatch):
-    monkeypatch.setattr(module, "_OPEN_SLIDES", 1)
-    rng = np.random.default_rng(0)
-    asked = [rng.integers(0, 18, 5) for _ in range(40)]
-    with (
-        TileReader(tiles, slide_table, TILE_PX) as reader,
-        ThreadPoolExecutor(6) as pool,
-    ):
-        found = list(pool.map(reader.read, asked))
-    for rows, pixels in zip(asked, found, strict=True):
-        assert np.array_equal(pixels, expected[rows])
 
 
 def test_damage_is_flagged_or_an_error_where_nothing_is_left(

@@ -76,19 +76,18 @@ def test_tissue_of_a_made_slide_is_found(array_slide, phantom) -> None:
     assert all(m.shape == found.mask.shape for m in found.artefacts.values())
 
 
-def test_a_coarse_slide_is_read_as_it_is(array_slide, disc) -> None:
-    found = find_tissue(array_slide(disc, mpp=20.0), OtsuTissue())
-    assert found.downsample == 1.0
-    assert found.mask.shape == (200, 200)
-
-
-def test_the_picture_of_a_large_slide_is_bounded(
-    array_slide, disc, monkeypatch
+@pytest.mark.parametrize(
+    ("mpp", "most", "downsample", "side"),
+    # A coarse slide is read as it is; the picture of a large one is bounded.
+    [(20.0, 25_000_000, 1, 200), (8.0, 2500, 4, 50)],
+)
+def test_the_picture_is_as_coarse_as_it_may(
+    array_slide, disc, monkeypatch, mpp, most, downsample, side
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_PIXELS", 2500)
-    found = find_tissue(array_slide(disc, mpp=8.0), OtsuTissue())
-    assert found.mask.shape == (50, 50)
-    assert found.downsample == pytest.approx(4.0)
+    monkeypatch.setattr(module, "_MAX_PIXELS", most)
+    found = find_tissue(array_slide(disc, mpp=mpp), OtsuTissue())
+    assert found.mask.shape == (side, side)
+    assert found.downsample == pytest.approx(downsample)
 
 
 def test_pen_is_never_tissue(array_slide, disc) -> None:

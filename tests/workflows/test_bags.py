@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.bags import read_bag_table, read_drawn_bags
+from eosin.bags import read_bag_table, read_tile_features, share_drawn
 from eosin.core import CohortError, ConfigError, ManifestError, RunError, read_json
 from eosin.settings import BagSettings, EmbedSettings
 from eosin.tiles import read_manifest, write_manifest
@@ -169,7 +169,9 @@ def test_from_slides_to_bags_that_tell_tumour(made, tile_folder, run_folder, tmp
     """The whole way: a trained encoder's features, drawn into bags."""
     embed_tiles(tile_folder, EmbedSettings(encoder=str(run_folder)), tmp_path / "f")
     table, _ = read_bag_table(made[0].path)
-    bags = read_drawn_bags(table, tmp_path / "f")
+    tiles = table.drop_duplicates("tile_id")
+    features = read_tile_features(tmp_path / "f", tiles, np.arange(len(tiles)))
+    bags = share_drawn(table, tiles["tile_id"].tolist(), features)
     assert len(bags) == 40
     assert {len(bag) for bag in bags} == {8}
     assert all(bag.instance_labels.sum() == 3 * bag.label for bag in bags)

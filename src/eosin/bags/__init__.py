@@ -20,6 +20,7 @@ from eosin.bags.clinical import (
 )
 from eosin.bags.dialects import find_feature_files, open_features
 from eosin.bags.features import FeatureFile, FeatureInfo, read_key, write_features
+from eosin.bags.joined_features import DrawnFeatures, JoinedFeatures
 from eosin.bags.making import (
     BAG_SCHEMA,
     BAG_TABLE,
@@ -29,15 +30,8 @@ from eosin.bags.making import (
     read_bag_table,
     write_bag_table,
 )
-from eosin.bags.reading import (
-    DrawnFeatures,
-    JoinedFeatures,
-    join_patients,
-    read_bags,
-    read_drawn_bags,
-    read_slide_bag,
-    share_drawn,
-)
+from eosin.bags.reading import join_patients, read_bags, read_slide_bag, share_drawn
+from eosin.bags.tile_features import read_tile_features
 
 __all__ = [
     "BAG_SCHEMA",
@@ -70,9 +64,9 @@ __all__ = [
     "read_bags",
     "read_batch",
     "read_clinical",
-    "read_drawn_bags",
     "read_key",
     "read_slide_bag",
+    "read_tile_features",
     "require_features",
     "require_size",
     "share_drawn",

@@ -1,6 +1,7 @@
 """A bag: the instances of one slide, one patient or one drawn sample; its scores."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ Rows = NDArray[np.int64]
 
 # Large bags are gone through in blocks of so many numbers (32 MiB as float32).
 _BLOCK_NUMBERS = 1 << 23
+_SHOWN = 10
 
 
 class FeatureArray(Protocol):
@@ -70,21 +72,13 @@ class Bag:
     clinical: ClinicalValues | None = None
 
     def __post_init__(self) -> None:
-        if not self.bag_id:
-            raise ManifestError("a bag needs an id, got an empty text")
-        self._check_shape()
+        if problem := next(self._find_problems(), None):
+            raise ManifestError(f"{self.bag_id}: {problem}")
         if isinstance(self.features, np.ndarray):
             features = np.asarray(self.features, np.float32)
             object.__setattr__(self, "features", features)
             for block in self.list_blocks():
                 self._check_finite(features[block], range(len(self))[block])
-        if self.label is not None and self.label < 0:
-            raise ManifestError(
-                f"{self.bag_id}: a label must be 0 or more, got {self.label}; use None "
-                "where it is not known"
-            )
-        self._check_instance_labels()
-        self._check_coords()
 
     def __len__(self) -> int:
         """Instances in the bag."""
@@ -96,10 +90,7 @@ class Bag:
         return int(self.features.shape[1])
 
     def read(self, rows: Rows | slice | None = None) -> Features:
-        """Read features as float32, finite ones only.
-
-        Args:
-            rows: Instances to read, rising. None reads all.
+        """Read features of some instances (rising) or of all, as float32.
 
         Returns:
             `(instances, features)`; not to be written to.
@@ -134,22 +125,39 @@ class Bag:
         step = max(1, _BLOCK_NUMBERS // self.n_features)
         return [slice(i, i + step) for i in range(0, len(self), step)]
 
-    def _check_shape(self) -> None:
-        shape = tuple(self.features.shape)
+    def _find_problems(self) -> Iterator[str]:
+        """Yield what does not fit, but for numbers that are not finite."""
+        shape, kind = tuple(self.features.shape), np.dtype(self.features.dtype).kind
+        if not self.bag_id:
+            yield "a bag needs an id, got an empty text"
         if len(shape) != 2:
-            raise ManifestError(
-                f"{self.bag_id}: features must be (instances, features), got the shape "
-                f"{shape}"
+            yield f"features must be (instances, features), got the shape {shape}"
+        elif 0 in shape:
+            yield (
+                f"a bag needs one instance or more, got features of the shape {shape}; "
+                "leave the bag out, or find out why it has no tiles"
             )
-        if 0 in shape:
-            raise ManifestError(
-                f"{self.bag_id}: a bag needs one instance or more, got features of the "
-                f"shape {shape}; leave the bag out, or find out why it has no tiles"
+        if kind not in "fiu":
+            yield f"features must be real numbers, got {self.features.dtype}"
+        if self.label is not None and self.label < 0:
+            yield (
+                f"a label must be 0 or more, got {self.label}; use None where it is "
+                "not known"
             )
-        if np.dtype(self.features.dtype).kind not in "fiu":
-            raise ManifestError(
-                f"{self.bag_id}: features must be real numbers, got "
-                f"{self.features.dtype}"
+        labels, coords = self.instance_labels, self.coords
+        if labels is not None and (
+            labels.shape != shape[:1] or labels.dtype.kind not in "iub"
+        ):
+            yield (
+                f"instance_labels must be {len(self)} whole numbers, one for each "
+                f"instance, got {labels.dtype} of the shape {labels.shape}"
+            )
+        if coords is not None and (
+            coords.shape != (len(self), 2) or not np.isfinite(coords).all()
+        ):
+            yield (
+                f"coords must be {len(self)} finite pairs (x, y), one for each "
+                f"instance, got the shape {coords.shape}"
             )
 
     def _check_finite(self, features: Features, rows: Sequence[int] | Rows) -> None:
@@ -163,33 +171,12 @@ class Bag:
             f"{rows[i]}, feature {j}; encode the slide anew"
         )
 
-    def _check_instance_labels(self) -> None:
-        labels = self.instance_labels
-        if labels is None:
-            return
-        if labels.shape != (len(self),) or labels.dtype.kind not in "iub":
-            raise ManifestError(
-                f"{self.bag_id}: instance_labels must be {len(self)} whole numbers, "
-                f"one for each instance, got {labels.dtype} of the shape {labels.shape}"
-            )
-
-    def _check_coords(self) -> None:
-        coords = self.coords
-        if coords is None:
-            return
-        if coords.shape != (len(self), 2) or not np.isfinite(coords).all():
-            raise ManifestError(
-                f"{self.bag_id}: coords must be {len(self)} finite pairs (x, y), one "
-                f"for each instance, got the shape {coords.shape}"
-            )
-
 
 @dataclass(frozen=True, eq=False)
 class BagScores:
     """What a model says of one bag.
 
     Attributes:
-        bag_id: The bag.
         logits: `(outputs,)`: one for two classes (above 0 means label 1), otherwise
             one for each class.
         attention: `(instances,)`, sums to 1.
@@ -204,36 +191,25 @@ class BagScores:
 
 
 def require_features(bag: Bag, dimension: int, *, are_pixels: bool) -> None:
-    """Stop where a bag has other instances than a model takes.
+    """Stop by a `ModelError` where a bag has not as many features as a model takes.
 
-    Args:
-        bag: The bag.
-        dimension: Numbers per instance that the model takes.
-        are_pixels: Whether these are the pixels of tiles.
-
-    Raises:
-        ModelError: It has.
+    `are_pixels` says whether the model takes the pixels of tiles.
     """
     if bag.n_features == dimension:
         return
+    takes = f"{dimension} features per instance"
+    remedy = "encode the bag with the encoder that the model was trained on"
     if are_pixels:
-        raise ModelError(
-            f"{bag.bag_id}: the model takes the pixels of tiles ({dimension} numbers "
-            f"each), got {bag.n_features} features; give it tiles, or train a model of "
-            "features"
-        )
+        takes = f"the pixels of tiles ({dimension} numbers each)"
+        remedy = "give it tiles, or train a model of features"
     raise ModelError(
-        f"{bag.bag_id}: the model takes {dimension} features per instance, got "
-        f"{bag.n_features}; encode the bag with the encoder that the model was trained "
-        "on"
+        f"{bag.bag_id}: the model takes {takes}, got {bag.n_features} features; "
+        f"{remedy}"
     )
 
 
-def check_bags(bags: Sequence[Bag]) -> int:
+def check_bags(bags: Sequence[Bag]) -> None:
     """Check that bags can be learnt from together.
-
-    Returns:
-        Their number of features.
 
     Raises:
         ManifestError: There is no bag, two have one id, or they differ in their
@@ -241,15 +217,22 @@ def check_bags(bags: Sequence[Bag]) -> int:
     """
     if not bags:
         raise ManifestError("there must be one bag or more, got none")
-    first, seen = bags[0], set()
-    for bag in bags:
-        if bag.n_features != first.n_features:
-            raise ManifestError(
-                f"all bags must have as many features as each other, but "
-                f"{first.bag_id} has {first.n_features} and {bag.bag_id} has "
-                f"{bag.n_features}; encode both with the same encoder"
-            )
-        if bag.bag_id in seen:
-            raise ManifestError(f"two bags have the id {bag.bag_id}; ids must differ")
-        seen.add(bag.bag_id)
-    return first.n_features
+    for problem in compare_dimensions(bags):
+        raise ManifestError(problem)
+    ids = Counter(bag.bag_id for bag in bags)
+    if twice := [bag_id for bag_id, n in ids.items() if n > 1]:
+        raise ManifestError(f"two bags have the id {twice[0]}; ids must differ")
+
+
+def compare_dimensions(bags: Sequence[Bag]) -> list[str]:
+    """Name the bags whose features are not like those of the most."""
+    counts = Counter(bag.n_features for bag in bags)
+    if len(counts) < 2:
+        return []
+    common, n = counts.most_common(1)[0]
+    others = [f"{b.bag_id} ({b.n_features})" for b in bags if b.n_features != common]
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    return [
+        f"all files must have as many features per tile, but {n} have {common}, and "
+        f"others do not: {', '.join(others[:_SHOWN])}{more}; embed all with one encoder"
+    ]

@@ -39,8 +39,7 @@ class InstanceSampling:
     seed, the epoch and its id, and on nothing else.
 
     Attributes:
-        max_instances: Instances of each bag at most, drawn without replacement;
-            a bag of fewer is seen whole.
+        max_instances: Of each bag at most, drawn without replacement.
         seed: The training's seed.
         epoch: From 0.
     """
@@ -62,10 +61,7 @@ class InstanceSampling:
 
 @dataclass(frozen=True, eq=False)
 class FeatureScale:
-    """What features are shifted and scaled by.
-
-    Applied while a batch is put together, it costs nearly nothing; the padding
-    stays 0.
+    """What features are shifted and scaled by; the padding stays 0.
 
     Attributes:
         mean: What is subtracted first, `(features,)`.
@@ -89,8 +85,8 @@ class FeatureScale:
 def round_up_size(n_instances: int) -> int:
     """Round a bag's size up to one of eight sizes per doubling.
 
-    Backends that compile a model anew for every shape then meet few shapes, and
-    a batch grows by less than an eighth.
+    Backends that compile a model for every shape then meet few, and a batch grows by
+    less than an eighth.
     """
     step = 1 << max(0, n_instances.bit_length() - 4)
     return -(-n_instances // step) * step
@@ -103,7 +99,7 @@ def plan_batches(
     max_padded: int,
     rng: np.random.Generator | None = None,
 ) -> list[Rows]:
-    """Share bags out to batches such that little padding is needed.
+    """Share bags of these sizes out to batches such that little padding is needed.
 
     Args:
         sizes: Instances of each bag, in the drawn order.
@@ -112,9 +108,6 @@ def plan_batches(
             larger by itself makes a batch of its own.
         rng: Shuffles the batches and blurs their making, for training. None
             sorts by size, for evaluation.
-
-    Returns:
-        Positions in `sizes`, each in one batch.
     """
     array = np.asarray(sizes, np.int64)
     # Equal batches: a last one of a few bags would weigh as much as a full one.
@@ -147,15 +140,9 @@ def _cut(order: Rows, sizes: Rows, batch: int, max_padded: int) -> list[Rows]:
 
 
 def require_size(bag_id: str, size: int, n_instances: int | None) -> None:
-    """Stop where a bag is larger than a model takes.
+    """Stop by a `ManifestError` where a bag has more instances than a model takes.
 
-    Args:
-        bag_id: Names the bag.
-        size: Its instances.
-        n_instances: So many at most. None takes any number.
-
-    Raises:
-        ManifestError: It is.
+    `n_instances` is how many at most; None takes any number.
     """
     if n_instances is not None and size > n_instances:
         raise ManifestError(
@@ -172,7 +159,7 @@ def read_batch(
     n_instances: int | None = None,
     scale: FeatureScale | None = None,
 ) -> PaddedBatch:
-    """Read bags and pad them to one size.
+    """Read bags of these rows and pad them to one size.
 
     Args:
         bags: All bags.
@@ -182,8 +169,7 @@ def read_batch(
         scale: Applied to all features. None leaves them as they are.
 
     Raises:
-        ManifestError: A bag has more instances than `n_instances`, or features
-            that are not finite.
+        ManifestError: A bag is too large, or has features that are not finite.
     """
     parts = []
     for row in rows:

@@ -55,18 +55,11 @@ class ClinicalColumn:
         return 2 if self.kind == "number" else len(self.levels) + 1
 
     def encode(self, value: str | None, *, owner: str) -> list[float]:
-        """Encode one value.
+        """Encode one value of an owner, who is named where it is no finite number.
 
         A number becomes its distance from the mean in deviations, and whether it was
         missing (0 or 1). A category becomes a 1 at its level; one that is missing, or
         that no training patient had, a 1 behind the last level.
-
-        Args:
-            value: As the table has it. None where it is missing.
-            owner: Whose value it is, for messages.
-
-        Raises:
-            ManifestError: A number is none, or not finite.
         """
         if self.kind == "category":
             level = _tidy(value)
@@ -106,9 +99,7 @@ class ClinicalEncoding:
         return sum(column.width for column in self.columns)
 
     def encode(self, values: ClinicalValues, *, owner: str) -> npt.NDArray[np.float32]:
-        """Encode one patient's values, `(width,)`.
-
-        A column that is not among the values counts as missing.
+        """Encode one patient's values, `(width,)`; a column that they lack is missing.
 
         Raises:
             ManifestError: A number is none, or not finite.
@@ -140,20 +131,16 @@ class ClinicalEncoding:
 def read_clinical(
     table: pd.DataFrame, names: Sequence[str]
 ) -> dict[str, dict[str, str | None]]:
-    """Take patients' values out of a slide table.
+    """Take patients' values of some columns out of a slide table.
 
     A patient's slides need not all say it; those that do must agree.
 
-    Args:
-        table: `patient_id` and the columns.
-        names: The columns.
-
     Returns:
-        The values of each patient by column; texts, None where there is none.
+        By patient, then by column; None for a missing value.
 
     Raises:
-        ManifestError: A column is not there, or slides of a patient contradict each
-            other. All that is wrong is named.
+        ManifestError: A column is not there or no clinical one, or slides of a patient
+            contradict each other. All that is wrong is named.
     """
     _check_names(table, names)
     found: dict[str, dict[str, str | None]] = {}
@@ -182,9 +169,7 @@ def read_clinical(
 def find_kinds(
     values: Mapping[str, ClinicalValues], names: Sequence[str]
 ) -> dict[str, ColumnKind]:
-    """Find whether columns hold numbers or categories.
-
-    A column holds numbers where every value that is there is one.
+    """Find whether columns hold numbers (all that is there are some) or categories.
 
     Args:
         values: Of all patients of a study, from `read_clinical`.
@@ -217,28 +202,16 @@ def find_kinds(
 def fit_clinical(
     values: Sequence[ClinicalValues], kinds: Mapping[str, ColumnKind]
 ) -> ClinicalEncoding:
-    """Learn how to encode columns.
-
-    Args:
-        values: Of the training patients, one each; no other patient may have a say.
-        kinds: From `find_kinds`.
-    """
-    return ClinicalEncoding(
-        tuple(
-            _fit_numbers(name, [own.get(name) for own in values])
-            if kind == "number"
-            else ClinicalColumn(
-                name=name,
-                kind=kind,
-                levels=tuple(
-                    sorted(
-                        {t for own in values if (t := _tidy(own.get(name))) is not None}
-                    )
-                ),
-            )
-            for name, kind in kinds.items()
-        )
-    )
+    """Learn how to encode columns, of these kinds, from the training patients alone."""
+    columns = []
+    for name, kind in kinds.items():
+        given = [patient.get(name) for patient in values]
+        if kind == "number":
+            columns.append(_fit_numbers(name, given))
+        else:
+            levels = sorted({t for v in given if (t := _tidy(v)) is not None})
+            columns.append(ClinicalColumn(name=name, kind=kind, levels=tuple(levels)))
+    return ClinicalEncoding(tuple(columns))
 
 
 def _fit_numbers(name: str, values: Sequence[str | None]) -> ClinicalColumn:
@@ -246,15 +219,11 @@ def _fit_numbers(name: str, values: Sequence[str | None]) -> ClinicalColumn:
     known = [number for number in numbers if number is not None]
     median = float(np.median(known)) if known else 0.0
     filled = np.array([median if n is None else n for n in numbers], np.float64)
-    deviation = float(filled.std())
-    mean = float(filled.mean())
-    is_constant = deviation <= 1e-9 * max(1.0, abs(mean))
+    mean, deviation = float(filled.mean()), float(filled.std())
+    if deviation <= 1e-9 * max(1.0, abs(mean)):
+        deviation = 1.0
     return ClinicalColumn(
-        name=name,
-        kind="number",
-        mean=mean,
-        deviation=1.0 if is_constant else deviation,
-        median=median,
+        name=name, kind="number", mean=mean, deviation=deviation, median=median
     )
 
 

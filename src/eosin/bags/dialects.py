@@ -57,10 +57,8 @@ class SlideFeatures:
 
     Attributes:
         features: `(tiles, dimension)`, left in the file.
-        coords: `(tiles, 2)`, x and y of the top-left corners in level-0 pixels. None
-            where the file has none.
-        tile_ids: Name of each tile in the tile table, as text; None in files of other
-            tools.
+        coords: `(tiles, 2)`, top-left corners in level-0 pixels; None without any.
+        tile_ids: Name of each tile in the tile table; None in files of other tools.
     """
 
     features: FeatureArray
@@ -69,13 +67,12 @@ class SlideFeatures:
 
 
 def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str, Path]:
-    """List a folder's feature files by what they are called without the suffix.
+    """List a folder's feature files by their names without the suffix.
 
     Args:
         folder: Holds the files, or is the folder above as CLAM, TRIDENT or AtlasPatch
             make it.
-        encoder: Which of TRIDENT's `features_<encoder>` is meant, where there are
-            several.
+        encoder: Which of TRIDENT's `features_<encoder>`, where there are several.
 
     Raises:
         ManifestError: There is none, or there are those of several encoders.

@@ -6,7 +6,7 @@ TRIDENT (mahmoodlab/TRIDENT, `IO.py`) write and ask for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,19 +45,19 @@ class FeatureInfo:
 
     slide_id: str
     encoder: str
+    licence: str = ""
+    encoder_sha256: str = ""
     tile_px: int
-    mpp: float | None
-    size_px0: int
     overlap_px: int = 0
     context: float = 1.0
     tissue: str = ""
     min_tissue: float = float("nan")
     views: int = 1
-    encoder_sha256: str = ""
-    slide_size_px0: tuple[int, int] | None = None
+    mpp: float | None
+    size_px0: int
     slide_mpp: float | None = None
-    licence: str = ""
     key: str = ""
+    slide_size_px0: tuple[int, int] | None = None
 
 
 def write_features(
@@ -99,36 +99,15 @@ def write_features(
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         _copy_features(file, features, path.name)
         places = file.create_dataset("coords", data=coords.astype(np.int64))
-        file["features"].attrs.update(
-            {
-                "name": info.slide_id,
-                "savetodir": str(path.parent),
-                "encoder": info.encoder,
-            }
-        )
+        owner = {"name": info.slide_id, "savetodir": str(path.parent)}
+        file["features"].attrs.update({**owner, "encoder": info.encoder})
         places.attrs.update(_describe_places(info, str(path.parent)))
         if tile_ids is not None:
             text = h5py.string_dtype()
             file.create_dataset("tile_id", data=list(tile_ids), dtype=text)
-        file.attrs.update(
-            {
-                "format": "eosin 1",
-                "slide_id": info.slide_id,
-                "encoder": info.encoder,
-                "licence": info.licence,
-                "encoder_sha256": info.encoder_sha256,
-                "tile_px": info.tile_px,
-                "overlap_px": info.overlap_px,
-                "context": info.context,
-                "tissue": info.tissue,
-                "min_tissue": info.min_tissue,
-                "views": info.views,
-                "mpp": np.nan if info.mpp is None else info.mpp,
-                "size_px0": info.size_px0,
-                "slide_mpp": np.nan if info.slide_mpp is None else info.slide_mpp,
-                "key": info.key,
-            }
-        )
+        told = {"format": "eosin 1", **asdict(info)}
+        del told["slide_size_px0"]
+        file.attrs.update({k: np.nan if v is None else v for k, v in told.items()})
 
 
 def _copy_features(
@@ -184,16 +163,11 @@ def _describe_places(info: FeatureInfo, folder: str) -> dict[str, Any]:
 class FeatureFile:
     """A slide's features, read where they lie.
 
-    Only the rows that are asked for are read, so that the largest slide costs no
-    memory until it is used, and no file stays open, so that there may be thousands;
-    in a `with` block it does. It stands for an array of shape `shape`.
-
-    Args:
-        path: The file.
-        dataset: Name of the features in it.
+    Only the rows that are asked for are read, and no file stays open but in a `with`
+    block, so that there may be thousands. It stands for an array of shape `shape`.
 
     Raises:
-        ManifestError: It is missing, cut short, or holds no features.
+        ManifestError: The file is missing, cut short, or holds no such features.
     """
 
     def __init__(self, path: Path, dataset: str = "features") -> None:
@@ -268,11 +242,7 @@ class FeatureFile:
 
 
 def open_feature_file(path: Path) -> Any:
-    """Open an HDF5 file for reading.
-
-    Raises:
-        ManifestError: It is missing, no HDF5 file, or cut short.
-    """
+    """Open an HDF5 file for reading, or raise a `ManifestError`."""
     try:
         return h5py.File(path, "r")
     except OSError as error:

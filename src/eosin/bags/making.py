@@ -44,16 +44,7 @@ class BagTableInfo:
     tiles_sha256: str
 
     def require_drawn_from(self, sha256: str, *, bags: Path, tiles: Path) -> None:
-        """Stop where bags were drawn from other tiles.
-
-        Args:
-            sha256: Hash of the tile table.
-            bags: The bag table, for the message.
-            tiles: The tile folder, for the message.
-
-        Raises:
-            ManifestError: They were.
-        """
+        """Stop by an error where bags were drawn from tiles of another hash."""
         if self.tiles_sha256 != sha256:
             raise ManifestError(
                 f"{bags}: these bags were drawn from other tiles than those in {tiles};"
@@ -64,13 +55,7 @@ class BagTableInfo:
 
 @dataclass(frozen=True, eq=False)
 class Witnesses:
-    """What is looked for among labelled tiles.
-
-    Attributes:
-        class_names: The negative class, then the positive one.
-        is_kept: `(tiles,)`; tiles of yet another positive class are neither.
-        is_witness: `(tiles,)`.
-    """
+    """The tiles that are looked for; those of yet another class are not kept."""
 
     class_names: tuple[str, str]
     is_kept: npt.NDArray[np.bool_]
@@ -80,12 +65,7 @@ class Witnesses:
 def find_witnesses(
     labels: npt.NDArray[np.int64], class_names: Sequence[str], wanted: str | None
 ) -> Witnesses:
-    """Find the tiles that bags are positive for.
-
-    Args:
-        labels: `(tiles,)`.
-        class_names: In the order of the labels.
-        wanted: The class that is looked for; None takes every class but the negative.
+    """Find the tiles of the class that is looked for; None is every positive class.
 
     Raises:
         ConfigError: It is none of the positive classes.
@@ -118,18 +98,11 @@ def draw_bags(
     split: str,
     seed: int | Sequence[int],
 ) -> pd.DataFrame:
-    """Draw bags from the tiles of one side.
+    """Draw bags from the tiles of one side; all are candidates.
 
     Bag number i depends on the seed and on i alone (with `reuse`): of two draws
     that differ in `n_bags` only, the smaller is the beginning of the larger.
-    Instances stand in random order.
-
-    Args:
-        tiles: `tile_id, slide_id, patient_id, x_px0, y_px0`; all are candidates.
-        is_witness: `(tiles,)`; the others are the negative instances.
-        draw: How.
-        split: Name of the side; the bags are called `<split>-<number>`.
-        seed: Of the sampling.
+    Instances stand in random order. The bags are called `<split>-<number>`.
 
     Returns:
         Columns of `BAG_SCHEMA`.
@@ -155,7 +128,16 @@ def draw_bags(
                 drawn, left[pool_index] = np.split(left[pool_index], [wanted])
             parts.append(drawn)
         rows[i] = rng.permutation(np.concatenate(parts))
-    return _tabulate(tiles, is_witness, rows, counts, split)
+    table = tiles[list(_TILE_COLUMNS)].iloc[rows.ravel()].reset_index(drop=True)
+    table = table.assign(
+        bag_id=np.repeat([f"{split}-{i:05d}" for i in range(draw.n_bags)], draw.size),
+        split=split,
+        label=np.repeat((counts > 0).astype(np.int8), draw.size),
+        n_witnesses=np.repeat(counts.astype(np.int32), draw.size),
+        position=np.tile(np.arange(draw.size, dtype=np.int32), draw.n_bags),
+        is_witness=is_witness[rows.ravel()],
+    )
+    return table[[column.name for column in BAG_SCHEMA.columns]]
 
 
 def _require_enough(
@@ -194,26 +176,6 @@ def _require_enough(
             f"{split}: {draw.n_bags:,} bags of {draw.size} need "
             f"{'; '.join(problems)}; {cure}"
         )
-
-
-def _tabulate(
-    tiles: pd.DataFrame,
-    is_witness: npt.NDArray[np.bool_],
-    rows: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-    split: str,
-) -> pd.DataFrame:
-    n_bags, size = rows.shape
-    names = np.array([f"{split}-{i:05d}" for i in range(n_bags)], object)
-    flat = rows.ravel()
-    table = tiles[list(_TILE_COLUMNS)].iloc[flat].reset_index(drop=True)
-    table["bag_id"] = np.repeat(names, size)
-    table["split"] = split
-    table["label"] = np.repeat((counts > 0).astype(np.int8), size)
-    table["n_witnesses"] = np.repeat(counts.astype(np.int32), size)
-    table["position"] = np.tile(np.arange(size, dtype=np.int32), n_bags)
-    table["is_witness"] = is_witness[flat]
-    return table[[column.name for column in BAG_SCHEMA.columns]]
 
 
 def _find_problems(table: pd.DataFrame, info: BagTableInfo) -> Iterator[str]:

@@ -28,18 +28,11 @@ _HEADER_BYTES = 30
 
 
 @dataclass(frozen=True)
-class _Storage:
-    """Numbers of a tensor: their type, and the member of the zip they are in."""
+class _Tensor:
+    """How a tensor lies in the numbers of a member of the zip."""
 
     dtype: type[np.floating[Any]]
     member: str
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """How a tensor lies in its numbers."""
-
-    storage: _Storage
     start: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -57,30 +50,25 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         raise pickle.UnpicklingError(f"{module}.{name} in it")
 
-    def persistent_load(self, key: Any) -> _Storage:
+    def persistent_load(self, key: Any) -> tuple[type[np.floating[Any]], str]:
         # ("storage", its type, name of the member, device, numbers in it)
-        return _Storage(key[1], f"data/{key[2]}")
+        return key[1], f"data/{key[2]}"
 
 
 def _rebuild(
-    storage: _Storage,
+    storage: tuple[type[np.floating[Any]], str],
     start: int,
     shape: tuple[int, ...],
     strides: tuple[int, ...],
     *_: Any,
 ) -> _Tensor:
-    return _Tensor(storage, start, tuple(shape), tuple(strides))
+    return _Tensor(*storage, start, tuple(shape), tuple(strides))
 
 
 def open_tensor_file(path: Path) -> npt.NDArray[Any]:
-    """Map one slide's features that PyTorch saved; nothing is read yet.
+    """Map one slide's features, `(tiles, dimension)`, that PyTorch saved.
 
-    Args:
-        path: A `.pt` file that holds one tensor `(tiles, dimension)`, as CLAM and
-            TRIDENT write it.
-
-    Returns:
-        `(tiles, dimension)`, a read-only map of the file.
+    Nothing is read yet. CLAM and TRIDENT write such `.pt` files, of one tensor.
 
     Raises:
         ManifestError: The file is missing, cut short, or holds something else.
@@ -96,7 +84,7 @@ def open_tensor_file(path: Path) -> npt.NDArray[Any]:
                 raise _refuse(path, "it holds something else")
             if len(found.shape) == 1:
                 raise _refuse(path, "it holds one vector, as of a whole slide")
-            member = archive.getinfo(f"{root}/{found.storage.member}")
+            member = archive.getinfo(f"{root}/{found.member}")
     except (OSError, zipfile.BadZipFile, IndexError, KeyError) as error:
         raise _refuse(path, f"missing, cut short, or very old: {error}") from error
     except (pickle.UnpicklingError, AttributeError, TypeError, EOFError) as error:
@@ -108,7 +96,7 @@ def _map(path: Path, member: zipfile.ZipInfo, found: _Tensor) -> npt.NDArray[Any
     # TRIDENT's older versions and others keep (1, tiles, dimension).
     is_nested = len(found.shape) == 3 and found.shape[0] == 1
     shape = found.shape[is_nested:]
-    dtype = np.dtype(found.storage.dtype)
+    dtype = np.dtype(found.dtype)
     n_bytes = int(np.prod(shape)) * dtype.itemsize
     is_plain = found.strides[is_nested:] == (shape[-1], 1) or shape[0] < 2
     if len(shape) != 2 or not is_plain or member.compress_type != zipfile.ZIP_STORED:

@@ -4,7 +4,6 @@
 names say their class.
 """
 
-import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -68,8 +67,9 @@ def read_class_folders(root: Path, settings: ImportSettings) -> PatchSet:
     )
     empty = sorted(classes - set(table["class_name"]))
     if empty and settings.allow_missing:
-        said = f"classes without an image are left out: {', '.join(empty)}"
-        listing.warnings.append(said)
+        listing.warnings.append(
+            f"classes without an image are left out: {', '.join(empty)}"
+        )
     else:
         listing.object_to(
             empty,
@@ -186,7 +186,9 @@ def _list_files(
     names = list(iter_images(root / folder, listing, recursive=True))
     if pattern is not None:
         group = pattern.groupindex.get("class", 1)
-        return [(n, _find(pattern, n.rsplit("/", 1)[-1], group)) for n in names]
+        matches = [pattern.search(name.rsplit("/", 1)[-1]) for name in names]
+        found = [(match[group] or "") if match else "" for match in matches]
+        return list(zip(names, found, strict=True))
     files = [(name, name.partition("/")[0]) for name in names if "/" in name]
     listing.n_others += len(names) - len(files)
     if not list_folders(root / folder):
@@ -199,20 +201,14 @@ def _list_files(
     return files
 
 
-def _find(pattern: re.Pattern[str], text: str, group: int | None) -> str:
-    """Find what a pattern's group matches; empty for nothing."""
-    match = pattern.search(text)
-    return (match[group] or "") if match and group else ""
-
-
 def _add_groups(root: Path, table: pd.DataFrame, pattern: re.Pattern[str]) -> None:
     """Find each patch's slide and patient in its path."""
-    groups = pattern.groupindex or {"slide": 1}
-    slides, patients = (
-        table["source"].map(functools.partial(_find, pattern, group=groups.get(name)))
-        for name in ("slide", "patient")
-    )
-    slides = slides.where(slides != "", patients)
+    groups = table["source"].str.extract(pattern).fillna("")
+    if not pattern.groupindex:
+        groups = groups.rename(columns={0: "slide"})
+    groups = groups.reindex(columns=["slide", "patient"], fill_value="")
+    patients = groups["patient"]
+    slides = groups["slide"].where(groups["slide"] != "", patients)
     if (missed := table.loc[slides == "", "source"]).size:
         raise CohortError(
             f"{root}: group_regex '{pattern.pattern}' must find the patient or slide "

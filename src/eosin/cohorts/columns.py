@@ -20,17 +20,14 @@ COLUMNS = (
 )
 
 # What other tools call these columns, in lower case.
-ALIASES = {
-    "slide_id": ("slide_id", "slide"),
-    "patient_id": ("patient_id", "case_id", "patient"),
-    "path": ("path", "wsi", "filename", "file"),
-    "annotation": ("annotation", "annotations"),
-    "label": ("label", "category"),
-    "mpp": ("mpp",),
-    "split": ("split",),
-    "site": ("site",),
-    "scanner": ("scanner",),
+_OTHER_NAMES = {
+    "slide_id": ("slide",),
+    "patient_id": ("case_id", "patient"),
+    "path": ("wsi", "filename", "file"),
+    "annotation": ("annotations",),
+    "label": ("category",),
 }
+ALIASES = {name: (name, *_OTHER_NAMES.get(name, ())) for name in COLUMNS}
 # Columns without which results would be wrong in silence, so that one which is
 # probably meant for them is asked about; and what else people call a patient.
 _DECISIVE = ("patient_id", "label", "annotation", "split")
@@ -42,12 +39,9 @@ _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif")
 
 
 def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.DataFrame:
-    """Give known columns their names; keep the others as they are.
+    """Give known columns of a slide table their names; keep the others as they are.
 
-    Args:
-        path: The slide table, beside which slides are looked for by their names.
-        raw: Its cells.
-        needs_files: Whether slides must be there; else a column `slide_id` will do.
+    Where `needs_files` is False, a column `slide_id` will do.
 
     Raises:
         CohortError: No column says which slides there are, or one is probably meant

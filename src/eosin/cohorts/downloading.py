@@ -1,19 +1,19 @@
 """Downloading large files: with resume, checksums and progress."""
 
+import functools
 import hashlib
 import http.client
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from eosin.core import Progress, RunError, Task, require_free_space
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
 _ATTEMPTS = 6
+# Before a second attempt; each further one waits twice as long.
 _WAIT_S = 2.0
 # Answers that another attempt can change; others are final.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -25,9 +25,8 @@ def download_file(
     *,
     md5: str,
     progress: Progress | None = None,
-    wait_s: float = _WAIT_S,
 ) -> bool:
-    """Download a file, or the rest of it, and hold it against its checksum.
+    """Download a file, or the rest of it, and hold it against its MD5.
 
     What has come so far lies beside it as `<name>.part`, and the next call goes on
     from there. A file that is there already is checked, and kept if it is right.
@@ -37,7 +36,6 @@ def download_file(
         path: Where the file goes.
         md5: Its checksum, 32 hexadecimal digits.
         progress: Told of the bytes.
-        wait_s: Seconds before a second attempt; each further one waits twice as long.
 
     Returns:
         Whether anything was downloaded.
@@ -59,7 +57,7 @@ def download_file(
     with progress.task(f"Fetching {path.name}, bytes", None) as task:
         if part.exists():
             task.advance(part.stat().st_size)
-        _download(url, part, task, wait_s)
+        _download(url, part, task)
     found = _hash(part)
     if found != md5:
         part.unlink()
@@ -71,7 +69,7 @@ def download_file(
     return True
 
 
-def _download(url: str, part: Path, task: Task, wait_s: float) -> None:
+def _download(url: str, part: Path, task: Task) -> None:
     """Ask for the rest of a file until all of it is there."""
     failed = 0
     while True:
@@ -94,7 +92,7 @@ def _download(url: str, part: Path, task: Task, wait_s: float) -> None:
                 f"{url}: cannot be downloaded ({problem}, {failed} times); what has "
                 "come is kept, the same command goes on from there"
             )
-        time.sleep(wait_s * 2 ** (failed - 1))
+        time.sleep(_WAIT_S * 2 ** (failed - 1))
 
 
 def _fetch_rest(url: str, part: Path, task: Task) -> bool:
@@ -124,20 +122,14 @@ def _fetch_rest(url: str, part: Path, task: Task) -> bool:
         if total is not None:
             require_free_space(part.parent, total - start, "downloading")
         with part.open("ab" if start else "wb") as out:
-            _copy(answer, out.write, task)
+            while block := answer.read(_BLOCK_BYTES):
+                out.write(block)
+                task.advance(len(block))
     return total is None or part.stat().st_size == total
-
-
-def _copy(source: Any, write: Callable[[bytes], int], task: Task) -> None:
-    while block := source.read(_BLOCK_BYTES):
-        write(block)
-        task.advance(len(block))
 
 
 def _hash(path: Path) -> str:
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, _new_md5).hexdigest()
-
-
-def _new_md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)
+        # The published checksums are of this kind; nothing is kept secret by it.
+        digest = functools.partial(hashlib.md5, usedforsecurity=False)
+        return hashlib.file_digest(stream, digest).hexdigest()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from eosin.cohorts.table import SPLITS
+from eosin.cohorts.table import SPLITS, find_divided
 from eosin.core import CohortError
 
 DEFAULT_FRACTIONS = (0.6, 0.2, 0.2)
@@ -29,24 +29,14 @@ def split_patients(
     rows. Every class with three patients or more is in all three splits.
 
     Args:
-        table: Columns `patient_id` and `label` (None allowed), and `split` if any
-            are given.
+        table: `patient_id`, `label` (None allowed), and `split` if any are given.
         fractions: Shares of train, val and test; they add up to 1.
         negative: The label that a patient has only if no row has another.
         seed: Decides who goes where.
 
-    Returns:
-        The split of each row, with the table's index.
-
     Raises:
         CohortError: A patient is given two splits, or a split would be empty.
-        ValueError: The fractions do not add up to 1.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(
-            f"fractions are three shares of train, val and test that add up to 1, got "
-            f"{tuple(fractions)}"
-        )
     given = _find_given(table)
     labels = _label_patients(table, negative)
     rng = np.random.default_rng(seed)
@@ -83,25 +73,20 @@ def fold_patients(
     negative: str | None = None,
     seed: int = 0,
 ) -> list[pd.Series]:
-    """Make folds in which every patient is in test exactly once.
+    """Make folds, the split of each row, in which every patient is in test once.
+
+    A column `split` is not read.
 
     Args:
-        table: Columns `patient_id` and `label` (None allowed); a `split` column is
-            not read.
+        table: `patient_id` and `label` (None allowed).
         n_folds: 2 or more, and no more than there are patients in each class.
         val_fraction: Share of the patients outside a fold's test that validate.
         negative: As for `split_patients`.
         seed: Decides who goes where.
 
-    Returns:
-        For each fold the split of each row, with the table's index.
-
     Raises:
         CohortError: A class has fewer patients than folds.
-        ValueError: `n_folds` is below 2.
     """
-    if n_folds < 2:
-        raise ValueError(f"a cross-validation needs 2 folds or more, got {n_folds}")
     labels = _label_patients(table, negative)
     rng = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
@@ -115,84 +100,59 @@ def fold_patients(
             raise CohortError(
                 f"{n_folds} folds need {least} patients or more of each class; "
                 f"'{label}' has {len(patients)}; "
-                + (
-                    "ask for fewer folds, or add patients"
-                    if n_folds > 2
-                    else "add patients"
-                )
+                f"{'ask for fewer folds, or ' * (n_folds > 2)}add patients"
             )
         # Each class starts where the last one ended, so that folds stay even.
         for i, index in enumerate(rng.permutation(len(patients))):
             fold_of[patients[index]] = (start + i) % n_folds
         start += len(patients)
-    return [
-        _carve_validation(table, labels, fold_of, fold, val_fraction, seed)
-        for fold in range(n_folds)
-    ]
-
-
-def _carve_validation(
-    table: pd.DataFrame,
-    labels: Mapping[str, str],
-    fold_of: Mapping[str, int],
-    fold: int,
-    val_fraction: float,
-    seed: int,
-) -> pd.Series:
-    rng = np.random.default_rng((seed, fold))
-    chosen = {p: "test" if own == fold else "train" for p, own in fold_of.items()}
-    for label in sorted(set(labels.values())):
-        rest = sorted(
-            p for p, s in chosen.items() if s == "train" and labels[p] == label
-        )
-        n = max(1, round(len(rest) * val_fraction)) if len(rest) > 1 else 0
-        for index in rng.permutation(len(rest))[:n]:
-            chosen[rest[index]] = "val"
-    return table["patient_id"].astype(str).map(chosen)
+    folds = []
+    for fold in range(n_folds):
+        rng = np.random.default_rng((seed, fold))
+        chosen = {p: "test" if own == fold else "train" for p, own in fold_of.items()}
+        for label in sorted(set(labels.values())):
+            rest = sorted(
+                p for p in chosen if labels[p] == label and fold_of[p] != fold
+            )
+            n = max(1, round(len(rest) * val_fraction)) if len(rest) > 1 else 0
+            chosen.update((rest[i], "val") for i in rng.permutation(len(rest))[:n])
+        folds.append(table["patient_id"].astype(str).map(chosen))
+    return folds
 
 
 def _find_given(table: pd.DataFrame) -> dict[str, str]:
     if "split" not in table.columns:
         return {}
-    rows = table[["patient_id", "split"]].dropna().astype(str).drop_duplicates()
-    divided = rows[rows.duplicated("patient_id", keep=False)]
-    if len(divided):
-        names = ", ".join(sorted(set(divided["patient_id"]))[:5])
+    if divided := find_divided(table, "patient_id", "split"):
+        names = ", ".join(sorted(map(str, divided))[:5])
         raise CohortError(
             f"all slides of a patient must be in one split; these are in more: {names}"
         )
+    rows = table[["patient_id", "split"]].dropna().astype(str)
     return dict(zip(rows["patient_id"], rows["split"], strict=True))
 
 
 def _label_patients(table: pd.DataFrame, negative: str | None) -> dict[str, str]:
     """Give each patient one class; an empty text where no row has a label."""
-    said: dict[str, list[str]] = {}
-    for patient_id, label in zip(table["patient_id"], table["label"], strict=True):
-        own = said.setdefault(str(patient_id), [])
-        if not pd.isna(label):
-            own.append(str(label))
     labels = {}
-    for patient_id, known in sorted(said.items()):
-        positive = sorted(label for label in known if label != negative)
-        pool = positive or known
-        labels[patient_id] = max(pool, key=pool.count) if pool else ""
+    for patient_id, rows in table["label"].groupby(table["patient_id"].astype(str)):
+        known = rows.dropna().astype(str).tolist()
+        pool = sorted(label for label in known if label != negative) or known
+        labels[str(patient_id)] = max(pool, key=pool.count) if pool else ""
     return labels
 
 
 def _count_wanted(n: int, fractions: Sequence[float]) -> dict[str, int]:
     """Say how many of a class's patients each held-out split wants."""
-    wanted = {}
-    for split, share in zip(SPLITS, fractions, strict=True):
-        if split == "train":
-            continue
-        # One at least, as long as train keeps one as well.
-        least = 1 if share > 0 and n >= 3 else 0
-        wanted[split] = max(least, round(n * share)) if n >= 3 else 0
-    if n == 2 and fractions[2] > 0:
+    if n < 3:
         # Two patients cannot be in three places; a test without the class is worse
         # than a validation without it.
-        wanted["test"] = 1
-    return wanted
+        return {"val": 0, "test": int(n == 2 and fractions[2] > 0)}
+    # One at least, as long as train keeps one as well.
+    return {
+        split: max(int(share > 0), round(n * share))
+        for split, share in zip(SPLITS[1:], fractions[1:], strict=True)
+    }
 
 
 def _require_every_class(

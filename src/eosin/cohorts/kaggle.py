@@ -112,25 +112,23 @@ def _match(
     bare = sorted(train.keys() - labels.keys())
     listing.notes["n_labels_without_file"] = len(lost)
     listing.notes["n_files_without_label"] = len(bare)
-    said = []
+    remarks = []
     if lost:
-        said.append(
+        remarks.append(
             f"{len(lost):,} of {len(labels):,} ids in {LABELS_FILE} have no file in "
             f"train ({say_examples(lost)})"
         )
     if bare and not listing.problems:
-        said.append(
+        remarks.append(
             f"{len(bare):,} of {len(train):,} files in train have no label in "
             f"{LABELS_FILE} ({say_examples(bare)})"
         )
     if not allow_missing:
-        listing.problems += [
-            f"{text}; --allow-missing goes on without" for text in said
-        ]
+        listing.problems += [f"{r}; --allow-missing goes on without" for r in remarks]
     elif len(lost) == len(labels):
         listing.problems.append(f"not one id in {LABELS_FILE} has a file in train")
     else:
-        listing.warnings += said
+        listing.warnings += remarks
 
 
 def _add_slides(table: pd.DataFrame, path: Path, listing: Listing) -> None:

@@ -90,11 +90,7 @@ class Listing:
         class_names: tuple[str, ...],
         mpp: float | None = None,
     ) -> PatchSet:
-        """Bring the table to its form; columns that it lacks are not known.
-
-        Raises:
-            CohortError: There are problems; the message lists all of them.
-        """
+        """Bring the table to its form, or raise an error that lists all problems."""
         raise_problems(root, self.problems)
         table = table.reindex(columns=[*_OF_FILES, *_OF_OWNERS])
         table["source_index"] = table["source_index"].fillna(-1).astype("int64")
@@ -108,19 +104,11 @@ class Listing:
 def iter_images(
     folder: Path, listing: Listing, *, recursive: bool = False
 ) -> Iterator[str]:
-    """Walk through a folder and yield the images below it.
+    """Walk through a folder and yield the images below it, relative to it.
 
     Entries stream from the file system; nothing but the folders still to be visited
-    is held. Hidden entries and other files are counted in `listing`.
-
-    Args:
-        folder: Where to look.
-        listing: Counts what is passed over.
-        recursive: Whether folders below are walked as well; a folder that links
-            lead to twice is walked once.
-
-    Yields:
-        Paths relative to `folder`, parts joined by `/`, in the file system's order.
+    is held. Hidden entries and other files are counted in `listing`. A folder that
+    links lead to twice is walked once.
 
     Raises:
         CohortError: A folder cannot be listed.
@@ -145,11 +133,7 @@ def iter_images(
 
 
 def iter_entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """Stream a folder's entries.
-
-    Raises:
-        CohortError: It cannot be listed.
-    """
+    """Stream a folder's entries, or raise `CohortError` where it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             yield from entries
@@ -175,20 +159,16 @@ def strip_suffix(name: str) -> str:
     return os.path.splitext(name)[0]  # noqa: PTH122 - a million times
 
 
-def say_examples(names: Iterable[Any], n_shown: int = _EXAMPLES) -> str:
+def say_examples(names: Iterable[Any]) -> str:
     """Write the first few names, and how many there are beyond."""
     found = [str(name) for name in names]
-    rest = len(found) - n_shown
+    rest = len(found) - _EXAMPLES
     more = f" and {rest:,} more" if rest > 0 else ""
-    return ", ".join(found[:n_shown]) + more
+    return ", ".join(found[:_EXAMPLES]) + more
 
 
 def raise_problems(where: Path, problems: Sequence[str]) -> None:
-    """Stop with every problem at once, if there is any.
-
-    Raises:
-        CohortError: There is one.
-    """
+    """Stop by a `CohortError` with every problem at once, if there is any."""
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems[:_SHOWN_PROBLEMS])
         raise CohortError(f"{where}: {len(problems)} problem(s):\n{lines}")
@@ -197,15 +177,9 @@ def raise_problems(where: Path, problems: Sequence[str]) -> None:
 def read_patch_csv(
     path: Path, columns: Mapping[str, Sequence[str]], *, optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Read some columns of a CSV file (also `.csv.gz`) as text.
+    """Read some columns of a CSV file (also `.csv.gz`) as text, empty for no value.
 
-    Args:
-        path: The file.
-        columns: Names that each column may have, in lower case, by its own name.
-        optional: Those of them that the file may lack.
-
-    Returns:
-        The columns that were found, under their own names; empty text for no value.
+    `columns` are the names that each may have, in lower case, by its own name.
 
     Raises:
         CohortError: The file is missing, no CSV, or lacks a column.
@@ -237,11 +211,7 @@ def read_labels(
 ) -> pd.Series:
     """Read labels that must be 0 or 1; NaN where one is neither.
 
-    Args:
-        texts: The labels as text.
-        names: Whose they are, for the message.
-        where: The file, for the message.
-        listing: Told of those that are neither.
+    `names` and `where` (the file) are for the problem that `listing` is then told.
     """
     labels = texts.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1})
     said = zip(names, texts, labels.isna(), strict=True)

@@ -3,8 +3,7 @@
 import gzip
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,32 +41,16 @@ PCAM_MD5: Mapping[str, str] = {
     "camelyonpatch_level_2_split_test_meta.csv": "3455fd69135b66734e1008f3af684566",
 }
 
+_PARTS = ("x", "y", "meta")
 _FILE = re.compile(r"(?:.*_)?(train|valid|val|test)_(?:(x|y)\.h5(?:\.gz)?|(meta)\.csv)")
 
 
-@dataclass(frozen=True)
-class PcamFiles:
-    """The files of one split.
-
-    Attributes:
-        split: `train`, `val` or `test`.
-        images: The patches, `.h5`, or `.h5.gz` that has to be unpacked first.
-        labels: Their labels, `.h5` or `.h5.gz`; None where there are none.
-        meta: Their slides, CSV; None where there are none.
-    """
-
-    split: str
-    images: Path
-    labels: Path | None
-    meta: Path | None
-
-    @property
-    def paths(self) -> list[Path]:
-        """All of them that are there."""
-        return [path for path in (self.images, self.labels, self.meta) if path]
+PcamFiles = Mapping[str, Mapping[str, Path]]
+"""By split: the file of its patches `x` (`.h5`, or `.h5.gz` that has to be unpacked
+first), of their labels `y` and their slides `meta`, where there are any."""
 
 
-def find_pcam_files(root: Path) -> tuple[PcamFiles, ...]:
+def find_pcam_files(root: Path) -> PcamFiles:
     """Find the files of each split in a folder; an unpacked file before a packed one.
 
     Raises:
@@ -88,24 +71,24 @@ def find_pcam_files(root: Path) -> tuple[PcamFiles, ...]:
             "downloads them; for train_labels.csv and a folder train use 'eosin import "
             "kaggle', for class folders 'eosin import folder'"
         )
-    splits = [(split, found[split]) for split in SPLITS if split in found]
     raise_problems(
         root,
         [
             f"{split}: there are labels or slides, but no patches (..._x.h5)"
-            for split, own in splits
-            if "x" not in own
+            for split in SPLITS
+            if split in found and "x" not in found[split]
         ],
     )
-    return tuple(
-        PcamFiles(split, own["x"], own.get("y"), own.get("meta"))
-        for split, own in splits
-    )
+    return {
+        split: {part: found[split][part] for part in _PARTS if part in found[split]}
+        for split in SPLITS
+        if split in found
+    }
 
 
 def read_pcam(
     root: Path,
-    files: Sequence[PcamFiles],
+    files: PcamFiles,
     *,
     unpack_to: Path,
     allow_missing: bool = False,
@@ -113,13 +96,8 @@ def read_pcam(
 ) -> PatchSet:
     """List the patches of PCam's files; its splits are kept.
 
-    Args:
-        root: The data set's folder; patches that lie elsewhere are named in full.
-        files: From `find_pcam_files`.
-        unpack_to: Where packed patches are unpacked, unless they were there before.
-        allow_missing: Take patches without a label file as unlabelled, rather than
-            stop.
-        progress: Told of the bytes that are unpacked.
+    Packed patches are unpacked to `unpack_to`, unless they were there before; patches
+    without a label file are unlabelled where that is allowed.
 
     Raises:
         CohortError: Something is wrong; the message lists everything that is.
@@ -127,48 +105,55 @@ def read_pcam(
     """
     root, listing = Path(root).resolve(), Listing()
     parts = []
-    for own in files:
-        images, packed = own.images, own.images.name
+    for split, own in files.items():
+        images, packed = own["x"], own["x"].name
         if images.suffix == ".gz":
             images, md5 = unpack_once(images, unpack_to, progress=progress)
             known = {"md5": md5, "is_official": md5 == PCAM_MD5.get(packed)}
             listing.notes.setdefault("unpacked", {})[packed] = known
-        n = _count_patches(images)
+        if "y" not in own and allow_missing:
+            listing.warnings.append(f"{split}: no label file (..._y.h5)")
+        elif "y" not in own:
+            listing.problems.append(
+                f"{split}: {images.name} has no label file (..._y.h5); "
+                "--allow-missing imports its patches without labels"
+            )
         source = images.resolve()
         if source.is_relative_to(root):
             source = source.relative_to(root)
-        part = pd.DataFrame({"source_index": np.arange(n), "label": -1})
-        part["tile_id"] = [f"{own.split}_{i:06d}" for i in range(n)]
-        part["source"], part["split"] = source.as_posix(), own.split
-        lengths: dict[str, tuple[Path, int]] = {}
-        if own.labels is not None:
-            part["label"] = labels = _read_labels(own.labels, listing)
-            lengths["labels"] = own.labels, len(labels)
-        elif allow_missing:
-            listing.warnings.append(f"{own.split}: no label file (..._y.h5)")
-        else:
-            listing.problems.append(
-                f"{own.split}: {images.name} has no label file (..._y.h5); "
-                "--allow-missing imports its patches without labels"
-            )
-        if own.meta is not None:
-            slides = read_patch_csv(own.meta, {"wsi": ("wsi",)})["wsi"]
-            lengths["rows"] = own.meta, len(slides)
-            if (slides == "").any():
-                listing.problems.append(f"{own.meta.name}: 'wsi' is empty in a row")
-            part["slide_id"], part["patient_id"] = slides, slides.map(find_patient)
-        listing.problems += [
-            f"{path.name} has {length:,} {what}, but {images.name} has {n:,} "
-            "patches; both must come from one download"
-            for what, (path, length) in lengths.items()
-            if length != n
-        ]
-        parts.append(part)
+        part = _list_patches(split, images, own, listing)
+        parts.append(part.assign(source=source.as_posix(), split=split))
     raise_problems(root, listing.problems)
     table = pd.concat(parts, ignore_index=True)
     n_slides = table["slide_id"].nunique() if "slide_id" in table else 0
     listing.notes["n_slides_known"] = n_slides
     return listing.finish(root, table, PCAM_CLASS_NAMES, PCAM_MPP)
+
+
+def _list_patches(
+    split: str, images: Path, own: Mapping[str, Path], listing: Listing
+) -> pd.DataFrame:
+    """List a split's patches with their labels and slides."""
+    n = _count_patches(images)
+    table = pd.DataFrame({"source_index": np.arange(n), "label": -1})
+    table["tile_id"] = [f"{split}_{i:06d}" for i in range(n)]
+    lengths = {}
+    if "y" in own:
+        table["label"] = labels = _read_labels(own["y"], listing)
+        lengths["y"] = f"{len(labels):,} labels", len(labels)
+    if "meta" in own:
+        slides = read_patch_csv(own["meta"], {"wsi": ("wsi",)})["wsi"]
+        lengths["meta"] = f"{len(slides):,} rows", len(slides)
+        if (slides == "").any():
+            listing.problems.append(f"{own['meta'].name}: 'wsi' is empty in a row")
+        table["slide_id"], table["patient_id"] = slides, slides.map(find_patient)
+    listing.problems += [
+        f"{own[part].name} has {held}, but {images.name} has {n:,} patches; both must "
+        "come from one download"
+        for part, (held, length) in lengths.items()
+        if length != n
+    ]
+    return table
 
 
 def _open(path: Path) -> Any:

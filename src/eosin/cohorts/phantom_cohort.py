@@ -62,9 +62,9 @@ def make_phantom_cohort(
     with (progress or Progress()).task("Making slides", n_patients + n_new) as task:
         for index in range(n_patients + n_new):
             is_new = index >= n_patients
-            name = (
-                f"new-{index - n_patients + 1}" if is_new else f"slide-{index + 1:02d}"
-            )
+            name = f"slide-{index + 1:02d}"
+            if is_new:
+                name = f"new-{index - n_patients + 1}"
             path = slides_folder / f"{name}.tif"
             annotation = folder / "annotations" / f"{name}.geojson"
             has_tumour = index % 2 == 0
@@ -100,17 +100,14 @@ def make_phantom_cohort(
     return PhantomCohort(table, tuple(new))
 
 
-def _write_outlines(
-    path: Path, outlines: Sequence[npt.NDArray[np.int32]], class_name: str = "Tumor"
-) -> None:
+def _write_outlines(path: Path, outlines: Sequence[npt.NDArray[np.int32]]) -> None:
     """Write outlines, `(points, 2)` in level-0 pixels, as QuPath annotations."""
-    features = []
-    for outline in outlines:
-        shape = make_valid(Polygon(outline))
-        if isinstance(shape, Polygon | MultiPolygon):
-            features.append(
-                Feature(geometry=shape, class_name=class_name, colour=(200, 0, 0))
-            )
+    shapes = [make_valid(Polygon(outline)) for outline in outlines]
+    features = [
+        Feature(geometry=shape, class_name="Tumor", colour=(200, 0, 0))
+        for shape in shapes
+        if isinstance(shape, Polygon | MultiPolygon)
+    ]
     write_geojson(path, features)
 
 

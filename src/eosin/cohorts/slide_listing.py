@@ -19,20 +19,8 @@ from eosin.slides import (
 )
 
 SLIDE_SUFFIXES = (
-    ".bif",
-    ".dcm",
-    ".jpeg",
-    ".jpg",
-    ".mrxs",
-    ".ndpi",
-    ".png",
-    ".scn",
-    ".svs",
-    ".svslide",
-    ".tif",
-    ".tiff",
-    ".vms",
-    ".vmu",
+    *(".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png"),
+    *(".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"),
 )
 _COLUMNS = ["slide_id", "path", "mpp", "patient_id"]
 
@@ -91,11 +79,10 @@ def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
         path = Path(given)
         if path.suffix.lower() == ".csv" and not is_remote(given):
             cohort = read_cohort(path).table
-            told = list(iter_rows(cohort[_COLUMNS]))
-            rows += told
-            stated = {row["path"]: row for row in told} | stated
-            continue
-        if is_remote(given):
+            listed = list(iter_rows(cohort[_COLUMNS]))
+            rows += listed
+            stated = {row["path"]: row for row in listed} | stated
+        elif is_remote(given):
             rows.append(_make_row(path.stem, str(given)))
         elif path.suffix == PACK_SUFFIX:
             pack = path.resolve()

@@ -29,8 +29,8 @@ SPLIT_NAMES = {
 # Slides that a message names at most.
 _SHOWN = 5
 
-_TCGA = re.compile(r"^(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})")
-_CPTAC = re.compile(r"^(C3[LN]-\d{5})(?:-|$)")
+# A patient at the beginning of a slide's id, of TCGA or CPTAC.
+_PATIENT = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}|C3[LN]-\d{5}(?=-|$)")
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,7 @@ def read_cohort(
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise CohortError(f"{path}: {len(problems)} problem(s):\n{lines}")
     by_lower = {name.lower(): name for name in class_names}
-    labels = [
-        None if label is None else by_lower.get(label.lower(), label)
-        for label in table["label"]
-    ]
+    labels = [label and by_lower.get(label.lower(), label) for label in table["label"]]
     table["label"] = pd.Series(labels, dtype="object")
     return Cohort(table, path, tuple(map(str, own.columns)))
 
@@ -101,13 +98,7 @@ def read_cohort(
 def require_labels(
     cohort: Cohort, table: pd.DataFrame, class_names: Sequence[str], *, remedy: str
 ) -> None:
-    """Stop where slides have no label.
-
-    Args:
-        cohort: The slide table.
-        table: Those of its rows that need a label.
-        class_names: The classes.
-        remedy: What to do about slides without one, at the end of the message.
+    """Stop where rows of a slide table have no label, and say what to do about it.
 
     Raises:
         CohortError: The column is missing, or slides have nothing in it.
@@ -152,10 +143,8 @@ def say_unknown_patients(cohort: Cohort) -> str | None:
 
 def find_patient(slide_id: str) -> str:
     """Take the patient out of a TCGA or CPTAC slide id; else the id itself."""
-    for pattern in (_TCGA, _CPTAC):
-        if match := pattern.match(slide_id):
-            return match[1]
-    return slide_id
+    match = _PATIENT.match(slide_id)
+    return match[0] if match else slide_id
 
 
 def find_divided(table: pd.DataFrame, key: str, value: str) -> list[str]:
@@ -210,12 +199,13 @@ def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
         name: [value or None for value in (raw[name] if name in raw.columns else empty)]
         for name in COLUMNS
     }
-    cells["path"] = [_resolve(folder, value) for value in cells["path"]]
-    cells["annotation"] = [_resolve(folder, value) for value in cells["annotation"]]
+    for name in ("path", "annotation"):
+        cells[name] = [_resolve(folder, value) for value in cells[name]]
+    stems = [Path(path).stem if path else None for path in cells["path"]]
     cells["slide_id"] = [
-        slide_id or (Path(path).stem if path else f"row {i + 2}")
-        for i, (slide_id, path) in enumerate(
-            zip(cells["slide_id"], cells["path"], strict=True)
+        slide_id or stem or f"row {line}"
+        for line, (slide_id, stem) in enumerate(
+            zip(cells["slide_id"], stems, strict=True), 2
         )
     ]
     cells["patient_id"] = [
@@ -225,15 +215,12 @@ def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
         )
     ]
     cells["split"] = [
-        None if value is None else SPLIT_NAMES.get(value.lower(), value)
-        for value in cells["split"]
+        value and SPLIT_NAMES.get(value.lower(), value) for value in cells["split"]
     ]
     # Objects, because a text column would turn None into NaN.
     table = pd.DataFrame(cells, dtype="object")
-    table["mpp"] = pd.to_numeric(
-        pd.Series([(value or "").replace(",", ".") for value in cells["mpp"]]),
-        errors="coerce",
-    ).astype("float64")
+    numbers = pd.Series([(value or "").replace(",", ".") for value in cells["mpp"]])
+    table["mpp"] = pd.to_numeric(numbers, errors="coerce").astype("float64")
     for name in raw.columns:
         if name not in table.columns:
             table[name] = raw[name]
@@ -258,9 +245,8 @@ def _find_duplicates(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _find_missing_files(table: pd.DataFrame) -> Iterator[str]:
-    for row, slide_id, path, annotation in zip(
-        table.index, table["slide_id"], table["path"], table["annotation"], strict=True
-    ):
+    columns = table[["slide_id", "path", "annotation"]]
+    for row, slide_id, path, annotation in columns.itertuples():
         if path is None:
             yield f"line {row + 2}: path is empty"
         elif not is_remote(path) and not Path(path).exists():
@@ -279,17 +265,17 @@ def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
                 f"line {row + 2}: mpp must be micrometres per pixel, such as 0.25 or "
                 f"0.5, got '{text}'"
             )
-    for row, split in zip(table.index, table["split"], strict=True):
+    for line, split in enumerate(table["split"], 2):
         if split is not None and split not in SPLITS:
-            yield f"line {row + 2}: split must be train, val or test, got '{split}'"
+            yield f"line {line}: split must be train, val or test, got '{split}'"
 
 
 def _find_bad_labels(
     table: pd.DataFrame, class_names: Sequence[str], class_option: str
 ) -> Iterator[str]:
-    known = {name.lower(): name for name in class_names}
-    if not known:
+    if not class_names:
         return
+    known = {name.lower() for name in class_names}
     mistyped = _find_mistyped(table["label"], class_names) if class_option else {}
     labels = Counter(label for label in table["label"] if label is not None)
     holds = ", ".join(
@@ -302,12 +288,9 @@ def _find_bad_labels(
             + (f"; is {class_option} {nearest} meant?" if nearest else "")
         )
     is_explained = None in mistyped.values()
-    for row, slide_id, label in zip(
-        table.index, table["slide_id"], table["label"], strict=True
-    ):
-        if label is None or label.lower() in known:
-            continue
-        if is_explained or label in mistyped.values():
+    explained = {None, *mistyped.values()}
+    for row, slide_id, label in table[["slide_id", "label"]].itertuples():
+        if is_explained or label in explained or label.lower() in known:
             continue
         yield (
             f"line {row + 2} ({slide_id}): label must be one of "
@@ -332,13 +315,11 @@ def _find_mistyped(
 
 
 def _find_divided_patients(table: pd.DataFrame) -> Iterator[str]:
-    pairs = table[["patient_id", "split"]].dropna().drop_duplicates()
     # A split that does not exist is a problem of its own.
-    pairs = pairs[pairs["split"].isin(SPLITS)]
-    for patient_id, rows in pairs.groupby("patient_id", sort=True):
-        if len(rows) > 1:
-            yield (
-                f"patient {patient_id} is in the splits "
-                f"{' and '.join(sorted(rows['split']))}; all slides of a patient must "
-                "be in one"
-            )
+    known = table[table["split"].isin(SPLITS)]
+    for patient_id in sorted(find_divided(known, "patient_id", "split")):
+        splits = sorted(set(known.loc[known["patient_id"] == patient_id, "split"]))
+        yield (
+            f"patient {patient_id} is in the splits {' and '.join(splits)}; all slides "
+            "of a patient must be in one"
+        )

@@ -28,15 +28,8 @@ def unpack_once(
 ) -> tuple[Path, str]:
     """Unpack a `.gz` file into a folder, unless it was unpacked there before.
 
-    The checksum that the file ends with is held against its content.
-
-    Args:
-        path: The packed file.
-        folder: Where the unpacked one goes, under its name without `.gz`.
-        progress: Told of the packed bytes.
-
-    Returns:
-        The unpacked file, and the MD5 of the packed one.
+    The checksum that the file ends with is held against its content. Returned are the
+    unpacked file and the MD5 of the packed one.
 
     Raises:
         CohortError: The file is cut short or damaged.
@@ -56,11 +49,15 @@ def unpack_once(
         path.open("rb") as packed,
         atomic_path(target) as temporary,
     ):
-        _unpack(path, _Watched(packed, digest.update, task.advance), temporary)
-    size = target.stat().st_size
-    content = {"key": key, "md5": digest.hexdigest(), "bytes": size}
-    write_json(record, content)
-    return target, digest.hexdigest()
+
+        def watch(block: bytes) -> None:
+            digest.update(block)
+            task.advance(len(block))
+
+        _unpack(path, _Watched(packed, watch), temporary)
+    md5, size = digest.hexdigest(), target.stat().st_size
+    write_json(record, {"key": key, "md5": md5, "bytes": size})
+    return target, md5
 
 
 def _unpack(path: Path, packed: "_Watched", temporary: Path) -> None:
@@ -89,20 +86,12 @@ def _read_record(record: Path, target: Path) -> dict[str, Any]:
 
 
 class _Watched:
-    """A file whose bytes are told to others as they are read."""
+    """A file that shows others each block as it is read."""
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        update: Callable[[bytes], None],
-        advance: Callable[[int], None],
-    ) -> None:
-        self._file = file
-        self._update = update
-        self._advance = advance
+    def __init__(self, file: BinaryIO, watch: Callable[[bytes], None]) -> None:
+        self._file, self._watch = file, watch
 
     def read(self, size: int = -1) -> bytes:
         block = self._file.read(size)
-        self._update(block)
-        self._advance(len(block))
+        self._watch(block)
         return block

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
 
-from eosin.core import MissingExtraError
+from eosin.core import ConfigError, MissingExtraError
 from eosin.settings import MapMethod
 
 Features = npt.NDArray[np.floating]
@@ -34,8 +34,7 @@ class Clustering:
 
     Attributes:
         numbers: Cluster of each tile from 0, `(tiles,)`.
-        distances: Of each tile to its cluster's middle, `(tiles,)`; the smallest are
-            typical of it.
+        distances: Of each tile to its cluster's middle, `(tiles,)`.
         silhouettes: Mean silhouette by number of clusters that were tried, -1 to 1;
             empty where the number was given and could not be measured.
     """
@@ -54,10 +53,6 @@ def reduce_features(features: Features, *, seed: int = 0) -> npt.NDArray[np.floa
     """Keep the 50 directions in which features differ most, `(tiles, components)`.
 
     Principal components, not scaled: a feature that hardly varies counts for little.
-
-    Args:
-        features: `(tiles, features)`.
-        seed: Start of the randomised solver.
     """
     n = min(_COMPONENTS, *features.shape)
     pca = PCA(n, svd_solver="randomized", random_state=seed)
@@ -71,38 +66,40 @@ def cluster_features(
     most: int = 10,
     seed: int = 0,
 ) -> Clustering:
-    """Group tiles by k-means.
+    """Group tiles, `(tiles, components)` from `reduce_features`, by k-means.
 
-    Args:
-        points: From `reduce_features`, `(tiles, components)`.
-        n_clusters: How many clusters; None chooses the number of 2 to `most` with the
-            highest mean silhouette (Rousseeuw 1987), of 2,000 tiles at most.
-        most: The largest number that is tried.
-        seed: Decides the starts of k-means and which tiles the silhouette is of.
+    Without `n_clusters` it is the number of 2 to `most` with the highest mean
+    silhouette (Rousseeuw 1987), of 2,000 tiles at most.
 
     Raises:
-        ValueError: There are fewer tiles than clusters, or `n_clusters` is below 1.
+        ConfigError: There are fewer tiles than clusters.
     """
     n = len(points)
     n_distinct = len(np.unique(points, axis=0))
     if n_clusters is not None and not 1 <= n_clusters <= n:
-        raise ValueError(f"n_clusters must be 1 to {n} (the tiles), got {n_clusters}")
+        raise ConfigError(f"clusters must be 1 to {n} (the tiles), got {n_clusters}")
     sizes = [n_clusters] if n_clusters is not None else range(2, most + 1)
     # With more clusters than different tiles some would be empty.
-    found = {k: _run_k_means(points, k, seed) for k in sizes if k <= n_distinct}
+    fits = {
+        k: KMeans(k, n_init=_STARTS, random_state=seed).fit(points)
+        for k in sizes
+        if k <= n_distinct
+    }
     silhouettes = {
         k: value
-        for k, fitted in found.items()
+        for k, fitted in fits.items()
         if (value := _find_silhouette(points, fitted.labels_, seed)) is not None
     }
-    if not found:
-        return Clustering(np.zeros(n, np.int64), _measure_spread(points))
-    best = max(silhouettes, key=lambda k: silhouettes[k]) if silhouettes else None
-    fitted = found[best if best is not None else min(found)]
-    own = fitted.cluster_centers_[fitted.labels_]
+    if not fits:
+        # There are fewer different tiles than clusters, or none.
+        middle = points.mean(axis=0) if n else 0
+        distances = np.linalg.norm(points - middle, axis=1)
+        return Clustering(np.zeros(n, np.int64), distances)
+    fitted = fits[max(silhouettes or [min(fits)], key=lambda k: silhouettes.get(k, 0))]
+    centres = fitted.cluster_centers_[fitted.labels_]
     return Clustering(
         _sort_by_size(fitted.labels_),
-        np.linalg.norm(points - own, axis=1),
+        np.linalg.norm(points - centres, axis=1),
         silhouettes,
     )
 
@@ -112,16 +109,9 @@ def project_points(
 ) -> npt.NDArray[np.float64]:
     """Lay tiles out on a plane, neighbours beside each other, `(tiles, 2)`.
 
-    Distances between far groups, and their sizes, mean nothing on such a map.
-
-    Args:
-        points: From `reduce_features`, `(tiles, components)`.
-        method: `tsne` (van der Maaten 2008, of scikit-learn, started from principal
-            components) or `umap` (McInnes 2018, of umap-learn).
-        seed: Of everything random.
-
-    Returns:
-        Places; NaN with fewer than four tiles.
+    By t-SNE (van der Maaten 2008, of scikit-learn, started from principal components)
+    or UMAP (McInnes 2018, of umap-learn). Distances between far groups, and their
+    sizes, mean nothing on such a map. Fewer than four tiles have no places (NaN).
 
     Raises:
         MissingExtraError: `umap` was asked for, and umap-learn is not installed.
@@ -151,12 +141,7 @@ def project_points(
 
 
 def describe_clusters(numbers: Labels, tiles: pd.DataFrame) -> pd.DataFrame:
-    """Describe clusters: their size, purity and error rate.
-
-    Args:
-        numbers: Cluster of each tile, `(tiles,)`.
-        tiles: A row for each tile: `class_name` and `called` (None where there is
-            none), `slide_id` and `patient_id`.
+    """Describe clusters of tiles with `class_name`, `called`, `slide_id`, `patient_id`.
 
     Returns:
         A row per cluster: `cluster` from 1, `tiles`, `slides`, `patients`,
@@ -195,14 +180,8 @@ def describe_clusters(numbers: Labels, tiles: pd.DataFrame) -> pd.DataFrame:
 def measure_agreement(numbers: Labels, groups: pd.Series) -> float | None:
     """Find how far clusters follow other groups, such as classes or slides.
 
-    Adjusted mutual information (Vinh 2010): 0 is chance, 1 is the same grouping.
-
-    Args:
-        numbers: Cluster of each tile, `(tiles,)`.
-        groups: Group of each tile; those of None are left out.
-
-    Returns:
-        The measure; None with one group only, or where most groups are one tile.
+    Adjusted mutual information (Vinh 2010): 0 is chance, 1 is the same grouping. Tiles
+    of no group are left out. None with one group only, or where most are one tile.
     """
     is_known = groups.notna().to_numpy()
     known = groups[is_known].astype(str)
@@ -210,10 +189,6 @@ def measure_agreement(numbers: Labels, groups: pd.Series) -> float | None:
     if n_groups < 2 or 2 * n_groups > len(known):
         return None
     return float(adjusted_mutual_info_score(known, np.asarray(numbers)[is_known]))
-
-
-def _run_k_means(points: npt.NDArray[np.float64], k: int, seed: int) -> KMeans:
-    return KMeans(k, n_init=_STARTS, random_state=seed).fit(points)
 
 
 def _find_silhouette(
@@ -235,12 +210,6 @@ def _sort_by_size(numbers: npt.NDArray[np.integer]) -> Labels:
     place = np.empty(len(counts), np.int64)
     place[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
     return np.asarray(place[numbers])
-
-
-def _measure_spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if not len(points):
-        return np.zeros(0)
-    return np.asarray(np.linalg.norm(points - points.mean(axis=0), axis=1))
 
 
 def _import_umap() -> Any:

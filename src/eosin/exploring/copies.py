@@ -16,8 +16,8 @@ from eosin.tiles import TileFolder
 CopyKind = Literal["exact", "near"]
 COPY_KINDS: tuple[CopyKind, ...] = ("exact", "near")
 
-_OWN_COLUMNS = ["kind", "group", "is_conflicting", "is_across_splits"]
 _TILE_COLUMNS = ["tile_id", "slide_id", "split", "label"]
+_FLAGS = {"label": "is_conflicting", "split": "is_across_splits"}
 _EXAMPLES = 20
 # Groups of an import that found near-duplicates itself and had no splits to keep.
 _ESTIMATED_GROUP = r"group-[0-9a-f]{16}"
@@ -52,26 +52,16 @@ def plan_scan(
     near: bool,
     read_all: bool = False,
 ) -> ScanPlan:
-    """Plan to measure tiles, and to read all where the table does not know copies.
+    """Plan to measure some rows, and to read all where the table knows no copies.
 
-    Args:
-        folder: The tiles.
-        measured: Rows of those to measure.
-        exact: Whether identical tiles are looked for.
-        near: Whether tiles that look alike are.
-        read_all: Whether all are read whatever the table knows.
+    `exact` and `near` are the copies that are looked for; `read_all` reads all tiles
+    whatever the table knows.
     """
-    hashes = exact and read_contents(folder.tiles) is None
     looks = near and read_near_groups(folder.tiles) is None
-    is_every = read_all or hashes or looks
+    is_every = read_all or looks or (exact and read_contents(folder.tiles) is None)
     rows = np.arange(len(folder.tiles)) if is_every else measured
-    return ScanPlan(
-        rows=rows,
-        tile_px=folder.info.tile_px,
-        is_measured=np.isin(rows, measured),
-        hashes=hashes,
-        looks=looks,
-    )
+    is_measured = np.isin(rows, measured)
+    return ScanPlan(rows, folder.info.tile_px, is_measured, looks=looks)
 
 
 def find_contents(tiles: pd.DataFrame, scan: Scan) -> npt.NDArray[np.uint64]:
@@ -81,16 +71,7 @@ def find_contents(tiles: pd.DataFrame, scan: Scan) -> npt.NDArray[np.uint64]:
 
 
 def find_near_groups(tiles: pd.DataFrame, scan: Scan, progress: Progress) -> Rows:
-    """Unite tiles that look alike; one that cannot be read stays alone.
-
-    Args:
-        tiles: The table.
-        scan: Of all its tiles, where it does not know the groups.
-        progress: Told that it is done.
-
-    Returns:
-        Number of each tile's group, `(tiles,)`.
-    """
+    """Number groups of tiles that look alike; one that cannot be read stays alone."""
     known = read_near_groups(tiles)
     if known is not None:
         return known
@@ -137,9 +118,8 @@ def find_copies(
             which all are identical are listed as exact alone.
 
     Returns:
-        `kind, group` (from 0 in each kind, conflicts first, then by size),
-        `tile_id, slide_id, split, label, is_conflicting, is_across_splits`, with the
-        rows of `tiles` as the index.
+        `kind, group` (from 0 in each kind, conflicts first, then by size), those of
+        `tiles`, `is_conflicting, is_across_splits`; the index is the row in `tiles`.
     """
     parts = [_list_groups(tiles, content, "exact")]
     if near is not None:
@@ -152,16 +132,16 @@ def count_copies(copies: pd.DataFrame, kinds: Sequence[CopyKind]) -> list[CopyCo
     """Count what `find_copies` found, for each kind that was looked for."""
     counts = []
     for kind in kinds:
-        own = copies[copies["kind"] == kind]
-        n_groups = int(own["group"].nunique())
+        of_kind = copies[copies["kind"] == kind]
+        n_groups = int(of_kind["group"].nunique())
         counts.append(
             CopyCount(
                 kind=kind,
                 n_groups=n_groups,
-                n_tiles=len(own),
-                n_surplus=len(own) - n_groups,
-                n_conflicting=int(own["is_conflicting"].sum()),
-                n_across_splits=int(own["is_across_splits"].sum()),
+                n_tiles=len(of_kind),
+                n_surplus=len(of_kind) - n_groups,
+                n_conflicting=int(of_kind["is_conflicting"].sum()),
+                n_across_splits=int(of_kind["is_across_splits"].sum()),
             )
         )
     return counts
@@ -172,14 +152,8 @@ def describe_identical(
 ) -> dict[str, Any]:
     """Count identical tiles, and what is wrong with them, for a record.
 
-    Args:
-        tiles: As for `find_copies`.
-        content: Hash of each tile's pixels.
-
-    Returns:
-        `n_copies` (tiles beyond the first), `n_conflicting` (labelled tiles whose
-        copies have another label) with `conflicting` examples, and
-        `n_copies_across_splits`.
+    `n_copies` are tiles beyond the first, `n_conflicting` labelled ones whose copies
+    have another label, with `conflicting` examples.
     """
     copies = find_copies(tiles, content)
     (count,) = count_copies(copies, ["exact"])
@@ -215,25 +189,22 @@ def _list_groups(
     tiles: pd.DataFrame,
     groups: npt.NDArray[np.generic],
     kind: CopyKind,
-    is_wanted: npt.NDArray[np.bool_] | None = None,
+    is_wanted: npt.NDArray[np.bool_] | bool = True,  # noqa: FBT001, FBT002 - a mask
 ) -> pd.DataFrame:
+    """List whole groups of two or more, those that are wanted."""
     numbers = pd.factorize(np.asarray(groups))[0]
-    is_copy = np.bincount(numbers, minlength=1)[numbers] > 1
-    if is_wanted is not None:
-        is_copy &= is_wanted
-    rows = np.flatnonzero(is_copy)
-    found = tiles[_TILE_COLUMNS].iloc[rows].set_axis(rows)
-    found = found.assign(group=numbers[rows])
-    by_group = found.groupby("group")
-    found["is_conflicting"] = by_group["label"].transform("nunique").astype(int) > 1
-    found["is_across_splits"] = by_group["split"].transform("nunique").astype(int) > 1
-    order = found.assign(size=by_group["tile_id"].transform("size"), row=rows)
-    order["first"] = order.groupby("group")["row"].transform("min")
-    order = order.sort_values(
-        ["is_conflicting", "size", "first", "row"],
-        ascending=[False, False, True, True],
+    sizes = np.bincount(numbers, minlength=1)[numbers]
+    rows = np.flatnonzero((sizes > 1) & is_wanted)
+    copies = tiles[_TILE_COLUMNS].iloc[rows].set_axis(rows)
+    by_group = copies.groupby(numbers[rows])
+    for column, flag in _FLAGS.items():
+        copies[flag] = by_group[column].transform("nunique").astype(int) > 1
+    copies = copies.assign(kind=kind, group=numbers[rows], size=sizes[rows])
+    # Groups are numbered in the order of their first tiles.
+    copies = copies.sort_values(
+        ["is_conflicting", "size", "group"],
+        ascending=[False, False, True],
+        kind="stable",
     )
-    found = found.loc[order.index]
-    found["group"] = pd.factorize(found["group"])[0]
-    found["kind"] = kind
-    return found[[*_OWN_COLUMNS[:2], *_TILE_COLUMNS, *_OWN_COLUMNS[2:]]]
+    copies["group"] = pd.factorize(copies["group"])[0]
+    return copies[["kind", "group", *_TILE_COLUMNS, *_FLAGS.values()]]

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from eosin.evaluation import Threshold
 
@@ -19,17 +20,9 @@ def measure_confidence(
 ) -> npt.NDArray[np.float64]:
     """Measure how far each tile is from being called otherwise, 0 to 1.
 
-    With two classes this is the way from the threshold to the probability as a share
-    of the way to certainty on that side; with more, the highest probability less the
-    second.
-
-    Args:
-        probabilities: `(tiles, classes)`.
-        threshold: With two classes, of class 1, one for all tiles or for each. Not
-            used with more classes.
-
-    Raises:
-        ValueError: Two classes come without a threshold.
+    With two classes this is the way from the threshold, one for all tiles or for each,
+    to the probability as a share of the way to certainty on that side; with more, the
+    highest probability less the second.
     """
     if probabilities.shape[1] > 2:
         ranked = np.sort(probabilities, axis=1)
@@ -52,10 +45,10 @@ def choose_examples(
     n: int,
     per_group: int = 0,
 ) -> Mapping[tuple[int, ExampleKind], Rows]:
-    """Choose the tiles of each label that say most about a model.
+    """Choose the tiles of each label that say most about a model; -1 is no label.
 
     Args:
-        labels: `(tiles,)`; those below 0 are left out.
+        labels: `(tiles,)`.
         called: Class that each tile is called, `(tiles,)`.
         confidence: From `measure_confidence`, `(tiles,)`.
         groups: Group of each tile, such as its slide, `(tiles,)`.
@@ -87,13 +80,5 @@ def _take(rows: Rows, groups: npt.NDArray[Any], n: int, per_group: int) -> Rows:
     """Take the first rows, and no more than so many of one group."""
     if not per_group:
         return rows[:n]
-    taken: dict[Any, int] = {}
-    kept = []
-    for row in rows.tolist():
-        group = groups[row]
-        if taken.get(group, 0) < per_group:
-            taken[group] = taken.get(group, 0) + 1
-            kept.append(row)
-        if len(kept) == n:
-            break
-    return np.array(kept, np.int64)
+    place_in_group = pd.Series(rows).groupby(groups[rows]).cumcount().to_numpy()
+    return rows[place_in_group < per_group][:n]

@@ -13,6 +13,7 @@ from eosin.settings import ExploreSettings
 from eosin.tiles import TileFolder
 
 Rows = npt.NDArray[np.int64]
+_FACTORS = ("class", "scanner", "site", "split", "slide")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,16 +21,12 @@ class Exploration:
     """What was found of a tile folder; arrays of all tiles where not said otherwise.
 
     Attributes:
-        folder: The tiles.
-        settings: What was looked at.
         measured: Rows of the tiles that were measured.
         measures: Columns of `APPEARANCE`, NaN where a tile was not measured.
         outliers: Columns `OUTLIERS`.
-        isolation: From `measure_isolation`, of the measured tiles; None without
-            features.
+        isolation: Of the measured tiles; None without features.
         copies: From `find_copies`.
-        copy_counts: How many there are of each kind that was looked for.
-        n_unreadable: Tiles that could not be read.
+        copy_counts: One for each kind that was looked for.
     """
 
     folder: TileFolder
@@ -47,11 +44,6 @@ class Exploration:
         """Whether not all tiles were to be measured."""
         return 0 < self.settings.sample < len(self.folder.tiles)
 
-    @property
-    def noun(self) -> str:
-        """What a tile is called."""
-        return "patch" if self.folder.has_patches else "tile"
-
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Label of each tile, -1 without one."""
@@ -67,17 +59,14 @@ class Exploration:
     def slides(self) -> pd.DataFrame:
         """How many tiles each slide has, by class, the largest first."""
         tiles = self.folder.tiles
-        first = tiles.drop_duplicates("slide_id").set_index("slide_id")
+        owners = tiles.drop_duplicates("slide_id").set_index("slide_id")
         counts = count_classes(self, tiles["slide_id"])
-        table = pd.DataFrame(
-            {
-                "slide_id": counts.index,
-                "patient_id": first["patient_id"].reindex(counts.index).to_numpy(),
-                "split": first["split"].reindex(counts.index).to_numpy(),
-                "tiles": counts.sum(axis=1).to_numpy(),
-            }
-        )
-        table = pd.concat([table, counts.reset_index(drop=True)], axis=1)
+        parts = [
+            owners.loc[counts.index, ["patient_id", "split"]],
+            counts.sum(axis=1).rename("tiles"),
+            counts,
+        ]
+        table = pd.concat(parts, axis=1).rename_axis("slide_id").reset_index()
         return table.sort_values("tiles", ascending=False, kind="stable")
 
 
@@ -106,18 +95,13 @@ def find_factors(explored: Exploration) -> pd.DataFrame:
     Class, scanner, site, split and slide, where there are two or more; the index are
     the tiles' ids.
     """
-    folder, rows = explored.folder, explored.measured
-    tiles = folder.tiles.iloc[rows]
-    slides = folder.slides.drop_duplicates("slide_id").set_index("slide_id")
-    factors: dict[str, object] = {"class": explored.classes.iloc[rows].to_numpy()}
-    for name in ("scanner", "site"):
-        if name in slides:
-            values = tiles["slide_id"].map(slides[name])
-            if values.nunique() >= 2:
-                factors[name] = values.astype("object").to_numpy()
-    if tiles["split"].nunique() >= 2:
-        factors["split"] = pd.Categorical(tiles["split"], list(SPLITS))
-    # Groups of look-alikes are too many and too small.
-    if folder.info.grouping != "estimated" and tiles["slide_id"].nunique() >= 2:
-        factors["slide"] = tiles["slide_id"].to_numpy()
+    tiles = explored.folder.tiles.iloc[explored.measured]
+    groups = explored.folder.group_tiles(tiles)
+    groups["class"] = explored.classes.iloc[explored.measured].astype(object)
+    groups["split"] = pd.Series(pd.Categorical(tiles["split"], list(SPLITS)))
+    factors = {
+        name: groups[name].array
+        for name in _FACTORS
+        if name in groups and (name == "class" or groups[name].nunique() >= 2)
+    }
     return pd.DataFrame(factors, index=tiles["tile_id"].to_numpy())

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,6 @@ class HeldOutTiles:
     """Tiles of a folder that a run's model did not train on.
 
     Attributes:
-        model: The run.
-        folder: The tiles.
         rows: Rows of the held-out tiles in the folder's table, `(tiles,)`.
         folds: Model that held each one out; `EVERY_FOLD` of another cohort.
         probabilities: `(tiles, classes)`; None without predictions.
@@ -56,7 +53,7 @@ class HeldOutTiles:
     @property
     def class_names(self) -> tuple[str, ...]:
         """In the order of the labels."""
-        return self.model.card.class_names
+        return self.card.class_names
 
     @cached_property
     def tiles(self) -> pd.DataFrame:
@@ -100,20 +97,18 @@ class HeldOutTiles:
 
         None with more than two classes.
         """
-        threshold = self._threshold
-        if threshold is None:
+        if (threshold := self._threshold) is None:
             return None
         return float(np.broadcast_to(threshold, len(self.rows))[row])
 
     @property
     def _threshold(self) -> Threshold:
         """The threshold of each tile: that of the fold that held it out."""
-        card = self.model.card
-        if len(card.class_names) > 2:
+        if len(self.class_names) > 2:
             return None
-        if self.is_external or not card.is_cross_validated:
-            return card.together.tile_threshold
-        by_fold = [float(fold.tile_threshold or 0.0) for fold in card.folds]
+        if self.is_external or not self.card.is_cross_validated:
+            return self.card.together.tile_threshold
+        by_fold = [float(fold.tile_threshold or 0.0) for fold in self.card.folds]
         return np.array(by_fold)[self.folds]
 
 
@@ -134,49 +129,48 @@ def open_held_out_tiles(
         ManifestError: The tiles are gone or are others, no tile was held out, or
             `evaluation` has no predictions.
     """
-    found = read_run(run)
-    place = found.path / "evaluation" if evaluation is None else Path(evaluation)
-    record: dict[str, Any] | None = None
-    if (place / _PREDICTIONS).exists():
-        record = read_json(place / "run.json")
-    elif evaluation is not None:
+    model = read_run(run)
+    place = model.path / "evaluation" if evaluation is None else Path(evaluation)
+    predictions = place / _PREDICTIONS
+    is_scored = predictions.exists()
+    if not is_scored and evaluation is not None:
         raise ManifestError(
             f"{place}: has no {_PREDICTIONS}; name a folder of 'eosin evaluate'"
         )
-    if record is not None and record["inputs"].get("model") != found.sha256:
+    record = read_json(place / "run.json") if is_scored else {}
+    if is_scored and record["inputs"].get("model") != model.sha256:
         raise ModelError(
-            f"{place}: was scored by another model than {found.path} holds now; run "
-            f"'eosin evaluate {found.path}' again"
+            f"{place}: was scored by another model than {model.path} holds now; run "
+            f"'eosin evaluate {model.path}' again"
         )
-    on = None if record is None else record["settings"].get("on")
-    folder = open_tile_folder(tiles or _find_tiles(found, on))
-    inputs = {"model": found.sha256, "tiles.parquet": folder.sha256}
-    if record is None:
-        rows, probabilities = np.arange(len(folder.tiles)), None
-        is_external = folder.sha256 != found.card.training_data.get("tiles_sha256")
-    else:
+    scored_on = record["settings"].get("on") if is_scored else None
+    folder = open_tile_folder(tiles or _find_tiles(model, scored_on))
+    inputs = {"model": model.sha256, "tiles.parquet": folder.sha256}
+    rows, probabilities = np.arange(len(folder.tiles)), None
+    is_external = folder.sha256 != model.card.training_data.get("tiles_sha256")
+    if is_scored:
         if record["inputs"].get("tiles.parquet") != folder.sha256:
             raise ManifestError(
                 f"{folder.path}: its tiles are not those that were scored in {place}; "
                 "name the folder of those, or run 'eosin evaluate' again"
             )
-        inputs[_PREDICTIONS] = hash_file(place / _PREDICTIONS)
-        rows, own = _find_predictions(found, folder, place / _PREDICTIONS)
-        probabilities = found.card.target.take(own)
-        is_external = bool((own["split"] == "external").any())
+        inputs[_PREDICTIONS] = hash_file(predictions)
+        rows, table = _find_predictions(model, folder, predictions)
+        probabilities = model.card.target.take(table)
+        is_external = bool((table["split"] == "external").any())
     folds = np.full(len(rows), EVERY_FOLD, np.int64)
     if not is_external:
-        folds = _find_folds(found, folder.tiles["slide_id"].iloc[rows])
+        folds = _find_folds(model, folder.tiles["slide_id"].iloc[rows])
     is_held_out = folds >= EVERY_FOLD
     if not is_held_out.any():
         raise ManifestError(
-            f"{folder.path}: holds no tile that {found.path} held out; name tiles of "
+            f"{folder.path}: holds no tile that {model.path} held out; name tiles of "
             "another cohort, behind the run"
         )
     if probabilities is not None:
         probabilities = probabilities[is_held_out]
     return HeldOutTiles(
-        found, folder, rows[is_held_out], folds[is_held_out], probabilities, inputs
+        model, folder, rows[is_held_out], folds[is_held_out], probabilities, inputs
     )
 
 
@@ -204,9 +198,9 @@ def _find_predictions(
     table = select_level(table, "tile")
     table = table[table["split"].isin(_HELD_OUT)]
     place = pd.Series(range(len(table)), index=table["id"].astype(str))
-    found = place.reindex(folder.tiles["tile_id"].astype(str)).to_numpy(np.float64)
-    rows = np.flatnonzero(np.isfinite(found))
-    return rows, table.iloc[found[rows].astype(np.int64)]
+    places = place.reindex(folder.tiles["tile_id"].astype(str)).to_numpy(np.float64)
+    rows = np.flatnonzero(np.isfinite(places))
+    return rows, table.iloc[places[rows].astype(np.int64)]
 
 
 def _find_folds(run: Run, slide_ids: pd.Series) -> Rows:
@@ -214,5 +208,5 @@ def _find_folds(run: Run, slide_ids: pd.Series) -> Rows:
     splits = run.splits
     test = splits[splits["split"] == "test"].drop_duplicates("slide_id")
     fold_of = test.set_index("slide_id")["fold"]
-    found = slide_ids.astype(str).map(fold_of).fillna(EVERY_FOLD - 1)
-    return found.to_numpy(np.int64)
+    folds = slide_ids.astype(str).map(fold_of).fillna(EVERY_FOLD - 1)
+    return folds.to_numpy(np.int64)

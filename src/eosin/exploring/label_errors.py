@@ -25,14 +25,12 @@ class LabelErrors:
     Attributes:
         rows: The suspects' rows, `(suspects,)`.
         suggested: The class that the model is confident of for each, `(suspects,)`.
-        margins: Probability of the suggested class less that of the label, for each;
-            the order is by this. May be below 0 where thresholds lie low.
+        margins: Probability of the suggested class less that of the label; below 0
+            where thresholds lie low.
         thresholds: Probability from which a tile counts as confidently of a class,
             `(classes,)`; NaN where no tile bears the label.
-        counts: Confident joint: tiles by label (rows) and confident class (columns),
-            `(classes, classes)`. Tiles that are confidently of no class are not in it.
-        joint: Estimate of the share of all tiles by label (rows) and true class
-            (columns); adds up to 1.
+        counts: Tiles by label and confident class, `(classes, classes)`.
+        joint: Estimated share of all tiles by label and true class; adds up to 1.
     """
 
     rows: Labels
@@ -51,19 +49,13 @@ class LabelErrors:
 def find_label_errors(labels: Labels, probabilities: Probabilities) -> LabelErrors:
     """Find labels that held-out probabilities speak against.
 
-    A suspect is a tile off the diagonal of the confident joint. Where the
-    probabilities come from a model that was trained on the same tiles, there is
-    nothing to be found: it has learnt the wrong labels too.
+    Where the probabilities come from a model that was trained on the same tiles,
+    there is nothing to be found: it has learnt the wrong labels too.
 
     Args:
-        labels: Of each tile, 0 to classes - 1, `(tiles,)`; tiles without a label are
-            left out before.
-        probabilities: Held-out, `(tiles, classes)`, each row adding up to 1.
-
-    Raises:
-        ValueError: The shapes do not fit, or a label is no class.
+        labels: 0 to classes - 1, `(tiles,)`, of one tile or more.
+        probabilities: `(tiles, classes)`, each row adding up to 1.
     """
-    _check(labels, probabilities)
     n, n_classes = probabilities.shape
     thresholds = np.array(
         [
@@ -78,51 +70,28 @@ def find_label_errors(labels: Labels, probabilities: Probabilities) -> LabelErro
     rows = np.flatnonzero(is_known & (confident != labels))
     margins = probabilities[rows, confident[rows]] - probabilities[rows, labels[rows]]
     order = np.lexsort((rows, -margins))
+    # Each label's row of the joint is brought to the share of tiles that bear it. A
+    # label of which no tile is confidently anything is taken at its word.
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.where(totals > 0, counts, np.eye(n_classes)) / np.maximum(totals, 1)
+    n_by_label = np.bincount(labels, minlength=n_classes)
     return LabelErrors(
         rows[order],
         confident[rows][order],
         margins[order],
         thresholds,
         counts,
-        _calibrate(counts, np.bincount(labels, minlength=n_classes), n),
+        shares * n_by_label[:, None] / n,
     )
 
 
 def find_confident_classes(
     probabilities: Probabilities, thresholds: npt.NDArray[np.float64]
 ) -> Labels:
-    """Find the class that each tile is confidently of, `(tiles,)`.
+    """Find the most probable class whose threshold each tile reaches; -1 for none.
 
-    Args:
-        probabilities: `(tiles, classes)`.
-        thresholds: Of each class, `(classes,)`; no tile is of a class with NaN.
-
-    Returns:
-        The most probable of the classes whose threshold is reached; -1 where none is.
+    No tile is of a class with the threshold NaN.
     """
     reaches = probabilities >= np.nan_to_num(thresholds, nan=np.inf) - _TOLERANCE
     best = np.where(reaches, probabilities, -1.0).argmax(axis=1)
     return np.where(reaches.any(axis=1), best, -1).astype(np.int64)
-
-
-def _calibrate(counts: Labels, n_by_label: Labels, n: int) -> npt.NDArray[np.float64]:
-    """Bring each label's row of the joint to the share of tiles that bear it."""
-    totals = counts.sum(axis=1, keepdims=True)
-    # A label of which no tile is confidently anything is taken at its word.
-    known = np.where(totals > 0, counts, np.eye(len(counts), dtype=np.int64))
-    shares = known / np.maximum(totals, 1)
-    return np.asarray(shares * n_by_label[:, None] / n, np.float64)
-
-
-def _check(labels: Labels, probabilities: Probabilities) -> None:
-    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
-        raise ValueError(
-            "probabilities must be (tiles, classes) with a label for each tile, got "
-            f"{probabilities.shape} and labels of {labels.shape}"
-        )
-    n_classes = probabilities.shape[1]
-    if not len(labels) or labels.min() < 0 or labels.max() >= n_classes:
-        raise ValueError(
-            f"labels must be 0 to {n_classes - 1}, of one tile or more; leave tiles "
-            "without a label out"
-        )

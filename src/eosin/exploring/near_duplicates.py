@@ -7,6 +7,7 @@ looked at. Turning and mirroring only change signs and order of the frequencies,
 all eight views are compared without reading a pixel again.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +17,15 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from eosin.core import ConfigError
 from eosin.settings import ImportSettings
 
 DEFAULT_SIMILARITY = ImportSettings.similarity
-FEATURE_SIMILARITY = 0.98
+# Of centred features, as a cosine.
+_FEATURE_SIMILARITY = 0.98
 
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
+View = tuple[bool, npt.NDArray[np.float32], np.uint64]
 
 _SIDE_PX = 32
 _N = 8
@@ -43,7 +45,6 @@ _MAX_DISTANCE = 12
 # A hash is compared with so many on either side in its band at most, so that a
 # million patches of one look cannot take forever.
 _WINDOW = 64
-_PAIRS_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +52,19 @@ class Looks:
     """What patches look like.
 
     Attributes:
-        hashes: Hash of each patch, and of its mirror image about the diagonal,
-            `(patches, 2)`.
-        frequencies: Weighted low frequencies of length 1, or all 0 where the patch
-            is flat, `(patches, 64)`, float16.
+        hashes: Of each and of its mirror image about the diagonal, `(patches, 2)`.
+        frequencies: Weighted low ones of length 1, or all 0 where it is flat,
+            `(patches, 64)`, float16.
     """
 
     hashes: Hashes
     frequencies: npt.NDArray[np.float16]
+
+    @classmethod
+    def join(cls, parts: Sequence["Looks"]) -> "Looks":
+        """Put the looks of further patches behind those of the first."""
+        hashes = np.concatenate([part.hashes for part in parts])
+        return cls(hashes, np.concatenate([part.frequencies for part in parts]))
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -69,11 +75,7 @@ class Looks:
 
 
 def describe_looks(patches: Sequence[npt.NDArray[np.uint8]]) -> Looks:
-    """Describe patches of any size.
-
-    Args:
-        patches: `(height, width, 3)` each, RGB.
-    """
+    """Describe RGB patches of any size, `(height, width, 3)` each."""
     small = np.empty((len(patches), _SIDE_PX, _SIDE_PX), np.float32)
     for target, patch in zip(small, patches, strict=True):
         grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
@@ -98,47 +100,25 @@ def group_near_duplicates(
     identical: npt.NDArray[np.generic] | None = None,
     features: npt.NDArray[np.floating] | None = None,
     similarity: float = DEFAULT_SIMILARITY,
-    feature_similarity: float = FEATURE_SIMILARITY,
 ) -> Rows:
-    """Unite patches that look alike into groups.
+    """Unite patches that look alike; return the first row of each one's group.
 
-    Whoever looks like one member belongs to the group. Nothing is random but the
-    directions in which features are hashed, and they are always the same.
+    Whoever looks like one member belongs to the group. The directions in which
+    features are hashed are random, but always the same.
 
     Args:
         looks: What the patches look like.
-        identical: Patches of one value here are united whatever they look like, such
-            as a hash of their pixels, `(patches,)`.
-        features: Features of an encoder, `(patches, features)`. Patches with alike
-            features are united as well.
-        similarity: Correlation of the weighted low frequencies from which two
-            patches look alike, above 0 and up to 1.
-        feature_similarity: The same for the cosine of centred features.
-
-    Returns:
-        The first row of each patch's group, `(patches,)`.
-
-    Raises:
-        ConfigError: A similarity is out of range, or the features are not of these
-            patches.
+        identical: Patches of one value are united whatever they look like.
+        features: Of an encoder, `(patches, features)`; alike ones unite as well.
+        similarity: Correlation of the weighted low frequencies from which two patches
+            look alike, above 0 and up to 1.
     """
-    for name, value in (
-        ("similarity", similarity),
-        ("feature_similarity", feature_similarity),
-    ):
-        if not 0 < value <= 1:
-            raise ConfigError(f"{name} must be above 0 and up to 1, got {value:g}")
     n = len(looks)
     pairs = [_find_alike(looks, similarity)]
     if identical is not None:
         pairs.append(_link_equal(identical))
     if features is not None:
-        if features.ndim != 2 or len(features) != n:
-            raise ConfigError(
-                f"features must be of shape (patches, features) with {n} patches, got "
-                f"{features.shape}"
-            )
-        pairs.append(_find_alike_features(features, feature_similarity))
+        pairs.append(_find_alike_features(features))
     first, second = np.concatenate(pairs).T
     links = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
     _, groups = connected_components(links, directed=False)
@@ -155,17 +135,13 @@ def _hash(low: npt.NDArray[np.float32]) -> Hashes:
 _PLACES = np.uint64(1) << np.arange(_N_BITS, dtype=np.uint64)
 
 
-def _list_views() -> tuple[tuple[bool, npt.NDArray[np.float32], np.uint64], ...]:
+def _list_views() -> tuple[View, ...]:
     """List the eight views: is it transposed, its signs, the bits that they flip."""
-    views = []
-    for is_transposed in (False, True):
-        for up in (1, -1):
-            for left in (1, -1):
-                signs = np.where(_ROWS % 2, up, 1) * np.where(_COLUMNS % 2, left, 1)
-                flips = (signs.reshape(-1)[1:] < 0).astype(np.uint64) @ _PLACES
-                views.append(
-                    (is_transposed, signs.astype(np.float32).ravel(), np.uint64(flips))
-                )
+    views: list[View] = []
+    for is_transposed, up, left in itertools.product((False, True), (1, -1), (1, -1)):
+        signs = np.where(_ROWS % 2, up, 1) * np.where(_COLUMNS % 2, left, 1)
+        flips = np.uint64((signs.reshape(-1)[1:] < 0).astype(np.uint64) @ _PLACES)
+        views.append((is_transposed, signs.astype(np.float32).ravel(), flips))
     return tuple(views)
 
 
@@ -173,15 +149,12 @@ _VIEWS = _list_views()
 _TRANSPOSED = np.arange(_N * _N).reshape(_N, _N).T.ravel()
 
 
-def _find_alike(looks: Looks, similarity: float) -> npt.NDArray[np.int64]:
+def _find_alike(looks: Looks, similarity: float) -> Rows:
     """Find pairs of rows whose patches look alike in one of the eight views."""
     # Equal hashes first: copies are many, and each need be compared only once.
-    _, firsts, kinds = np.unique(
-        looks.hashes[:, 0], return_index=True, return_inverse=True
-    )
-    rows = np.arange(len(looks))
-    same = np.stack([rows, firsts[kinds]], axis=1)[firsts[kinds] != rows]
+    same = _link_equal(looks.hashes[:, 0])
     found = [same[_compare(looks, same, _VIEWS[0], similarity)]]
+    firsts = np.unique(same[:, 1])
     hashes = looks.hashes[firsts]
     for view in _VIEWS:
         is_transposed, _, flips = view
@@ -194,8 +167,8 @@ def _find_alike(looks: Looks, similarity: float) -> npt.NDArray[np.int64]:
 
 def _compare(
     looks: Looks,
-    pairs: npt.NDArray[np.int64],
-    view: tuple[bool, npt.NDArray[np.float32], np.uint64],
+    pairs: Rows,
+    view: View,
     similarity: float,
 ) -> npt.NDArray[np.bool_]:
     """Tell which pairs look alike when the first of each is seen in a view."""
@@ -213,59 +186,43 @@ def _compare(
     return is_alike
 
 
-def _iter_candidates(
-    queries: Hashes, hashes: Hashes
-) -> Iterator[npt.NDArray[np.int64]]:
+def _iter_candidates(queries: Hashes, hashes: Hashes) -> Iterator[Rows]:
     """Yield pairs (query, hash) with a band in common and few bits between them."""
+    rest = np.uint64(_N_BITS - _BAND_BITS)
     for start in _BAND_STARTS:
         turned = _turn(hashes, start)
         order = np.argsort(turned, kind="stable")
-        turned = turned[order]
+        bands = turned[order] >> rest
         asked = _turn(queries, start)
-        rest = np.uint64((1 << (_N_BITS - _BAND_BITS)) - 1)
-        place = np.searchsorted(turned, asked)
-        low = np.searchsorted(turned, asked & ~rest)
-        high = np.searchsorted(turned, asked | rest, side="right")
-        low, high = np.maximum(low, place - _WINDOW), np.minimum(high, place + _WINDOW)
-        for query, position in _iter_ranges(low, high):
-            pair = np.stack([query, order[position]], axis=1)
-            distance = np.bitwise_count(queries[query] ^ hashes[pair[:, 1]])
-            yield pair[(distance <= _MAX_DISTANCE) & (pair[:, 0] != pair[:, 1])]
+        place = np.searchsorted(turned[order], asked)
+        for first, step in ((place, 1), (place - 1, -1)):
+            rows, positions = np.arange(len(queries)), first
+            for _ in range(_WINDOW):
+                is_there = (positions >= 0) & (positions < len(bands))
+                rows, positions = rows[is_there], positions[is_there]
+                has_band = bands[positions] == asked[rows] >> rest
+                rows, positions = rows[has_band], positions[has_band]
+                if not len(rows):
+                    break
+                pairs = np.stack([rows, order[positions]], axis=1)
+                distance = np.bitwise_count(queries[rows] ^ hashes[pairs[:, 1]])
+                yield pairs[(distance <= _MAX_DISTANCE) & (pairs[:, 0] != pairs[:, 1])]
+                positions = positions + step
 
 
 def _turn(hashes: Hashes, start: int) -> Hashes:
     """Turn the bits so that a band comes first when sorted."""
-    if start == 0:
-        return hashes
     up, down = np.uint64(start), np.uint64(_N_BITS - start)
     return ((hashes << up) & np.uint64(_ALL_BITS)) | (hashes >> down)
 
 
-def _iter_ranges(low: Rows, high: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield row numbers and the positions in their ranges, a bounded number at once."""
-    lengths = np.maximum(high - low, 0)
-    ends = np.cumsum(lengths)
-    begin = 0
-    while begin < len(lengths):
-        before = ends[begin - 1] if begin else 0
-        end = int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right"))
-        end = max(end, begin + 1)
-        own = lengths[begin:end]
-        query = np.repeat(np.arange(begin, end), own)
-        skipped = np.repeat(ends[begin:end] - own - before, own)
-        yield query, np.arange(len(query)) - skipped + np.repeat(low[begin:end], own)
-        begin = end
-
-
-def _link_equal(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+def _link_equal(values: npt.NDArray[np.generic]) -> Rows:
     """Link every row with the first one of the same value."""
     _, firsts, kinds = np.unique(values, return_index=True, return_inverse=True)
     return np.stack([np.arange(len(values)), firsts[kinds]], axis=1)
 
 
-def _find_alike_features(
-    features: npt.NDArray[np.floating], similarity: float
-) -> npt.NDArray[np.int64]:
+def _find_alike_features(features: npt.NDArray[np.floating]) -> Rows:
     """Find pairs of rows with alike features, by hashes of random directions."""
     centred = np.asarray(features - features.mean(axis=0), np.float32)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -275,5 +232,5 @@ def _find_alike_features(
     found = [np.empty((0, 2), np.int64)]
     for pairs in _iter_candidates(hashes, hashes):
         closeness = np.einsum("pf,pf->p", unit[pairs[:, 0]], unit[pairs[:, 1]])
-        found.append(pairs[closeness >= similarity])
+        found.append(pairs[closeness >= _FEATURE_SIMILARITY])
     return np.concatenate(found)

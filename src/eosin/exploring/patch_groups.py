@@ -19,6 +19,14 @@ from eosin.core import CohortError
 from eosin.exploring.near_duplicates import group_near_duplicates
 from eosin.exploring.scan import Scan
 
+# How patches are changed when they are read, by what they were brought from.
+_CHANGES = {
+    "grey": "grey, and read as colour",
+    "rgba": "transparent, and read on white",
+    "16 bit": "of 16 bit, and read as 8 bit",
+    "not square": "not square; their central square is read",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
@@ -26,50 +34,45 @@ class Grouping:
 
     Attributes:
         table: The patches, all with `slide_id` and `patient_id`.
-        n_estimated: Patches whose group had to be estimated.
-        n_groups: Groups that were estimated.
-        n_united: Patches in estimated groups of two or more.
-        n_divided: Estimated groups that the given splits divide.
+        n_groups_estimated: Groups that had to be estimated.
+        n_patches_estimated: Patches in them.
+        n_near_duplicates: Those of them in groups of two or more.
+        n_groups_divided: Estimated groups that the given splits divide.
     """
 
     table: pd.DataFrame
-    n_estimated: int = 0
-    n_groups: int = 0
-    n_united: int = 0
-    n_divided: int = 0
+    n_groups_estimated: int = 0
+    n_patches_estimated: int = 0
+    n_near_duplicates: int = 0
+    n_groups_divided: int = 0
 
     @property
     def kind(self) -> Literal["given", "estimated"]:
         """What the groups rest on, as a tile table calls it."""
-        return "estimated" if self.n_estimated else "given"
+        return "estimated" if self.n_patches_estimated else "given"
 
     def describe(self) -> dict[str, Any]:
         """Return the counts, for the record."""
-        return {
-            "grouping": self.kind,
-            "n_groups_estimated": self.n_groups,
-            "n_patches_estimated": self.n_estimated,
-            "n_near_duplicates": self.n_united,
-            "n_groups_divided": self.n_divided,
-        }
+        counts = {k: n for k, n in vars(self).items() if k != "table"}
+        return {"grouping": self.kind, **counts}
 
     def list_cautions(self) -> list[str]:
         """Say what is not known of who is in training and in test."""
-        n, n_all, cautions = self.n_estimated, len(self.table), []
+        n, n_all, cautions = self.n_patches_estimated, len(self.table), []
         if n:
             whose = "these patches" if n == n_all else f"{n:,} of {n_all:,} patches"
             cautions.append(
                 "That no patient is on two sides cannot be proven: nobody says which "
                 f"slide or patient {whose} come from. Near-duplicates "
-                f"({self.n_united:,} patches) were kept together, but other patches of "
-                "one patient may be in training and in test, which makes results too "
-                "good and intervals too narrow."
+                f"({self.n_near_duplicates:,} patches) were kept together, but other "
+                "patches of one patient may be in training and in test, which makes "
+                "results too good and intervals too narrow."
             )
-        if self.n_divided:
+        if self.n_groups_divided:
             cautions.append(
-                f"{self.n_divided:,} groups of near-duplicates lie in more than one of "
-                "the splits that the data set comes with, which were kept: the model "
-                "is tested on what it has nearly seen."
+                f"{self.n_groups_divided:,} groups of near-duplicates lie in more than "
+                "one of the splits that the data set comes with, which were kept: the "
+                "model is tested on what it has nearly seen."
             )
         return cautions
 
@@ -88,13 +91,9 @@ def group_patches(
 
     Args:
         table: Readable patches.
-        scan: What reading them found, of the same rows, with their looks.
+        scan: Of the same rows, with their looks.
         similarity: As for `group_near_duplicates`.
-        features: Features of an encoder, one row per patch.
-
-    Raises:
-        CohortError: A slide is said to be of two patients.
-        ConfigError: The features are not of these patches.
+        features: Of an encoder, one row per patch.
     """
     slides = fill_with_none(table["slide_id"].fillna(table["patient_id"]))
     patients = fill_with_none(table["patient_id"].fillna(slides))
@@ -102,25 +101,26 @@ def group_patches(
     rows = np.flatnonzero(slides.isna())
     counts = {}
     if len(rows) and scan.looks is not None:
+        content = scan.content[rows]
         groups = group_near_duplicates(
             scan.looks.take(rows),
-            identical=scan.content[rows],
+            identical=content,
             features=None if features is None else features[rows],
             similarity=similarity,
         )
-        found = table.iloc[rows][["split"]].fillna("")
-        found = found.assign(group=groups, content=scan.content[rows])
-        n_splits = found.groupby("group")["split"].transform("nunique")
-        parts = found.groupby(["group", "split"], sort=False)["content"]
+        unknown = table.iloc[rows][["split"]].fillna("")
+        unknown = unknown.assign(group=groups, content=content)
+        n_splits = unknown.groupby("group")["split"].transform("nunique")
+        parts = unknown.groupby(["group", "split"], sort=False)["content"]
         names = parts.transform("min").map("group-{:016x}".format)
-        names = names.where(n_splits == 1, names + "-" + found["split"])
+        names = names.where(n_splits == 1, names + "-" + unknown["split"])
         for column in ("slide_id", "patient_id"):
             table[column] = table[column].where(slides.notna(), names)
         counts = {
-            "n_estimated": len(rows),
-            "n_groups": names.nunique(),
-            "n_united": int((parts.transform("size") > 1).sum()),
-            "n_divided": found.loc[n_splits > 1, "group"].nunique(),
+            "n_groups_estimated": names.nunique(),
+            "n_patches_estimated": len(rows),
+            "n_near_duplicates": int((parts.transform("size") > 1).sum()),
+            "n_groups_divided": unknown.loc[n_splits > 1, "group"].nunique(),
         }
     if divided := find_divided(table, "slide_id", "patient_id"):
         raise CohortError(
@@ -137,20 +137,11 @@ def complete_splits(
     fraction: float,
     seed: int,
 ) -> tuple[pd.DataFrame, str | None]:
-    """Make the given splits complete, so that training can work with them.
+    """Make the given splits complete; say what was done in words, if anything.
 
     A split that is missing beside others is taken from the training patients, class
-    by class. Where all are in training, or none in any, nothing is given. Patches
-    without a label are in no split.
-
-    Args:
-        table: Columns `patient_id`, `label` and `split`.
-        class_names: Class of each label.
-        fraction: Share of the training patients that a missing split gets, 0 to 1.
-        seed: Decides whose patches they are.
-
-    Returns:
-        The table with its splits, and what was done in words, if anything.
+    by class, this `fraction` of them. Where all are in training, or none in any,
+    nothing is given. Patches without a label are in no split.
 
     Raises:
         CohortError: A patient is in two splits, or too few are in training.
@@ -158,8 +149,8 @@ def complete_splits(
     splits = fill_with_none(table["split"].where(table["label"] >= 0))
     given = [split for split in SPLITS if (splits == split).any()]
     if given == ["train"]:
-        said = "all labelled patches are in train, so training divides them anew"
-        return table.assign(split=pd.Series(None, table.index, dtype="object")), said
+        remark = "all labelled patches are in train, so training divides them anew"
+        return table.assign(split=pd.Series(None, table.index, dtype="object")), remark
     table = table.assign(split=splits)
     if divided := find_divided(table, "patient_id", "split"):
         raise CohortError(
@@ -171,29 +162,27 @@ def complete_splits(
     if not given or not missing or "train" in missing:
         return table, None
     is_train = splits == "train"
-    names = pd.Series(dict(enumerate(class_names)))
-    rows = table.loc[is_train, ["patient_id"]].assign(
-        label=fill_with_none(table.loc[is_train, "label"].map(names))
-    )
+    training = table.loc[is_train, ["patient_id"]]
+    classes = table.loc[is_train, "label"].map(dict(enumerate(class_names)))
     shares = [fraction if split in missing else 0.0 for split in SPLITS]
     shares[0] = 1 - sum(shares)
-    chosen = split_patients(rows, fractions=shares, negative=class_names[0], seed=seed)
+    chosen = split_patients(
+        training.assign(label=classes),
+        fractions=shares,
+        negative=class_names[0],
+        seed=seed,
+    )
     splits = splits.where(~is_train, chosen.reindex(splits.index))
     counts = ", ".join(f"{(splits == s).sum():,} patches" for s in missing)
-    said = (
+    remark = (
         f"there is no {' and no '.join(missing)} split; {counts} of train were taken "
         "for it, by group"
     )
-    return table.assign(split=splits), said
+    return table.assign(split=splits), remark
 
 
 def caution_sizes(sides: Mapping[int, int], mpp: float | None) -> list[str]:
-    """Say what is not known of the patches' resolution.
-
-    Args:
-        sides: Patches by their side in pixels.
-        mpp: Micrometres per pixel of the patches as stored; None where unknown.
-    """
+    """Say what is not known of the resolution of patches, counted by side in pixels."""
     cautions = []
     if mpp is None:
         cautions.append(
@@ -213,30 +202,16 @@ def caution_sizes(sides: Mapping[int, int], mpp: float | None) -> list[str]:
 def say_changes(
     kinds: Mapping[str, int], sides: Mapping[int, int], tile_px: int
 ) -> list[str]:
-    """Say how patches are changed when they are read.
-
-    Args:
-        kinds: Patches by what they were brought from, as a `Scan` counts them.
-        sides: Patches by their side in pixels.
-        tile_px: Side of the tiles as read.
-    """
+    """Say how patches, counted by kind and by side, are changed when they are read."""
     sentences = [
         f"{kinds[kind]:,} patches are {change}"
-        for kind, change in (
-            ("grey", "grey, and read as colour"),
-            ("rgba", "transparent, and read on white"),
-            ("16 bit", "of 16 bit, and read as 8 bit"),
-            ("not square", "not square; their central square is read"),
-        )
+        for kind, change in _CHANGES.items()
         if kinds.get(kind)
     ]
-    n_other = sum(n for side, n in sides.items() if side != tile_px)
-    if n_other:
-        found = ", ".join(
-            f"{n:,} of {side} px" for side, n in sorted(sides.items())[:5]
-        )
+    if n_other := sum(n for side, n in sides.items() if side != tile_px):
+        sizes = ", ".join(f"{n:,} of {px} px" for px, n in sorted(sides.items())[:5])
         sentences.append(
             f"{n_other:,} patches are resampled to {tile_px} px whenever they are read "
-            f"({found})"
+            f"({sizes})"
         )
     return sentences

@@ -43,12 +43,6 @@ def apply_rules(
 ) -> pd.DataFrame:
     """Say for each tile and rule why it is dropped; missing where it is not.
 
-    Args:
-        folder: The tiles.
-        config: Which are dropped.
-        scan: By `plan_rules`.
-        progress: Told how far it is.
-
     Returns:
         A column for each rule, in their order, one row per tile.
     """
@@ -105,17 +99,20 @@ def _find_surplus(copies: pd.DataFrame) -> dict[int, str]:
     """
     rank = {name: place for place, name in enumerate(_KEEPS_FIRST)}
     reasons = {}
-    for _, group in copies.groupby("group"):
-        ranks = group["split"].map(rank).fillna(len(rank)).to_numpy()
-        labels = group["label"].fillna(-1).to_numpy(np.int64)
-        order = np.lexsort((group.index.to_numpy(), ranks, labels < 0))
+    ranked = copies.assign(
+        rank=copies["split"].map(rank).fillna(len(rank)),
+        label=copies["label"].fillna(-1).astype(int),
+        is_bare=copies["label"].isna(),
+    )
+    ranked = ranked.sort_index().sort_values(["is_bare", "rank"], kind="stable")
+    for _, group in ranked.groupby("group"):
         firsts: dict[int, str] = {}
-        for place in order.tolist():
-            label = int(labels[place])
-            name = str(group["tile_id"].iloc[place])
+        for row, name, label in zip(
+            group.index, group["tile_id"], group["label"], strict=True
+        ):
             if label in firsts or (label < 0 and firsts):
                 kept = firsts.get(label, next(iter(firsts.values())))
-                reasons[int(group.index[place])] = f"copy of {kept}, which is kept"
+                reasons[int(row)] = f"copy of {kept}, which is kept"
             else:
-                firsts[label] = name
+                firsts[label] = str(name)
     return reasons

@@ -23,6 +23,7 @@ from eosin.tiles import (
 )
 
 Rows = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
 ReadEach = Callable[[Rows], Sequence[Patch | SlideError]]
 
 _SAMPLE = 256
@@ -30,10 +31,12 @@ _BLOCK = 256
 # Pixels of a block that are held at once: 12 MB.
 _BLOCK_PIXELS = 1 << 22
 _RECORDED_FAILURES = 100
+# Stands for what cannot be read; it looks like nothing.
+_NOTHING = np.zeros((1, 1, 3), np.uint8)
 _ARRAYS = ("rows", "is_read", "side_px", "measures", "content")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ScanPlan:
     """What is to be found of tiles.
 
@@ -42,18 +45,13 @@ class ScanPlan:
         tile_px: Side of a tile as it is measured.
         is_measured: Whether each of these is measured.
         measure: From `(tiles, px, px, 3)` to `(tiles, measures)`.
-        hashes: Whether their pixels are hashed.
         looks: Whether their looks are described.
-        units: What they are called.
     """
 
     rows: Rows
     tile_px: int
     is_measured: npt.NDArray[np.bool_]
-    measure: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]] = (
-        measure_appearance
-    )
-    hashes: bool = True
+    measure: Callable[[Pixels], npt.NDArray[np.float32]] = measure_appearance
     looks: bool = True
     units: str = "tiles"
 
@@ -68,7 +66,6 @@ class Scan:
         side_px: Shorter side in its own pixels.
         measures: `(tiles, measures)`; NaN where it was not asked for.
         content: Hash of its pixels; no other tile has that of one that was not read.
-        looks: What it looks like; None where it was not asked for.
         n_by_kind: Tiles that were grey, had transparency, 16 bit or were not square.
         errors: Why a tile could not be read, by its row in the table.
     """
@@ -96,11 +93,7 @@ class Scan:
         return pd.DataFrame(values, columns=list(APPEARANCE))
 
     def require_one(self, what: str) -> None:
-        """Stop where nothing can be read, for the first reason.
-
-        Raises:
-            ManifestError: `what`, such as `not one of 5 tiles`, can be read.
-        """
+        """Stop where nothing of `what`, such as `not one of 5 tiles`, could be read."""
         if self.errors and not self.is_read.any():
             first = self.errors[min(self.errors)]
             raise ManifestError(f"{what} can be read; the first: {first}")
@@ -112,13 +105,7 @@ class Scan:
         *,
         among: npt.NDArray[np.bool_] | None = None,
     ) -> list[SlideFailure]:
-        """List the first hundred tiles that cannot be read.
-
-        Args:
-            tiles: The table, for their ids.
-            step: The command that has read them.
-            among: Whether a tile of the table matters; None for all.
-        """
+        """List the first hundred tiles (`among` these, by row) that cannot be read."""
         rows = [row for row in sorted(self.errors) if among is None or among[row]]
         return [
             SlideFailure(str(tiles["tile_id"].iloc[row]), step, self.errors[row])
@@ -133,14 +120,7 @@ def scan_tiles(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Scan:
-    """Read tiles in blocks, each once; one that cannot be read stops nothing.
-
-    Args:
-        read_each: Of a `TileReader` or `PatchReader`.
-        plan: Which, and what is to be found.
-        workers: Threads that read.
-        progress: Told how far it is.
-    """
+    """Read tiles in blocks, each once; one that cannot be read stops nothing."""
     size = max(1, min(_BLOCK, _BLOCK_PIXELS // plan.tile_px**2))
     # The first part holds nothing, and decides what there is without any tile.
     parts = [_scan_block(read_each, plan, np.arange(0))]
@@ -163,11 +143,7 @@ def scan_tiles(
 
 
 def choose_tile_px(reader: PatchReader, n_patches: int) -> int:
-    """Find the commonest side among patches spread evenly over the table.
-
-    Raises:
-        ManifestError: Not one of them can be read.
-    """
+    """Find the commonest side among patches spread evenly over the table."""
     sides: Counter[int] = Counter()
     errors = []
     for row in np.unique(np.linspace(0, n_patches - 1, _SAMPLE).astype(int)):
@@ -185,32 +161,22 @@ def choose_tile_px(reader: PatchReader, n_patches: int) -> int:
 
 def _scan_block(read_each: ReadEach, plan: ScanPlan, places: Rows) -> Scan:
     """Read and describe some tiles, by their places in the plan."""
-    rows, found = plan.rows[places], read_each(plan.rows[places])
-    patches = [patch for patch in found if isinstance(patch, Patch)]
-    pixels = [patch.pixels for patch in patches]
+    rows, px = plan.rows[places], plan.tile_px
+    found = read_each(rows)
     is_read = np.array([isinstance(patch, Patch) for patch in found], bool)
-    sides = np.zeros(len(rows), np.int64)
-    sides[is_read] = [min(part.shape[:2]) for part in pixels]
+    pixels = [p.pixels if isinstance(p, Patch) else _NOTHING for p in found]
+    sides = np.array([min(part.shape[:2]) for part in pixels], np.int64) * is_read
     # No pixels, no copy: a number of its own for each, which no hash is likely to be.
-    content = places.astype(np.uint64) + np.uint64(1)
-    if plan.hashes:
-        content[is_read] = hash_tiles(pixels)
-    looks = None
-    if plan.looks:
-        n = len(rows)
-        looks = Looks(np.zeros((n, 2), np.uint64), np.zeros((n, 64), np.float16))
-        described = describe_looks(pixels)
-        looks.hashes[is_read] = described.hashes
-        looks.frequencies[is_read] = described.frequencies
+    content = np.where(is_read, hash_tiles(pixels), places.astype(np.uint64) + 1)
+    looks = describe_looks(pixels) if plan.looks else None
     is_measured = plan.is_measured[places] & is_read
-    px = plan.tile_px
     tiles = np.empty((int(is_measured.sum()), px, px, 3), np.uint8)
-    for tile, place in zip(tiles, np.flatnonzero(is_measured[is_read]), strict=True):
+    for tile, place in zip(tiles, np.flatnonzero(is_measured), strict=True):
         tile[:] = fit_patch(pixels[place], px)
     measured = plan.measure(tiles)
     measures = np.full((len(rows), measured.shape[1]), np.nan, np.float32)
     measures[is_measured] = measured
-    kinds = Counter(patch.kind for patch in patches)
+    kinds = Counter(patch.kind for patch in found if isinstance(patch, Patch))
     kinds["not square"] = sum(part.shape[0] != part.shape[1] for part in pixels)
     errors = {
         int(row): str(error)
@@ -228,12 +194,7 @@ def _join(parts: Sequence[Scan]) -> Scan:
     looks = [part.looks for part in parts if part.looks is not None]
     return Scan(
         **arrays,
-        looks=Looks(
-            np.concatenate([part.hashes for part in looks]),
-            np.concatenate([part.frequencies for part in looks]),
-        )
-        if looks
-        else None,
+        looks=Looks.join(looks) if looks else None,
         n_by_kind=sum((part.n_by_kind for part in parts), Counter()),
         errors={row: text for part in parts for row, text in part.errors.items()},
     )

@@ -49,16 +49,10 @@ class ColourMap:
 
 
 def find_outliers(measures: pd.DataFrame, limits: OutlierLimits) -> pd.DataFrame:
-    """Tell which tiles are blank, black, saturated or blurred.
+    """Tell which tiles are blank, black, saturated or blurred, by their `APPEARANCE`.
 
-    Args:
-        measures: One row per tile, the columns of `APPEARANCE`. A row of NaN, of a
-            tile that was not measured, is no outlier.
-        limits: From where a tile is one.
-
-    Returns:
-        Columns `OUTLIERS`, bool, of the same rows. Blank and black tiles are never
-        called blurred.
+    A row of NaN, of a tile that was not measured, is no outlier. Blank and black
+    tiles are never called blurred.
     """
     is_black = measures["black_share"] >= limits.black_share
     is_flat = measures["contrast"] < _FLAT_CONTRAST
@@ -69,8 +63,8 @@ def find_outliers(measures: pd.DataFrame, limits: OutlierLimits) -> pd.DataFrame
         usual = measures.loc[has_content, name].median()
         is_blurred &= measures[name] < limits.blur_ratio * usual
     is_saturated = measures["clipped_share"] >= limits.saturated_share
-    found = (is_blank, is_black, is_saturated, is_blurred)
-    return pd.DataFrame(dict(zip(OUTLIERS, found, strict=True)))
+    flags = (is_blank, is_black, is_saturated, is_blurred)
+    return pd.DataFrame(dict(zip(OUTLIERS, flags, strict=True)))
 
 
 def describe_by_class(
@@ -78,12 +72,7 @@ def describe_by_class(
     labels: npt.NDArray[np.int64],
     class_names: Sequence[str],
 ) -> pd.DataFrame:
-    """Describe the measures of each class.
-
-    Args:
-        measures: One row per tile, columns `SHOWN_MEASURES`.
-        labels: Label of each, -1 without one.
-        class_names: In the order of the labels.
+    """Describe the measures, columns `SHOWN_MEASURES`, of each class.
 
     Returns:
         `measure, class_name, n, percentile_5, percentile_25, median, percentile_75,
@@ -112,15 +101,10 @@ def correlate_measures(
     labels: npt.NDArray[np.int64],
     class_names: Sequence[str],
 ) -> pd.DataFrame:
-    """Correlate the measures with each other and with the classes.
+    """Correlate the measures with each other and with the classes; -1 is no label.
 
     Spearman's rank correlation, which skewed measures and a few odd tiles do not
     upset.
-
-    Args:
-        measures: One row per tile, columns `SHOWN_MEASURES`.
-        labels: Label of each, -1 without one; those are left out.
-        class_names: In the order of the labels.
 
     Returns:
         A square table: `SHOWN_MEASURES`, then the positive class of two, or each
@@ -135,12 +119,7 @@ def correlate_measures(
 
 
 def map_colours(density: npt.NDArray[np.floating]) -> ColourMap:
-    """Lay tiles out by their colour: principal components of optical density.
-
-    Args:
-        density: Mean optical density of red, green and blue, `(tiles, 3)`; NaN where
-            there is none.
-    """
+    """Lay tiles out by the principal components of their density, `(tiles, 3)`."""
     values = np.asarray(density, np.float64)
     is_known = np.isfinite(values).all(axis=1)
     points = np.full((len(values), 2), np.nan)
@@ -158,17 +137,15 @@ def map_colours(density: npt.NDArray[np.floating]) -> ColourMap:
 def explain_colour(
     density: npt.NDArray[np.floating], groups: Sequence[object]
 ) -> float | None:
-    """Find how much of the tiles' difference in colour lies between groups.
+    """Find how much of the tiles' difference in colour lies between groups, 0 to 1.
 
     Epsilon squared: the between-group share of the sum of squares, less what groups
-    drawn at random would have, so that many small groups do not seem to explain.
+    drawn at random would have, so that many small groups do not seem to explain. None
+    with fewer than two groups, or no group of two tiles.
 
     Args:
         density: Mean optical density, `(tiles, 3)`; rows with NaN are left out.
         groups: Group of each tile; those of None are left out.
-
-    Returns:
-        0 to 1; None with fewer than two groups, or no group of two tiles.
     """
     names = pd.Series(list(groups), dtype="object")
     is_used = np.isfinite(density).all(axis=1) & names.notna().to_numpy()
@@ -190,17 +167,12 @@ def explain_colour(
 def measure_isolation(
     features: npt.NDArray[np.floating], *, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Measure how far tiles lie from their neighbours in feature space.
-
-    Args:
-        features: Of an encoder, `(tiles, features)`.
-        seed: Decides which tiles count as neighbours where there are more than
-            20,000, and the start of the components.
+    """Measure how far tiles, `(tiles, features)`, lie from their neighbours.
 
     Returns:
-        Distance to the tenth neighbour in the first 50 principal components, over
-        its median, `(tiles,)`; 1 is usual. Fewer than three tiles, and equal ones,
-        are all 1.
+        Distance to the tenth neighbour (among 20,000 drawn ones where there are more)
+        in the first 50 principal components, over its median, `(tiles,)`; 1 is usual.
+        Fewer than three tiles, and equal ones, are all 1.
     """
     n = len(features)
     values = np.asarray(features, np.float32)

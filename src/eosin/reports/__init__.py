@@ -4,7 +4,6 @@ from eosin.reports.attention import AttendedSlide, make_attention_page
 from eosin.reports.evaluation import make_evaluation_page
 from eosin.reports.exploration import make_exploration_page
 from eosin.reports.facts import EvaluationFacts
-from eosin.reports.feature_space import list_space_tiles
 from eosin.reports.interpretation import make_interpretation_page
 from eosin.reports.limit import make_limit_page
 from eosin.reports.page import Page, Section, render_page, write_page
@@ -18,7 +17,6 @@ __all__ = [
     "Section",
     "draw_history",
     "draw_learning_rates",
-    "list_space_tiles",
     "make_attention_page",
     "make_evaluation_page",
     "make_exploration_page",

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from eosin.exploring.interpretation import FeatureSpace, Interpretation
+from eosin.exploring.feature_space import FeatureSpace
+from eosin.exploring.interpretation import Interpretation
 from eosin.heatmaps import Gallery, GalleryMaker
 from eosin.reports.page import (
     Bar,
@@ -59,7 +60,7 @@ def _draw_map(
 ) -> Figure | None:
     if not np.isfinite(space.places).any():
         return None
-    tiles = list_space_tiles(found, space)
+    tiles = space.list_tiles(found.held_out)
     names, labels = list(found.held_out.class_names), tiles["class_name"]
     factors = pd.DataFrame({"label": pd.Categorical(labels, names)})
     if found.held_out.probabilities is not None:
@@ -143,24 +144,4 @@ def _draw_choice(space: FeatureSpace) -> Figure | None:
         "and clusters only divide what is continuous.",
         draw_silhouettes(silhouettes, chosen),
         pd.DataFrame(silhouettes.items(), columns=["clusters", "silhouette"]),
-    )
-
-
-def list_space_tiles(found: Interpretation, space: FeatureSpace) -> pd.DataFrame:
-    """List the tiles of the feature space with their cluster and place on the map.
-
-    Returns:
-        `tile_id, slide_id, patient_id, class_name, called, confidence, cluster,
-        distance, map_x, map_y`.
-    """
-    held_out = found.held_out
-    columns = ["tile_id", "slide_id", "patient_id"]
-    table = pd.concat([held_out.tiles[columns], held_out.names], axis=1)
-    table = table.iloc[space.rows].reset_index(drop=True)
-    return table.assign(
-        confidence=held_out.confidence[space.rows].round(6),
-        cluster=space.clustering.numbers + 1,
-        distance=space.clustering.distances.round(6),
-        map_x=space.places[:, 0].round(4),
-        map_y=space.places[:, 1].round(4),
     )

@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.bags import Bag, DrawnFeatures, draw_bags, find_witnesses, read_drawn_bags
+from eosin.bags import (
+    Bag,
+    DrawnFeatures,
+    draw_bags,
+    find_witnesses,
+    read_tile_features,
+)
 from eosin.core import ManifestError
 from eosin.settings import BagDraw, LimitSettings
 from eosin.studies.splits import split_tiles
@@ -103,7 +109,7 @@ def read_study_tiles(
             f"{int((~is_witness).sum()):,} and {int(is_witness.sum()):,}; label them "
             "by annotations"
         )
-    found = _read_features(features, tiles, is_witness)
+    found = read_tile_features(features, tiles, np.arange(len(tiles)))
     has_tiles = folder.slides["slide_id"].isin(set(tiles["slide_id"]))
     splits = split_tiles(replace(folder, slides=folder.slides[has_tiles]), config)
     digest = hashlib.sha256(found.tobytes())
@@ -117,15 +123,6 @@ def read_study_tiles(
         folder.knows_patients,
         digest.hexdigest(),
     )
-
-
-def _read_features(
-    features: Path, tiles: pd.DataFrame, is_witness: npt.NDArray[np.bool_]
-) -> Floats:
-    """Read the features of all tiles, in their order, as one bag."""
-    whole = tiles.assign(bag_id="all", label=1, is_witness=is_witness)
-    (bag,) = read_drawn_bags(whole, features)
-    return bag.read()
 
 
 class FoldBags:

@@ -233,7 +233,7 @@ def _open_held_out(run: Run) -> ScoredUnits:
             )
     inputs: dict[str, str] = {}
     if folder is not None:
-        inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.labels_sha256}
+        inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.hash_labels()}
     return ScoredUnits(run=run, inputs=inputs, folder=folder)
 
 

@@ -12,15 +12,9 @@ from eosin.tiles.manifest import (
 )
 from eosin.tiles.packing import pack_tiles
 from eosin.tiles.patches import Patch, PatchReader, fit_patch
-from eosin.tiles.quality import (
-    MEASURES,
-    find_artefacts,
-    find_pen,
-    measure_plainly,
-    measure_sharpness,
-)
+from eosin.tiles.quality import MEASURES, measure_plainly, measure_sharpness
 from eosin.tiles.reading import DAMAGED, TileReader, measure_tiles
-from eosin.tiles.stain import StainJitter, measure_density, unmix_density
+from eosin.tiles.stain import StainJitter
 from eosin.tiles.tissue import (
     OpticalDensityTissue,
     OtsuTissue,
@@ -28,7 +22,7 @@ from eosin.tiles.tissue import (
     find_tissue,
     find_tissue_method,
 )
-from eosin.tiles.views import N_VIEWS, apply_view, undo_view
+from eosin.tiles.views import N_VIEWS, apply_view
 
 __all__ = [
     "APPEARANCE",
@@ -46,16 +40,13 @@ __all__ = [
     "TileReader",
     "TissueMap",
     "apply_view",
-    "find_artefacts",
     "find_boxes",
-    "find_pen",
     "find_tissue",
     "find_tissue_method",
     "fit_patch",
     "hash_tiles",
     "label_tiles",
     "measure_appearance",
-    "measure_density",
     "measure_plainly",
     "measure_sharpness",
     "measure_tiles",
@@ -64,7 +55,5 @@ __all__ = [
     "place_tiles",
     "read_manifest",
     "read_tile_settings",
-    "undo_view",
-    "unmix_density",
     "write_manifest",
 ]

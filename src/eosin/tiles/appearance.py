@@ -65,11 +65,7 @@ def measure_appearance(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def hash_tiles(tiles: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint64]:
-    """Hash the pixels of tiles; identical tiles have equal hashes, `(tiles,)`.
-
-    Args:
-        tiles: `(height, width, 3)` each, of any size, RGB.
-    """
+    """Hash RGB tiles of any size, `(tiles,)`; identical ones have equal hashes."""
     return np.array([_hash_pixels(tile) for tile in tiles], np.uint64)
 
 

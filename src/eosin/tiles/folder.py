@@ -8,12 +8,7 @@ from typing import Any
 import pandas as pd
 
 from eosin.core import ConfigError, ManifestError, hash_file, hash_object, read_json
-from eosin.slides import (
-    is_at_hand,
-    list_packed,
-    name_packed,
-    read_origin,
-)
+from eosin.slides import is_at_hand, list_packed, name_packed, read_origin
 from eosin.tiles.manifest import ManifestInfo, read_manifest
 from eosin.tiles.reading import TileReader
 
@@ -50,11 +45,6 @@ class TileFolder:
             )
         }
         return None if all(label is None for label in labels.values()) else labels
-
-    @property
-    def labels_sha256(self) -> str:
-        """Hash of what the slide table says of labels, patients and splits."""
-        return self.hash_labels()
 
     def hash_labels(self, *more: str) -> str:
         """Hash labels, patients, splits and further columns of the slide table."""
@@ -103,6 +93,19 @@ class TileFolder:
         """Hash of its two tables, by their names."""
         slides = hash_file(self.path / "slides.csv")
         return {"tiles.parquet": self.sha256, "slides.csv": slides}
+
+    def group_tiles(self, tiles: pd.DataFrame) -> dict[str, pd.Series]:
+        """Find by what tiles may be alike: scanner, site and slide, where known."""
+        slides = self.slides.drop_duplicates("slide_id").set_index("slide_id")
+        groups = {
+            name: tiles["slide_id"].map(slides[name]).astype(object)
+            for name in ("scanner", "site")
+            if name in slides
+        }
+        # Groups of look-alikes are too many and too small.
+        if self.info.grouping != "estimated":
+            groups["slide"] = tiles["slide_id"].astype(object)
+        return groups
 
     def require_other(self, out: Path) -> None:
         """Refuse to write into the folder that is read.

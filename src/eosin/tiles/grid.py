@@ -1,11 +1,13 @@
 """Where tiles lie on a slide."""
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import ConfigError, SlideError
+from eosin.core import SlideError
 from eosin.settings import TileSpec
 from eosin.slides import Slide
 from eosin.tiles.tissue import TissueMap
@@ -15,15 +17,10 @@ _FLAG_SHARE = 0.1
 
 
 def find_boxes(tiles: pd.DataFrame, context: float = 1.0) -> npt.NDArray[np.int64]:
-    """Return what is read for each tile.
-
-    Args:
-        tiles: `x_px0`, `y_px0` and `size_px0`, level-0 frame.
-        context: As in `TileSpec`.
+    """Return what is read for each tile, the tile in its middle.
 
     Returns:
-        `(tiles, 4)`, x, y, width and height in the level-0 frame; the tile lies in
-        the middle.
+        `(tiles, 4)`, x, y, width and height in the level-0 frame.
     """
     boxes = tiles[["x_px0", "y_px0", "size_px0", "size_px0"]].to_numpy(np.int64)
     if context == 1:
@@ -35,32 +32,23 @@ def find_boxes(tiles: pd.DataFrame, context: float = 1.0) -> npt.NDArray[np.int6
 def place_tiles(
     slide: Slide, spec: TileSpec, tissue: TissueMap, *, min_tissue: float
 ) -> pd.DataFrame:
-    """Lay a grid over a slide and keep the tiles on tissue.
+    """Lay a grid over a slide and keep the tiles with at least `min_tissue` of tissue.
 
     The grid starts at level-0 pixel 0 where its step fits the file's own tiles,
     so that a tile costs as few of them as it can; otherwise where the scan
     starts. Every tile lies wholly inside the slide: a rest at the right or at
     the bottom that is narrower than a tile is left out.
 
-    Args:
-        slide: The slide.
-        spec: Resolution, size and overlap of the tiles.
-        tissue: Where the slide's tissue and faults are.
-        min_tissue: A tile with a smaller share of tissue is left out, 0 to 1.
-
     Returns:
         One row per tile, by row and then column of the grid: `x_px0`, `y_px0`
         (top-left corner, level-0 frame) and `size_px0` (side), int64;
         `tissue_fraction`, 0 to 1; `flags`, the names of the faults that cover a
-        tenth of the tile or more, joined by `;`. No row where there is no tissue.
+        tenth of the tile or more, joined by `;`.
 
     Raises:
-        ConfigError: `min_tissue` is not 0 to 1.
         SlideError: The slide is smaller than one tile, has no mpp, or is coarser
             than the tiles are to be.
     """
-    if not 0 <= min_tissue <= 1:
-        raise ConfigError(f"min_tissue must lie between 0 and 1, got {min_tissue:g}")
     factor = slide.downsample_at(spec.mpp)
     size = round(spec.tile_px * factor)
     width, height = slide.dimensions
@@ -85,10 +73,15 @@ def place_tiles(
     flags = np.full(len(rows), "", dtype=object)
     for name, mask in tissue.artefacts.items():
         share = _mean_in_boxes(mask, tissue.downsample, x_px0, y_px0, size)
-        hit = share[rows, columns] >= _FLAG_SHARE
-        flags[hit] = [f"{text};{name}" if text else name for text in flags[hit]]
+        is_hit = share[rows, columns] >= _FLAG_SHARE
+        flags[is_hit] = add_flag(flags[is_hit], name)
     table["flags"] = pd.Series(flags, dtype=object)
     return table
+
+
+def add_flag(flags: Iterable[str], name: str) -> list[str]:
+    """Put one more name behind the flags of tiles."""
+    return [f"{text};{name}" if text else name for text in flags]
 
 
 def _find_starts(

@@ -1,15 +1,15 @@
 """From outlined regions to the label of each tile."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import shapely
 
-if TYPE_CHECKING:
-    from eosin.annotations import MappedAnnotations
+from eosin.annotations import MappedAnnotations
+from eosin.tiles.grid import find_boxes
 
 # Areas of polygons end a few units of the last place off the true share.
 _TOLERANCE = 1e-9
@@ -18,7 +18,7 @@ _MAX_EXCLUDED = 0.5
 
 def label_tiles(
     tiles: pd.DataFrame,
-    mapped: "MappedAnnotations | None",
+    mapped: MappedAnnotations | None,
     class_names: Sequence[str],
     *,
     slide_label: str | None,
@@ -35,11 +35,9 @@ def label_tiles(
 
     Args:
         tiles: `x_px0`, `y_px0` and `size_px0`, level-0 frame.
-        mapped: The slide's regions by class, level-0 frame; None where the slide
-            has no annotations.
+        mapped: The slide's regions by class; None where it has no annotations.
         class_names: Index equals label; the negative class comes first.
-        slide_label: The class of the whole slide. None, or a name that is not in
-            `class_names`, says nothing.
+        slide_label: The class of the whole slide; None or another name says nothing.
         unannotated: `negative` makes unannotated tissue negative, `ignore` leaves
             it without a label; `auto` makes it negative on a slide whose label is
             the negative class, or on one whose annotations outline a positive
@@ -49,11 +47,11 @@ def label_tiles(
         min_fraction: Least share of a tile for a label, 0 to 1.
 
     Returns:
-        A copy with `<class>_fraction` (share of the tile's area under that
-        class's regions less the excluded ones, 0 to 1) for every class, and
-        `label` (Int8, missing where there is none).
+        A copy with `<class>_fraction` (share of the tile's area under that class's
+        regions less the excluded ones) and `label` (Int8, missing where there is none).
     """
-    boxes = _make_boxes(tiles)
+    left, top, width, height = find_boxes(tiles).T
+    boxes = np.asarray(shapely.box(left, top, left + width, top + height), object)
     areas = dict(mapped.areas) if mapped is not None else {}
     exclude = mapped.exclude if mapped is not None else None
     if exclude is not None and exclude.is_empty:
@@ -69,17 +67,9 @@ def label_tiles(
     if exclude is not None:
         labels[_measure_cover(boxes, exclude) > _MAX_EXCLUDED + _TOLERANCE] = -1
     result = tiles.copy()
-    for index, name in enumerate(class_names):
-        result[f"{name}_fraction"] = fractions[:, index]
+    result[[f"{name}_fraction" for name in class_names]] = fractions
     result["label"] = pd.arrays.IntegerArray(labels, labels < 0)
     return result
-
-
-def _make_boxes(tiles: pd.DataFrame) -> npt.NDArray[np.object_]:
-    """Make one square per tile."""
-    left, top = tiles["x_px0"].to_numpy(), tiles["y_px0"].to_numpy()
-    size = tiles["size_px0"].to_numpy()
-    return np.asarray(shapely.box(left, top, left + size, top + size), dtype=object)
 
 
 def _measure_cover(
@@ -111,12 +101,10 @@ def _label_unannotated(
     has_positive = any(name in outlined for name in positives)
     if slide_label in positives and not has_positive:
         return -1
+    is_negative = unannotated == "negative"
     if unannotated == "auto":
-        is_negative = slide_label == negative or (
-            has_positive and negative not in outlined
-        )
-    else:
-        is_negative = unannotated == "negative"
+        outlines_positive_alone = has_positive and negative not in outlined
+        is_negative = slide_label == negative or outlines_positive_alone
     return 0 if is_negative else -1
 
 

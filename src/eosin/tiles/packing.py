@@ -26,11 +26,9 @@ class PackResult:
     """What `pack_tiles` made.
 
     Attributes:
-        path: The pack.
-        n_slides: Slides in it.
         n_native_tiles: Native tiles copied by this call; 0 where the pack was made
             before.
-        n_bytes: Its size.
+        n_bytes: Size of the pack.
         left_out: Slides that stay where they are, with the reason.
     """
 
@@ -47,10 +45,6 @@ def pack_tiles(tiles: Path, *, progress: Progress | None = None) -> PackResult:
     Nothing is encoded again: a tile read from the pack is bit-identical to the one
     read from its slide. Slides whose format is not read tile by tile, and slides that
     cannot be opened, stay where they are.
-
-    Args:
-        tiles: A folder of `tile_cohort`.
-        progress: Told how far it is.
 
     Raises:
         ManifestError: The folder is not one.

@@ -65,10 +65,7 @@ class PatchReader:
         self._lock = threading.Lock()
 
     def read(self, rows: npt.NDArray[np.int64]) -> Pixels:
-        """Read patches as tiles, in the order of `rows`.
-
-        Returns:
-            `(rows, tile_px, tile_px, 3)`, RGB.
+        """Read patches as tiles, `(rows, tile_px, tile_px, 3)`, in the order of `rows`.
 
         Raises:
             SlideError: A patch cannot be read, or has another size and may not be
@@ -88,11 +85,7 @@ class PatchReader:
         return out
 
     def read_patch(self, row: int) -> Patch:
-        """Read one patch in its own size.
-
-        Raises:
-            SlideError: It cannot be read.
-        """
+        """Read one patch in its own size, or raise `SlideError`."""
         source, index = self._sources[row], self._indices[row]
         path = os.path.join(self._roots[row], source)  # noqa: PTH118 - for speed
         try:
@@ -128,12 +121,7 @@ class PatchReader:
 
 
 def fit_patch(pixels: Pixels, tile_px: int) -> Pixels:
-    """Bring a patch to a tile's size: the central square, resampled.
-
-    Args:
-        pixels: `(height, width, 3)`.
-        tile_px: Side of the result.
-    """
+    """Bring a patch to a tile's size: the central square, resampled."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -166,15 +154,9 @@ def read_image(path: str | Path) -> Patch:
     if image is None or is_cut:
         raise SlideError("no image that can be read; it is damaged or cut short")
     if image.ndim == 3:
-        image = _from_bgr(image)
+        code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        image = np.asarray(cv2.cvtColor(image, code))
     return _to_rgb(image)
-
-
-def _from_bgr(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Turn OpenCV's order of colours into RGB."""
-    if image.shape[2] == 4:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def _to_rgb(image: npt.NDArray[Any]) -> Patch:
@@ -206,13 +188,8 @@ class _Stack:
             self._images: Any = self._file[_IMAGES_KEY]
             offset = self._images.id.get_offset()
             if offset is not None:
-                self._images = np.memmap(
-                    path,
-                    self._images.dtype,
-                    "r",
-                    offset=offset,
-                    shape=self._images.shape,
-                )
+                dtype, shape = self._images.dtype, self._images.shape
+                self._images = np.memmap(path, dtype, "r", offset, shape)
         except (OSError, KeyError, ValueError) as error:
             raise SlideError(
                 f"{path.name}: cannot be read as HDF5 patches ({error}); it is cut "
@@ -220,11 +197,7 @@ class _Stack:
             ) from error
 
     def read(self, index: int) -> npt.NDArray[Any]:
-        """Read one row.
-
-        Raises:
-            SlideError: The file is damaged there, or has no such row.
-        """
+        """Read one row, or raise `SlideError`."""
         try:
             return np.array(self._images[int(index)])
         except (OSError, IndexError, ValueError) as error:

@@ -4,6 +4,8 @@ These are flags, not verdicts: a flagged tile stays in the table, and whoever
 trains or reads decides.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -31,47 +33,29 @@ _FOCUS_WINDOW_UM = 250.0
 
 
 def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
-    """Find green, blue, black and red pen, True where it is.
-
-    Args:
-        image: `(height, width, 3)`, RGB, of a whole slide at a low level.
-        mpp: Micrometres per pixel.
-    """
+    """Find green, blue, black and red pen on a slide's RGB picture at a low level."""
     soft = cv2.GaussianBlur(image, (0, 0), max(0.6, 10 / mpp))
     hue, saturation, value = cv2.split(cv2.cvtColor(soft, cv2.COLOR_RGB2HSV))
-    green = (hue >= _GREEN_HUES[0]) & (hue <= _GREEN_HUES[1]) & (saturation > 50)
+    green = _is_within(hue, _GREEN_HUES) & (saturation > 50)
     # Haematoxylin in crowded nuclei is blue as well, but never this pure.
-    blue = (hue >= _BLUE_HUES[0]) & (hue <= _BLUE_HUES[1]) & (saturation > 110)
-    is_red_hue = np.zeros(hue.shape, bool)
-    for first, last in _RED_HUES:
-        is_red_hue |= (hue >= first) & (hue <= last)
-    red = is_red_hue & (saturation > 170) & (value > 100)
+    blue = _is_within(hue, _BLUE_HUES) & (saturation > 110)
+    red = _is_within(hue, *_RED_HUES) & (saturation > 170) & (value > 100)
     black = (value < 70) & (saturation < 90) & (value > 8)
-    marks = _keep_large(
+    marks = keep_large(
         (green & (value < 235)) | blue | red | black, _MIN_PEN_UM2 / 5 / mpp**2
     )
     reach = 2 * max(1, round(_PEN_REACH_UM / mpp)) + 1
     near = cv2.dilate(marks.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
-    is_pen_hue = (hue >= _GREEN_HUES[0]) & (hue <= _BLUE_HUES[1])
+    is_pen_hue = _is_within(hue, _GREEN_HUES, _BLUE_HUES)
     faint = (is_pen_hue & (saturation > 30)) | (value < 115)
     grown = _keep_touching(marks | (faint & near), marks)
-    return _keep_large(grown, _MIN_PEN_UM2 / mpp**2)
+    return keep_large(grown, _MIN_PEN_UM2 / mpp**2)
 
 
 def find_artefacts(
     image: npt.NDArray[np.uint8], mpp: float, tissue: Mask, pen: Mask
 ) -> dict[str, Mask]:
-    """Find what spoils tissue on a low level.
-
-    Args:
-        image: `(height, width, 3)`, RGB, of a whole slide.
-        mpp: Micrometres per pixel.
-        tissue: True on tissue.
-        pen: True on pen, as `find_pen` gives it.
-
-    Returns:
-        `pen`, `fold` and `out_of_focus`, `(height, width)` each.
-    """
+    """Find `pen`, `fold` and `out_of_focus` on a slide's RGB picture at a low level."""
     return {
         "pen": pen,
         "fold": _find_folds(image, mpp, tissue),
@@ -80,13 +64,9 @@ def find_artefacts(
 
 
 def measure_sharpness(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Measure how sharp tiles are: the variance of the grey Laplacian.
+    """Measure how sharp tiles are, `(tiles,)`: the variance of the grey Laplacian.
 
-    Args:
-        tiles: `(tiles, height, width, 3)`, RGB.
-
-    Returns:
-        `(tiles,)`, float32, 0 and above; only tiles of one mpp can be compared.
+    Only tiles of one mpp can be compared.
     """
     return np.array(
         [
@@ -98,14 +78,15 @@ def measure_sharpness(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def measure_plainly(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Measure what a tile table says of pixels, `(tiles, MEASURES)`.
-
-    Args:
-        tiles: `(tiles, height, width, 3)`, RGB.
-    """
+    """Measure what a tile table says of RGB pixels, `(tiles, MEASURES)`."""
     sharpness = measure_sharpness(tiles)[:, None]
     means = tiles.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
     return np.concatenate([sharpness, means], axis=1)
+
+
+def _is_within(hue: Any, *ranges: tuple[int, int]) -> Mask:
+    parts = [(hue >= first) & (hue <= last) for first, last in ranges]
+    return np.asarray(np.logical_or.reduce(parts))
 
 
 def _find_folds(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
@@ -131,7 +112,7 @@ def _find_folds(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
     usual = np.maximum(around, median)
     core = (near > np.maximum(_FOLD_CORE * usual, median + 4 * spread)) & tissue
     band = _keep_touching((near > _FOLD_FLANK * usual) & tissue, core)
-    return _keep_large(band, (_FOLD_WIDTH_UM / mpp) ** 2 * 4)
+    return keep_large(band, (_FOLD_WIDTH_UM / mpp) ** 2 * 4)
 
 
 def _find_blur(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
@@ -152,7 +133,7 @@ def _find_blur(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
     if inside.sum() < 100:
         return np.zeros(tissue.shape, bool)
     is_weak = local < 0.4 * float(np.median(local[inside]))
-    return _keep_large(is_weak & inside, (_FOCUS_WINDOW_UM / mpp) ** 2)
+    return keep_large(is_weak & inside, (_FOCUS_WINDOW_UM / mpp) ** 2)
 
 
 def _keep_touching(mask: Mask, seeds: Mask) -> Mask:
@@ -163,7 +144,8 @@ def _keep_touching(mask: Mask, seeds: Mask) -> Mask:
     return np.asarray(is_kept[labels])
 
 
-def _keep_large(mask: Mask, least_px: float) -> Mask:
+def keep_large(mask: Mask, least_px: float) -> Mask:
+    """Keep the connected parts of a mask of so many pixels, three at least."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     is_large = stats[:, cv2.CC_STAT_AREA] >= max(3.0, least_px)
     is_large[0] = False

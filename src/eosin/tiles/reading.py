@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from eosin.core import ManifestError, SlideError
 from eosin.settings import TileSpec
 from eosin.slides import Slide, open_slide
-from eosin.tiles.grid import find_boxes
+from eosin.tiles.grid import add_flag, find_boxes
 from eosin.tiles.patches import Patch, PatchReader
 from eosin.tiles.quality import MEASURES, measure_plainly
 
@@ -88,13 +87,10 @@ class TileReader:
         return len(self._boxes)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Read tiles in the order of `rows`.
+        """Read tiles, `(rows, tile_px, tile_px, 3)`, in the order of `rows`.
 
         Args:
             rows: Row numbers, in any order, repeats allowed.
-
-        Returns:
-            `(rows, tile_px, tile_px, 3)`, RGB, uint8.
 
         Raises:
             SlideError: A slide cannot be opened, or is damaged in a tile.
@@ -157,12 +153,7 @@ class TileReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -171,16 +162,9 @@ def measure_tiles(
 ) -> pd.DataFrame:
     """Read every tile once, for its sharpness, its mean colour and its damage.
 
-    Args:
-        slide: The slide.
-        tiles: `x_px0`, `y_px0` and `size_px0`, level-0 frame.
-        spec: Size of the tiles as read.
-        skip: Read nothing; the measures are NaN.
-
     Returns:
-        A copy with `sharpness` (see `measure_sharpness`) and `mean_red`,
-        `mean_green` and `mean_blue` (0 to 255), float32. A tile that is damaged in
-        part has the flag `damaged`, no label and no measures.
+        A copy with `MEASURES`, float32, NaN where reading is skipped. A tile that is
+        damaged in part has the flag `damaged`, no label and no measures.
 
     Raises:
         SlideError: Every tile is damaged, or the file can no longer be read.
@@ -201,12 +185,9 @@ def measure_tiles(
     values[is_damaged] = np.nan
     result = tiles.copy()
     if is_damaged.any():
-        flags = result["flags"][is_damaged]
-        result.loc[is_damaged, "flags"] = [
-            f"{flag};{DAMAGED}" if flag else DAMAGED for flag in flags
-        ]
+        flags = add_flag(result["flags"][is_damaged], DAMAGED)
+        result.loc[is_damaged, "flags"] = flags
         if "label" in result:
             result.loc[is_damaged, "label"] = pd.NA
-    for index, name in enumerate(MEASURES):
-        result[name] = values[:, index]
+    result[list(MEASURES)] = values
     return result

@@ -55,23 +55,10 @@ class StainJitter:
     def apply(
         self, tiles: npt.NDArray[np.uint8], rng: np.random.Generator
     ) -> npt.NDArray[np.uint8]:
-        """Return changed tiles; the given ones stay as they are.
+        """Return changed tiles, `(tiles, height, width, 3)`; those given stay.
 
-        Args:
-            tiles: `(tiles, height, width, 3)`, RGB, uint8.
-            rng: Drawn from four times per tile, whatever the pixels.
-
-        Returns:
-            An array of the same shape, uint8.
-
-        Raises:
-            ValueError: `tiles` is not RGB tiles of uint8.
+        `rng` is drawn from four times per tile, whatever the pixels.
         """
-        if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.dtype != np.uint8:
-            raise ValueError(
-                "StainJitter needs uint8 tiles (tiles, height, width, 3), got "
-                f"{tiles.dtype} {tiles.shape}"
-            )
         out = tiles.copy()
         if self.strength == 0:
             return out
@@ -97,11 +84,7 @@ class StainJitter:
 def measure_density(
     tile: npt.NDArray[np.uint8], tissue: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float32]:
-    """Measure the mean optical density of a tile's tissue, channel by channel.
-
-    Args:
-        tile: `(height, width, 3)`, RGB.
-        tissue: True on tissue, `(height, width)`; nowhere means everywhere.
+    """Measure the mean optical density of a tile's tissue (nowhere means everywhere).
 
     Returns:
         Red, green and blue, `(3,)`, natural logarithm: 0 is white, 5.5 black.
@@ -112,16 +95,10 @@ def measure_density(
 
 
 def unmix_density(density: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Split optical density into haematoxylin and eosin, by Beer-Lambert's law.
+    """Split optical density, `(tiles, 3)`, into haematoxylin and eosin, `(tiles, 2)`.
 
-    The stains' colours are Ruifrok and Johnston's, not estimated from the tiles. A
-    mean density gives mean amounts, because the law is linear.
-
-    Args:
-        density: Red, green and blue, `(tiles, 3)`, as `measure_density` gives it.
-
-    Returns:
-        Haematoxylin and eosin, `(tiles, 2)`; below 0 where a colour lies outside
-        what the two can mix.
+    By Beer-Lambert's law, with Ruifrok and Johnston's colours, not estimated from the
+    tiles. A mean density gives mean amounts, because the law is linear. Below 0 where
+    a colour lies outside what the two can mix.
     """
     return np.asarray((density @ _UNMIX)[:, :2], np.float32)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eosin.settings import TissueName
 from eosin.slides import Slide
-from eosin.tiles.quality import find_artefacts, find_pen
+from eosin.tiles.quality import find_artefacts, find_pen, keep_large
 
 Mask = npt.NDArray[np.bool_]
 
@@ -28,15 +28,7 @@ class TissueMethod(Protocol):
     """A way to find tissue in a small picture of a slide."""
 
     def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
-        """Find tissue.
-
-        Args:
-            image: `(height, width, 3)`, RGB.
-            mpp: Micrometres per pixel of the image.
-
-        Returns:
-            True on tissue, `(height, width)`.
-        """
+        """Find tissue, True on it, in an RGB picture of `mpp` micrometres per pixel."""
         ...
 
 
@@ -112,8 +104,7 @@ class TissueMap:
     Attributes:
         mask: True on tissue, `(height, width)`.
         downsample: Level-0 pixels per pixel of the mask.
-        artefacts: True where each fault is, by its name: `pen`, `fold`,
-            `out_of_focus`.
+        artefacts: True where each fault is: `pen`, `fold`, `out_of_focus`.
     """
 
     mask: Mask
@@ -127,10 +118,6 @@ def find_tissue(slide: Slide, method: TissueMethod) -> TissueMap:
     The slide is read at about 8 micrometres per pixel, in bands, so that memory
     stays bounded even where the file holds only its finest level. Pen marks are
     never tissue.
-
-    Args:
-        slide: The slide.
-        method: How tissue is found.
 
     Raises:
         SlideError: The slide has no mpp, or cannot be read.
@@ -152,12 +139,4 @@ def _is_lit(image: npt.NDArray[np.uint8]) -> Mask:
 def _clean(mask: Mask, min_area_um2: float, mpp: float) -> Mask:
     """Drop islands and fill holes below an area."""
     least_px = max(4, round(min_area_um2 / mpp**2))
-    kept = _drop_small(mask, least_px)
-    return ~_drop_small(~kept, least_px)
-
-
-def _drop_small(mask: Mask, least_px: int) -> Mask:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    is_large = stats[:, cv2.CC_STAT_AREA] >= least_px
-    is_large[0] = False
-    return np.asarray(is_large[labels])
+    return ~keep_large(~keep_large(mask, least_px), least_px)

@@ -20,21 +20,16 @@ _LEFT_RIGHT = 1
 
 
 def apply_view(tiles: npt.NDArray[np.uint8], view: int) -> npt.NDArray[np.uint8]:
-    """Turn and mirror tiles.
+    """Turn and mirror tiles, `(tiles, height, width, channels)`.
 
     Args:
-        tiles: `(tiles, height, width, channels)`.
+        tiles: The tiles; they stay as they are.
         view: 0 leaves them as they are; 1 to 3 are that many quarter turns
             counter-clockwise; 4 to 7 are the same after a left-right mirroring.
 
     Returns:
-        The same tiles in contiguous memory; height and width change places
-        where the view is odd.
-
-    Raises:
-        ValueError: `view` is not 0 to 7.
+        In contiguous memory; height and width change places where the view is odd.
     """
-    _require_view(view)
     if view == 0:
         return np.ascontiguousarray(tiles)
     n, height, width, channels = tiles.shape
@@ -47,23 +42,3 @@ def apply_view(tiles: npt.NDArray[np.uint8], view: int) -> npt.NDArray[np.uint8]
         # OpenCV leaves a single channel out.
         target[:] = turned.reshape(target.shape)
     return out
-
-
-def undo_view(tiles: npt.NDArray[np.uint8], view: int) -> npt.NDArray[np.uint8]:
-    """Turn tiles back: `undo_view(apply_view(tiles, view), view)` equals `tiles`.
-
-    Args:
-        tiles: `(tiles, height, width, channels)`, as `apply_view` gave them.
-        view: The view they were given, 0 to 7.
-
-    Raises:
-        ValueError: `view` is not 0 to 7.
-    """
-    _require_view(view)
-    back = np.rot90(tiles, -(view % 4), axes=(1, 2))
-    return np.ascontiguousarray(back[:, :, ::-1] if view >= 4 else back)
-
-
-def _require_view(view: int) -> None:
-    if not 0 <= view < N_VIEWS:
-        raise ValueError(f"view must be 0 to {N_VIEWS - 1}, got {view}")

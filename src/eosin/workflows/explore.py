@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eosin.bags import read_tile_features
 from eosin.core import (
     WATCHED,
     ManifestError,
@@ -32,7 +33,6 @@ from eosin.exploring.copies import (
 from eosin.exploring.exploration import Exploration
 from eosin.exploring.scan import scan_tiles
 from eosin.exploring.statistics import find_outliers, measure_isolation
-from eosin.exploring.tile_features import read_tile_features
 from eosin.reports import make_exploration_page, write_page
 from eosin.settings import ExploreSettings, require_settings
 from eosin.tiles import TileFolder, open_tile_folder

@@ -96,7 +96,7 @@ def find_learning_rates(
     """
     require_settings(config, RateSearch)
     folder, out = open_tile_folder(tiles), Path(out)
-    inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.labels_sha256}
+    inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.hash_labels()}
     if config.weights not in ("imagenet", "none") and Path(config.weights).is_file():
         inputs["weights"] = hash_file(Path(config.weights))
     with open_run(

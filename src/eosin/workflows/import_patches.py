@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eosin.bags import read_tile_features
 from eosin.cohorts import (
     PatchSet,
     find_pcam_files,
@@ -35,7 +36,6 @@ from eosin.exploring.patch_groups import (
     say_changes,
 )
 from eosin.exploring.scan import Scan, ScanPlan, choose_tile_px, scan_tiles
-from eosin.exploring.tile_features import read_tile_features
 from eosin.settings import ImportSettings, require_settings
 from eosin.tiles import (
     MEASURES,
@@ -144,7 +144,9 @@ def _survey(source: Path, config: ImportSettings) -> tuple[dict[str, str], ReadS
         patches = read(source, config)
         return inputs | {"patches": patches.fingerprint}, lambda *_: patches
     files = find_pcam_files(source)
-    inputs |= {p.name: fingerprint_file(p) for own in files for p in own.paths}
+    inputs |= {
+        p.name: fingerprint_file(p) for own in files.values() for p in own.values()
+    }
     return inputs, lambda folder, progress: read_pcam(
         source,
         files,

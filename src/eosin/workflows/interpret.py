@@ -16,16 +16,12 @@ from eosin.core import (
     open_run,
     write_csv,
 )
-from eosin.exploring.feature_space import FeatureSpaceMaker
+from eosin.exploring.feature_space import make_feature_space
 from eosin.exploring.held_out_tiles import HeldOutTiles, open_held_out_tiles
 from eosin.exploring.interpretation import Interpretation
 from eosin.exploring.label_errors import find_label_errors
 from eosin.heatmaps import choose_mark
-from eosin.reports import (
-    list_space_tiles,
-    make_interpretation_page,
-    write_page,
-)
+from eosin.reports import make_interpretation_page, write_page
 from eosin.settings import InterpretSettings, require_settings
 from eosin.studies.class_maps import map_classes, write_class_maps
 
@@ -140,7 +136,7 @@ def _interpret(
 ) -> InterpretResult:
     out = record.folder
     failures: list[SlideFailure] = []
-    maker = FeatureSpaceMaker(held_out, config, out / "state", failures)
+    remarks: list[str] = []
     maps = map_classes(held_out, config, failures, progress)
     errors = None
     labelled = np.flatnonzero(held_out.labels >= 0)
@@ -148,7 +144,14 @@ def _interpret(
         errors = find_label_errors(
             held_out.labels[labelled], held_out.probabilities[labelled]
         )
-    space = maker.make(progress)
+    space = make_feature_space(
+        held_out,
+        config,
+        out / "state",
+        failures=failures,
+        cautions=remarks,
+        progress=progress,
+    )
     # Each tile is named once, though several parts have tried to read it.
     failures = list({failure.slide_id: failure for failure in failures}.values())
     record.failures += failures[:_RECORDED_FAILURES]
@@ -160,15 +163,14 @@ def _interpret(
         space=space,
         errors=errors,
         labelled=labelled,
-        n_unreadable=len(failures),
-        cautions=_find_cautions(held_out, maker.cautions, failures),
+        cautions=_find_cautions(held_out, remarks, failures),
     )
     page = make_interpretation_page(found, out=str(out), progress=progress)
     write_class_maps(maps, held_out, out / "maps", mark_px=found.mark_px)
     tables = {"label_errors.csv": found.list_suspects()}
     if space is not None:
         tables["clusters.csv"] = space.clusters.round(6)
-        tables["tiles.csv"] = list_space_tiles(found, space)
+        tables["tiles.csv"] = space.list_tiles(held_out)
     for name, table in tables.items():
         write_csv(out / name, table)
     write_page(page, out)

@@ -1,0 +1,117 @@
+"""Features of tiles, found for the rows of a tile table."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eosin.bags.dialects import SlideFeatures, find_feature_files, open_features
+from eosin.bags.joined_features import JoinedFeatures
+from eosin.core import ManifestError, to_file_name
+
+Features = npt.NDArray[np.float32]
+
+# Of a patch data set, whose patches lie on no slide, all features are in one file.
+_PATCHES_FILE = "patches"
+_BLOCK_ROWS = 4096
+
+
+def read_tile_features(
+    path: Path, tiles: pd.DataFrame, rows: npt.NDArray[np.int64]
+) -> Features:
+    """Read the features of some tiles, `(rows, features)`.
+
+    Args:
+        path: A folder of the slides' features, or a NumPy file with one row for each
+            row of the tile table. In files that do not name their tiles (of other
+            tools) these are found by their places.
+        tiles: The whole tile table.
+        rows: Which of its rows are wanted.
+
+    Raises:
+        ManifestError: The features are missing, damaged, or not of these tiles.
+    """
+    path = Path(path)
+    if path.is_dir():
+        features = _read_folder(path, tiles.iloc[rows])
+    else:
+        features = np.asarray(_map_array(path, len(tiles))[rows], np.float32)
+    if not np.isfinite(features).all():
+        raise ManifestError(f"{path}: features must be finite; embed the tiles again")
+    return features
+
+
+def _read_folder(folder: Path, tiles: pd.DataFrame) -> Features:
+    files = find_feature_files(folder)
+    features: Features | None = None
+    missing: list[str] = []
+    slides = tiles["slide_id"].fillna("").astype(str)
+    for slide_id, members in tiles.groupby(slides, sort=False).indices.items():
+        places = np.asarray(members)
+        path = files.get(to_file_name(str(slide_id))) or files.get(_PATCHES_FILE)
+        wanted = tiles.iloc[places]
+        if path is None:
+            missing += wanted["tile_id"].tolist()
+            continue
+        found = open_features(path)
+        width = found.features.shape[1]
+        if features is None:
+            features = np.zeros((len(tiles), width), np.float32)
+        if features.shape[1] != width:
+            raise ManifestError(
+                f"{path}: has {width} features per tile, others of its folder "
+                f"{features.shape[1]}; embed all with one encoder"
+            )
+        rows = _find_rows(found, wanted, path)
+        missing += wanted["tile_id"][np.isnan(rows)].tolist()
+        targets = places[~np.isnan(rows)]
+        rows = rows[~np.isnan(rows)].astype(np.int64)
+        joined = JoinedFeatures([found.features])
+        # No more than a block is in memory twice.
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            features[targets[block]] = joined[rows[block]]
+    if features is None or missing:
+        raise ManifestError(
+            f"{folder}: {len(missing):,} of {len(tiles):,} tiles have no features, "
+            f"such as {', '.join(missing[:3])}; embed the folder that they are from"
+        )
+    return features
+
+
+def _map_array(path: Path, n_tiles: int) -> npt.NDArray[np.floating]:
+    try:
+        features: npt.NDArray[np.floating] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise ManifestError(
+            f"{path}: features must be a folder of 'eosin embed' or a NumPy file "
+            f"({error})"
+        ) from error
+    if features.ndim != 2 or len(features) != n_tiles:
+        raise ManifestError(
+            f"{path}: features must have one row for each of the {n_tiles:,} tiles, "
+            f"got an array of shape {features.shape}"
+        )
+    return features
+
+
+def _find_rows(
+    found: SlideFeatures, tiles: pd.DataFrame, path: Path
+) -> npt.NDArray[np.float64]:
+    """Find the row of each tile in a file, by its name or its place; NaN for none.
+
+    Patches have no place that tells them apart.
+    """
+    if found.tile_ids is not None:
+        index, wanted = pd.Index(found.tile_ids), pd.Index(tiles["tile_id"].astype(str))
+    elif found.coords is not None and "source" not in tiles:
+        index = pd.MultiIndex.from_arrays([found.coords[:, 0], found.coords[:, 1]])
+        wanted = pd.MultiIndex.from_frame(tiles[["x_px0", "y_px0"]])
+    else:
+        raise ManifestError(
+            f"{path}: names neither its tiles nor their places (coords), so that they "
+            "cannot be found in it; use the .h5 file, or embed the tiles again"
+        )
+    rows = pd.Series(np.arange(len(index), dtype=np.float64), index=index)
+    return np.asarray(rows[~index.duplicated()].reindex(wanted), np.float64)
