@@ -93,17 +93,17 @@ def prepare(images: Path, work: Path, negative: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with timed(found.setdefault("import", {})):
         config = ImportSettings(layout="folder", negative=negative)
-        imported = import_patches(images, config, work / "imported")
+        imported = import_patches(images, work / "imported", config)
     found["import"] |= {
         "tiles": imported.n_tiles,
         "groups": imported.n_groups,
         "classes": dict(imported.label_counts),
     }
     with timed(found.setdefault("explore", {})):
-        explored = explore_tiles(work / "imported", ExploreSettings(), work / "explore")
+        explored = explore_tiles(work / "imported", work / "explore", ExploreSettings())
     found["explore"]["page"] = str(explored.folder / "report.html")
     with timed(found.setdefault("clean", {})):
-        clean_tiles(work / "imported", CleanSettings(), work / "cleaned")
+        clean_tiles(work / "imported", work / "cleaned", CleanSettings())
     tiles = pd.read_parquet(work / "cleaned" / "tiles.parquet")
     found["clean"]["tiles"] = len(tiles)
     return found

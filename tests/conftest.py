@@ -85,7 +85,7 @@ def cohort(study: Path) -> PhantomCohort:
 
 @pytest.fixture(scope="session")
 def tile_folder(study: Path, cohort: PhantomCohort) -> Path:
-    tile_cohort(cohort.table, TILING, study / "tiles")
+    tile_cohort(cohort.table, study / "tiles", TILING)
     return study / "tiles"
 
 
@@ -159,8 +159,8 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
     tile_cohort(
         folder / "slides.csv",
-        TilingSettings(mpp=1.0, tile_px=32, classes=THREE_CLASSES),
         folder / "tiles",
+        TilingSettings(mpp=1.0, tile_px=32, classes=THREE_CLASSES),
     )
     config = dataclasses.replace(TRAINING, tune_learning_rate=3e-3)
     train(folder / "tiles", folder / "run", config)
@@ -204,7 +204,7 @@ def odd_patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "set" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), cv2.cvtColor(np.array(pixels), cv2.COLOR_RGB2BGR))
-    import_patches(root / "set", ImportSettings(layout="folder"), root / "tiles")
+    import_patches(root / "set", root / "tiles", ImportSettings(layout="folder"))
     return root / "tiles"
 
 
@@ -341,7 +341,7 @@ def mil_study(
         rows.append(row | {"label": ("normal", "tumor")[labels[name]]})
     pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
     tiling = TilingSettings(mpp=1.0, tile_px=64)
-    tile_cohort(folder / "slides.csv", tiling, folder / "tiles")
+    tile_cohort(folder / "slides.csv", folder / "tiles", tiling)
     tiles = pd.read_parquet(folder / "tiles" / "tiles.parquet")
     plant_witnesses(folder / "features", labels, tiles=tiles)
     write_json(
@@ -356,7 +356,7 @@ def mil_study(
 def drawn_bags(tmp_path_factory: pytest.TempPathFactory, tile_folder: Path) -> Path:
     """Bags drawn from `tile_folder`, with patients on every side."""
     folder = tmp_path_factory.mktemp("drawn") / "bags"
-    make_bags(tile_folder, BagSettings(n_bags=60, size=6, witnesses=(3,)), folder)
+    make_bags(tile_folder, folder, BagSettings(n_bags=60, size=6, witnesses=(3,)))
     return folder
 
 

@@ -56,7 +56,7 @@ def kaggle(tmp_path_factory):
         paint(root / "set" / "test" / f"q{i}.tif", 100 + i)
     lines = "\n".join(f"p{i},{i % 2}" for i in range(6))
     (root / "set" / "train_labels.csv").write_text(f"id,label\n{lines}\n")
-    import_patches(root / "set", ImportSettings(layout="kaggle"), root / "tiles")
+    import_patches(root / "set", root / "tiles", ImportSettings(layout="kaggle"))
     return root
 
 
@@ -109,7 +109,7 @@ def test_of_an_import_the_patches_without_label_are_scored(kaggle, tmp_path):
     for i in range(2):
         paint(tmp_path / "set" / f"class{i}" / "a.png", i)
     import_patches(
-        tmp_path / "set", ImportSettings(layout="folder"), tmp_path / "tiles"
+        tmp_path / "set", tmp_path / "tiles", ImportSettings(layout="folder")
     )
     assert len(list_them(tmp_path / "tiles").table) == 2
     with pytest.raises(CohortError, match="all of its 2 patches have labels"):
@@ -177,8 +177,8 @@ def test_a_model_of_something_else_is_refused(kaggle, changed, message):
     if changed.get("sees") == Sees(tile_px=32, mpp=0.5):
         import_patches(
             kaggle / "set",
-            ImportSettings(layout="kaggle", mpp=0.97),
             kaggle / "with mpp",
+            ImportSettings(layout="kaggle", mpp=0.97),
         )
         given = kaggle / "with mpp"
     else:

@@ -13,6 +13,18 @@ def test_one_class_is_nothing_to_tell_apart():
         BagTraining(classes=("a",))
 
 
+@pytest.mark.parametrize(
+    ("given", "ordered"),
+    [
+        (("stable", "mutated"), ("stable", "mutated")),
+        (("tumor", "Normal "), ("Normal ", "tumor")),
+        (("a", "benign", "normal"), ("benign", "a", "normal")),
+    ],
+)
+def test_the_negative_class_is_the_first_or_has_a_usual_name(given, ordered):
+    assert BagTraining(classes=given).classes == ordered
+
+
 def test_every_combination_is_listed_in_order():
     settings = make("aggregator=max,mean", "lr=1e-3,1e-2", "widths=8,16+4")
     assert list(settings.choices) == ["aggregator", "learning_rate", "widths"]

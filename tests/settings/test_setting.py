@@ -251,7 +251,9 @@ def test_settings_are_a_table_for_the_documentation():
 
 
 def test_settings_of_another_step_are_told_by_name():
-    require_settings(TilingSettings(), TilingSettings)
+    made = TilingSettings(mpp=2)
+    assert require_settings(made, TileTraining, TilingSettings) is made
+    assert require_settings(None, TilingSettings) == TilingSettings()
     with pytest.raises(ConfigError, match=r"TilingSettings .* got TileTraining$"):
         require_settings(TileTraining(), TilingSettings)
     with pytest.raises(ConfigError, match=r"TileTraining or LimitSettings .* got str"):

@@ -28,7 +28,7 @@ def read_all(folder):
 def cleaned(odd_patches, tmp_path_factory):
     before = read_all(odd_patches)
     result = clean_tiles(
-        odd_patches, CleanSettings(), tmp_path_factory.mktemp("cleaned")
+        odd_patches, tmp_path_factory.mktemp("cleaned"), CleanSettings()
     )
     assert read_all(odd_patches) == before
     return result
@@ -83,19 +83,19 @@ def test_settings_of_the_tiles_are_passed_on(cleaned, odd_patches):
 def test_a_second_call_finds_the_work_done(cleaned, odd_patches, monkeypatch):
     before = read_all(cleaned.folder)
     monkeypatch.setattr(module, "scan_tiles", None)
-    assert clean_tiles(odd_patches, CleanSettings(), cleaned.folder) == cleaned
+    assert clean_tiles(odd_patches, cleaned.folder, CleanSettings()) == cleaned
     assert read_all(cleaned.folder) == before
     with pytest.raises(RunError, match=r"rules was .*, is .*'black'"):
-        clean_tiles(odd_patches, CleanSettings(rules=("black",)), cleaned.folder)
+        clean_tiles(odd_patches, cleaned.folder, CleanSettings(rules=("black",)))
     with pytest.raises(ConfigError, match="is the tile folder itself"):
-        clean_tiles(odd_patches, CleanSettings(), odd_patches, overwrite=True)
+        clean_tiles(odd_patches, odd_patches, CleanSettings(), overwrite=True)
 
 
 def test_look_alikes_of_another_label_stay_and_are_counted(
     odd_patches, cleaned, tmp_path
 ):
     def clean(name, **settings):
-        return clean_tiles(tmp_path / "odd", CleanSettings(**settings), tmp_path / name)
+        return clean_tiles(tmp_path / "odd", tmp_path / name, CleanSettings(**settings))
 
     assert not any("look like" in text for text in cleaned.warnings)
     shutil.copytree(odd_patches, tmp_path / "odd")
@@ -122,14 +122,14 @@ def test_look_alikes_of_another_label_stay_and_are_counted(
 def test_what_was_cleaned_can_be_explored_cleaned_and_trained_on(
     cleaned, tmp_path, monkeypatch
 ):
-    again = clean_tiles(cleaned.folder, CleanSettings(rules=ALL), tmp_path / "again")
+    again = clean_tiles(cleaned.folder, tmp_path / "again", CleanSettings(rules=ALL))
     # Gone are black, saturated, blurred, and a copy.
     assert (again.n_before, again.n_after) == (12, 8)
     assert sum(again.n_by_rule.values()) == 4
     cautions = read_manifest(again.folder / "tiles.parquet")[1].cautions
     assert sum("were dropped by rules" in c for c in cautions) == 2
     monkeypatch.setattr("eosin.workflows.explore.write_page", lambda *_: None)
-    explored = explore_tiles(cleaned.folder, ExploreSettings(), tmp_path / "explored")
+    explored = explore_tiles(cleaned.folder, tmp_path / "explored", ExploreSettings())
     assert explored.copies[0].n_conflicting == 0
     config = TileTraining(encoder="smallcnn", weights="none", tune_epochs=1, batch=4)
     train(cleaned.folder, tmp_path / "run", config)
@@ -143,7 +143,7 @@ def test_tiles_are_taken_back_and_dropped_by_name(odd_patches, cleaned, tmp_path
     log[log["rules"] == "blank"].to_csv(keep, index=False)
     drop.write_text("rank,tile_id\n1,tumor/10\n2,normal/1\n")
     config = CleanSettings(keep=str(keep), drop=str(drop))
-    result = clean_tiles(odd_patches, config, tmp_path / "out")
+    result = clean_tiles(odd_patches, tmp_path / "out", config)
     counts = {"blank": 0, "unreadable": 0, "conflicting": 2, "listed": 2}
     assert result.n_by_rule == counts
     assert result.n_before - result.n_after == 3
@@ -153,39 +153,39 @@ def test_tiles_are_taken_back_and_dropped_by_name(odd_patches, cleaned, tmp_path
     assert log.loc["normal/1", "rules"] == "conflicting;listed"
     drop.write_text("tile_id\ntumor/11\n")
     with pytest.raises(RunError, match="input drop changed"):
-        clean_tiles(odd_patches, config, tmp_path / "out")
+        clean_tiles(odd_patches, tmp_path / "out", config)
     for path, verb in ((drop, "drop"), (keep, "keep")):
         path.write_text("tile_id\nnobody\n")
         with pytest.raises(
             ConfigError, match=rf"1 tiles to {verb} are not in .*nobody"
         ):
-            clean_tiles(odd_patches, config, tmp_path / "other")
+            clean_tiles(odd_patches, tmp_path / "other", config)
         path.write_text("name\nnobody\n")
         with pytest.raises(ConfigError, match="a CSV with a column tile_id"):
-            clean_tiles(odd_patches, config, tmp_path / "other")
+            clean_tiles(odd_patches, tmp_path / "other", config)
         path.write_text("tile_id\n")
 
 
 def test_tiles_that_cannot_be_read_are_dropped_or_named(odd_patches, tmp_path):
     shutil.copytree(odd_patches.parent / "set", tmp_path / "set")
     import_patches(
-        tmp_path / "set", ImportSettings(layout="folder"), tmp_path / "tiles"
+        tmp_path / "set", tmp_path / "tiles", ImportSettings(layout="folder")
     )
     (tmp_path / "set" / "normal" / "3.png").unlink()
-    result = clean_tiles(tmp_path / "tiles", CleanSettings(), tmp_path / "out")
+    result = clean_tiles(tmp_path / "tiles", tmp_path / "out", CleanSettings())
     assert result.n_by_rule["unreadable"] == 1
     assert result.failures == ()
     log = pd.read_csv(tmp_path / "out" / "dropped.csv").set_index("tile_id")
     assert "No such file" in log.loc["normal/3", "reason"]
     config = CleanSettings(rules=("blank",))
-    result = clean_tiles(tmp_path / "tiles", config, tmp_path / "other")
+    result = clean_tiles(tmp_path / "tiles", tmp_path / "other", config)
     assert [f.slide_id for f in result.failures] == ["normal/3"]
 
 
 def test_slides_are_cleaned_as_patches_are(tile_folder, tmp_path):
     # One tile lies on a smear beside the tissue.
     config = CleanSettings(rules=("blurred", "blank"), blur_ratio=0.9)
-    result = clean_tiles(tile_folder, config, tmp_path / "out")
+    result = clean_tiles(tile_folder, tmp_path / "out", config)
     assert 0 < result.n_by_rule["blurred"] < result.n_before / 2
     assert result.n_by_rule["blank"] == 1
     before, after = open_tile_folder(tile_folder), open_tile_folder(tmp_path / "out")
@@ -201,7 +201,7 @@ def test_slides_are_cleaned_as_patches_are(tile_folder, tmp_path):
 
 def test_a_folder_without_copies_or_faults_stays_whole(tile_folder, tmp_path):
     config = CleanSettings(rules=("unreadable", "conflicting"))
-    result = clean_tiles(tile_folder, config, tmp_path / "out")
+    result = clean_tiles(tile_folder, tmp_path / "out", config)
     assert result.n_before == result.n_after
     assert pd.read_csv(tmp_path / "out" / "dropped.csv").empty
     before, after = (
@@ -219,11 +219,11 @@ def test_a_class_or_all_tiles_gone_are_not_passed_over(odd_patches, tmp_path):
     is_copy = tiles["tile_id"].isin(["normal/1", "tumor/conflict"])
     write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles[is_copy], info)
     with pytest.raises(ManifestError, match="conflicting drop all of 2 tiles"):
-        clean_tiles(tmp_path / "tiles", CleanSettings(), tmp_path / "none")
+        clean_tiles(tmp_path / "tiles", tmp_path / "none", CleanSettings())
     is_copy &= tiles["label"] == 0
     is_copy |= tiles["tile_id"] == "tumor/blurred"
     write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles[is_copy], info)
     config = CleanSettings(rules=("blurred",), blur_ratio=1.0)
-    result = clean_tiles(tmp_path / "tiles", config, tmp_path / "one")
+    result = clean_tiles(tmp_path / "tiles", tmp_path / "one", config)
     assert "no tile of class tumor is left" in result.warnings
     assert "1 slides or groups have no tile left" in result.warnings

@@ -31,7 +31,7 @@ def expect(run_folder, tile_folder, slide_id, view=0):
 @pytest.mark.parametrize("views", [1, 2])
 def test_a_runs_encoder_gives_its_features(run_folder, tile_folder, tmp_path, views):
     config = EmbedSettings(encoder=str(run_folder), views=views)
-    result = embed_tiles(tile_folder, config, tmp_path / "features")
+    result = embed_tiles(tile_folder, tmp_path / "features", config)
     assert (result.n_slides, result.failures) == (10, ())
     own, expected = expect(run_folder, tile_folder, "slide-03")
     if views == 2:
@@ -48,41 +48,41 @@ def test_a_runs_encoder_gives_its_features(run_folder, tile_folder, tmp_path, vi
 
 def test_a_second_call_encodes_only_what_is_missing(run_folder, tile_folder, tmp_path):
     config = EmbedSettings(encoder=str(run_folder))
-    first = embed_tiles(tile_folder, config, tmp_path / "features")
-    assert embed_tiles(tile_folder, config, tmp_path / "features").n_tiles == 0
+    first = embed_tiles(tile_folder, tmp_path / "features", config)
+    assert embed_tiles(tile_folder, tmp_path / "features", config).n_tiles == 0
     (tmp_path / "features" / "slide-02.h5").unlink()
-    again = embed_tiles(tile_folder, config, tmp_path / "features")
+    again = embed_tiles(tile_folder, tmp_path / "features", config)
     assert 0 < again.n_tiles < first.n_tiles
     with pytest.raises(RunError, match="views was 1, is 2"):
         embed_tiles(
             tile_folder,
-            EmbedSettings(encoder=str(run_folder), views=2),
             tmp_path / "features",
+            EmbedSettings(encoder=str(run_folder), views=2),
         )
 
 
 def test_an_encoder_of_the_registry_is_exported_once(tile_folder, tmp_path):
     config = EmbedSettings(encoder="smallcnn", weights="none")
-    result = embed_tiles(tile_folder, config, tmp_path / "features")
+    result = embed_tiles(tile_folder, tmp_path / "features", config)
     assert result.dimension > 8
     assert (tmp_path / "features" / "encoder.onnx").exists()
     # The same weights again: nothing is encoded twice.
-    assert embed_tiles(tile_folder, config, tmp_path / "features").n_tiles == 0
+    assert embed_tiles(tile_folder, tmp_path / "features", config).n_tiles == 0
 
 
 def test_a_bad_slide_stops_nothing(run_folder, cohort, tmp_path):
     shutil.copytree(cohort.table.parent, tmp_path / "cohort")
     tile_cohort(
         tmp_path / "cohort" / "slides.csv",
-        TilingSettings(mpp=1.0, tile_px=64),
         tmp_path / "tiles",
+        TilingSettings(mpp=1.0, tile_px=64),
     )
     folder = open_tile_folder(tmp_path / "tiles")
     path = folder.slides["path"][1]
     with open(path, "r+b") as file:  # noqa: PTH123 - to cut it where it is
         file.truncate(5000)
     config = EmbedSettings(encoder=str(run_folder))
-    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+    result = embed_tiles(tmp_path / "tiles", tmp_path / "features", config)
     assert [failure.slide_id for failure in result.failures] == ["slide-02"]
     assert result.n_slides == 9
     assert not (tmp_path / "features" / "slide-02.h5").exists()
@@ -91,19 +91,19 @@ def test_a_bad_slide_stops_nothing(run_folder, cohort, tmp_path):
 def test_a_slide_that_was_replaced_is_encoded_anew(run_folder, cohort, tmp_path):
     shutil.copytree(cohort.table.parent, tmp_path / "cohort")
     table = tmp_path / "cohort" / "slides.csv"
-    tile_cohort(table, TilingSettings(mpp=1.0, tile_px=64), tmp_path / "tiles")
+    tile_cohort(table, tmp_path / "tiles", TilingSettings(mpp=1.0, tile_px=64))
     folder = open_tile_folder(tmp_path / "tiles")
     paths = folder.slides.set_index("slide_id")["path"]
     config = EmbedSettings(encoder=str(run_folder))
     out = tmp_path / "features"
-    embed_tiles(tmp_path / "tiles", config, out)
+    embed_tiles(tmp_path / "tiles", out, config)
     before = {path.stem: FeatureFile(path)[:] for path in out.glob("*.h5")}
     shutil.copy(paths["slide-03"], paths["slide-02"])
-    result = embed_tiles(tmp_path / "tiles", config, out)
+    result = embed_tiles(tmp_path / "tiles", out, config)
     n_own = (folder.tiles["slide_id"] == "slide-02").sum()
     assert (result.n_tiles, result.failures) == (n_own, ())
     # As a folder of its own would have it.
-    embed_tiles(tmp_path / "tiles", config, tmp_path / "fresh")
+    embed_tiles(tmp_path / "tiles", tmp_path / "fresh", config)
     after = FeatureFile(out / "slide-02.h5")[:]
     np.testing.assert_array_equal(
         after, FeatureFile(tmp_path / "fresh" / "slide-02.h5")[:]
@@ -111,7 +111,7 @@ def test_a_slide_that_was_replaced_is_encoded_anew(run_folder, cohort, tmp_path)
     assert not np.allclose(after, before["slide-02"])
     with open(paths["slide-02"], "r+b") as file:  # noqa: PTH123 - to cut it
         file.truncate(5000)
-    result = embed_tiles(tmp_path / "tiles", config, out)
+    result = embed_tiles(tmp_path / "tiles", out, config)
     assert [failure.slide_id for failure in result.failures] == ["slide-02"]
     # What the slide was before is not trained on.
     assert not (out / "slide-02.h5").exists()
@@ -126,7 +126,7 @@ def test_tiles_that_are_known_to_be_damaged_are_left_out(
     tiles.loc[tiles["slide_id"] == "slide-02", "flags"] = "damaged"
     write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles, info)
     config = EmbedSettings(encoder=str(run_folder))
-    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+    result = embed_tiles(tmp_path / "tiles", tmp_path / "features", config)
     own = tiles.loc[tiles["slide_id"] == "slide-01", "tile_id"].tolist()
     names = FeatureFile(tmp_path / "features" / "slide-01.h5").read_dataset("tile_id")
     assert names.tolist() == own[2:]
@@ -148,7 +148,7 @@ def test_a_killed_run_goes_on_within_the_slide(
     # Without what an earlier command has encoded.
     for place in (tiles, tmp_path / "same"):
         shutil.copytree(tile_folder, place, ignore=shutil.ignore_patterns("cache"))
-    embed_tiles(tmp_path / "same", config, whole)
+    embed_tiles(tmp_path / "same", whole, config)
     monkeypatch.setattr(encoding, "_SAVE_EVERY_S", -1.0)
     monkeypatch.setattr(encoding, "_CHUNK", 8)
     asked = []
@@ -163,11 +163,11 @@ def test_a_killed_run_goes_on_within_the_slide(
     monkeypatch.setattr(TileReader, "read", read_until_killed)
     is_killed = True
     with pytest.raises(KilledError):
-        embed_tiles(tiles, config, tmp_path / "features")
+        embed_tiles(tiles, tmp_path / "features", config)
     assert not list((tmp_path / "features").glob("*.h5"))
     is_killed = False
     asked.clear()
-    embed_tiles(tiles, config, tmp_path / "features")
+    embed_tiles(tiles, tmp_path / "features", config)
     # The first 16 tiles of the first slide had been encoded and kept.
     assert asked[0] == 16
     for path in whole.glob("*.h5"):
@@ -194,7 +194,7 @@ def test_a_pytorch_module_of_ones_own_encodes_tiles(tile_folder, tmp_path):
     )
     encoder = TorchEncoder(Colours(), spec)
     result = embed_tiles(
-        tile_folder, EmbedSettings(views=2), tmp_path / "f", encoder=encoder
+        tile_folder, tmp_path / "f", EmbedSettings(views=2), encoder=encoder
     )
     assert result.dimension == 3
     folder = open_tile_folder(tile_folder)
@@ -209,7 +209,7 @@ def test_a_pytorch_module_of_ones_own_encodes_tiles(tile_folder, tmp_path):
 
 def test_what_is_stated_of_a_slide_is_written(run_folder, tile_folder, tmp_path):
     embed_tiles(
-        tile_folder, EmbedSettings(encoder=str(run_folder)), tmp_path / "features"
+        tile_folder, tmp_path / "features", EmbedSettings(encoder=str(run_folder))
     )
     found = FeatureFile(tmp_path / "features" / "slide-03.h5").attributes
     assert (found["tile_px"], found["mpp"]) == (64, 1.0)
@@ -221,7 +221,7 @@ def test_what_is_stated_of_a_slide_is_written(run_folder, tile_folder, tmp_path)
 
 def test_whom_a_fine_tuned_encoder_knows_is_noted(run_folder, tile_folder, tmp_path):
     config = EmbedSettings(encoder=str(run_folder))
-    embed_tiles(tile_folder, config, tmp_path / "features")
+    embed_tiles(tile_folder, tmp_path / "features", config)
     notes = read_json(tmp_path / "features" / "run.json")["notes"]
     splits = pd.read_csv(run_folder / "splits.csv")
     held_out = set(splits.loc[splits["split"] == "test", "patient_id"])
@@ -229,7 +229,7 @@ def test_whom_a_fine_tuned_encoder_knows_is_noted(run_folder, tile_folder, tmp_p
     assert known == set(splits["patient_id"]) - held_out
     assert held_out
     config = EmbedSettings(encoder="smallcnn", weights="none")
-    embed_tiles(tile_folder, config, tmp_path / "frozen")
+    embed_tiles(tile_folder, tmp_path / "frozen", config)
     notes = read_json(tmp_path / "frozen" / "run.json")["notes"]
     assert "encoder_learnt_from" not in notes
 
@@ -242,15 +242,15 @@ def test_patches_go_into_one_file_without_a_slides_size(tmp_path):
             pixels = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
             cv2.imwrite(str(tmp_path / "set" / name / f"{i}.png"), pixels)
     layout = ImportSettings(layout="folder")
-    import_patches(tmp_path / "set", layout, tmp_path / "tiles")
+    import_patches(tmp_path / "set", tmp_path / "tiles", layout)
     config = EmbedSettings(encoder="smallcnn", weights="none")
-    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+    result = embed_tiles(tmp_path / "tiles", tmp_path / "features", config)
     assert (result.n_slides, result.n_tiles) == (1, 6)
     file = FeatureFile(tmp_path / "features" / "patches.h5")
     assert file.shape == (6, 192)
     assert "level0_width" not in file.attributes
-    assert embed_tiles(tmp_path / "tiles", config, tmp_path / "features").n_tiles == 0
+    assert embed_tiles(tmp_path / "tiles", tmp_path / "features", config).n_tiles == 0
     # One file has become another.
     blank = np.zeros((48, 48, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "set" / "a" / "1.png"), blank)
-    assert embed_tiles(tmp_path / "tiles", config, tmp_path / "features").n_tiles == 6
+    assert embed_tiles(tmp_path / "tiles", tmp_path / "features", config).n_tiles == 6

@@ -27,7 +27,7 @@ CONFIG = RateSearch(
 @pytest.fixture(scope="module")
 def rates(tile_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("rates")
-    return find_learning_rates(tile_folder, CONFIG, out)
+    return find_learning_rates(tile_folder, out, CONFIG)
 
 
 def test_head_and_fine_tuning_have_a_curve_and_a_figure(rates):
@@ -83,22 +83,22 @@ def test_a_finished_test_is_reused_and_other_settings_stop(
     monkeypatch.setattr(
         find_lr, "find_head_curve", lambda *a, **k: pytest.fail("tested again")
     )
-    again = find_learning_rates(tile_folder, CONFIG, rates.folder)
+    again = find_learning_rates(tile_folder, rates.folder, CONFIG)
     assert again.suggested == rates.suggested
     changed = dataclasses.replace(CONFIG, n_steps=41)
     with pytest.raises(RunError, match="n_steps was 40, is 41"):
-        find_learning_rates(tile_folder, changed, rates.folder)
+        find_learning_rates(tile_folder, rates.folder, changed)
 
 
 def test_random_weights_are_tested_whole_and_from_pixels(tile_folder, tmp_path):
     config = dataclasses.replace(CONFIG, fine_tune="auto", n_steps=10, smoothing=0.0)
-    found = find_learning_rates(tile_folder, config, tmp_path / "rates")
+    found = find_learning_rates(tile_folder, tmp_path / "rates", config)
     assert list(found.suggested) == ["tune_learning_rate"]
 
 
 def test_a_frozen_encoder_has_its_head_tested_alone(tile_folder, tmp_path):
     config = dataclasses.replace(CONFIG, fine_tune="none")
-    found = find_learning_rates(tile_folder, config, tmp_path / "rates")
+    found = find_learning_rates(tile_folder, tmp_path / "rates", config)
     assert list(found.suggested) == ["learning_rate"]
 
 
@@ -111,7 +111,7 @@ def test_where_the_loss_never_falls_nothing_is_suggested(
         return dataclasses.replace(real(*arguments, **options), steepest=None)
 
     monkeypatch.setattr(find_lr, "find_head_curve", find_flat)
-    found = find_learning_rates(tile_folder, CONFIG, tmp_path / "rates")
+    found = find_learning_rates(tile_folder, tmp_path / "rates", CONFIG)
     assert found.suggested["learning_rate"] is None
     values = tomllib.loads((tmp_path / "rates" / "suggested.toml").read_text())
     assert "learning_rate" not in values
@@ -127,7 +127,7 @@ def test_held_out_patients_are_not_looked_at(tile_folder, tmp_path, monkeypatch)
 
     monkeypatch.setattr(find_lr, "find_head_curve", look)
     config = dataclasses.replace(CONFIG, fine_tune="none")
-    find_learning_rates(tile_folder, config, tmp_path / "rates")
+    find_learning_rates(tile_folder, tmp_path / "rates", config)
     config = TileTraining(
         encoder="smallcnn", weights="none", fine_tune="none", epochs=1, cached_views=1
     )

@@ -74,7 +74,7 @@ def make_folders(root, sizes=((PX, PX),) * 6):
 
 
 def run(root, out, layout="folder", **options):
-    return import_patches(root, ImportSettings(layout=layout, **options), out)
+    return import_patches(root, out, ImportSettings(layout=layout, **options))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_pcam_is_read_where_it_is_with_its_splits_and_slides(tmp_path):
     unpacked = out / "unpacked" / packed.name
     written = unpacked.stat().st_mtime_ns
     config = ImportSettings(layout="pcam", measures=False)
-    import_patches(root, config, out, overwrite=True)
+    import_patches(root, out, config, overwrite=True)
     assert unpacked.stat().st_mtime_ns == written
     assert open_tile_folder(out).tiles["sharpness"].isna().all()
 

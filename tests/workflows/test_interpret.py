@@ -25,7 +25,7 @@ from eosin.workflows.train import train
 @pytest.fixture(scope="module")
 def interpreted(run_folder, evaluation_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("interpreted")
-    return interpret(run_folder, InterpretSettings(shown=3), out)
+    return interpret(run_folder, out, InterpretSettings(shown=3))
 
 
 def test_a_page_and_the_tables_behind_it_are_written(interpreted):
@@ -55,19 +55,19 @@ def test_a_page_and_the_tables_behind_it_are_written(interpreted):
 def test_a_second_call_finds_the_work_done(interpreted, run_folder, monkeypatch):
     monkeypatch.setattr(module, "map_classes", None)
     config = InterpretSettings(shown=3)
-    assert interpret(run_folder, config, interpreted.folder) == interpreted
+    assert interpret(run_folder, interpreted.folder, config) == interpreted
     with pytest.raises(RunError, match="method was gradcam, is gradcam"):
         interpret(
             run_folder,
-            InterpretSettings(shown=3, method="gradcam++"),
             interpreted.folder,
+            InterpretSettings(shown=3, method="gradcam++"),
         )
 
 
 def test_without_predictions_there_are_clusters_only(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "evaluation", ignore_errors=True)
-    result = interpret(tmp_path / "run", InterpretSettings(), tmp_path / "out")
+    result = interpret(tmp_path / "run", tmp_path / "out", InterpretSettings())
     assert (result.n_maps, result.n_suspects) == (0, 0)
     assert result.n_clusters >= 2
     assert "There are no held-out predictions" in result.cautions[0]
@@ -79,13 +79,13 @@ def test_without_predictions_there_are_clusters_only(run_folder, tmp_path):
     assert suspects.empty
     config = InterpretSettings(evaluation=str(tmp_path))
     with pytest.raises(ManifestError, match="name a folder of 'eosin evaluate'"):
-        interpret(tmp_path / "run", config, tmp_path / "other")
+        interpret(tmp_path / "run", tmp_path / "other", config)
 
 
 def test_an_unknown_layer_is_refused(run_folder, evaluation_folder, tmp_path):
     config = InterpretSettings(layer="nonsense")
     with pytest.raises(ModelError, match="has no layer 'nonsense'"):
-        interpret(run_folder, config, tmp_path / "out")
+        interpret(run_folder, tmp_path / "out", config)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed"
 
@@ -111,7 +111,7 @@ def centre_study(tmp_path_factory):
     pd.DataFrame(rows, columns=["id", "label"]).to_csv(
         root / "set" / "train_labels.csv", index=False
     )
-    import_patches(root / "set", ImportSettings(layout="kaggle"), root / "tiles")
+    import_patches(root / "set", root / "tiles", ImportSettings(layout="kaggle"))
     config = TileTraining(
         encoder="smallcnn",
         weights="none",
@@ -128,8 +128,8 @@ def centre_study(tmp_path_factory):
 def test_folds_and_patches_whose_centre_counts(centre_study, tmp_path):
     result = interpret(
         centre_study / "run",
-        InterpretSettings(shown=2, clusters=2, sample=40),
         tmp_path / "out",
+        InterpretSettings(shown=2, clusters=2, sample=40),
     )
     assert result.n_tiles == 60
     maps = pd.read_csv(tmp_path / "out" / "maps" / "maps.csv")
@@ -141,7 +141,7 @@ def test_folds_and_patches_whose_centre_counts(centre_study, tmp_path):
     assert "Every fold has trained an encoder of its own" in page
     suspects = tmp_path / "out" / "label_errors.csv"
     config = CleanSettings(rules=("unreadable",), drop=str(suspects))
-    cleaned = clean_tiles(centre_study / "tiles", config, tmp_path / "cleaned")
+    cleaned = clean_tiles(centre_study / "tiles", tmp_path / "cleaned", config)
     assert cleaned.n_by_rule["listed"] == result.n_suspects
 
 
@@ -157,7 +157,7 @@ def test_tiles_that_cannot_be_read_are_named_once(
 
     monkeypatch.setattr(TileReader, "read", read)
     config = InterpretSettings(shown=40, per_slide=0)
-    result = interpret(run_folder, config, tmp_path / "out")
+    result = interpret(run_folder, tmp_path / "out", config)
     assert len(result.failures) == 1
     assert any("1 tiles or models could not be read" in c for c in result.cautions)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -172,7 +172,7 @@ def test_other_features_are_another_interpretation(
     features = np.random.default_rng(0).normal(size=(n, 4))
     np.save(tmp_path / "f.npy", features)
     config = InterpretSettings(features=str(tmp_path / "f.npy"), shown=1)
-    interpret(run_folder, config, tmp_path / "out")
+    interpret(run_folder, tmp_path / "out", config)
     np.save(tmp_path / "f.npy", features + 1)
     with pytest.raises(RunError, match="input features changed"):
-        interpret(run_folder, config, tmp_path / "out")
+        interpret(run_folder, tmp_path / "out", config)

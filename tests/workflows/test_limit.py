@@ -40,7 +40,7 @@ def separable(make_planted):
 @pytest.fixture(scope="module")
 def study(separable, tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "limit"
-    return study_limit(*separable, CONFIG, out)
+    return study_limit(*separable, out, CONFIG)
 
 
 def read_tables(folder):
@@ -110,7 +110,7 @@ def test_the_page_and_its_figures_are_written(study):
 
 
 def test_what_is_alike_is_not_found(make_planted, tmp_path):
-    result = study_limit(*make_planted(0.0), SMALL, tmp_path / "out")
+    result = study_limit(*make_planted(0.0), tmp_path / "out", SMALL)
     (limit,) = result.tables.limits.to_dict("records")
     assert limit["limit"] == limit["interval"] == "not reached"
     assert limit["rate"] is None
@@ -120,7 +120,7 @@ def test_what_is_alike_is_not_found(make_planted, tmp_path):
 
 
 def test_colour_that_tells_is_a_caution(make_planted, tmp_path):
-    result = study_limit(*make_planted(1.0, colour=3.0), SMALL, tmp_path / "out")
+    result = study_limit(*make_planted(1.0, colour=3.0), tmp_path / "out", SMALL)
     assert "mean colour of a tile alone" in " ".join(result.cautions)
 
 
@@ -128,7 +128,7 @@ def test_patients_that_the_encoder_learnt_from_are_a_caution(make_planted, tmp_p
     features, tiles = make_planted(1.0)
     learnt = {"run": "runs/a", "patients": ["P00", "P05"], "slides": ["S07"]}
     write_json(features / "run.json", {"notes": {"encoder_learnt_from": learnt}})
-    result = study_limit(features, tiles, SMALL, tmp_path / "out")
+    result = study_limit(features, tiles, tmp_path / "out", SMALL)
     said = result.cautions[0]
     assert "3 of these 12 patients (P00, P05, P07)" in said
     record = read_json(tmp_path / "out" / "run.json")
@@ -160,7 +160,7 @@ class Killer(Progress):
 def test_a_killed_study_goes_on_and_ends_alike(separable, study, tmp_path, monkeypatch):
     killer = Killer(3)
     with pytest.raises(KeyboardInterrupt):
-        study_limit(*separable, CONFIG, tmp_path / "out", progress=killer)
+        study_limit(*separable, tmp_path / "out", CONFIG, progress=killer)
     assert killer.notes[0].startswith("about ")
     assert read_json(tmp_path / "out" / "run.json")["status"] == "interrupted"
     done = {path.name for path in (tmp_path / "out" / "cells").glob("mixture_*")}
@@ -172,7 +172,7 @@ def test_a_killed_study_goes_on_and_ends_alike(separable, study, tmp_path, monke
         return run(cell, *rest)
 
     monkeypatch.setattr(module, "run_cell", count)
-    resumed = study_limit(*separable, CONFIG, tmp_path / "out")
+    resumed = study_limit(*separable, tmp_path / "out", CONFIG)
     assert len(again) == 5
     assert not done & set(again)
     unbroken, broken = read_tables(study.folder), read_tables(resumed.folder)
@@ -186,22 +186,22 @@ def test_a_finished_study_is_read_again(separable, study, monkeypatch):
 
     monkeypatch.setattr(module, "run_cell", fail)
     before = (study.folder / "report.html").stat().st_mtime_ns
-    again = study_limit(*separable, CONFIG, study.folder)
+    again = study_limit(*separable, study.folder, CONFIG)
     assert (study.folder / "report.html").stat().st_mtime_ns == before
     pd.testing.assert_frame_equal(again.tables.limits, study.tables.limits)
     with pytest.raises(RunError, match=r"power was 0\.9, is 0\.8"):
-        study_limit(*separable, replace(CONFIG, power=0.8), study.folder)
+        study_limit(*separable, study.folder, replace(CONFIG, power=0.8))
 
 
 def test_a_page_that_is_gone_is_written_again(separable, study, tmp_path):
     shutil.copytree(study.folder, tmp_path / "copy")
     (tmp_path / "copy" / "report.html").unlink()
-    study_limit(*separable, CONFIG, tmp_path / "copy")
+    study_limit(*separable, tmp_path / "copy", CONFIG)
     assert (tmp_path / "copy" / "report.html").exists()
 
 
 def test_one_split_without_folds_is_enough(separable, tmp_path):
     config = replace(SMALL, folds=1, test_fraction=0.4, val_fraction=0.3)
-    result = study_limit(*separable, config, tmp_path / "out")
+    result = study_limit(*separable, tmp_path / "out", config)
     assert len(result.sources) == 3
     assert "one split by patient" in (tmp_path / "out" / "report.html").read_text()

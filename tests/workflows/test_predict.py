@@ -513,7 +513,7 @@ def test_slides_say_their_resolution_or_are_given_one(kind, journeys, cohort, tm
 
 def test_a_model_with_context_is_shown_it(cohort, tmp_path, monkeypatch):
     tiling = TilingSettings(mpp=1.0, tile_px=64, context=2)
-    tile_cohort(cohort.table, tiling, tmp_path / "tiles")
+    tile_cohort(cohort.table, tmp_path / "tiles", tiling)
     config = TileTraining(encoder="smallcnn", weights="none", tune_epochs=1)
     train(tmp_path / "tiles", tmp_path / "run", config)
     read, sides = Slide.read_tiles, set()
@@ -604,7 +604,7 @@ def test_slides_in_one_command_are_as_tiled_embedded_and_predicted(
     run = read_run(tmp_path / "run")
     rows = [f"{path.stem},{path}" for path in cohort.new_slides]
     (tmp_path / "new.csv").write_text("\n".join(["slide_id,path", *rows]))
-    tile_cohort(tmp_path / "new.csv", TILING, tmp_path / "tiles")
+    tile_cohort(tmp_path / "new.csv", tmp_path / "tiles", TILING)
     folder = open_tile_folder(tmp_path / "tiles")
     session = open_session(run.encoder)
     for slide_id, tiles in folder.tiles.groupby("slide_id"):
@@ -786,7 +786,7 @@ def test_each_tile_has_its_attention_and_witnesses_are_told(predicted, pixels_ru
 
 def test_bags_of_another_size_are_told(pixels_run, tile_folder, tmp_path):
     config = BagSettings(n_bags=10, size=4, witnesses=(4,), seed=3)
-    make_bags(tile_folder, config, tmp_path / "bags")
+    make_bags(tile_folder, tmp_path / "bags", config)
     result = predict(
         pixels_run.path,
         [tile_folder],
@@ -846,7 +846,7 @@ def patch_study(tmp_path_factory):
     for i in range(N_TEST):
         save_patch(folder / "set" / "test" / f"q{i}.tif", 1000 + i, i % 2)
     (folder / "set" / "train_labels.csv").write_text("\n".join(lines))
-    import_patches(folder / "set", ImportSettings(layout="kaggle"), folder / "tiles")
+    import_patches(folder / "set", folder / "tiles", ImportSettings(layout="kaggle"))
     config = TileTraining(
         encoder="smallcnn",
         weights="none",

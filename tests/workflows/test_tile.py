@@ -64,7 +64,7 @@ def test_a_second_call_does_no_work(cohort, tile_folder, monkeypatch):
 
     monkeypatch.setattr(tile, "find_tissue", fail)
     before = (tile_folder / "tiles.parquet").stat().st_mtime_ns
-    result = tile_cohort(cohort.table, TILING, tile_folder)
+    result = tile_cohort(cohort.table, tile_folder, TILING)
     assert result.n_tiles == len(pd.read_parquet(tile_folder / "tiles.parquet"))
     assert (tile_folder / "tiles.parquet").stat().st_mtime_ns == before
 
@@ -72,17 +72,17 @@ def test_a_second_call_does_no_work(cohort, tile_folder, monkeypatch):
 def test_a_changed_setting_is_named_and_stops(cohort, tile_folder):
     changed = dataclasses.replace(TILING, min_tissue=0.5)
     with pytest.raises(RunError, match=r"min_tissue was 0\.25, is 0\.5.*--overwrite"):
-        tile_cohort(cohort.table, changed, tile_folder)
+        tile_cohort(cohort.table, tile_folder, changed)
 
 
 def test_overwrite_replaces_a_result_of_other_settings(cohort, tmp_path):
     table = copy_cohort(cohort, tmp_path / "cohort")
     rows = pd.read_csv(table).head(2)
     rows.to_csv(table, index=False)
-    tile_cohort(table, TILING, tmp_path / "tiles")
+    tile_cohort(table, tmp_path / "tiles", TILING)
     (tmp_path / "tiles" / "mine.txt").write_text("keep")
     changed = dataclasses.replace(TILING, tile_px=96)
-    result = tile_cohort(table, changed, tmp_path / "tiles", overwrite=True)
+    result = tile_cohort(table, tmp_path / "tiles", changed, overwrite=True)
     _, info = read_manifest(result.folder / "tiles.parquet")
     assert info.tile_px == 96
     assert (tmp_path / "tiles" / "mine.txt").read_text() == "keep"
@@ -95,14 +95,14 @@ def test_one_bad_slide_stops_nothing_and_is_tried_again(cohort, tmp_path):
     bad = tmp_path / "cohort" / rows["path"][1]
     good = bad.read_bytes()
     bad.write_bytes(good[:300])
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert [failure.slide_id for failure in result.failures] == ["slide-02"]
     assert list(result.slides["slide_id"]) == ["slide-01", "slide-03"]
     record = json.loads((tmp_path / "tiles" / "run.json").read_text())
     assert record["status"] == "incomplete"
     assert record["failures"][0]["slide_id"] == "slide-02"
     bad.write_bytes(good)
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
     assert list(result.slides["slide_id"]) == ["slide-01", "slide-02", "slide-03"]
 
@@ -120,11 +120,11 @@ def test_an_interrupted_call_ends_like_an_unbroken_one(
 
     monkeypatch.setattr(tile, "place_tiles", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        tile_cohort(cohort.table, TILING, tmp_path / "tiles", workers=1)
+        tile_cohort(cohort.table, tmp_path / "tiles", TILING, workers=1)
     record = json.loads((tmp_path / "tiles" / "run.json").read_text())
     assert record["status"] == "interrupted"
     monkeypatch.setattr(tile, "place_tiles", real)
-    tile_cohort(cohort.table, TILING, tmp_path / "tiles")
+    tile_cohort(cohort.table, tmp_path / "tiles", TILING)
     for name in ("tiles.parquet", "slides.csv"):
         assert (tmp_path / "tiles" / name).read_bytes() == (
             tile_folder / name
@@ -137,9 +137,9 @@ def test_unknown_annotation_classes_are_counted(cohort, tmp_path):
     rows.to_csv(table, index=False)
     config = dataclasses.replace(TILING, classes=("cancer=Krebs", "normal"))
     with pytest.raises(CohortError, match="no slide has the label 'cancer' that --c"):
-        tile_cohort(table, config, tmp_path / "tiles")
+        tile_cohort(table, tmp_path / "tiles", config)
     rows.drop(columns="label").to_csv(table, index=False)
-    result = tile_cohort(table, config, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", config)
     assert result.unknown_classes["Tumor"] >= 1
     assert set(result.label_counts) == {"unlabelled"}
     assert "No annotation is of class 'cancer'" in result.remarks[0]
@@ -158,7 +158,7 @@ def test_slides_that_give_nothing_are_told_of_and_end_nothing(cohort, tmp_path):
     rows.loc[3, ["slide_id", "path", "label"]] = ["blank", str(blank), "normal"]
     rows.loc[3, "patient_id"] = "P-blank"
     rows.to_csv(table, index=False)
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
     bare, unlabelled = result.remarks
     assert "1 of 4 slides gave no tile (blank)" in bare
@@ -175,7 +175,7 @@ def test_slides_without_tissue_give_a_clear_error(tmp_path):
     write_pyramid(tmp_path / "blank.tif", white, mpp=0.5)
     table = write_table(tmp_path / "slides.csv", [{"path": "blank.tif"}])
     with pytest.raises(ManifestError, match="not one of 1 slides gave a tile"):
-        tile_cohort(table, TILING, tmp_path / "tiles")
+        tile_cohort(table, tmp_path / "tiles", TILING)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_tiles_that_do_not_fit_the_slide_say_so(cohort, tmp_path, config, messag
     path = cohort.table.parent / "slides" / "slide-01.tif"
     table = write_table(tmp_path / "slides.csv", [{"path": path}])
     with pytest.raises(ManifestError, match=message):
-        tile_cohort(table, dataclasses.replace(TILING, **config), tmp_path / "tiles")
+        tile_cohort(table, tmp_path / "tiles", dataclasses.replace(TILING, **config))
 
 
 def test_the_annotation_of_another_slide_is_a_failure_of_that_slide(cohort, tmp_path):
@@ -217,7 +217,7 @@ def test_the_annotation_of_another_slide_is_a_failure_of_that_slide(cohort, tmp_
             {"path": folder / "slide-02.tif", "annotation": None},
         ],
     )
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert [f.slide_id for f in result.failures] == ["slide-01"]
     assert "outside the slide" in result.failures[0].message
 
@@ -230,7 +230,7 @@ def test_a_full_disk_stops_the_command_and_leaves_no_half_file(
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", fill)
     with pytest.raises(RunError, match="No space left on device"):
-        tile_cohort(cohort.table, TILING, tmp_path / "tiles")
+        tile_cohort(cohort.table, tmp_path / "tiles", TILING)
     assert not list((tmp_path / "tiles").rglob("*.part*"))
     assert not (tmp_path / "tiles" / "tiles.parquet").exists()
 
@@ -241,7 +241,7 @@ def test_without_measuring_no_pixel_of_a_tile_is_read(cohort, tmp_path):
         [{"path": cohort.table.parent / "slides" / "slide-02.tif", "label": "normal"}],
     )
     config = dataclasses.replace(TILING, measures=False, tissue="density")
-    result = tile_cohort(table, config, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", config)
     tiles, _ = read_manifest(result.folder / "tiles.parquet")
     assert tiles["sharpness"].isna().all()
     assert (tiles["label"] == 0).all()
@@ -261,7 +261,7 @@ def test_damaged_tiles_are_flagged_and_keep_no_label(cohort, tile_folder, tmp_pa
     content = bytearray(path.read_bytes())
     content[start + 10 : start + count] = bytes(count - 10)
     path.write_bytes(bytes(content))
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
     tiles, _ = read_manifest(tmp_path / "tiles" / "tiles.parquet")
     own = tiles[tiles["slide_id"] == rows["slide_id"][0]]
@@ -288,10 +288,10 @@ def test_the_filter_is_written_down(tile_folder):
 
 def test_a_slide_taken_out_of_the_table_leaves_the_tiles(cohort, tmp_path):
     table = copy_cohort(cohort, tmp_path / "cohort")
-    tile_cohort(table, TILING, tmp_path / "tiles")
+    tile_cohort(table, tmp_path / "tiles", TILING)
     rows = pd.read_csv(table)
     rows.iloc[1:].to_csv(table, index=False)
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     tiles, _ = read_manifest(tmp_path / "tiles" / "tiles.parquet")
     assert rows["slide_id"][0] not in set(tiles["slide_id"])
     assert result.n_tiles == len(tiles)

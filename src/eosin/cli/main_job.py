@@ -1,28 +1,25 @@
 """Commands around the main job: demo, doctor, validate, tile."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from eosin.cli import options, printing
-from eosin.cli.options import FILE, Given, of_settings
+from eosin.cli.options import FILE, step
 from eosin.core import TerminalProgress
 from eosin.settings import TilingSettings
 
-_COLOURS = {
-    "ok": "green",
-    "warning": "yellow",
-    "missing": "red",
-    "error": "red",
-}
+_COLOURS = {"ok": "green", "warning": "yellow"}
 
 
 def _colour(status: str) -> str:
-    return f"[{_COLOURS[status]}]{status}[/{_COLOURS[status]}]"
+    colour = _COLOURS.get(status, "red")
+    return f"[{colour}]{status}[/{colour}]"
 
 
 @click.command()
-@options.out("demo")
+@options.output("demo")
 @click.option(
     "--weights",
     default="none",
@@ -32,16 +29,14 @@ def _colour(status: str) -> str:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all chance.")
 @options.workers
-def demo(out: Path, weights: str, seed: int, workers: int) -> None:
+def demo(out: Path, **chosen: Any) -> None:
     """Run the whole job on made slides: tile, train, evaluate, predict.
 
     Example: eosin demo -o demo/
     """
     from eosin.workflows.demo import run_demo
 
-    result = run_demo(
-        out, weights=weights, seed=seed, workers=workers, progress=TerminalProgress()
-    )
+    result = run_demo(out, **chosen, progress=TerminalProgress())
     printing.say("The whole job is done. The slides are made: what you see shows that")
     printing.say("eosin works on this machine, not how well a model does on tissue.")
     printing.print_ends(
@@ -88,26 +83,19 @@ def validate(
 
     Example: eosin validate slides/ -o slides-checked.csv
     """
-    from eosin.core import atomic_path
+    from eosin.core import write_csv
     from eosin.workflows.validate import tabulate_checks, validate_slides
 
     checks = validate_slides(
-        list(slides), slide_mpp=slide_mpp, seed=seed, progress=TerminalProgress()
+        slides, slide_mpp=slide_mpp, seed=seed, progress=TerminalProgress()
     )
     rows = []
     for check in checks:
         facts = check.facts
-        mpp = facts.get("mpp")
-        rows.append(
-            (
-                check.path.name,
-                _colour(check.status),
-                f"{facts['width_px0']} x {facts['height_px0']}" if facts else "-",
-                str(facts.get("levels", "-")),
-                "-" if mpp is None else f"{mpp:.4g} ({facts['mpp_source']})",
-                facts.get("vendor", "-"),
-            )
-        )
+        size = "{width_px0} x {height_px0}".format_map(facts) if facts else "-"
+        mpp = "{mpp:.4g} ({mpp_source})".format_map(facts) if facts.get("mpp") else "-"
+        rest = (size, str(facts.get("levels", "-")), mpp, facts.get("vendor", "-"))
+        rows.append((check.path.name, _colour(check.status), *rest))
     printing.print_rows(("slide", "status", "size", "levels", "mpp", "vendor"), rows)
     for check in checks:
         name = check.path.name
@@ -115,8 +103,7 @@ def validate(
             named = problem if problem.startswith(name) else f"{name}: {problem}"
             printing.say(f"{check.status}: {named}")
     if out is not None:
-        with atomic_path(out) as temporary:
-            tabulate_checks(checks).to_csv(temporary, index=False)
+        write_csv(out, tabulate_checks(checks))
         printing.say(f"Table {out}")
     n_bad = sum(check.status == "error" for check in checks)
     if n_bad:
@@ -126,61 +113,43 @@ def validate(
 
 @click.command()
 @click.argument("cohort", type=FILE)
-@options.out()
-@of_settings(
-    "mpp", "tile_px", "overlap_px", "classes", kinds={TilingSettings: "tiling"}
+@step(
+    "tile.tile_cohort",
+    TilingSettings,
+    "tiling",
+    ["mpp", "tile_px", "overlap_px", "classes"],
+    what=["cohort"],
+    more=[
+        click.option(
+            "--pack",
+            is_flag=True,
+            help="Copy the slides' own tiles into tiles/pack.arrow too, for slow disks "
+            "or for sharing.",
+        ),
+        options.workers,
+        options.overwrite,
+    ],
 )
-@click.option(
-    "--pack",
-    is_flag=True,
-    help="Copy the slides' own tiles into tiles/pack.arrow too, for slow disks or for "
-    "sharing.",
-)
-@options.workers
-@options.overwrite
-def tile(
-    cohort: Path, out: Path, given: Given, pack: bool, workers: int, overwrite: bool
-) -> None:
+def tile(result: Any, out: Path, _cohort: Path) -> None:
     """Find tissue, cut the grid and label every tile from the annotations.
 
     COHORT is a slide table (CSV); only its column 'path' is required.
 
-    Example: eosin tile slides.csv -o tiles/ --mpp 0.5 --classes tumor=Tumor,metastasis
+    Example: eosin tile slides.csv -o tiles/ --classes normal=Normal tumor=Tumor,tumour
     """
-    settings = given.load(TilingSettings)
-    from eosin.cli.next_steps import after_tiles
-    from eosin.tiles import pack_tiles
-    from eosin.workflows.tile import tile_cohort
-
-    progress = TerminalProgress()
-    result = tile_cohort(
-        cohort,
-        settings,
-        out,
-        workers=workers,
-        overwrite=overwrite,
-        progress=progress,
-    )
     counts = printing.count(result.label_counts)
     printing.say(f"{result.n_tiles:,} tiles of {len(result.slides)} slides: {counts}")
     printing.print_remarks("Note", result.remarks)
-    labelled = set(result.label_counts) - {"unlabelled"}
-    ends: dict[str, object] = {
-        "Tiles": result.folder / "tiles.parquet",
-        "Overviews": result.folder / "overviews",
-    }
-    if pack:
-        packed = pack_tiles(out, progress=progress)
-        size = f"{packed.n_bytes / 1e6:,.0f} MB, {packed.n_slides} slides"
-        ends["Pack"] = f"{packed.path} ({size})"
-        for slide_id, reason in packed.left_out.items():
+    ends = {"Tiles": out / "tiles.parquet", "Overviews": out / "overviews"}
+    if (pack := result.pack) is not None:
+        size = f"{pack.n_bytes / 1e6:,.0f} MB, {pack.n_slides} slides"
+        ends["Pack"] = f"{pack.path} ({size})"
+        for slide_id, reason in pack.left_out.items():
             printing.say(f"{slide_id} is not in the pack: {reason}")
-    printing.print_ends(
-        {
-            **ends,
-            "Next": after_tiles(result.folder, len(labelled)),
-        }
-    )
+    # Tiles of one class teach nothing; their slides may.
+    has_classes = len(set(result.label_counts) - {"unlabelled"}) > 1
+    unit = "" if has_classes else " --unit slide"
+    printing.print_ends({**ends, "Next": f"eosin train {out} -o run/{unit}"})
     printing.stop_on_failures(result.failures)
 
 

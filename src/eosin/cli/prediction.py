@@ -1,6 +1,7 @@
 """The command that scores what is new: predict."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,7 @@ from eosin.settings import PredictionSettings
 @click.command()
 @click.argument("run", type=FILE)
 @click.argument("what", nargs=-1, required=True)
-@options.out()
+@options.output()
 @click.option(
     "--cohort",
     type=FILE,
@@ -34,21 +35,18 @@ from eosin.settings import PredictionSettings
     type=FILE,
     help="CSV with the ids it must have. [sample_submission.csv, the test folder]",
 )
-@of_settings("slide_mpp", "device", "views", kinds={PredictionSettings: "prediction"})
+@of_settings(["slide_mpp", "device", "views"], {PredictionSettings: "prediction"})
 @options.workers
 @options.overwrite
 def predict(
     run: Path,
     what: tuple[str, ...],
     out: Path,
-    cohort: Path | None,
-    bags: Path | None,
     patches: bool,
     submission: Path | None,
     sample: Path | None,
     given: Given,
-    workers: int,
-    overwrite: bool,
+    **chosen: Any,
 ) -> None:
     """Score new slides with any model: heatmaps, overlays, QuPath annotations.
 
@@ -69,17 +67,14 @@ def predict(
 
     result = run_prediction(
         run,
-        list(what),
+        what,
         out,
         settings,
-        cohort=cohort,
-        bags=bags,
-        are_patches=True if patches or submission is not None else None,
+        are_patches=patches or submission is not None or None,
         submission=submission,
         sample=sample,
-        workers=workers,
-        overwrite=overwrite,
         progress=TerminalProgress(),
+        **chosen,
     )
     if result.shown:
         printing.print_frame(result.table, result.shown)

@@ -27,7 +27,11 @@ from eosin.settings.looking import (
     MapMethod,
     OutlierLimits,
 )
-from eosin.settings.names import KNOWN_AGGREGATORS, KNOWN_ENCODERS
+from eosin.settings.names import (
+    KNOWN_AGGREGATORS,
+    KNOWN_ENCODERS,
+    put_negative_first,
+)
 from eosin.settings.prediction import PredictionSettings, Scored
 from eosin.settings.recipes import RECIPES, describe_recipe, load_with_recipe
 from eosin.settings.setting import (
@@ -107,6 +111,7 @@ __all__ = [
     "list_types",
     "load_with_recipe",
     "parse_threshold_rule",
+    "put_negative_first",
     "require_settings",
     "setting",
     "tabulate_settings",

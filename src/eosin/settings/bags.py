@@ -12,8 +12,6 @@ from eosin.settings.training import SplitSettings
 MIXTURE = "mixture"
 """Training witnesses that take all rates in turn."""
 
-_SIDES = ("train", "val", "test")
-
 
 @dataclass(frozen=True, kw_only=True)
 class BagDraw(Settings):
@@ -95,15 +93,11 @@ class BagSettings(SplitSettings):
                 f"fold_{k}": 2 * (least + (k < n_larger)) for k in range(self.folds)
             }
         else:
-            val = round(n_pairs * self.val_fraction)
-            test = round(n_pairs * self.test_fraction)
-            pairs = (n_pairs - val - test, val, test)
-            shares = (1.0, self.val_fraction, self.test_fraction)
-            counts = {
-                side: 2 * n
-                for side, n, share in zip(_SIDES, pairs, shares, strict=True)
-                if share
+            shares = {"val": self.val_fraction, "test": self.test_fraction}
+            held = {
+                k: 2 * round(n_pairs * share) for k, share in shares.items() if share
             }
+            counts = {"train": 2 * n_pairs - sum(held.values()), **held}
         if is_odd or min(counts.values()) < 2:
             raise ConfigError(
                 "n_bags must be even, with two bags or more for each of "

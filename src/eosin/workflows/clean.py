@@ -15,7 +15,7 @@ from eosin.core import (
     Progress,
     Showable,
     SlideFailure,
-    hash_file,
+    hash_files,
     open_run,
     write_csv,
 )
@@ -65,8 +65,8 @@ class CleanResult(Showable):
 
 def clean_tiles(
     tiles: Path,
-    config: CleanSettings,
     out: Path,
+    settings: CleanSettings | None = None,
     *,
     workers: int = 2,
     overwrite: bool = False,
@@ -80,8 +80,8 @@ def clean_tiles(
 
     Args:
         tiles: A folder of `eosin tile`, `eosin import` or `eosin clean`.
-        config: Which tiles are dropped.
         out: The folder to write to.
+        settings: Which tiles are dropped.
         workers: Threads that read tiles.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
@@ -91,13 +91,12 @@ def clean_tiles(
         ManifestError: `tiles` is no such folder, or no tile would be left.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, CleanSettings)
+    settings = require_settings(settings, CleanSettings)
     folder = open_tile_folder(tiles)
     out = Path(out)
     folder.require_other(out)
-    lists = {"keep": config.keep, "drop": config.drop}
+    lists = {"keep": settings.keep, "drop": settings.drop}
     named = {verb: _read_named(path, folder, verb) for verb, path in lists.items()}
-    listed = {verb: hash_file(Path(path)) for verb, path in lists.items() if path}
     with open_run(
         out,
         "clean",
@@ -105,42 +104,42 @@ def clean_tiles(
         settings={
             **read_tile_settings(folder.path),
             "tiles": str(folder.path.resolve()),
-            **asdict(config),
+            **asdict(settings),
         },
-        inputs=folder.inputs | listed,
+        inputs=folder.inputs | hash_files(**lists),
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
 
         def work() -> CleanResult:
-            plan = plan_rules(folder, config)
+            plan = plan_rules(folder, settings)
             with folder.open_reader() as reader:
                 scan = scan_tiles(
                     reader.read_each, plan, workers=workers, progress=progress
                 )
-            reasons = apply_rules(folder, config, scan, progress or Progress())
-            if config.drop is not None:
-                reason = f"listed in {Path(config.drop).name}"
+            reasons = apply_rules(folder, settings, scan, progress or Progress())
+            if settings.drop is not None:
+                reason = f"listed in {Path(settings.drop).name}"
                 reasons["listed"] = [reason if own else None for own in named["drop"]]
             is_dropped = reasons.notna().any(axis=1).to_numpy() & ~named["keep"]
             record.failures += scan.list_failures(
                 folder.tiles, "clean", among=~is_dropped
             )
             record.notes["n_kept_by_hand"] = int(named["keep"].sum())
-            return _write(folder, config, reasons[is_dropped], record.folder)
+            return _write(folder, settings, reasons[is_dropped], record.folder)
 
         return record.once(CleanResult, work)
 
 
 def _write(
-    folder: TileFolder, config: CleanSettings, dropped: pd.DataFrame, out: Path
+    folder: TileFolder, settings: CleanSettings, dropped: pd.DataFrame, out: Path
 ) -> CleanResult:
     """Write the tables without the tiles that are dropped, and those with reasons."""
     table = folder.tiles
     left = table.drop(index=dropped.index).reset_index(drop=True)
     if left.empty:
         raise ManifestError(
-            f"{folder.path}: the rules {', '.join(config.rules)} drop all of "
+            f"{folder.path}: the rules {', '.join(settings.rules)} drop all of "
             f"{len(table):,} tiles; name fewer, or change their limits"
         )
     n_by_rule = {str(rule): int(n) for rule, n in dropped.notna().sum().items()}
@@ -162,7 +161,7 @@ def _write(
         label_counts=label_counts,
         warnings=(
             *_find_warnings(info, label_counts, int(is_lost.sum())),
-            *_warn_of_near_conflicts(left, config),
+            *_warn_of_near_conflicts(left, settings),
         ),
     )
 
@@ -228,14 +227,14 @@ def _list_dropped(folder: TileFolder, named: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _warn_of_near_conflicts(left: pd.DataFrame, config: CleanSettings) -> list[str]:
+def _warn_of_near_conflicts(left: pd.DataFrame, settings: CleanSettings) -> list[str]:
     """Say which tiles that are left look like one with another label.
 
     They are not dropped unasked: neighbours may look alike and be rightly of two
     classes. Known without reading where an import has looked for them.
     """
     content, near = read_contents(left), read_near_groups(left)
-    if "conflicting" not in config.rules or content is None or near is None:
+    if "conflicting" not in settings.rules or content is None or near is None:
         return []
     copies = find_copies(left, content, near)
     found = copies[(copies["kind"] == "near") & copies["is_conflicting"]]

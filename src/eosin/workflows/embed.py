@@ -15,7 +15,7 @@ from eosin.core import (
     RunRecord,
     Showable,
     SlideFailure,
-    hash_file,
+    hash_files,
     hash_object,
     open_run,
     to_file_name,
@@ -52,8 +52,8 @@ class EmbedResult(Showable):
 
 def embed_tiles(
     tiles: Path,
-    config: EmbedSettings,
     out: Path,
+    settings: EmbedSettings | None = None,
     *,
     encoder: Any = None,
     overwrite: bool = False,
@@ -70,10 +70,10 @@ def embed_tiles(
 
     Args:
         tiles: A folder of `eosin tile` or `eosin import`.
-        config: How to encode.
         out: The folder to write to.
+        settings: How to encode.
         encoder: A PyTorch module of one's own (`eosin.models.TorchEncoder`), in place
-            of the one that `config` names.
+            of the one that `settings` names.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
 
@@ -84,30 +84,31 @@ def embed_tiles(
         MissingExtraError: A package that the encoder needs is not installed.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, EmbedSettings)
+    settings = require_settings(settings, EmbedSettings)
     folder, out = open_tile_folder(tiles), Path(out)
-    settings = asdict(config)
+    recorded = asdict(settings)
     if encoder is not None:
-        settings |= {"encoder": encoder.spec.name, "weights": "given"}
-    weights = Path(config.weights)
+        recorded |= {"encoder": encoder.spec.name, "weights": "given"}
     with open_run(
         out,
         "embed",
-        settings=settings,
-        inputs={"weights": hash_file(weights)} if weights.is_file() else {},
+        settings=recorded,
+        inputs=hash_files(weights=settings.weights),
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
         opened = open_tile_encoder(
             folder,
-            config.encoder,
-            weights=config.weights,
-            device=config.device,
+            settings.encoder,
+            weights=settings.weights,
+            device=settings.device,
             place=out,
             module=encoder,
             known_sha256=record.notes.get("encoder_sha256"),
         )
-        embedding = _Embedding(folder, config, opened, open_store(folder, opened), out)
+        embedding = _Embedding(
+            folder, settings, opened, open_store(folder, opened), out
+        )
         return embedding.run(record, progress or Progress())
 
 
@@ -139,7 +140,7 @@ class _Embedding:
     """The features of one tile folder by one encoder."""
 
     folder: TileFolder
-    config: EmbedSettings
+    settings: EmbedSettings
     encoder: TileEncoder
     store: EncodedTiles
     out: Path
@@ -180,12 +181,12 @@ class _Embedding:
     ) -> None:
         # What was found before the slide changed must not stay beside a failure.
         self._find_file(part).unlink(missing_ok=True)
-        views = self.config.views
+        views = self.settings.views
         self.store.encode(
             rows,
             views,
             lambda: self.encoder.model,
-            batch=self.config.batch,
+            batch=self.settings.batch,
             progress=progress,
         )
         tiles = self.folder.tiles.iloc[rows]
@@ -199,7 +200,7 @@ class _Embedding:
 
     def _find_key(self, part: Part) -> str:
         """Hash all that a slide's features depend on."""
-        return hash_object([self.encoder.sha256, part.key, self.config.views])
+        return hash_object([self.encoder.sha256, part.key, self.settings.views])
 
     def _find_file(self, part: Part) -> Path:
         return self.out / (to_file_name(part.slide_id or _PATCHES) + ".h5")
@@ -240,7 +241,7 @@ class _Embedding:
             context=sees.context,
             tissue=sees.tissue,
             min_tissue=sees.min_tissue,
-            views=self.config.views,
+            views=self.settings.views,
             slide_size_px0=(int(width), int(height)) if width and height else None,
             slide_mpp=slide.get("mpp_used"),
             licence=self.encoder.licence,

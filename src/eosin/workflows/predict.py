@@ -129,8 +129,8 @@ def predict(  # noqa: PLR0913 - what is predicted, with what, and how
         ConfigError: A setting is not for these models.
         RunError: `out` holds other work or cannot be written.
     """
-    progress, settings = progress or Progress(), settings or PredictionSettings()
-    require_settings(settings, PredictionSettings)
+    progress = progress or Progress()
+    settings = require_settings(settings, PredictionSettings)
     models = read_run(run)
     kind: Scored = "bags"
     if are_patches is None and models.card.learner == "tiles":
