@@ -4,13 +4,13 @@ import pytest
 
 from eosin.core import ConfigError
 from eosin.settings import (
-    KNOWN_ENCODERS,
     RECIPES,
     RateSearch,
     TileTraining,
     describe_recipe,
     load_with_recipe,
 )
+from eosin.settings.names import KNOWN_ENCODERS
 
 
 def never(settings):

@@ -19,16 +19,15 @@ from eosin.settings import (
     TileFit,
     TileTraining,
     TilingSettings,
-    describe_range,
     find_rule,
     format_value,
-    iter_rules,
     list_defaults,
     list_types,
     require_settings,
     setting,
     tabulate_settings,
 )
+from eosin.settings.setting import describe_range, iter_rules
 
 KINDS = [
     value

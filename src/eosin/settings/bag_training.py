@@ -18,15 +18,8 @@ from eosin.settings.training import FoldSettings, ModelSettings
 BagUnit = Literal["slide", "patient"]
 
 _CHOOSABLE = (
-    "aggregator",
-    "widths",
-    "dropout",
-    "epochs",
-    "learning_rate",
-    "batch",
-    "patience",
-    "max_instances",
-    "class_weights",
+    *("aggregator", "widths", "dropout", "epochs", "learning_rate", "batch"),
+    *("patience", "max_instances", "class_weights"),
 )
 _OF_SEVERAL = ("widths", "class_weights")
 _SHORT = {"lr": "learning_rate"}
@@ -131,11 +124,11 @@ class BagTraining(FoldSettings, BagModel):
         Raises:
             ConfigError: It cannot be chosen, or a value does not fit its field.
         """
-        fields = self.choices
-        combinations: list[dict[str, Any]] = [
-            dict(zip(fields, values, strict=True))
-            for values in itertools.product(*fields.values())
-        ]
+        names, values = self.choices.keys(), self.choices.values()
+        combinations = (
+            dict[str, Any](zip(names, chosen, strict=True))
+            for chosen in itertools.product(*values)
+        )
         return [replace(self, choose=(), **own) for own in combinations if own]
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ class Recipe:
     name: str
     summary: str
     encoders: tuple[str, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any]
 
 
 # A frozen ImageNet base, global average pooling, dropout, one sigmoid, Adam and binary
@@ -42,6 +42,17 @@ _BASELINE: Mapping[str, Any] = MappingProxyType(
         "dropout": 0.5,
         "balance": "none",
         "schedule": "constant",
+        "patience": None,
+    }
+)
+# On all turns and flips, over one long cycle.
+_ONE_CYCLE: Mapping[str, Any] = MappingProxyType(
+    {
+        "fine_tune": "none",
+        "cached_views": 8,
+        "batch": 32,
+        "schedule": "one_cycle",
+        "balance": "class",
         "patience": None,
     }
 )
@@ -66,16 +77,11 @@ _RECIPES = (
         "turns and flips, AdamW on one cycle, four views in prediction.",
         encoders=("densenet169", "densenet121"),
         settings={
-            "fine_tune": "none",
-            "cached_views": 8,
+            **_ONE_CYCLE,
             "views": 4,
             "epochs": 20,
             "learning_rate": 3e-3,
-            "batch": 32,
             "weight_decay": 1e-2,
-            "schedule": "one_cycle",
-            "balance": "class",
-            "patience": None,
         },
     ),
     Recipe(
@@ -85,16 +91,11 @@ _RECIPES = (
         "prediction, one temperature; with --folds, all folds' models averaged.",
         encoders=("mobilenetv2",),
         settings={
-            "fine_tune": "none",
-            "cached_views": 8,
+            **_ONE_CYCLE,
             "views": 8,
             "epochs": 40,
             "learning_rate": 1e-2,
-            "batch": 32,
             "dropout": 0.25,
-            "schedule": "one_cycle",
-            "balance": "class",
-            "patience": None,
         },
     ),
 )
@@ -178,12 +179,9 @@ def describe_recipe(settings: RecipeSettings) -> str | None:
         return None
     recipe = RECIPES[settings.recipe]
     wanted = {"encoder": recipe.encoders[0], **recipe.settings}
-    held = asdict(settings)
     departures = [
-        f"{name} = {held[name]} ({value})"
+        f"{name} = {getattr(settings, name)} ({value})"
         for name, value in wanted.items()
-        if held[name] != value
+        if getattr(settings, name) != value
     ]
-    return ", ".join(
-        [recipe.name, *([f"but for {', '.join(departures)}"] if departures else [])]
-    )
+    return recipe.name + (f", but for {', '.join(departures)}" if departures else "")

@@ -20,7 +20,6 @@ from eosin.studies.splits import split_tiles
 from eosin.tiles import TileFolder, open_tile_folder
 
 _OUTPUTS = (BAG_TABLE, "splits.csv", "run.json")
-_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,6 @@ from eosin.exploring.rules import apply_rules, plan_rules
 from eosin.exploring.scan import scan_tiles
 from eosin.settings import CleanSettings, require_settings
 from eosin.tiles import (
-    ManifestInfo,
     TileFolder,
     open_tile_folder,
     read_tile_settings,
@@ -153,16 +152,20 @@ def _write(
     write_csv(out / "slides.csv", slides[~is_lost])
     write_csv(out / "dropped.csv", _list_dropped(folder, dropped))
     label_counts = info.count_labels(left)
+    warnings = [
+        f"no tile of class {name} is left"
+        for name in info.class_names
+        if not label_counts.get(name)
+    ]
+    if n_lost := int(is_lost.sum()):
+        warnings.append(f"{n_lost:,} slides or groups have no tile left")
     return CleanResult(
         folder=out,
         n_before=len(table),
         n_after=len(left),
         n_by_rule=n_by_rule,
         label_counts=label_counts,
-        warnings=(
-            *_find_warnings(info, label_counts, int(is_lost.sum())),
-            *_warn_of_near_conflicts(left, settings),
-        ),
+        warnings=(*warnings, *_warn_of_near_conflicts(left, settings)),
     )
 
 
@@ -194,7 +197,7 @@ def _renew_cautions(
     """Say of copies what is still true, and that tiles were dropped."""
     n_before = len(folder.tiles)
     old, new = (_caution_copies(table) for table in (folder.tiles, left))
-    cautions = [said for said in folder.info.cautions if said not in old] + new
+    cautions = [text for text in folder.info.cautions if text not in old] + new
     if len(left) < n_before:
         parts = ", ".join(f"{n:,} {rule}" for rule, n in counts.items() if n)
         cautions.append(
@@ -246,16 +249,3 @@ def _warn_of_near_conflicts(left: pd.DataFrame, settings: CleanSettings) -> list
         f"{first}; conflicting drops identical ones alone, with --set near=true these "
         "as well: look at them with 'eosin explore' first"
     ]
-
-
-def _find_warnings(
-    info: ManifestInfo, label_counts: Mapping[str, int], n_lost: int
-) -> list[str]:
-    warnings = [
-        f"no tile of class {name} is left"
-        for name in info.class_names
-        if not label_counts.get(name)
-    ]
-    if n_lost:
-        warnings.append(f"{n_lost:,} slides or groups have no tile left")
-    return warnings

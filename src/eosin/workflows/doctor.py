@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +14,8 @@ from typing import Any, Literal
 Status = Literal["ok", "warning", "missing"]
 
 _PACKAGES = (
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "opencv-python-headless",
-    "shapely",
-    "tifffile",
-    "matplotlib",
+    *("numpy", "pandas", "scikit-learn", "opencv-python-headless"),
+    *("shapely", "tifffile", "matplotlib"),
 )
 _GB = 1e9
 _LEAST_MEMORY_GB = 4
@@ -51,17 +46,13 @@ def examine_machine(folder: Path = Path()) -> list[Finding]:
     """
     folder = Path(folder).resolve()
     folder = next(path for path in (folder, *folder.parents) if path.exists())
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _check_versions,
-        _check_openslide,
-        _check_onnxruntime,
-        _check_keras,
-        lambda: _check_machine(folder),
-    )
-    findings: list[Finding] = []
-    for check in checks:
-        findings.extend(check())
-    return findings
+    return [
+        *_check_versions(),
+        *_check_openslide(),
+        *_check_onnxruntime(),
+        *_check_keras(),
+        *_check_machine(folder),
+    ]
 
 
 def _check_versions() -> Iterator[Finding]:
@@ -117,11 +108,8 @@ def _check_onnxruntime() -> Iterator[Finding]:
 def _check_keras() -> Iterator[Finding]:
     models, error = _try_import("eosin.models")
     if models is None:
-        yield Finding(
-            "Keras",
-            "warning",
-            f"{error}; this machine predicts, and does not train",
-        )
+        text = f"{error}; this machine predicts, and does not train"
+        yield Finding("Keras", "warning", text)
         return
     keras = importlib.import_module("keras")
     backend = keras.config.backend()
@@ -148,12 +136,8 @@ def _check_weights(models: Any) -> Finding:
     ]
     if cached:
         return Finding("ImageNet weights", "ok", f"in {folder}: {', '.join(cached)}")
-    return Finding(
-        "ImageNet weights",
-        "warning",
-        f"none in {folder}; 'eosin train' downloads them once, or takes a file by "
-        "--weights FILE",
-    )
+    text = "'eosin train' downloads them once, or takes a file by --weights FILE"
+    return Finding("ImageNet weights", "warning", f"none in {folder}; {text}")
 
 
 def _check_machine(folder: Path) -> Iterator[Finding]:
@@ -163,18 +147,18 @@ def _check_machine(folder: Path) -> Iterator[Finding]:
     if psutil is None:
         yield Finding("Memory", "warning", f"unknown ({error}); pip install psutil")
     else:
-        free, total = (
-            getattr(psutil.virtual_memory(), k) / _GB for k in ("available", "total")
-        )
-        enough = free >= _LEAST_MEMORY_GB
-        text = f"{free:.1f} GB of {total:.1f} GB free"
-        more = "" if enough else f"; {_LEAST_MEMORY_GB} GB or more are advised"
-        yield Finding("Memory", "ok" if enough else "warning", text + more)
-    free = shutil.disk_usage(folder).free / _GB
-    enough = free >= _LEAST_DISK_GB
-    text = f"{free:.1f} GB free in {folder.resolve()}"
-    more = "" if enough else f"; {_LEAST_DISK_GB} GB or more are advised"
-    yield Finding("Disk", "ok" if enough else "warning", text + more)
-    is_writable = os.access(folder, os.W_OK)
-    if not is_writable:
-        yield Finding("Folder", "missing", f"{folder.resolve()} cannot be written")
+        memory = psutil.virtual_memory()
+        text = f" of {memory.total / _GB:.1f} GB free"
+        yield _judge("Memory", memory.available, _LEAST_MEMORY_GB, text)
+    free = shutil.disk_usage(folder).free
+    yield _judge("Disk", free, _LEAST_DISK_GB, f" free in {folder}")
+    if not os.access(folder, os.W_OK):
+        yield Finding("Folder", "missing", f"{folder} cannot be written")
+
+
+def _judge(name: str, n_bytes: int, least_gb: float, text: str) -> Finding:
+    """Say how much there is, and whether that is enough."""
+    text = f"{n_bytes / _GB:.1f} GB{text}"
+    if n_bytes / _GB >= least_gb:
+        return Finding(name, "ok", text)
+    return Finding(name, "warning", f"{text}; {least_gb} GB or more are advised")

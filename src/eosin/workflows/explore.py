@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
 from eosin.core import (
     WATCHED,
@@ -135,7 +133,10 @@ def _explore(
     progress: Progress,
 ) -> ExploreResult:
     table = folder.tiles
-    sample = _draw_sample(len(table), settings)
+    sample = np.arange(len(table))
+    if 0 < settings.sample < len(table):
+        rng = np.random.default_rng(settings.seed)
+        sample = np.sort(rng.choice(sample, settings.sample, replace=False))
     plan = plan_scan(folder, sample, exact=True, near=settings.near_duplicates)
     with folder.open_reader() as reader:
         scan = scan_tiles(reader.read_each, plan, workers=workers, progress=progress)
@@ -178,27 +179,15 @@ def _explore(
     )
 
 
-def _draw_sample(n_tiles: int, settings: ExploreSettings) -> npt.NDArray[np.int64]:
-    if not 0 < settings.sample < n_tiles:
-        return np.arange(n_tiles)
-    rng = np.random.default_rng(settings.seed)
-    return np.sort(rng.choice(n_tiles, settings.sample, replace=False))
-
-
 def _write_tables(explored: Exploration, out: Path) -> None:
     """Write what was found tile by tile."""
     columns = ["tile_id", "slide_id", "patient_id", "split", "label"]
     tiles = explored.folder.tiles[columns]
-    rows = explored.measured
-    measures = pd.concat([tiles, explored.measures], axis=1).iloc[rows]
+    measures = tiles.join(explored.measures).iloc[explored.measured]
     if explored.isolation is not None:
         measures["isolation"] = explored.isolation
-    odd = explored.outliers.any(axis=1)
-    outliers = pd.concat([tiles, explored.outliers.astype(int)], axis=1)[odd]
-    for name, table in (
-        ("measures.csv", measures),
-        ("outliers.csv", outliers),
-        ("duplicates.csv", explored.copies),
-        ("figures/slides.csv", explored.slides),
-    ):
-        write_csv(out / name, table)
+    is_odd = explored.outliers.any(axis=1)
+    write_csv(out / "measures.csv", measures)
+    write_csv(out / "outliers.csv", tiles.join(explored.outliers.astype(int))[is_odd])
+    write_csv(out / "duplicates.csv", explored.copies)
+    write_csv(out / "figures" / "slides.csv", explored.slides)

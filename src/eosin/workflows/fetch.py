@@ -23,13 +23,6 @@ class FetchResult(Showable):
     kept: tuple[str, ...]
 
 
-def _list_names(settings: FetchSettings) -> list[str]:
-    """List the files to download, small ones first."""
-    wanted = settings.splits or PCAM_SPLITS
-    names = [n for n in PCAM_MD5 if any(f"_{s}_" in n for s in wanted)]
-    return sorted(names, key=lambda name: "_x.h5" in name)
-
-
 def fetch_data(
     out: Path,
     settings: FetchSettings | None = None,
@@ -54,13 +47,16 @@ def fetch_data(
     out = Path(out)
     known = PCAM_MD5 if checksums is None else checksums
     address = settings.address or PCAM_ADDRESS
+    wanted = settings.splits or PCAM_SPLITS
+    names = [n for n in PCAM_MD5 if any(f"_{split}_" in n for split in wanted)]
     fetched: list[str] = []
     kept: list[str] = []
     # Which splits are asked for is no setting: files are added to what is there.
     recorded = {k: v for k, v in asdict(settings).items() if k == "data"}
     with open_run(out, "fetch", settings=recorded) as record:
         record.reopen()
-        for name in _list_names(settings):
+        # Small files first.
+        for name in sorted(names, key=lambda name: "_x.h5" in name):
             is_new = download_file(
                 address.format(name=name),
                 out / name,

@@ -104,11 +104,8 @@ def interpret(
     """
     settings = require_settings(settings, InterpretSettings)
     progress = progress or Progress()
-    held_out = open_held_out_tiles(
-        run,
-        tiles=tiles,
-        evaluation=None if settings.evaluation is None else Path(settings.evaluation),
-    )
+    evaluation = None if settings.evaluation is None else Path(settings.evaluation)
+    held_out = open_held_out_tiles(run, tiles=tiles, evaluation=evaluation)
     out = Path(out)
     held_out.folder.require_other(out)
     inputs = dict(held_out.inputs)
@@ -190,11 +187,11 @@ def _find_cautions(
 ) -> tuple[str, ...]:
     cautions = list(made)
     if held_out.probabilities is None:
-        cautions.insert(
-            0,
-            f"There are no held-out predictions, so no tile is mapped and no label "
-            f"doubted; run 'eosin evaluate {held_out.run}' first.",
-        )
+        bare = "There are no held-out predictions, so no tile is mapped and no label"
+        cautions = [
+            f"{bare} doubted; run 'eosin evaluate {held_out.run}' first.",
+            *made,
+        ]
     if failures:
         first = failures[0]
         cautions.append(

@@ -2,20 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from eosin.core import (
-    WATCHED,
-    Progress,
-    Showable,
-    Task,
-    open_run,
-    read_json,
-    write_json,
-)
+from eosin.core import WATCHED, Progress, Showable, open_run, read_json, write_json
 from eosin.reports import LimitFacts, make_limit_page, write_page
 from eosin.runs.origin import caution_learnt
 from eosin.settings import LimitSettings, require_settings
@@ -115,9 +107,7 @@ def study_limit(
     ) as record:
         if not record.is_done:
             _run_cells(data, settings, out, progress or Progress())
-        result = _collect(data, settings, out)
-        learnt = caution_learnt(features, data.table)
-        result = replace(result, cautions=(*learnt, *result.cautions))
+        result = _collect(data, settings, out, caution_learnt(features, data.table))
         if record.is_done and (out / "report.html").exists():
             return result
         record.reopen()
@@ -135,7 +125,9 @@ def _run_cells(
     """Run every cell that has not been run; each is written when it is done."""
     cells = list_cells(settings)
     (out / _CELLS).mkdir(parents=True, exist_ok=True)
-    clock = _Clock([c for c in cells if not _find_cell(out, c).exists()])
+    # Cells take as long as they have bags.
+    n_left = sum(cell.n_bags for cell in cells if not _find_cell(out, cell).exists())
+    n_done, started = 0, time.monotonic()
     with progress.task("Training models", len(cells)) as task:
         for fold in range(settings.folds):
             own = [cell for cell in cells if cell.fold == fold]
@@ -150,24 +142,9 @@ def _run_cells(
             test = draw_test_bags(bags, settings)
             for cell in left:
                 write_json(_find_cell(out, cell), run_cell(cell, bags, test, settings))
-                clock.tell(task, cell)
-
-
-class _Clock:
-    """Says about how long the cells that are left will take."""
-
-    def __init__(self, left: Sequence[Cell]) -> None:
-        self._work_left = sum(cell.n_bags for cell in left)
-        self._work_done = 0
-        self._started = time.monotonic()
-
-    def tell(self, task: Task, cell: Cell) -> None:
-        """Count a cell as done; cells take as long as they have bags."""
-        self._work_done += cell.n_bags
-        self._work_left -= cell.n_bags
-        per_bag = (time.monotonic() - self._started) / self._work_done
-        minutes = per_bag * self._work_left / 60
-        task.advance(note=f"about {minutes:.0f} min left")
+                n_done, n_left = n_done + cell.n_bags, n_left - cell.n_bags
+                minutes = (time.monotonic() - started) / n_done * n_left / 60
+                task.advance(note=f"about {minutes:.0f} min left")
 
 
 def _find_cell(out: Path, cell: Cell) -> Path:
@@ -178,13 +155,15 @@ def _find_ceiling(out: Path, fold: int) -> Path:
     return out / _CELLS / f"ceiling_{fold}.json"
 
 
-def _collect(data: StudyTiles, settings: LimitSettings, out: Path) -> LimitResult:
+def _collect(
+    data: StudyTiles, settings: LimitSettings, out: Path, learnt: Sequence[str]
+) -> LimitResult:
     """Read all cells and make the tables."""
-    found = {cell: read_json(_find_cell(out, cell)) for cell in list_cells(settings)}
+    results = {cell: read_json(_find_cell(out, cell)) for cell in list_cells(settings)}
     ceilings = [read_json(_find_ceiling(out, fold)) for fold in range(settings.folds)]
     sources = data.count_sources()
-    tables = tabulate_study(found, ceilings, settings)
-    cautions = tuple(find_cautions(data, sources, tables))
+    tables = tabulate_study(results, ceilings, settings)
+    cautions = (*learnt, *find_cautions(data, sources, tables))
     return LimitResult(out, tables, sources, cautions)
 
 

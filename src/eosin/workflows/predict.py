@@ -2,7 +2,7 @@
 
 import functools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +48,6 @@ from eosin.reports import AttendedSlide, make_attention_page, write_page
 from eosin.runs.card import Card
 from eosin.runs.run import Run, read_run
 from eosin.settings import PredictionSettings, Scored, require_settings
-from eosin.tiles import TileFolder
 
 _OUTPUTS = (
     *(f"*{output.suffix}" for output in OUTPUTS),
@@ -203,7 +202,10 @@ class _Step:
         if not self.record.is_done:
             tables = {f"{noun}s.csv": table}
             if asked.folder is not None:
-                tables["tiles.csv"] = self._map_slides(asked.folder, parts)
+                tiles = tables["tiles.csv"] = join_tiles(parts)
+                self.record.failures += draw_slide_maps(
+                    card, asked.folder, tiles, self.settings, out, self.progress
+                )
             elif card.learner != "tiles":
                 tables["patients.csv"] = score_patients(card, table)
             if card.learner != "tiles":
@@ -225,15 +227,6 @@ class _Step:
             cautions=cautions,
         )
 
-    def _map_slides(
-        self, folder: TileFolder, parts: Sequence[Mapping[str, Any]]
-    ) -> pd.DataFrame:
-        """Map the slides that drawn bags hold tiles of; give these tiles."""
-        tiles, out = join_tiles(parts), self.record.folder
-        words = (tiles, self.settings, out, self.progress)
-        self.record.failures += draw_slide_maps(self.run.card, folder, *words)
-        return tiles
-
     def score_patches(
         self, patches: Patches, plan: SubmissionPlan | None
     ) -> PredictResult:
@@ -245,7 +238,8 @@ class _Step:
             scorer = TileScorer(self.run, self.settings)
             with closing(patches.open_reader()) as reader:
                 work = functools.partial(score_block, scorer, reader)
-                self._run(items, work, "Scoring patches")
+                name = "Scoring patches"
+                items.run(work, self.progress, name=name, workers=self.workers)
         found = tabulate_patches(patches, items.gather(), card)
         if not self.record.is_done:
             self.record.failures = list(found.failures[:_RECORDED_FAILURES])
@@ -279,13 +273,11 @@ class _Step:
         if items.todo:
             self.record.reopen()
             scorer = open_scorer(self.run, self.settings, out)
-            self._run(items, kind(self.run.card, scorer, out).predict, kind.task)
+            work = kind(self.run.card, scorer, out).predict
+            items.run(work, self.progress, name=kind.task, workers=self.workers)
             if not self.record.failures:
                 shutil.rmtree(out / STATE, ignore_errors=True)
         return items.gather()
-
-    def _run(self, items: Items[Any], work: Callable[[Any], Any], name: str) -> None:
-        items.run(work, self.progress, name=name, workers=self.workers)
 
     def _write(
         self, tables: Mapping[str, pd.DataFrame], cautions: Sequence[str]
@@ -306,12 +298,8 @@ class _Step:
         slides = []
         for row in done:
             name = str(row[f"{noun}_id"])
-            overlay, gallery = (
-                path if path.exists() else None
-                for path in (
-                    find_output(out, name, kind.suffix) for kind in (Overlay, Gallery)
-                )
-            )
+            pictures = (find_output(out, name, k.suffix) for k in (Overlay, Gallery))
+            overlay, gallery = (path if path.exists() else None for path in pictures)
             slides.append(
                 AttendedSlide(
                     slide_id=name,

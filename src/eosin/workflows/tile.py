@@ -177,10 +177,9 @@ def _tile_slide(
     """Tile one slide and write its tiles and its overview."""
     row, slide_id = item.row, item.item_id
     given_mpp = None if pd.isna(row["mpp"]) else float(row["mpp"])
+    place = row["annotation"]
     with open_slide(row["path"], mpp=given_mpp) as slide:
-        annotations = None
-        if row["annotation"]:
-            annotations = read_annotations(Path(row["annotation"]), slide=slide)
+        annotations = read_annotations(Path(place), slide=slide) if place else None
         mapped = class_map.apply(annotations) if annotations else None
         tissue = find_tissue(slide, find_tissue_method(settings.tissue))
         tiles = place_tiles(slide, settings, tissue, min_tissue=settings.min_tissue)
@@ -193,7 +192,8 @@ def _tile_slide(
             min_fraction=settings.min_fraction,
         )
         tiles = measure_tiles(slide, tiles, settings, skip=not settings.measures)
-        tiles.insert(0, "tile_id", _name_tiles(slide_id, tiles))
+        x, y = (tiles[name].astype(str) for name in ("x_px0", "y_px0"))
+        tiles.insert(0, "tile_id", slide_id + "_" + x + "_" + y)
         tiles.insert(1, "slide_id", slide_id)
         tiles.insert(2, "patient_id", str(row["patient_id"]))
         tiles.insert(3, "split", row["split"] or None)
@@ -211,12 +211,6 @@ def _tile_slide(
     return {"slide": summary}
 
 
-def _name_tiles(slide_id: str, tiles: pd.DataFrame) -> pd.Series:
-    return (
-        slide_id + "_" + tiles["x_px0"].astype(str) + "_" + tiles["y_px0"].astype(str)
-    )
-
-
 def _summarise(
     slide: Slide,
     tissue: TissueMap,
@@ -226,7 +220,7 @@ def _summarise(
     settings: TilingSettings,
 ) -> dict[str, Any]:
     """Collect what is worth knowing of one slide."""
-    mpp = slide.require_mpp()
+    mpp, regions = slide.require_mpp(), annotations.regions if annotations else ()
     pixels = tissue.mask.sum() * tissue.downsample**2
     return {
         "width_px0": slide.dimensions[0],
@@ -242,17 +236,11 @@ def _summarise(
         "n_damaged": int(tiles["flags"].str.contains(DAMAGED).sum()),
         "tissue_mm2": float(pixels * (mpp / 1000) ** 2),
         "n_tiles": len(tiles),
-        "n_regions": len(annotations.regions) if annotations else 0,
+        "n_regions": len(regions),
         "n_repaired": annotations.n_repaired if annotations else 0,
-        "annotation_classes": _count_names(annotations),
+        "annotation_classes": dict(Counter(region.class_name for region in regions)),
         "unknown_classes": dict(mapped.unknown) if mapped else {},
     }
-
-
-def _count_names(annotations: Annotations | None) -> dict[str, int]:
-    """Count a slide's regions by their name in the annotations."""
-    regions = annotations.regions if annotations else ()
-    return dict(Counter(region.class_name for region in regions))
 
 
 def _merge_parts(
@@ -294,19 +282,19 @@ def _merge_parts(
         tiles, _ = read_manifest(record.folder / "tiles.parquet")
     label_counts = info.count_labels(tiles)
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
-    remarks = [
+    remarks = (
         say_unknown_patients(cohort),
         *class_map.describe_names(found),
         *_say_bare_slides(slides, tiles, info),
-    ]
+    )
     return TileResult(
-        record.folder,
-        slides,
-        len(tiles),
-        label_counts,
-        unknown,
-        tuple(filter(None, remarks)),
-        tuple(record.failures),
+        folder=record.folder,
+        slides=slides,
+        n_tiles=len(tiles),
+        label_counts=label_counts,
+        unknown_classes=unknown,
+        remarks=tuple(filter(None, remarks)),
+        failures=tuple(record.failures),
     )
 
 
@@ -316,7 +304,8 @@ def _say_bare_slides(
     """Say which slides give nothing to later steps while others do."""
     negative = info.class_names[0]
     names = slides["slide_id"].astype(str)
-    bare = names[~names.isin(set(tiles["slide_id"]))]
+    has_tiles = names.isin(set(tiles["slide_id"]))
+    bare = names[~has_tiles]
     if len(bare):
         yield (
             f"{len(bare)} of {len(slides)} slides gave no tile ({say_examples(bare)}): "
@@ -324,7 +313,7 @@ def _say_bare_slides(
             "--set tissue=density"
         )
     labelled = set(tiles.loc[tiles["label"].notna(), "slide_id"])
-    unlabelled = names[names.isin(set(tiles["slide_id"])) & ~names.isin(labelled)]
+    unlabelled = names[has_tiles & ~names.isin(labelled)]
     if labelled and len(unlabelled):
         yield (
             f"No tile of {len(unlabelled)} of {len(slides)} slides has a label "
