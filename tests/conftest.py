@@ -64,10 +64,7 @@ def phantom_path(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> 
 
 TILING = TilingSettings(mpp=1.0, tile_px=64)
 TRAINING = TileTraining(
-    encoder="smallcnn",
-    weights="none",
-    tune_epochs=3,
-    tune_learning_rate=2e-3,
+    encoder="smallcnn", weights="none", tune_epochs=3, tune_learning_rate=2e-3
 )
 
 
@@ -157,11 +154,8 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
             row["annotation"] = f"{name}.geojson"
         rows.append(row)
     pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
-    tile_cohort(
-        folder / "slides.csv",
-        folder / "tiles",
-        TilingSettings(mpp=1.0, tile_px=32, classes=THREE_CLASSES),
-    )
+    tiling = TilingSettings(mpp=1.0, tile_px=32, classes=THREE_CLASSES)
+    tile_cohort(folder / "slides.csv", folder / "tiles", tiling)
     config = dataclasses.replace(TRAINING, tune_learning_rate=3e-3)
     train(folder / "tiles", folder / "run", config)
     evaluate(folder / "run")
@@ -208,6 +202,9 @@ def odd_patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "tiles"
 
 
+MADE = {"encoder": "made", "tile_px": 64, "mpp": 1.0, "size_px0": 64}
+
+
 @pytest.fixture(scope="session")
 def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple]:
     """Make folders of features and of tiles: 12 patients, 6 of them with witnesses.
@@ -227,14 +224,11 @@ def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
             features = rng.normal(size=(30, 6)) + shift * label[:, None]
             coords = np.stack([np.arange(30) * 64, np.zeros(30, np.int64)], axis=1)
             ids = [f"{name}_{j}" for j in range(30)]
-            info = FeatureInfo(
-                slide_id=name, encoder="made", tile_px=64, mpp=1.0, size_px0=64
-            )
             write_features(
                 root / "features" / f"{name}.h5",
                 features.astype(np.float32),
                 coords,
-                info,
+                FeatureInfo(slide_id=name, **MADE),
                 tile_ids=ids,
             )
             table = pd.DataFrame({"tile_id": ids, "x_px0": coords[:, 0], "y_px0": 0})
@@ -264,11 +258,11 @@ def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
 FEATURE_TRAINING = BagTraining(
     classes=("normal", "tumor"),
     folds=3,
-    widths=(16,),
-    dropout=0.0,
     epochs=20,
     batch=2,
     learning_rate=1e-2,
+    widths=(16,),
+    dropout=0.0,
 )
 ENCODED_TRAINING = BagTraining(
     encoder="smallcnn", weights="none", folds=2, widths=(16,), epochs=10
@@ -298,20 +292,11 @@ def plant_witnesses() -> Callable[..., Path]:
             features = rng.normal(0, 0.5, (len(coords), 6)).astype(np.float32)
             for row in WITNESS_ROWS:
                 features[row, : 6 if row == 20 else 3] += 6 * label
-            write_features(
-                folder / f"{slide_id}.h5",
-                features,
-                coords.astype(np.int64),
-                FeatureInfo(
-                    slide_id=slide_id,
-                    encoder="made",
-                    tile_px=64,
-                    mpp=1.0,
-                    size_px0=64,
-                    slide_size_px0=(640, 384),
-                    slide_mpp=1.0,
-                ),
+            info = FeatureInfo(
+                slide_id=slide_id, **MADE, slide_size_px0=(640, 384), slide_mpp=1.0
             )
+            path = folder / f"{slide_id}.h5"
+            write_features(path, features, coords.astype(np.int64), info)
         return folder
 
     return plant

@@ -91,17 +91,6 @@ def test_folds_are_sides_of_their_own(tile_folder, tmp_path):
     assert found == [0, 3, 0, 1, 0, 3, 0, 1]
 
 
-def test_splits_of_the_slide_table_are_kept(tile_folder, tmp_path):
-    shutil.copytree(tile_folder, tmp_path / "tiles")
-    slides = pd.read_csv(tmp_path / "tiles" / "slides.csv")
-    slides["split"] = ["train"] * 4 + ["val"] * 2 + ["test"] * 4
-    slides.to_csv(tmp_path / "tiles" / "slides.csv", index=False)
-    result = make_bags(tmp_path / "tiles", tmp_path / "bags", CONFIG)
-    table, _ = read_bag_table(result.path)
-    given = dict(zip(slides["slide_id"], slides["split"], strict=True))
-    assert (table["slide_id"].map(given) == table["split"]).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -114,11 +103,6 @@ def test_too_few_tiles_are_said(tile_folder, tmp_path, changes, message):
     with pytest.raises(ManifestError, match=message):
         make_bags(tile_folder, tmp_path / "bags", replace(CONFIG, **changes))
     assert read_json(tmp_path / "bags" / "run.json")["status"] == "failed"
-
-
-def test_too_few_patients_are_said(tile_folder, tmp_path):
-    with pytest.raises(CohortError, match="folds need"):
-        make_bags(tile_folder, tmp_path / "bags", replace(CONFIG, folds=6))
 
 
 def test_slides_without_labelled_tiles_take_no_part(tile_folder, tmp_path):

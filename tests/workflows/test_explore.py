@@ -131,9 +131,8 @@ def test_isolated_tiles_are_shown_where_there_are_features(odd_patches, tmp_path
 @pytest.mark.usefixtures("without_figures")
 def test_tiles_that_cannot_be_read_are_named(odd_patches, tmp_path):
     shutil.copytree(odd_patches.parent / "set", tmp_path / "set")
-    import_patches(
-        tmp_path / "set", tmp_path / "tiles", ImportSettings(layout="folder")
-    )
+    layout = ImportSettings(layout="folder")
+    import_patches(tmp_path / "set", tmp_path / "tiles", layout)
     (tmp_path / "set" / "normal" / "3.png").unlink()
     result = explore_tiles(tmp_path / "tiles", tmp_path / "out", ExploreSettings())
     assert [f.slide_id for f in result.failures] == ["normal/3"]

@@ -56,12 +56,9 @@ def test_a_second_call_finds_the_work_done(interpreted, run_folder, monkeypatch)
     monkeypatch.setattr(module, "map_classes", None)
     config = InterpretSettings(shown=3)
     assert interpret(run_folder, interpreted.folder, config) == interpreted
+    other = InterpretSettings(shown=3, method="gradcam++")
     with pytest.raises(RunError, match="method was gradcam, is gradcam"):
-        interpret(
-            run_folder,
-            interpreted.folder,
-            InterpretSettings(shown=3, method="gradcam++"),
-        )
+        interpret(run_folder, interpreted.folder, other)
 
 
 def test_without_predictions_there_are_clusters_only(run_folder, tmp_path):
@@ -96,41 +93,25 @@ def centre_study(tmp_path_factory):
     root = tmp_path_factory.mktemp("centre")
     rng = np.random.default_rng(0)
     (root / "set" / "train").mkdir(parents=True)
-    rows = []
+    lines = ["id,label"]
     for i in range(60):
-        label = i % 2
         pixels = rng.normal(200, 12, (96, 96, 3))
-        if label:
-            pixels[32:64, 32:64] -= 120
-        pixels = np.clip(pixels, 0, 255).astype(np.uint8)
-        cv2.imwrite(str(root / "set" / "train" / f"p{i:02}.png"), pixels)
-        (root / "set" / "train" / f"p{i:02}.png").rename(
-            root / "set" / "train" / f"p{i:02}.tif"
-        )
-        rows.append((f"p{i:02}", label))
-    pd.DataFrame(rows, columns=["id", "label"]).to_csv(
-        root / "set" / "train_labels.csv", index=False
-    )
+        pixels[32:64, 32:64] -= 120 * (i % 2)
+        path = root / "set" / "train" / f"p{i:02}.tif"
+        cv2.imwrite(str(path), np.clip(pixels, 0, 255).astype(np.uint8))
+        lines.append(f"p{i:02},{i % 2}")
+    (root / "set" / "train_labels.csv").write_text("\n".join(lines))
     import_patches(root / "set", root / "tiles", ImportSettings(layout="kaggle"))
-    config = TileTraining(
-        encoder="smallcnn",
-        weights="none",
-        folds=2,
-        tune_epochs=4,
-        tune_learning_rate=3e-3,
-        tune_batch=8,
-    )
+    tune = {"tune_epochs": 4, "tune_learning_rate": 3e-3, "tune_batch": 8}
+    config = TileTraining(encoder="smallcnn", weights="none", folds=2, **tune)
     train(root / "tiles", root / "run", config)
     evaluate(root / "run", n_bootstrap=20)
     return root
 
 
 def test_folds_and_patches_whose_centre_counts(centre_study, tmp_path):
-    result = interpret(
-        centre_study / "run",
-        tmp_path / "out",
-        InterpretSettings(shown=2, clusters=2, sample=40),
-    )
+    config = InterpretSettings(shown=2, clusters=2, sample=40)
+    result = interpret(centre_study / "run", tmp_path / "out", config)
     assert result.n_tiles == 60
     maps = pd.read_csv(tmp_path / "out" / "maps" / "maps.csv")
     assert set(maps["model"]) == {0, 1}
