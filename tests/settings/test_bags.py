@@ -12,7 +12,8 @@ from eosin.settings import BagSettings, LimitSettings
     ],
 )
 def test_bags_are_shared_out_in_pairs(given, counts):
-    assert BagSettings(**given).count_bags() == counts
+    draws = BagSettings(**given).draws
+    assert {side: draw.n_bags for side, draw in draws.items()} == counts
 
 
 def test_a_mixture_takes_the_witnesses_of_the_test_bags():

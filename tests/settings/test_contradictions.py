@@ -38,8 +38,8 @@ REFUSED = {
     ],
     BagFit: [({"epochs": "auto"}, "epochs must be a whole number, got 'auto'")],
     BagSettings: [
-        ({"n_bags": 7}, "n_bags must be even, with two .* train, val, test, got 7"),
-        ({"n_bags": 4}, "two bags or more for each of train, val, test, got 4"),
+        ({"n_bags": 7}, "n_bags must be even.* got 7"),
+        ({"n_bags": 4}, "two or more for each of train, val, test, got 4"),
         ({"n_bags": 4, "folds": 3}, "each of fold_0, fold_1, fold_2"),
         ({"witnesses": (41,)}, "1 to the bags' size 40, got 41"),
         ({"val_fraction": 0.6, "test_fraction": 0.4}, "something to train on"),

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from eosin.core import load_config
 from eosin.settings import (
     RECIPES,
     RateSearch,
@@ -28,7 +29,9 @@ def make_obstacle(*available):
 
 
 def load(*, find_obstacle=never, kind=TileTraining, **sources):
-    return load_with_recipe(kind, find_obstacle, **sources)
+    return load_with_recipe(
+        lambda defaults: load_config(kind, defaults=defaults, **sources), find_obstacle
+    )
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -355,8 +355,6 @@ def test_prediction_imports_neither_keras_nor_torch(kind, journeys, study, tmp_p
     ("kind", "changed", "message"),
     [
         ("tiles", {"outline_from": 3}, "outline_from is for"),
-        ("tiles", {"which": "all"}, "which is for"),
-        ("slides", {"threshold": 0.3}, "threshold is for"),
         ("slides", {"tile_px0": 9}, "tile_px0 is for feature files"),
         ("drawn", {"views": 2}, "views is for"),
     ],
@@ -378,21 +376,6 @@ def test_what_is_no_run_or_takes_no_bags_is_said(
         options = {"bags": drawn_bags, "are_patches": False}
         with pytest.raises(ModelError, match="drawn bags go with a bag model"):
             predict(run, [tile_folder], tmp_path / "out", **options)
-
-
-@pytest.mark.parametrize("kind", ["tiles", "slides"])
-def test_pictures_that_cannot_be_drawn_cost_no_call(
-    kind, journeys, tmp_path, monkeypatch
-):
-    def fail(*_arguments, **_options):
-        raise SlideError("no thumbnail")
-
-    monkeypatch.setattr(outputs, "picture_slide", fail)
-    table = journeys[kind].go(tmp_path).table
-    assert (table["status"] == "done").all()
-    assert "cannot be read (no thumbnail)" in table["note"][0]
-    assert (tmp_path / "new-1.geojson").exists()
-    assert not list(tmp_path.glob("*.overlay.jpg"))
 
 
 # Tile classifiers on slides

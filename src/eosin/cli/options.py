@@ -41,11 +41,18 @@ class Given:
     overrides: Sequence[str]
     kinds: Mapping[type[Settings], str]
 
-    def load(self, kind: type[Kind], **more: Any) -> Kind:
+    def load(
+        self,
+        kind: type[Kind],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Kind:
         """Make the settings of one class.
 
         Args:
             kind: The class.
+            defaults: What stands in for its own defaults, by field.
             **more: Fields that the command itself knows.
 
         Raises:
@@ -64,7 +71,11 @@ class Given:
                     f"is about {self.kinds[kind]}"
                 )
         return load_config(
-            kind, path=self.config, overrides=self.overrides, given=given
+            kind,
+            path=self.config,
+            overrides=self.overrides,
+            given=given,
+            defaults=defaults,
         )
 
 

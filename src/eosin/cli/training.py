@@ -170,8 +170,6 @@ def _load(
 
 def _load_recipe(kind: type[Kind], given: Given) -> Kind:
     """Make settings that may begin from a recipe, and say what it cannot have."""
-    # Says what is of another kind.
-    given.load(kind)
 
     def find_obstacle(settings: Kind) -> str | None:
         # Keras takes seconds: only where a recipe names several encoders.
@@ -180,11 +178,7 @@ def _load_recipe(kind: type[Kind], given: Given) -> Kind:
         return find_obstacle(settings)
 
     settings, remarks = load_with_recipe(
-        kind,
-        find_obstacle,
-        path=given.config,
-        overrides=given.overrides,
-        given=given.options,
+        lambda defaults: given.load(kind, defaults=defaults), find_obstacle
     )
     printing.print_remarks("Note", remarks)
     return settings

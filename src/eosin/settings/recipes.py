@@ -1,13 +1,11 @@
 """Named sets of training settings, which files and options may still change."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from eosin.core import load_config
 from eosin.settings.names import KNOWN_ENCODERS
 from eosin.settings.setting import Settings, setting
 
@@ -120,25 +118,17 @@ T = TypeVar("T", bound=RecipeSettings)
 
 
 def load_with_recipe(
-    cls: type[T],
-    find_obstacle: Callable[[T], str | None],
-    *,
-    path: Path | None = None,
-    overrides: Sequence[str] = (),
-    given: Mapping[str, Any] | None = None,
+    load: Callable[[Mapping[str, Any]], T], find_obstacle: Callable[[T], str | None]
 ) -> tuple[T, tuple[str, ...]]:
-    """Build settings of training from a recipe, a file, options and `--set` pairs.
+    """Build settings of training on those of the recipe that they name.
 
-    Later sources win. The recipe's name may stand in any but the first. Where nobody
-    names an encoder, it is the recipe's first one whose weights can be had.
+    Where nobody names an encoder, it is the recipe's first one whose weights can be
+    had.
 
     Args:
-        cls: The class of settings.
+        load: Builds them, by field from other defaults than the class's own.
         find_obstacle: Says why the weights of the encoder in settings cannot be had;
             None where they can. Asked only where a recipe names several encoders.
-        path: A TOML file of settings. None reads no file.
-        overrides: Texts of the form `field=value`.
-        given: Values by field; those that are None count as not given.
 
     Returns:
         The settings, and sentences that must be said of how they came about.
@@ -146,15 +136,11 @@ def load_with_recipe(
     Raises:
         ConfigError: A field or the recipe is unknown, or a value does not fit.
     """
-    sources: dict[str, Any] = {"path": path, "overrides": overrides, "given": given}
-    plain = load_config(cls, **sources)
+    plain = load({})
     if plain.recipe is None:
         return plain, ()
     recipe = RECIPES[plain.recipe]
-    candidates = [
-        load_config(cls, defaults={**recipe.settings, "encoder": encoder}, **sources)
-        for encoder in recipe.encoders
-    ]
+    candidates = [load({**recipe.settings, "encoder": e}) for e in recipe.encoders]
     remarks: list[str] = []
     for settings, following in itertools.pairwise(candidates):
         # Alike where somebody named the encoder.

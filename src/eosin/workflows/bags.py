@@ -15,7 +15,7 @@ from eosin.bags import (
     write_bag_table,
 )
 from eosin.core import WATCHED, Progress, Showable, open_run
-from eosin.settings import BagDraw, BagSettings, require_settings
+from eosin.settings import BagSettings, require_settings
 from eosin.studies.splits import split_tiles
 from eosin.tiles import TileFolder, open_tile_folder
 
@@ -122,23 +122,12 @@ def _draw(
     side_of = dict(zip(splits["slide_id"].astype(str), splits["split"], strict=True))
     sides = tiles["slide_id"].astype(str).map(side_of).to_numpy()
     parts = []
-    for number, (split, n_bags) in enumerate(settings.count_bags().items()):
-        is_own = sides == split
-        draw = BagDraw(
-            n_bags=n_bags,
-            size=settings.size,
-            witnesses=settings.witnesses,
-            reuse=settings.reuse,
+    for number, (split, draw) in enumerate(settings.draws.items()):
+        is_own, seed = sides == split, (settings.seed, number)
+        drawn = draw_bags(
+            tiles[is_own], is_witness[is_own], draw, split=split, seed=seed
         )
-        parts.append(
-            draw_bags(
-                tiles[is_own],
-                is_witness[is_own],
-                draw,
-                split=split,
-                seed=(settings.seed, number),
-            )
-        )
+        parts.append(drawn)
     return pd.concat(parts, ignore_index=True), found.class_names
 
 
