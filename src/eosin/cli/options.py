@@ -97,11 +97,10 @@ def of_settings(
     def decorate(command: Command) -> Command:
         def run(config: Path | None, settings: tuple[str, ...], **values: Any) -> None:
             texts = {name: values.pop(f"set_{name}") for name in wanted}
-            options = {k: v for k, v in texts.items() if v not in (None, (), False)}
-            command(given=Given(options, config, settings, kinds), **values)
+            given = {k: v for k, v in texts.items() if v not in (None, (), False)}
+            command(given=Given(given, config, settings, kinds), **values)
 
-        made: Command = functools.wraps(command)(run)
-        for option in (
+        options: tuple[Callable[[Command], Command], ...] = (
             click.option(
                 "--set",
                 "settings",
@@ -120,7 +119,9 @@ def of_settings(
                 help="List all settings with their defaults.",
             ),
             *(_make_option(name, kinds) for name in reversed(wanted)),
-        ):
+        )
+        made: Command = functools.wraps(command)(run)
+        for option in options:
             made = option(made)
         return made
 
@@ -231,8 +232,9 @@ def _make_lister(kinds: Mapping[type[Settings], str]) -> Callable[..., None]:
             defaults = list_defaults(kind)
             rows = []
             for name, default in defaults.items():
-                value = f" = {format_value(default) or '(empty)'}"
-                shown = name + value * (default is not dataclasses.MISSING)
+                shown = f"{name} = {format_value(default) or '(empty)'}"
+                if default is dataclasses.MISSING:
+                    shown = name
                 rows.append((shown, find_rule(kind, name).words.replace("`", "")))
             with formatter.section(f"Settings of {words}"):
                 formatter.write_dl(rows)

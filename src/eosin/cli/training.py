@@ -157,7 +157,7 @@ def _load(
             f"{data}: drawn bags have labels of their own; leave --unit {unit} out"
         )
     if has_bags:
-        return given.load(PixelTraining if from_pixels else BagTraining)
+        return given.load(PixelTraining) if from_pixels else given.load(BagTraining)
     if cohort is not None and unit == "tile":
         raise ConfigError(
             "--unit tile is for folders of tiles; features have labels of slides or "

@@ -12,15 +12,21 @@ import math
 import re
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from eosin.core import ConfigError, fit_value, suggest
 
 _RULE = "rule"
 _NONE = type(None)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 Kind = TypeVar("Kind", bound="Settings")
+
+
+def _once(function: _Function) -> _Function:
+    """Remember results, and keep the types that `functools.cache` takes away."""
+    return cast("_Function", functools.cache(function))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +143,7 @@ class Settings:
         """
 
 
-@functools.cache
+@_once
 def find_rule(kind: type[Settings], name: str) -> Rule:
     """Return the rule of one field, as its class and those below it tell it."""
     rule: dict[str, Any] = {}
@@ -150,7 +156,7 @@ def find_rule(kind: type[Settings], name: str) -> Rule:
     return Rule(**rule)
 
 
-@functools.cache
+@_once
 def _read_words(kind: type) -> Mapping[str, str]:
     """Read what a class's docstring says of its attributes."""
     text = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
@@ -210,7 +216,7 @@ def list_defaults(kind: type[Settings]) -> Mapping[str, Any]:
     }
 
 
-@functools.cache
+@_once
 def list_types(kind: type[Settings]) -> Mapping[str, Any]:
     """Return the type of each field."""
     hints = typing.get_type_hints(kind)
