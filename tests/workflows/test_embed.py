@@ -1,10 +1,10 @@
 import shutil
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.workflows.patch_sets import make_classes, paint, save
 
 from eosin.bags import FeatureFile
 from eosin.core import RunError, read_json
@@ -218,12 +218,7 @@ def test_whom_a_fine_tuned_encoder_knows_is_noted(embed, run_folder):
 
 
 def test_patches_go_into_one_file_without_a_slides_size(embed, tmp_path):
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        for i in range(3):
-            pixels = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
-            cv2.imwrite(str(tmp_path / "set" / name / f"{i}.png"), pixels)
+    make_classes(tmp_path / "set", range(6))
     layout = ImportSettings(layout="folder")
     import_patches(tmp_path / "set", tmp_path / "tiles", layout)
     words = {"tiles": tmp_path / "tiles", "encoder": "smallcnn", "weights": "none"}
@@ -234,6 +229,5 @@ def test_patches_go_into_one_file_without_a_slides_size(embed, tmp_path):
     assert "level0_width" not in file.attributes
     assert embed(**words).n_tiles == 0
     # One file has become another.
-    blank = np.zeros((48, 48, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "set" / "a" / "1.png"), blank)
+    save(tmp_path / "set" / "normal" / "2.png", paint(9))
     assert embed(**words).n_tiles == 6

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from tests.workflows.patch_sets import PX, make_classes, make_kaggle, paint, save
 
 from eosin.core import CohortError, ManifestError, ModelError, RunError
 from eosin.evaluation import read_predictions, select_level
@@ -19,34 +20,7 @@ from eosin.workflows.evaluate import evaluate
 from eosin.workflows.import_patches import import_patches
 from eosin.workflows.train import train
 
-PX = 32
 STEM = "camelyonpatch_level_2_split_"
-
-
-def paint(seed, label=0, px=PX):
-    """Paint a patch: nuclei on stroma, many of them where the label is 1."""
-    rng = np.random.default_rng(seed)
-    image = np.full((px, px, 3), (225, 190, 215), np.uint8)
-    for x, y in rng.integers(0, px, (20 if label else 5, 2)).tolist():
-        cv2.circle(image, (x, y), 3, (110, 60, 130), -1)
-    noise = rng.integers(-12, 13, image.shape)
-    return (image + noise).clip(0, 255).astype(np.uint8)
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), pixels[..., ::-1])
-
-
-def make_kaggle(root, n=80, n_test=3):
-    lines = ["id,label"]
-    for i in range(n):
-        save(root / "train" / f"p{i:03d}.tif", paint(i, i % 2))
-        lines.append(f"p{i:03d},{i % 2}")
-    for i in range(n_test):
-        save(root / "test" / f"q{i}.tif", paint(1000 + i))
-    (root / "train_labels.csv").write_text("\n".join(lines))
-    return root
 
 
 def make_pcam(root, counts=(("train", 12), ("valid", 6), ("test", 6)), *, slides=True):
@@ -79,7 +53,9 @@ def run(root, out, layout="folder", **options):
 
 @pytest.fixture(scope="module")
 def kaggle(tmp_path_factory) -> Path:
-    return make_kaggle(tmp_path_factory.mktemp("set with é") / "kaggle")
+    train = [paint(i, i % 2) for i in range(80)]
+    test = [paint(1000 + i) for i in range(3)]
+    return make_kaggle(tmp_path_factory.mktemp("set with é") / "kaggle", train, test)
 
 
 @pytest.fixture(scope="module")
@@ -206,16 +182,9 @@ def test_folders_have_no_resolution_unless_it_is_given(tmp_path):
 
 
 def test_training_and_evaluation_take_patches_as_they_take_tiles(tmp_path):
-    for i in range(60):
-        path = tmp_path / "set" / ("tumor" if i % 2 else "normal") / f"{i}.png"
-        save(path, paint(i, i % 2))
-    run(tmp_path / "set", tmp_path / "tiles")
-    training = TileTraining(
-        encoder="smallcnn",
-        weights="none",
-        tune_epochs=4,
-        tune_learning_rate=2e-3,
-    )
+    run(make_classes(tmp_path / "set", range(60)), tmp_path / "tiles")
+    tune = {"tune_epochs": 4, "tune_learning_rate": 2e-3}
+    training = TileTraining(encoder="smallcnn", weights="none", **tune)
     result = train(tmp_path / "tiles", tmp_path / "run", training)
     assert result.validation_aucs[0] > 0.8
     card = result.card
@@ -228,10 +197,7 @@ def test_training_and_evaluation_take_patches_as_they_take_tiles(tmp_path):
         assert sum(text in caution for caution in card.cautions) == 1
         assert sum(text in caution for caution in evaluated.cautions) == 1
     # Of another set the patches with a label are scored, and no others.
-    for i in range(8):
-        path = tmp_path / "other" / ("tumor" if i % 2 else "normal") / f"{i}.png"
-        save(path, paint(100 + i, i % 2))
-    run(tmp_path / "other", tmp_path / "new")
+    run(make_classes(tmp_path / "other", range(100, 108)), tmp_path / "new")
     tiles, info = read_manifest(tmp_path / "new" / "tiles.parquet")
     tiles.loc[[0, 4], "label"] = pd.NA
     write_manifest(tmp_path / "new" / "tiles.parquet", tiles, info)

@@ -1,10 +1,10 @@
 import json
 import shutil
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from tests.workflows.patch_sets import make_kaggle
 
 from eosin.core import ManifestError, ModelError, RunError, SlideError
 from eosin.settings import (
@@ -92,15 +92,9 @@ def centre_study(tmp_path_factory):
     """A small study of patches in Kaggle's layout, one of them labelled wrong."""
     root = tmp_path_factory.mktemp("centre")
     rng = np.random.default_rng(0)
-    (root / "set" / "train").mkdir(parents=True)
-    lines = ["id,label"]
-    for i in range(60):
-        pixels = rng.normal(200, 12, (96, 96, 3))
-        pixels[32:64, 32:64] -= 120 * (i % 2)
-        path = root / "set" / "train" / f"p{i:02}.tif"
-        cv2.imwrite(str(path), np.clip(pixels, 0, 255).astype(np.uint8))
-        lines.append(f"p{i:02},{i % 2}")
-    (root / "set" / "train_labels.csv").write_text("\n".join(lines))
+    pixels = rng.normal(200, 12, (60, 96, 96, 3))
+    pixels[1::2, 32:64, 32:64] -= 120
+    make_kaggle(root / "set", np.clip(pixels, 0, 255).astype(np.uint8))
     import_patches(root / "set", root / "tiles", ImportSettings(layout="kaggle"))
     tune = {"tune_epochs": 4, "tune_learning_rate": 3e-3, "tune_batch": 8}
     config = TileTraining(encoder="smallcnn", weights="none", folds=2, **tune)

@@ -17,6 +17,7 @@ import tifffile
 from shapely import box
 from shapely.geometry import shape
 from sklearn.metrics import roc_auc_score
+from tests.workflows.patch_sets import make_kaggle, paint, save
 
 from eosin.annotations import read_annotations
 from eosin.bags import FeatureFile, FeatureInfo, read_bag_table, write_features
@@ -69,7 +70,6 @@ KINDS = (
     "drawn",
     "drawn features",
 )
-PX = 32
 N_TEST = 7
 
 
@@ -766,28 +766,12 @@ def test_other_tiles_and_classes_are_refused(pixels_run, tile_folder, tmp_path):
 # Patches
 
 
-def save_patch(path, seed, label=0):
-    """Paint a patch: nuclei on stroma, many of them where the label is 1."""
-    rng = np.random.default_rng(seed)
-    image = np.full((PX, PX, 3), (225, 190, 215), np.uint8)
-    for x, y in rng.integers(0, PX, (20 if label else 5, 2)).tolist():
-        cv2.circle(image, (x, y), 3, (110, 60, 130), -1)
-    image = (image + rng.integers(-12, 13, image.shape)).clip(0, 255)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image.astype(np.uint8)[..., ::-1])
-
-
 @pytest.fixture(scope="module")
 def patch_study(tmp_path_factory):
     """Kaggle's layout in `set`, its `tiles`, and a `run` of two folds."""
     folder = tmp_path_factory.mktemp("patches")
-    lines = ["id,label"]
-    for i in range(40):
-        save_patch(folder / "set" / "train" / f"p{i:02d}.tif", i, i % 2)
-        lines.append(f"p{i:02d},{i % 2}")
-    for i in range(N_TEST):
-        save_patch(folder / "set" / "test" / f"q{i}.tif", 1000 + i, i % 2)
-    (folder / "set" / "train_labels.csv").write_text("\n".join(lines))
+    test = [paint(1000 + i, i % 2) for i in range(N_TEST)]
+    make_kaggle(folder / "set", [paint(i, i % 2) for i in range(40)], test)
     import_patches(folder / "set", folder / "tiles", ImportSettings(layout="kaggle"))
     tune = {"tune_epochs": 2, "tune_learning_rate": 3e-3}
     config = TileTraining(encoder="smallcnn", weights="none", folds=2, **tune)
@@ -890,7 +874,7 @@ def test_a_patch_that_cannot_be_read_costs_itself(patch_study, tmp_path):
     assert len(result.table) == N_TEST - 1
     assert read_json(tmp_path / "out" / "run.json")["status"] == "incomplete"
     # Mended, it is scored with its block.
-    save_patch(tmp_path / "test" / "q3.tif", 1)
+    save(tmp_path / "test" / "q3.tif", paint(1))
     with pytest.raises(RunError, match="input patches changed"):
         predict(*words, tmp_path / "out")
 
