@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,18 +55,13 @@ def examine_machine(folder: Path = Path()) -> list[Finding]:
 
 
 def _check_versions() -> Iterator[Finding]:
-    is_new = sys.version_info >= (3, 11)
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding("Python", "ok" if is_new else "missing", text)
+    yield Finding("Python", "ok", text)
     for name in ("eosin", *_PACKAGES):
-        yield _find_version(name)
-
-
-def _find_version(name: str) -> Finding:
-    try:
-        return Finding(name, "ok", importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "missing", f"not installed; pip install {name}")
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "missing", f"not installed; pip install {name}")
 
 
 def _try_import(name: str) -> tuple[Any, str]:

@@ -148,12 +148,11 @@ class _Embedding:
     def run(self, record: RunRecord, progress: Progress) -> EmbedResult:
         """Encode and write the slides that are new, were changed, or failed."""
         damaged = self.folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
-        rows_of = {
-            part: part.first
-            + np.flatnonzero(~damaged[part.first : part.first + part.n])
-            for part in list_parts(self.folder)
-        }
-        rows_of = {part: rows for part, rows in rows_of.items() if len(rows)}
+        rows_of: dict[Part, npt.NDArray[np.int64]] = {}
+        for part in list_parts(self.folder):
+            is_damaged = damaged[part.first : part.first + part.n]
+            if not is_damaged.all():
+                rows_of[part] = part.first + np.flatnonzero(~is_damaged)
         todo = [p for p in rows_of if read_key(self._find_file(p)) != self._find_key(p)]
         if todo:
             record.reopen()
@@ -169,11 +168,11 @@ class _Embedding:
                     record.failures.append(SlideFailure(name, "embed", str(error)))
                 task.advance(note=part.slide_id)
         return EmbedResult(
-            self.out,
-            len(rows_of) - len(record.failures),
-            n_tiles,
-            self.encoder.dimension,
-            tuple(record.failures),
+            folder=self.out,
+            n_slides=len(rows_of) - len(record.failures),
+            n_tiles=n_tiles,
+            dimension=self.encoder.dimension,
+            failures=tuple(record.failures),
         )
 
     def _write(
@@ -207,8 +206,10 @@ class _Embedding:
 
     def _describe(self, parts: Any, n_damaged: int) -> dict[str, Any]:
         folder, encoder = self.folder, self.encoder
+        slides: list[str] = []
+        if not folder.has_patches:
+            slides = folder.slides["slide_id"].astype(str).tolist()
         with_tiles = {part.slide_id for part in parts}
-        slides = folder.slides["slide_id"].astype(str).tolist()
         return {
             "tiles": str(folder.path.resolve()),
             "encoder": encoder.name,
@@ -216,9 +217,7 @@ class _Embedding:
             "encoder_licence": encoder.licence,
             "dimension": encoder.dimension,
             "n_damaged_tiles": n_damaged,
-            "slides_without_tiles": (
-                [] if folder.has_patches else [s for s in slides if s not in with_tiles]
-            ),
+            "slides_without_tiles": [s for s in slides if s not in with_tiles],
             **note_learnt(encoder.learnt_from),
         }
 

@@ -165,9 +165,8 @@ def _import(
         table = table.assign(split=pd.Series(None, table.index, dtype="object"))
     scan = scan.take_readable()
     features = None
-    if settings.features is not None:
-        place, rows = Path(settings.features), np.arange(len(table))
-        features = read_tile_features(place, table, rows)
+    if (place := settings.features) is not None:
+        features = read_tile_features(Path(place), table, np.arange(len(table)))
     with progress.task("Finding near-duplicates", None):
         grouping = group_patches(
             table, scan, similarity=settings.similarity, features=features
@@ -266,11 +265,8 @@ def _give_up(
 
 def _name_resampling(sides: Mapping[int, int], tile_px: int) -> str:
     """Name the filters by which patches of these sides are brought to a tile's."""
-    names = [
-        *(["area"] if any(side > tile_px for side in sides) else []),
-        *(["linear"] if any(side < tile_px for side in sides) else []),
-    ]
-    return " and ".join(names) or "none"
+    filters = {"area": max(sides) > tile_px, "linear": min(sides) < tile_px}
+    return " and ".join(name for name, is_used in filters.items() if is_used) or "none"
 
 
 def _make_tiles(
