@@ -53,7 +53,7 @@ def main() -> None:
         f"tumor_001,{slide_path},lesions.geojson,tumor,{MPP}\n"
     )
     config = TilingSettings(mpp=MPP, tile_px=16, min_tissue=0.05)
-    tile_cohort(out / "slides.csv", config, out / "tiles", overwrite=True)
+    tile_cohort(out / "slides.csv", out / "tiles", config, overwrite=True)
     tiles, _ = read_manifest(out / "tiles" / "tiles.parquet")
     boxes = shapely.box(
         tiles["x_px0"],

@@ -79,7 +79,7 @@ def prepare(source: Path, folder: Path, size_px: int, tile_px: int) -> pd.DataFr
     config = ImportSettings(
         layout="folder", negative="Non-Tumor", tile_px=tile_px, measures=True
     )
-    import_patches(folder / "set", config, imported)
+    import_patches(folder / "set", imported, config)
     tiles, info = read_manifest(imported / "tiles.parquet")
     image = tiles["tile_id"].str.rsplit("/", n=1).str[-1].str.rsplit(".", n=1).str[0]
     block = image.map(lambda name: NAME.fullmatch(name)["block"])

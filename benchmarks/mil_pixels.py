@@ -60,9 +60,9 @@ ENCODERS = {"smallcnn": ("none", 30), "mobilenetv2": ("file", 6)}
 
 def make_data(data: Path, out: Path, bags: BagSettings) -> TileFolder:
     """Tile the slides, draw bags, and deal their labels anew in a second table."""
-    tile = TilingSettings(mpp=1.0, tile_px=96, classes=("tumor=Tumor", "normal=Normal"))
-    tile_cohort(data / "slides.csv", tile, out / "tiles", workers=1)
-    make_bags(out / "tiles", bags, out / "bags")
+    tile = TilingSettings(mpp=1.0, tile_px=96, classes=("normal=Normal", "tumor=Tumor"))
+    tile_cohort(data / "slides.csv", out / "tiles", tile, workers=1)
+    make_bags(out / "tiles", out / "bags", bags)
     table, info = read_bag_table(out / "bags" / "bags.parquet")
     rng = np.random.default_rng(1)
     parts = []
@@ -219,7 +219,7 @@ def list_work(
         features, run = out / f"{encoder}_features", out / f"{encoder}_on_features"
         embed = EmbedSettings(encoder=encoder, weights=first)
         # The training finds the tiles encoded, so that its seconds are its own.
-        embed_tiles(out / "tiles", embed, features)
+        embed_tiles(out / "tiles", features, embed)
         settings = BagTraining(encoder=encoder, weights=first)
         train_model(out / "bags", run, settings)
         return describe(run, out / "bags")

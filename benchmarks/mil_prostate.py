@@ -63,7 +63,7 @@ def write_tables(data: Path, out: Path) -> tuple[Path, Path]:
 
 def label_tiles(whole: Path, out: Path, tile: TilingSettings) -> pd.DataFrame:
     """Label the tiles by their area, which no model has seen."""
-    tile_cohort(whole, tile, out, workers=1)
+    tile_cohort(whole, out, tile, workers=1)
     tiles, _ = read_manifest(out / "tiles.parquet")
     fraction = tiles["tumor_fraction"].fillna(0).to_numpy()
     truth = np.where(fraction >= LOWEST_FRACTION, 1, np.where(fraction > 0, -1, 0))
@@ -153,10 +153,10 @@ def main() -> None:
     for context in words.contexts:
         name = f"{context:g}"
         tile = TilingSettings(mpp=1.0, tile_px=224, context=context)
-        tile_cohort(labels, tile, words.out / f"tiles_{name}", workers=1)
+        tile_cohort(labels, words.out / f"tiles_{name}", tile, workers=1)
         features = words.out / f"features_{name}"
         embed = EmbedSettings(encoder=words.encoder, weights=str(words.weights))
-        embed_tiles(words.out / f"tiles_{name}", embed, features)
+        embed_tiles(words.out / f"tiles_{name}", features, embed)
         truth = label_tiles(whole, words.out / f"annotated_{name}", tile)
         for aggregator in words.aggregators:
             for seed in words.seeds:

@@ -21,7 +21,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from eosin.core import Progress
+from eosin.core import Progress, load_config
 from eosin.models import split_model
 from eosin.settings import (
     RECIPES,
@@ -93,17 +93,17 @@ def prepare(images: Path, work: Path, negative: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with timed(found.setdefault("import", {})):
         config = ImportSettings(layout="folder", negative=negative)
-        imported = import_patches(images, config, work / "imported")
+        imported = import_patches(images, work / "imported", config)
     found["import"] |= {
         "tiles": imported.n_tiles,
         "groups": imported.n_groups,
         "classes": dict(imported.label_counts),
     }
     with timed(found.setdefault("explore", {})):
-        explored = explore_tiles(work / "imported", ExploreSettings(), work / "explore")
+        explored = explore_tiles(work / "imported", work / "explore", ExploreSettings())
     found["explore"]["page"] = str(explored.folder / "report.html")
     with timed(found.setdefault("clean", {})):
-        clean_tiles(work / "imported", CleanSettings(), work / "cleaned")
+        clean_tiles(work / "imported", work / "cleaned", CleanSettings())
     tiles = pd.read_parquet(work / "cleaned" / "tiles.parquet")
     found["clean"]["tiles"] = len(tiles)
     return found
@@ -118,13 +118,14 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Train and evaluate a recipe; say how well and how long."""
     found: dict[str, Any] = {"train": {}, "evaluate": {}}
-    given = {"weights": find_weights(weights, RECIPES[name].encoders[-1])}
-    config, remarks = load_with_recipe(
-        TileTraining,
-        find_obstacle,
-        overrides=settings,
-        given={"recipe": name, "folds": FOLDS, **given},
-    )
+    folder = find_weights(weights, RECIPES[name].encoders[-1])
+    given = {"weights": folder, "recipe": name, "folds": FOLDS}
+
+    def load(defaults: Mapping[str, Any]) -> TileTraining:
+        sources = {"overrides": settings, "given": given, "defaults": defaults}
+        return load_config(TileTraining, **sources)
+
+    config, remarks = load_with_recipe(load, find_obstacle)
     run = work / f"run-{name}"
     with timed(found["train"]):
         trained = train(tiles, run, config, progress=Progress())

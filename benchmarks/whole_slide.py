@@ -118,7 +118,7 @@ def time_tiling(folder: Path) -> dict[str, object]:
     (folder / "slides.csv").write_text("path,label\nslide.tif,normal\n")
     started = time.perf_counter()
     config = TilingSettings(mpp=0.5, tile_px=256)
-    result = tile_cohort(folder / "slides.csv", config, folder / "tiles")
+    result = tile_cohort(folder / "slides.csv", folder / "tiles", config)
     seconds = time.perf_counter() - started
     started = time.perf_counter()
     with open_slide(folder / "slide.tif") as slide:

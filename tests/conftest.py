@@ -64,10 +64,7 @@ def phantom_path(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> 
 
 TILING = TilingSettings(mpp=1.0, tile_px=64)
 TRAINING = TileTraining(
-    encoder="smallcnn",
-    weights="none",
-    tune_epochs=3,
-    tune_learning_rate=2e-3,
+    encoder="smallcnn", weights="none", tune_epochs=3, tune_learning_rate=2e-3
 )
 
 
@@ -85,7 +82,7 @@ def cohort(study: Path) -> PhantomCohort:
 
 @pytest.fixture(scope="session")
 def tile_folder(study: Path, cohort: PhantomCohort) -> Path:
-    tile_cohort(cohort.table, TILING, study / "tiles")
+    tile_cohort(cohort.table, study / "tiles", TILING)
     return study / "tiles"
 
 
@@ -157,11 +154,8 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
             row["annotation"] = f"{name}.geojson"
         rows.append(row)
     pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
-    tile_cohort(
-        folder / "slides.csv",
-        TilingSettings(mpp=1.0, tile_px=32, classes=THREE_CLASSES),
-        folder / "tiles",
-    )
+    tiling = TilingSettings(mpp=1.0, tile_px=32, classes=THREE_CLASSES)
+    tile_cohort(folder / "slides.csv", folder / "tiles", tiling)
     config = dataclasses.replace(TRAINING, tune_learning_rate=3e-3)
     train(folder / "tiles", folder / "run", config)
     evaluate(folder / "run")
@@ -204,8 +198,11 @@ def odd_patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "set" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), cv2.cvtColor(np.array(pixels), cv2.COLOR_RGB2BGR))
-    import_patches(root / "set", ImportSettings(layout="folder"), root / "tiles")
+    import_patches(root / "set", root / "tiles", ImportSettings(layout="folder"))
     return root / "tiles"
+
+
+MADE = {"encoder": "made", "tile_px": 64, "mpp": 1.0, "size_px0": 64}
 
 
 @pytest.fixture(scope="session")
@@ -227,14 +224,11 @@ def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
             features = rng.normal(size=(30, 6)) + shift * label[:, None]
             coords = np.stack([np.arange(30) * 64, np.zeros(30, np.int64)], axis=1)
             ids = [f"{name}_{j}" for j in range(30)]
-            info = FeatureInfo(
-                slide_id=name, encoder="made", tile_px=64, mpp=1.0, size_px0=64
-            )
             write_features(
                 root / "features" / f"{name}.h5",
                 features.astype(np.float32),
                 coords,
-                info,
+                FeatureInfo(slide_id=name, **MADE),
                 tile_ids=ids,
             )
             table = pd.DataFrame({"tile_id": ids, "x_px0": coords[:, 0], "y_px0": 0})
@@ -264,11 +258,11 @@ def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
 FEATURE_TRAINING = BagTraining(
     classes=("normal", "tumor"),
     folds=3,
-    widths=(16,),
-    dropout=0.0,
     epochs=20,
     batch=2,
     learning_rate=1e-2,
+    widths=(16,),
+    dropout=0.0,
 )
 ENCODED_TRAINING = BagTraining(
     encoder="smallcnn", weights="none", folds=2, widths=(16,), epochs=10
@@ -298,20 +292,11 @@ def plant_witnesses() -> Callable[..., Path]:
             features = rng.normal(0, 0.5, (len(coords), 6)).astype(np.float32)
             for row in WITNESS_ROWS:
                 features[row, : 6 if row == 20 else 3] += 6 * label
-            write_features(
-                folder / f"{slide_id}.h5",
-                features,
-                coords.astype(np.int64),
-                FeatureInfo(
-                    slide_id=slide_id,
-                    encoder="made",
-                    tile_px=64,
-                    mpp=1.0,
-                    size_px0=64,
-                    slide_size_px0=(640, 384),
-                    slide_mpp=1.0,
-                ),
+            info = FeatureInfo(
+                slide_id=slide_id, **MADE, slide_size_px0=(640, 384), slide_mpp=1.0
             )
+            path = folder / f"{slide_id}.h5"
+            write_features(path, features, coords.astype(np.int64), info)
         return folder
 
     return plant
@@ -341,7 +326,7 @@ def mil_study(
         rows.append(row | {"label": ("normal", "tumor")[labels[name]]})
     pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
     tiling = TilingSettings(mpp=1.0, tile_px=64)
-    tile_cohort(folder / "slides.csv", tiling, folder / "tiles")
+    tile_cohort(folder / "slides.csv", folder / "tiles", tiling)
     tiles = pd.read_parquet(folder / "tiles" / "tiles.parquet")
     plant_witnesses(folder / "features", labels, tiles=tiles)
     write_json(
@@ -356,7 +341,7 @@ def mil_study(
 def drawn_bags(tmp_path_factory: pytest.TempPathFactory, tile_folder: Path) -> Path:
     """Bags drawn from `tile_folder`, with patients on every side."""
     folder = tmp_path_factory.mktemp("drawn") / "bags"
-    make_bags(tile_folder, BagSettings(n_bags=60, size=6, witnesses=(3,)), folder)
+    make_bags(tile_folder, folder, BagSettings(n_bags=60, size=6, witnesses=(3,)))
     return folder
 
 

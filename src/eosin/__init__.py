@@ -6,66 +6,39 @@ from typing import Any
 # Where each public name lives. They are imported when they are first used, so that
 # `import eosin` is quick and needs neither Keras nor pandas.
 _HOMES = {
-    "BagTraining": "eosin.settings",
-    "PixelTraining": "eosin.settings",
-    "PredictionSettings": "eosin.settings",
-    "TileTraining": "eosin.settings",
-    "TilingSettings": "eosin.settings",
-    "__version__": "eosin.core.version",
-    "clean_tiles": "eosin.workflows.clean",
-    "embed_tiles": "eosin.workflows.embed",
-    "evaluate": "eosin.workflows.evaluate",
-    "explore_tiles": "eosin.workflows.explore",
-    "find_learning_rates": "eosin.workflows.find_lr",
-    "import_patches": "eosin.workflows.import_patches",
-    "interpret": "eosin.workflows.interpret",
-    "make_bags": "eosin.workflows.bags",
-    "make_phantom": "eosin.slides",
-    "open_slide": "eosin.slides",
-    "plan_auc": "eosin.evaluation",
-    "predict": "eosin.workflows.predict",
-    "read_annotations": "eosin.annotations",
-    "read_cohort": "eosin.cohorts",
-    "study_limit": "eosin.workflows.limit",
-    "tile_cohort": "eosin.workflows.tile",
-    "train": "eosin.workflows.train",
-    "validate_slides": "eosin.workflows.validate",
-    "write_geojson": "eosin.annotations",
+    "eosin.annotations": ("read_annotations", "write_geojson"),
+    "eosin.cohorts": ("read_cohort",),
+    "eosin.evaluation": ("plan_auc",),
+    "eosin.settings": (
+        *("BagTraining", "PixelTraining", "PredictionSettings", "TileTraining"),
+        "TilingSettings",
+    ),
+    "eosin.slides": ("make_phantom", "open_slide"),
+    "eosin.workflows.bags": ("make_bags",),
+    "eosin.workflows.clean": ("clean_tiles",),
+    "eosin.workflows.embed": ("embed_tiles",),
+    "eosin.workflows.evaluate": ("evaluate",),
+    "eosin.workflows.explore": ("explore_tiles",),
+    "eosin.workflows.find_lr": ("find_learning_rates",),
+    "eosin.workflows.import_patches": ("import_patches",),
+    "eosin.workflows.interpret": ("interpret",),
+    "eosin.workflows.limit": ("study_limit",),
+    "eosin.workflows.predict": ("predict",),
+    "eosin.workflows.tile": ("tile_cohort",),
+    "eosin.workflows.train": ("train",),
+    "eosin.workflows.validate": ("validate_slides",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [
-    "BagTraining",
-    "PixelTraining",
-    "PredictionSettings",
-    "TileTraining",
-    "TilingSettings",
-    "clean_tiles",
-    "embed_tiles",
-    "evaluate",
-    "explore_tiles",
-    "find_learning_rates",
-    "import_patches",
-    "interpret",
-    "make_bags",
-    "make_phantom",
-    "open_slide",
-    "plan_auc",
-    "predict",
-    "read_annotations",
-    "read_cohort",
-    "study_limit",
-    "tile_cohort",
-    "train",
-    "validate_slides",
-    "write_geojson",
-]
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - each name stands once, in `_HOMES`
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = "eosin.core.version" if name == "__version__" else _HOME_OF.get(name)
+    if home is None:
         raise AttributeError(f"module 'eosin' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

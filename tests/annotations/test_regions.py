@@ -94,7 +94,8 @@ def test_a_region_that_its_holes_cut_away_is_counted(builder):
 def test_the_negative_class_comes_first(class_map):
     assert class_map.class_names == ("normal", "tumor")
     assert class_map.negative == "normal"
-    assert ClassMap.parse(["a=x", "b=y"]).class_names == ("b", "a")
+    assert ClassMap.parse(["a=x", "b=y"]).class_names == ("a", "b")
+    assert ClassMap.parse(["a=x", "Benign"]).class_names == ("Benign", "a")
 
 
 @pytest.mark.parametrize(

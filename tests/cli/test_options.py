@@ -44,9 +44,7 @@ class Paper(Settings):
 
 
 @click.command()
-@of_settings(
-    "colour", "coats", "is_dry", "rooms", kinds={Paint: "walls", Paper: "paper"}
-)
+@of_settings(["colour", "coats", "is_dry", "rooms"], {Paint: "walls", Paper: "paper"})
 @click.option("--paper", is_flag=True)
 def decorate(given, paper):
     """Example: decorate."""

@@ -109,7 +109,7 @@ def test_another_cohort_is_held_out_by_every_fold(run, tmp_path):
         if name in table:
             table[name] = "other-" + table[name].astype(str)
     table.to_csv(other.table, index=False)
-    tile_cohort(other.table, TilingSettings(mpp=1.0, tile_px=64), tmp_path / "tiles")
+    tile_cohort(other.table, tmp_path / "tiles", TilingSettings(mpp=1.0, tile_px=64))
     evaluate(run, on=tmp_path / "tiles", out=tmp_path / "external", n_bootstrap=20)
     found = open_held_out_tiles(run, evaluation=tmp_path / "external")
     assert found.is_external

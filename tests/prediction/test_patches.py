@@ -57,7 +57,7 @@ def kaggle(tmp_path_factory):
     lines = "\n".join(f"p{i},{i % 2}" for i in range(6))
     (root / "set" / "train_labels.csv").write_text(f"id,label\n{lines}\n")
     settings = ImportSettings(layout="kaggle", mpp=0.97)
-    import_patches(root / "set", settings, root / "tiles")
+    import_patches(root / "set", root / "tiles", settings)
     (root / "empty").mkdir()
     return root
 
@@ -108,7 +108,7 @@ def test_of_an_import_the_patches_without_label_are_scored(kaggle, tmp_path):
     for i in range(2):
         paint(tmp_path / "set" / f"class{i}" / "a.png", i)
     import_patches(
-        tmp_path / "set", ImportSettings(layout="folder"), tmp_path / "tiles"
+        tmp_path / "set", tmp_path / "tiles", ImportSettings(layout="folder")
     )
     assert len(list_them(tmp_path / "tiles").table) == 2
     with pytest.raises(CohortError, match="all of its 2 patches have labels"):

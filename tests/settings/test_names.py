@@ -1,5 +1,5 @@
 from eosin.models import AGGREGATORS, ENCODERS
-from eosin.settings import KNOWN_AGGREGATORS, KNOWN_ENCODERS
+from eosin.settings.names import KNOWN_AGGREGATORS, KNOWN_ENCODERS
 
 
 def test_known_encoders_are_those_of_the_registry():

@@ -1,7 +1,8 @@
 import pytest
 
 from eosin.core import ConfigError
-from eosin.settings import PredictionSettings, iter_rules
+from eosin.settings import PredictionSettings
+from eosin.settings.setting import iter_rules
 
 
 def test_each_setting_says_what_it_is_for():

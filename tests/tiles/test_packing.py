@@ -74,7 +74,7 @@ def test_what_cannot_be_packed_stays_where_it_is(tmp_path, cohort):
         {"path": [str(first), "flat.png"], "mpp": [0.5, 0.5], "label": "normal"}
     ).to_csv(tmp_path / "slides.csv", index=False)
     tile_cohort(
-        tmp_path / "slides.csv", TilingSettings(mpp=1.0, tile_px=64), tmp_path / "tiles"
+        tmp_path / "slides.csv", tmp_path / "tiles", TilingSettings(mpp=1.0, tile_px=64)
     )
     result = pack_tiles(tmp_path / "tiles")
     assert result.n_slides == 1

@@ -1,10 +1,10 @@
 import shutil
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.workflows.patch_sets import make_classes, paint, save
 
 from eosin.bags import FeatureFile
 from eosin.core import RunError, read_json
@@ -18,6 +18,32 @@ from eosin.workflows.import_patches import import_patches
 from eosin.workflows.tile import tile_cohort
 
 
+@pytest.fixture
+def embed(run_folder, tile_folder, tmp_path):
+    """Encode tiles into `features`, by the run's encoder if no other is named."""
+
+    def go(tiles=tile_folder, name="features", **settings):
+        settings = EmbedSettings(**{"encoder": str(run_folder)} | settings)
+        return embed_tiles(tiles, tmp_path / name, settings)
+
+    return go
+
+
+@pytest.fixture
+def own_tiles(cohort, tmp_path):
+    """Tiles of a copy of the cohort, and the path of each slide."""
+    shutil.copytree(cohort.table.parent, tmp_path / "cohort")
+    table, settings = tmp_path / "cohort" / "slides.csv", TilingSettings
+    tile_cohort(table, tmp_path / "tiles", settings(mpp=1.0, tile_px=64))
+    slides = open_tile_folder(tmp_path / "tiles").slides
+    return tmp_path / "tiles", slides.set_index("slide_id")["path"]
+
+
+def cut_short(path):
+    with open(path, "r+b") as file:  # noqa: PTH123 - to cut it where it is
+        file.truncate(5000)
+
+
 def expect(run_folder, tile_folder, slide_id, view=0):
     """Encode a slide's tiles by the model alone."""
     folder = open_tile_folder(tile_folder)
@@ -29,109 +55,85 @@ def expect(run_folder, tile_folder, slide_id, view=0):
 
 
 @pytest.mark.parametrize("views", [1, 2])
-def test_a_runs_encoder_gives_its_features(run_folder, tile_folder, tmp_path, views):
-    config = EmbedSettings(encoder=str(run_folder), views=views)
-    result = embed_tiles(tile_folder, config, tmp_path / "features")
+def test_a_runs_encoder_gives_its_features(embed, run_folder, tile_folder, views):
+    result = embed(views=views)
     assert (result.n_slides, result.failures) == (10, ())
     own, expected = expect(run_folder, tile_folder, "slide-03")
     if views == 2:
         # A tile and its mirror image.
         expected = (expected + expect(run_folder, tile_folder, "slide-03", 4)[1]) / 2
-    with FeatureFile(tmp_path / "features" / "slide-03.h5") as file:
+    with FeatureFile(result.folder / "slide-03.h5") as file:
         np.testing.assert_allclose(file[:], expected, rtol=1e-4, atol=1e-5)
         coords = file.read_dataset("coords")
         assert np.array_equal(coords, own[["x_px0", "y_px0"]].to_numpy())
         names = file.read_dataset("tile_id").tolist()
         assert names == own["tile_id"].tolist()
-        assert file.attributes["level0_width"] == 1024
+        told = file.attributes
+    assert (told["tile_px"], told["mpp"]) == (64, 1.0)
+    assert told["encoder"] == "smallcnn of run"
+    assert told["level0_width"] == 1024
+    # 0.5 mpp made slides.
+    assert told["level0_magnification"] == 20
 
 
-def test_a_second_call_encodes_only_what_is_missing(run_folder, tile_folder, tmp_path):
-    config = EmbedSettings(encoder=str(run_folder))
-    first = embed_tiles(tile_folder, config, tmp_path / "features")
-    assert embed_tiles(tile_folder, config, tmp_path / "features").n_tiles == 0
-    (tmp_path / "features" / "slide-02.h5").unlink()
-    again = embed_tiles(tile_folder, config, tmp_path / "features")
-    assert 0 < again.n_tiles < first.n_tiles
+def test_a_second_call_encodes_only_what_is_missing(embed):
+    first = embed()
+    assert embed().n_tiles == 0
+    (first.folder / "slide-02.h5").unlink()
+    assert 0 < embed().n_tiles < first.n_tiles
     with pytest.raises(RunError, match="views was 1, is 2"):
-        embed_tiles(
-            tile_folder,
-            EmbedSettings(encoder=str(run_folder), views=2),
-            tmp_path / "features",
-        )
+        embed(views=2)
 
 
-def test_an_encoder_of_the_registry_is_exported_once(tile_folder, tmp_path):
-    config = EmbedSettings(encoder="smallcnn", weights="none")
-    result = embed_tiles(tile_folder, config, tmp_path / "features")
+def test_an_encoder_of_the_registry_is_exported_once(embed):
+    result = embed(encoder="smallcnn", weights="none")
     assert result.dimension > 8
-    assert (tmp_path / "features" / "encoder.onnx").exists()
+    assert (result.folder / "encoder.onnx").exists()
+    assert "encoder_learnt_from" not in read_json(result.folder / "run.json")["notes"]
     # The same weights again: nothing is encoded twice.
-    assert embed_tiles(tile_folder, config, tmp_path / "features").n_tiles == 0
+    assert embed(encoder="smallcnn", weights="none").n_tiles == 0
 
 
-def test_a_bad_slide_stops_nothing(run_folder, cohort, tmp_path):
-    shutil.copytree(cohort.table.parent, tmp_path / "cohort")
-    tile_cohort(
-        tmp_path / "cohort" / "slides.csv",
-        TilingSettings(mpp=1.0, tile_px=64),
-        tmp_path / "tiles",
-    )
-    folder = open_tile_folder(tmp_path / "tiles")
-    path = folder.slides["path"][1]
-    with open(path, "r+b") as file:  # noqa: PTH123 - to cut it where it is
-        file.truncate(5000)
-    config = EmbedSettings(encoder=str(run_folder))
-    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+def test_a_bad_slide_stops_nothing(embed, own_tiles):
+    tiles, paths = own_tiles
+    cut_short(paths["slide-02"])
+    result = embed(tiles)
     assert [failure.slide_id for failure in result.failures] == ["slide-02"]
     assert result.n_slides == 9
-    assert not (tmp_path / "features" / "slide-02.h5").exists()
+    assert not (result.folder / "slide-02.h5").exists()
 
 
-def test_a_slide_that_was_replaced_is_encoded_anew(run_folder, cohort, tmp_path):
-    shutil.copytree(cohort.table.parent, tmp_path / "cohort")
-    table = tmp_path / "cohort" / "slides.csv"
-    tile_cohort(table, TilingSettings(mpp=1.0, tile_px=64), tmp_path / "tiles")
-    folder = open_tile_folder(tmp_path / "tiles")
-    paths = folder.slides.set_index("slide_id")["path"]
-    config = EmbedSettings(encoder=str(run_folder))
-    out = tmp_path / "features"
-    embed_tiles(tmp_path / "tiles", config, out)
-    before = {path.stem: FeatureFile(path)[:] for path in out.glob("*.h5")}
+def test_a_slide_that_was_replaced_is_encoded_anew(embed, own_tiles):
+    tiles, paths = own_tiles
+    out = embed(tiles).folder
+    before = FeatureFile(out / "slide-02.h5")[:]
     shutil.copy(paths["slide-03"], paths["slide-02"])
-    result = embed_tiles(tmp_path / "tiles", config, out)
-    n_own = (folder.tiles["slide_id"] == "slide-02").sum()
+    result = embed(tiles)
+    n_own = (open_tile_folder(tiles).tiles["slide_id"] == "slide-02").sum()
     assert (result.n_tiles, result.failures) == (n_own, ())
     # As a folder of its own would have it.
-    embed_tiles(tmp_path / "tiles", config, tmp_path / "fresh")
+    fresh = embed(tiles, "fresh").folder
     after = FeatureFile(out / "slide-02.h5")[:]
-    np.testing.assert_array_equal(
-        after, FeatureFile(tmp_path / "fresh" / "slide-02.h5")[:]
-    )
-    assert not np.allclose(after, before["slide-02"])
-    with open(paths["slide-02"], "r+b") as file:  # noqa: PTH123 - to cut it
-        file.truncate(5000)
-    result = embed_tiles(tmp_path / "tiles", config, out)
-    assert [failure.slide_id for failure in result.failures] == ["slide-02"]
+    np.testing.assert_array_equal(after, FeatureFile(fresh / "slide-02.h5")[:])
+    assert not np.allclose(after, before)
+    cut_short(paths["slide-02"])
+    assert [failure.slide_id for failure in embed(tiles).failures] == ["slide-02"]
     # What the slide was before is not trained on.
     assert not (out / "slide-02.h5").exists()
 
 
-def test_tiles_that_are_known_to_be_damaged_are_left_out(
-    run_folder, tile_folder, tmp_path
-):
+def test_tiles_that_are_known_to_be_damaged_are_left_out(embed, tile_folder, tmp_path):
     shutil.copytree(tile_folder, tmp_path / "tiles")
     tiles, info = read_manifest(tmp_path / "tiles" / "tiles.parquet")
     tiles.loc[tiles.index[:3], "flags"] = ["damaged", "pen;damaged", "pen"]
     tiles.loc[tiles["slide_id"] == "slide-02", "flags"] = "damaged"
     write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles, info)
-    config = EmbedSettings(encoder=str(run_folder))
-    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+    result = embed(tmp_path / "tiles")
     own = tiles.loc[tiles["slide_id"] == "slide-01", "tile_id"].tolist()
-    names = FeatureFile(tmp_path / "features" / "slide-01.h5").read_dataset("tile_id")
+    names = FeatureFile(result.folder / "slide-01.h5").read_dataset("tile_id")
     assert names.tolist() == own[2:]
     assert result.n_slides == 9
-    notes = read_json(tmp_path / "features" / "run.json")["notes"]
+    notes = read_json(result.folder / "run.json")["notes"]
     assert notes["n_damaged_tiles"] == 2 + (tiles["slide_id"] == "slide-02").sum()
     assert notes["slides_without_tiles"] == ["slide-02"]
 
@@ -141,14 +143,13 @@ class KilledError(BaseException):
 
 
 def test_a_killed_run_goes_on_within_the_slide(
-    run_folder, tile_folder, tmp_path, monkeypatch
+    embed, tile_folder, tmp_path, monkeypatch
 ):
-    config = EmbedSettings(encoder=str(run_folder), batch=8)
-    whole, tiles = tmp_path / "whole", tmp_path / "tiles"
+    tiles = tmp_path / "tiles"
     # Without what an earlier command has encoded.
     for place in (tiles, tmp_path / "same"):
         shutil.copytree(tile_folder, place, ignore=shutil.ignore_patterns("cache"))
-    embed_tiles(tmp_path / "same", config, whole)
+    whole = embed(tmp_path / "same", "whole", batch=8).folder
     monkeypatch.setattr(encoding, "_SAVE_EVERY_S", -1.0)
     monkeypatch.setattr(encoding, "_CHUNK", 8)
     asked = []
@@ -163,11 +164,11 @@ def test_a_killed_run_goes_on_within_the_slide(
     monkeypatch.setattr(TileReader, "read", read_until_killed)
     is_killed = True
     with pytest.raises(KilledError):
-        embed_tiles(tiles, config, tmp_path / "features")
+        embed(tiles, batch=8)
     assert not list((tmp_path / "features").glob("*.h5"))
     is_killed = False
     asked.clear()
-    embed_tiles(tiles, config, tmp_path / "features")
+    embed(tiles, batch=8)
     # The first 16 tiles of the first slide had been encoded and kept.
     assert asked[0] == 16
     for path in whole.glob("*.h5"):
@@ -194,7 +195,7 @@ def test_a_pytorch_module_of_ones_own_encodes_tiles(tile_folder, tmp_path):
     )
     encoder = TorchEncoder(Colours(), spec)
     result = embed_tiles(
-        tile_folder, EmbedSettings(views=2), tmp_path / "f", encoder=encoder
+        tile_folder, tmp_path / "f", EmbedSettings(views=2), encoder=encoder
     )
     assert result.dimension == 3
     folder = open_tile_folder(tile_folder)
@@ -207,50 +208,26 @@ def test_a_pytorch_module_of_ones_own_encodes_tiles(tile_folder, tmp_path):
     assert (settings["encoder"], settings["weights"]) == ("colours", "given")
 
 
-def test_what_is_stated_of_a_slide_is_written(run_folder, tile_folder, tmp_path):
-    embed_tiles(
-        tile_folder, EmbedSettings(encoder=str(run_folder)), tmp_path / "features"
-    )
-    found = FeatureFile(tmp_path / "features" / "slide-03.h5").attributes
-    assert (found["tile_px"], found["mpp"]) == (64, 1.0)
-    assert found["encoder"] == "smallcnn of run"
-    own = open_tile_folder(tile_folder).slides.set_index("slide_id").loc["slide-03"]
-    assert found["level0_width"] == own["width_px0"]
-    assert found["level0_magnification"] == round(10 / own["mpp_used"])
-
-
-def test_whom_a_fine_tuned_encoder_knows_is_noted(run_folder, tile_folder, tmp_path):
-    config = EmbedSettings(encoder=str(run_folder))
-    embed_tiles(tile_folder, config, tmp_path / "features")
-    notes = read_json(tmp_path / "features" / "run.json")["notes"]
+def test_whom_a_fine_tuned_encoder_knows_is_noted(embed, run_folder):
+    notes = read_json(embed().folder / "run.json")["notes"]
     splits = pd.read_csv(run_folder / "splits.csv")
     held_out = set(splits.loc[splits["split"] == "test", "patient_id"])
     known = set(notes["encoder_learnt_from"]["patients"])
     assert known == set(splits["patient_id"]) - held_out
     assert held_out
-    config = EmbedSettings(encoder="smallcnn", weights="none")
-    embed_tiles(tile_folder, config, tmp_path / "frozen")
-    notes = read_json(tmp_path / "frozen" / "run.json")["notes"]
-    assert "encoder_learnt_from" not in notes
 
 
-def test_patches_go_into_one_file_without_a_slides_size(tmp_path):
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        for i in range(3):
-            pixels = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
-            cv2.imwrite(str(tmp_path / "set" / name / f"{i}.png"), pixels)
+def test_patches_go_into_one_file_without_a_slides_size(embed, tmp_path):
+    make_classes(tmp_path / "set", range(6))
     layout = ImportSettings(layout="folder")
-    import_patches(tmp_path / "set", layout, tmp_path / "tiles")
-    config = EmbedSettings(encoder="smallcnn", weights="none")
-    result = embed_tiles(tmp_path / "tiles", config, tmp_path / "features")
+    import_patches(tmp_path / "set", tmp_path / "tiles", layout)
+    words = {"tiles": tmp_path / "tiles", "encoder": "smallcnn", "weights": "none"}
+    result = embed(**words)
     assert (result.n_slides, result.n_tiles) == (1, 6)
-    file = FeatureFile(tmp_path / "features" / "patches.h5")
+    file = FeatureFile(result.folder / "patches.h5")
     assert file.shape == (6, 192)
     assert "level0_width" not in file.attributes
-    assert embed_tiles(tmp_path / "tiles", config, tmp_path / "features").n_tiles == 0
+    assert embed(**words).n_tiles == 0
     # One file has become another.
-    blank = np.zeros((48, 48, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "set" / "a" / "1.png"), blank)
-    assert embed_tiles(tmp_path / "tiles", config, tmp_path / "features").n_tiles == 6
+    save(tmp_path / "set" / "normal" / "2.png", paint(9))
+    assert embed(**words).n_tiles == 6

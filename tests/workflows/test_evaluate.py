@@ -158,7 +158,7 @@ def strangers(tmp_path_factory, plant_witnesses, mil_study):
     for column in ("slide_id", "patient_id"):
         rows[column] = "other-" + rows[column]
     rows.to_csv(cohort.table, index=False)
-    tile_cohort(cohort.table, TilingSettings(mpp=1.0, tile_px=64), folder / "tiles")
+    tile_cohort(cohort.table, folder / "tiles", TilingSettings(mpp=1.0, tile_px=64))
     labels = {f"E{i}": i % 2 for i in range(6)}
     plant_witnesses(folder / "features", labels)
     table = pd.DataFrame({"slide_id": list(labels)})
@@ -263,7 +263,7 @@ def test_tiles_and_features_of_another_kind_are_refused(
     out = tmp_path / "out"
     with pytest.raises(RunError, match="add -o"):
         evaluate(tiles_run.path, on=strangers / "tiles")
-    tile_cohort(cohort.table, TilingSettings(mpp=2.0, tile_px=32), tmp_path / "tiles")
+    tile_cohort(cohort.table, tmp_path / "tiles", TilingSettings(mpp=2.0, tile_px=32))
     for made in (tiles_run, encoded_run):
         with pytest.raises(ModelError, match=r"tile_px 64, these have 32; mpp 1"):
             evaluate(made.path, out, on=tmp_path / "tiles")

@@ -24,7 +24,7 @@ def read_all(folder):
 def explored(odd_patches, tmp_path_factory):
     before = read_all(odd_patches)
     out = tmp_path_factory.mktemp("explored")
-    result = explore_tiles(odd_patches, ExploreSettings(), out)
+    result = explore_tiles(odd_patches, out, ExploreSettings())
     assert read_all(odd_patches) == before
     return result
 
@@ -70,10 +70,10 @@ def test_the_page_and_its_figures_are_written(explored):
 def test_a_second_call_finds_the_work_done(explored, odd_patches, monkeypatch):
     before = read_all(explored.folder)
     monkeypatch.setattr(module, "scan_tiles", None)
-    assert explore_tiles(odd_patches, ExploreSettings(), explored.folder) == explored
+    assert explore_tiles(odd_patches, explored.folder, ExploreSettings()) == explored
     assert read_all(explored.folder) == before
     with pytest.raises(RunError, match="shown was 24, is 5"):
-        explore_tiles(odd_patches, ExploreSettings(shown=5), explored.folder)
+        explore_tiles(odd_patches, explored.folder, ExploreSettings(shown=5))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_sample_is_measured_and_copies_are_sought_in_all(odd_patches, tmp_path
     chosen = []
     for i, seed in enumerate((3, 3, 4)):
         config = ExploreSettings(sample=6, seed=seed, near_duplicates=False)
-        result = explore_tiles(odd_patches, config, tmp_path / str(i))
+        result = explore_tiles(odd_patches, tmp_path / str(i), config)
         chosen.append(pd.read_csv(tmp_path / str(i) / "measures.csv")["tile_id"])
         assert (result.n_tiles, result.n_measured) == (15, 6)
         assert [count.n_tiles for count in result.copies] == [4]
@@ -100,7 +100,7 @@ def test_a_sample_is_measured_and_copies_are_sought_in_all(odd_patches, tmp_path
 
 def test_slides_are_explored_as_patches_are(tile_folder, tmp_path):
     # The table has neither hashes nor groups, so all tiles are read for copies.
-    result = explore_tiles(tile_folder, ExploreSettings(sample=40), tmp_path / "out")
+    result = explore_tiles(tile_folder, tmp_path / "out", ExploreSettings(sample=40))
     n = len(open_tile_folder(tile_folder).tiles)
     assert (result.n_tiles, result.n_measured) == (n, 40)
     assert result.copies[0] == CopyCount("exact", 0, 0, 0, 0, 0)
@@ -116,7 +116,7 @@ def test_isolated_tiles_are_shown_where_there_are_features(odd_patches, tmp_path
     features[7] += 50
     np.save(tmp_path / "f.npy", features)
     config = ExploreSettings(features=str(tmp_path / "f.npy"))
-    explore_tiles(odd_patches, config, tmp_path / "out")
+    explore_tiles(odd_patches, tmp_path / "out", config)
     names = open_tile_folder(odd_patches).tiles["tile_id"]
     table = pd.read_csv(tmp_path / "out" / "figures" / "outliers-isolated.csv")
     assert table["tile_id"][0] == names[7]
@@ -125,17 +125,16 @@ def test_isolated_tiles_are_shown_where_there_are_features(odd_patches, tmp_path
     # Other features are another exploration.
     np.save(tmp_path / "f.npy", features + 1)
     with pytest.raises(RunError, match="input features changed"):
-        explore_tiles(odd_patches, config, tmp_path / "out")
+        explore_tiles(odd_patches, tmp_path / "out", config)
 
 
 @pytest.mark.usefixtures("without_figures")
 def test_tiles_that_cannot_be_read_are_named(odd_patches, tmp_path):
     shutil.copytree(odd_patches.parent / "set", tmp_path / "set")
-    import_patches(
-        tmp_path / "set", ImportSettings(layout="folder"), tmp_path / "tiles"
-    )
+    layout = ImportSettings(layout="folder")
+    import_patches(tmp_path / "set", tmp_path / "tiles", layout)
     (tmp_path / "set" / "normal" / "3.png").unlink()
-    result = explore_tiles(tmp_path / "tiles", ExploreSettings(), tmp_path / "out")
+    result = explore_tiles(tmp_path / "tiles", tmp_path / "out", ExploreSettings())
     assert [f.slide_id for f in result.failures] == ["normal/3"]
     assert result.n_measured == 14
     assert any("1 tiles cannot be read" in c for c in result.cautions)
@@ -144,16 +143,16 @@ def test_tiles_that_cannot_be_read_are_named(odd_patches, tmp_path):
     for path in (tmp_path / "set").rglob("*.png"):
         path.unlink()
     with pytest.raises(ManifestError, match="not one of 15 tiles can be read"):
-        explore_tiles(tmp_path / "tiles", ExploreSettings(), tmp_path / "other")
+        explore_tiles(tmp_path / "tiles", tmp_path / "other", ExploreSettings())
 
 
 def test_an_empty_table_and_the_tiles_own_folder_are_refused(odd_patches, tmp_path):
     before = read_all(odd_patches)
     with pytest.raises(ConfigError, match="is the tile folder itself"):
-        explore_tiles(odd_patches, ExploreSettings(), odd_patches, overwrite=True)
+        explore_tiles(odd_patches, odd_patches, ExploreSettings(), overwrite=True)
     assert read_all(odd_patches) == before
     tiles, info = read_manifest(odd_patches / "tiles.parquet")
     write_manifest(tmp_path / "tiles" / "tiles.parquet", tiles.iloc[:0], info)
     shutil.copy(odd_patches / "slides.csv", tmp_path / "tiles")
     with pytest.raises(ManifestError, match="the tile table is empty"):
-        explore_tiles(tmp_path / "tiles", ExploreSettings(), tmp_path / "out")
+        explore_tiles(tmp_path / "tiles", tmp_path / "out", ExploreSettings())

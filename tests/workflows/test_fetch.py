@@ -44,7 +44,7 @@ CHECKSUMS = {
 
 def test_all_files_come_and_are_kept(address, tmp_path):
     config = FetchSettings(address=address)
-    result = fetch_data(config, tmp_path, checksums=CHECKSUMS)
+    result = fetch_data(tmp_path, config, checksums=CHECKSUMS)
     assert sorted(result.fetched) == sorted(PCAM_MD5)
     assert result.fetched[-1].endswith("_x.h5.gz")
     assert result.kept == ()
@@ -52,7 +52,7 @@ def test_all_files_come_and_are_kept(address, tmp_path):
     assert record["status"] == "done"
     name = "camelyonpatch_level_2_split_test_y.h5.gz"
     assert record["notes"][name]["md5"] == CHECKSUMS[name]
-    again = fetch_data(config, tmp_path, checksums=CHECKSUMS)
+    again = fetch_data(tmp_path, config, checksums=CHECKSUMS)
     assert again.fetched == ()
     assert len(again.kept) == 9
 
@@ -60,7 +60,7 @@ def test_all_files_come_and_are_kept(address, tmp_path):
 def test_splits_can_be_added_one_by_one(address, tmp_path):
     for split in ("valid", "test"):
         config = FetchSettings(splits=(split,), address=address)
-        result = fetch_data(config, tmp_path, checksums=CHECKSUMS)
+        result = fetch_data(tmp_path, config, checksums=CHECKSUMS)
         assert len(result.fetched) == 3
         assert all(f"_{split}_" in name for name in result.fetched)
     assert len(list(tmp_path.glob("*.h5.gz"))) == 4
@@ -69,5 +69,5 @@ def test_splits_can_be_added_one_by_one(address, tmp_path):
 def test_another_file_than_the_published_one_is_refused(address, tmp_path):
     config = FetchSettings(splits=("test",), address=address)
     with pytest.raises(RunError, match="its MD5 must be"):
-        fetch_data(config, tmp_path)
+        fetch_data(tmp_path, config)
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"

@@ -12,22 +12,16 @@ from eosin.workflows import find_lr
 from eosin.workflows.find_lr import find_learning_rates
 from eosin.workflows.train import train
 
+SMALL = {"encoder": "smallcnn", "weights": "none", "cached_views": 1}
 CONFIG = RateSearch(
-    encoder="smallcnn",
-    weights="none",
-    fine_tune="last",
-    cached_views=1,
-    epochs=3,
-    batch=32,
-    n_steps=40,
-    lowest=1e-5,
+    **SMALL, fine_tune="last", epochs=3, batch=32, n_steps=40, lowest=1e-5
 )
 
 
 @pytest.fixture(scope="module")
 def rates(tile_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("rates")
-    return find_learning_rates(tile_folder, CONFIG, out)
+    return find_learning_rates(tile_folder, out, CONFIG)
 
 
 def test_head_and_fine_tuning_have_a_curve_and_a_figure(rates):
@@ -64,14 +58,7 @@ def test_the_suggestion_is_a_config_of_training(rates, tile_folder, tmp_path):
     assert text.count("#") == 2
     values = tomllib.loads(text)
     assert values.keys() == rates.suggested.keys()
-    config = TileTraining(
-        encoder="smallcnn",
-        weights="none",
-        fine_tune="last",
-        cached_views=1,
-        tune_epochs=1,
-        **values,
-    )
+    config = TileTraining(**SMALL, fine_tune="last", tune_epochs=1, **values)
     train(tile_folder, tmp_path / "run", config)
     # Of the same tiles, so that nothing was encoded anew.
     assert len(list((tile_folder / "cache").glob("smallcnn-*/activations.npy"))) >= 1
@@ -80,26 +67,26 @@ def test_the_suggestion_is_a_config_of_training(rates, tile_folder, tmp_path):
 def test_a_finished_test_is_reused_and_other_settings_stop(
     rates, tile_folder, monkeypatch
 ):
-    monkeypatch.setattr(
-        find_lr, "find_head_curve", lambda *a, **k: pytest.fail("tested again")
-    )
-    again = find_learning_rates(tile_folder, CONFIG, rates.folder)
+    monkeypatch.setattr(find_lr, "find_head_curve", None)
+    again = find_learning_rates(tile_folder, rates.folder, CONFIG)
     assert again.suggested == rates.suggested
     changed = dataclasses.replace(CONFIG, n_steps=41)
     with pytest.raises(RunError, match="n_steps was 40, is 41"):
-        find_learning_rates(tile_folder, changed, rates.folder)
+        find_learning_rates(tile_folder, rates.folder, changed)
 
 
-def test_random_weights_are_tested_whole_and_from_pixels(tile_folder, tmp_path):
-    config = dataclasses.replace(CONFIG, fine_tune="auto", n_steps=10, smoothing=0.0)
-    found = find_learning_rates(tile_folder, config, tmp_path / "rates")
-    assert list(found.suggested) == ["tune_learning_rate"]
-
-
-def test_a_frozen_encoder_has_its_head_tested_alone(tile_folder, tmp_path):
-    config = dataclasses.replace(CONFIG, fine_tune="none")
-    found = find_learning_rates(tile_folder, config, tmp_path / "rates")
-    assert list(found.suggested) == ["learning_rate"]
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        # Whole, and from pixels.
+        ({"fine_tune": "auto", "n_steps": 10, "smoothing": 0.0}, "tune_learning_rate"),
+        ({"fine_tune": "none"}, "learning_rate"),
+    ],
+)
+def test_what_is_trained_is_tested(tile_folder, tmp_path, changes, field):
+    config = dataclasses.replace(CONFIG, **changes)
+    result = find_learning_rates(tile_folder, tmp_path / "rates", config)
+    assert list(result.suggested) == [field]
 
 
 def test_where_the_loss_never_falls_nothing_is_suggested(
@@ -111,7 +98,7 @@ def test_where_the_loss_never_falls_nothing_is_suggested(
         return dataclasses.replace(real(*arguments, **options), steepest=None)
 
     monkeypatch.setattr(find_lr, "find_head_curve", find_flat)
-    found = find_learning_rates(tile_folder, CONFIG, tmp_path / "rates")
+    found = find_learning_rates(tile_folder, tmp_path / "rates", CONFIG)
     assert found.suggested["learning_rate"] is None
     values = tomllib.loads((tmp_path / "rates" / "suggested.toml").read_text())
     assert "learning_rate" not in values
@@ -127,10 +114,8 @@ def test_held_out_patients_are_not_looked_at(tile_folder, tmp_path, monkeypatch)
 
     monkeypatch.setattr(find_lr, "find_head_curve", look)
     config = dataclasses.replace(CONFIG, fine_tune="none")
-    find_learning_rates(tile_folder, config, tmp_path / "rates")
-    config = TileTraining(
-        encoder="smallcnn", weights="none", fine_tune="none", epochs=1, cached_views=1
-    )
+    find_learning_rates(tile_folder, tmp_path / "rates", config)
+    config = TileTraining(**SMALL, fine_tune="none", epochs=1)
     train(tile_folder, tmp_path / "run", config)
     splits = pd.read_csv(tmp_path / "run" / "splits.csv")
     own = set(splits.loc[splits["split"] == "train", "slide_id"])

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from tests.workflows.patch_sets import PX, make_classes, make_kaggle, paint, save
 
 from eosin.core import CohortError, ManifestError, ModelError, RunError
 from eosin.evaluation import read_predictions, select_level
@@ -19,34 +20,7 @@ from eosin.workflows.evaluate import evaluate
 from eosin.workflows.import_patches import import_patches
 from eosin.workflows.train import train
 
-PX = 32
 STEM = "camelyonpatch_level_2_split_"
-
-
-def paint(seed, label=0, px=PX):
-    """Paint a patch: nuclei on stroma, many of them where the label is 1."""
-    rng = np.random.default_rng(seed)
-    image = np.full((px, px, 3), (225, 190, 215), np.uint8)
-    for x, y in rng.integers(0, px, (20 if label else 5, 2)).tolist():
-        cv2.circle(image, (x, y), 3, (110, 60, 130), -1)
-    noise = rng.integers(-12, 13, image.shape)
-    return (image + noise).clip(0, 255).astype(np.uint8)
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), pixels[..., ::-1])
-
-
-def make_kaggle(root, n=80, n_test=3):
-    lines = ["id,label"]
-    for i in range(n):
-        save(root / "train" / f"p{i:03d}.tif", paint(i, i % 2))
-        lines.append(f"p{i:03d},{i % 2}")
-    for i in range(n_test):
-        save(root / "test" / f"q{i}.tif", paint(1000 + i))
-    (root / "train_labels.csv").write_text("\n".join(lines))
-    return root
 
 
 def make_pcam(root, counts=(("train", 12), ("valid", 6), ("test", 6)), *, slides=True):
@@ -74,12 +48,14 @@ def make_folders(root, sizes=((PX, PX),) * 6):
 
 
 def run(root, out, layout="folder", **options):
-    return import_patches(root, ImportSettings(layout=layout, **options), out)
+    return import_patches(root, out, ImportSettings(layout=layout, **options))
 
 
 @pytest.fixture(scope="module")
 def kaggle(tmp_path_factory) -> Path:
-    return make_kaggle(tmp_path_factory.mktemp("set with é") / "kaggle")
+    train = [paint(i, i % 2) for i in range(80)]
+    test = [paint(1000 + i) for i in range(3)]
+    return make_kaggle(tmp_path_factory.mktemp("set with é") / "kaggle", train, test)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +140,7 @@ def test_pcam_is_read_where_it_is_with_its_splits_and_slides(tmp_path):
     unpacked = out / "unpacked" / packed.name
     written = unpacked.stat().st_mtime_ns
     config = ImportSettings(layout="pcam", measures=False)
-    import_patches(root, config, out, overwrite=True)
+    import_patches(root, out, config, overwrite=True)
     assert unpacked.stat().st_mtime_ns == written
     assert open_tile_folder(out).tiles["sharpness"].isna().all()
 
@@ -183,6 +159,16 @@ def test_pcam_without_slides_keeps_its_splits_and_says_what_crosses_them(tmp_pat
     assert counts["train"] + counts["val"] == 8
 
 
+def test_features_unite_what_looks_do_not(tmp_path):
+    root = make_folders(tmp_path / "set")
+    features = np.eye(6, dtype=np.float32)
+    features[5] = features[0]
+    np.save(tmp_path / "features.npy", features)
+    assert run(root, tmp_path / "a").n_groups == 6
+    found = run(root, tmp_path / "b", features=str(tmp_path / "features.npy"))
+    assert found.n_groups == 5
+
+
 def test_folders_have_no_resolution_unless_it_is_given(tmp_path):
     root = make_folders(tmp_path / "set")
     result = run(root, tmp_path / "a", group_regex=r"(case\d)")
@@ -196,16 +182,9 @@ def test_folders_have_no_resolution_unless_it_is_given(tmp_path):
 
 
 def test_training_and_evaluation_take_patches_as_they_take_tiles(tmp_path):
-    for i in range(60):
-        path = tmp_path / "set" / ("tumor" if i % 2 else "normal") / f"{i}.png"
-        save(path, paint(i, i % 2))
-    run(tmp_path / "set", tmp_path / "tiles")
-    training = TileTraining(
-        encoder="smallcnn",
-        weights="none",
-        tune_epochs=4,
-        tune_learning_rate=2e-3,
-    )
+    run(make_classes(tmp_path / "set", range(60)), tmp_path / "tiles")
+    tune = {"tune_epochs": 4, "tune_learning_rate": 2e-3}
+    training = TileTraining(encoder="smallcnn", weights="none", **tune)
     result = train(tmp_path / "tiles", tmp_path / "run", training)
     assert result.validation_aucs[0] > 0.8
     card = result.card
@@ -218,10 +197,7 @@ def test_training_and_evaluation_take_patches_as_they_take_tiles(tmp_path):
         assert sum(text in caution for caution in card.cautions) == 1
         assert sum(text in caution for caution in evaluated.cautions) == 1
     # Of another set the patches with a label are scored, and no others.
-    for i in range(8):
-        path = tmp_path / "other" / ("tumor" if i % 2 else "normal") / f"{i}.png"
-        save(path, paint(100 + i, i % 2))
-    run(tmp_path / "other", tmp_path / "new")
+    run(make_classes(tmp_path / "other", range(100, 108)), tmp_path / "new")
     tiles, info = read_manifest(tmp_path / "new" / "tiles.parquet")
     tiles.loc[[0, 4], "label"] = pd.NA
     write_manifest(tmp_path / "new" / "tiles.parquet", tiles, info)
@@ -312,21 +288,6 @@ def test_a_slide_has_the_split_of_its_labelled_patches(tmp_path):
     table = table.assign(slide_id="s", patient_id="p")
     slides = module._make_slides(table, tmp_path, 0.5)
     assert slides[["split", "n_tiles"]].to_numpy().tolist() == [["train", 3]]
-
-
-def test_features_unite_what_looks_do_not(tmp_path):
-    root = make_folders(tmp_path / "set")
-    features = np.eye(6, dtype=np.float32)
-    features[5] = features[0]
-    path = tmp_path / "features.npy"
-    np.save(path, features)
-    assert run(root, tmp_path / "a").n_groups == 6
-    assert run(root, tmp_path / "b", features=str(path)).n_groups == 5
-    np.save(path, features[:4])
-    with pytest.raises(ManifestError, match="one row for each of the 6"):
-        run(root, tmp_path / "c", features=str(path))
-    with pytest.raises(ManifestError, match="a NumPy file"):
-        run(root, tmp_path / "d", features=str(tmp_path / "none.npy"))
 
 
 @pytest.mark.realdata

@@ -1,10 +1,10 @@
 import json
 import shutil
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from tests.workflows.patch_sets import make_kaggle
 
 from eosin.core import ManifestError, ModelError, RunError, SlideError
 from eosin.settings import (
@@ -25,7 +25,7 @@ from eosin.workflows.train import train
 @pytest.fixture(scope="module")
 def interpreted(run_folder, evaluation_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("interpreted")
-    return interpret(run_folder, InterpretSettings(shown=3), out)
+    return interpret(run_folder, out, InterpretSettings(shown=3))
 
 
 def test_a_page_and_the_tables_behind_it_are_written(interpreted):
@@ -55,19 +55,16 @@ def test_a_page_and_the_tables_behind_it_are_written(interpreted):
 def test_a_second_call_finds_the_work_done(interpreted, run_folder, monkeypatch):
     monkeypatch.setattr(module, "map_classes", None)
     config = InterpretSettings(shown=3)
-    assert interpret(run_folder, config, interpreted.folder) == interpreted
+    assert interpret(run_folder, interpreted.folder, config) == interpreted
+    other = InterpretSettings(shown=3, method="gradcam++")
     with pytest.raises(RunError, match="method was gradcam, is gradcam"):
-        interpret(
-            run_folder,
-            InterpretSettings(shown=3, method="gradcam++"),
-            interpreted.folder,
-        )
+        interpret(run_folder, interpreted.folder, other)
 
 
 def test_without_predictions_there_are_clusters_only(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "evaluation", ignore_errors=True)
-    result = interpret(tmp_path / "run", InterpretSettings(), tmp_path / "out")
+    result = interpret(tmp_path / "run", tmp_path / "out", InterpretSettings())
     assert (result.n_maps, result.n_suspects) == (0, 0)
     assert result.n_clusters >= 2
     assert "There are no held-out predictions" in result.cautions[0]
@@ -79,13 +76,13 @@ def test_without_predictions_there_are_clusters_only(run_folder, tmp_path):
     assert suspects.empty
     config = InterpretSettings(evaluation=str(tmp_path))
     with pytest.raises(ManifestError, match="name a folder of 'eosin evaluate'"):
-        interpret(tmp_path / "run", config, tmp_path / "other")
+        interpret(tmp_path / "run", tmp_path / "other", config)
 
 
 def test_an_unknown_layer_is_refused(run_folder, evaluation_folder, tmp_path):
     config = InterpretSettings(layer="nonsense")
     with pytest.raises(ModelError, match="has no layer 'nonsense'"):
-        interpret(run_folder, config, tmp_path / "out")
+        interpret(run_folder, tmp_path / "out", config)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed"
 
@@ -95,42 +92,20 @@ def centre_study(tmp_path_factory):
     """A small study of patches in Kaggle's layout, one of them labelled wrong."""
     root = tmp_path_factory.mktemp("centre")
     rng = np.random.default_rng(0)
-    (root / "set" / "train").mkdir(parents=True)
-    rows = []
-    for i in range(60):
-        label = i % 2
-        pixels = rng.normal(200, 12, (96, 96, 3))
-        if label:
-            pixels[32:64, 32:64] -= 120
-        pixels = np.clip(pixels, 0, 255).astype(np.uint8)
-        cv2.imwrite(str(root / "set" / "train" / f"p{i:02}.png"), pixels)
-        (root / "set" / "train" / f"p{i:02}.png").rename(
-            root / "set" / "train" / f"p{i:02}.tif"
-        )
-        rows.append((f"p{i:02}", label))
-    pd.DataFrame(rows, columns=["id", "label"]).to_csv(
-        root / "set" / "train_labels.csv", index=False
-    )
-    import_patches(root / "set", ImportSettings(layout="kaggle"), root / "tiles")
-    config = TileTraining(
-        encoder="smallcnn",
-        weights="none",
-        folds=2,
-        tune_epochs=4,
-        tune_learning_rate=3e-3,
-        tune_batch=8,
-    )
+    pixels = rng.normal(200, 12, (60, 96, 96, 3))
+    pixels[1::2, 32:64, 32:64] -= 120
+    make_kaggle(root / "set", np.clip(pixels, 0, 255).astype(np.uint8))
+    import_patches(root / "set", root / "tiles", ImportSettings(layout="kaggle"))
+    tune = {"tune_epochs": 4, "tune_learning_rate": 3e-3, "tune_batch": 8}
+    config = TileTraining(encoder="smallcnn", weights="none", folds=2, **tune)
     train(root / "tiles", root / "run", config)
     evaluate(root / "run", n_bootstrap=20)
     return root
 
 
 def test_folds_and_patches_whose_centre_counts(centre_study, tmp_path):
-    result = interpret(
-        centre_study / "run",
-        InterpretSettings(shown=2, clusters=2, sample=40),
-        tmp_path / "out",
-    )
+    config = InterpretSettings(shown=2, clusters=2, sample=40)
+    result = interpret(centre_study / "run", tmp_path / "out", config)
     assert result.n_tiles == 60
     maps = pd.read_csv(tmp_path / "out" / "maps" / "maps.csv")
     assert set(maps["model"]) == {0, 1}
@@ -141,7 +116,7 @@ def test_folds_and_patches_whose_centre_counts(centre_study, tmp_path):
     assert "Every fold has trained an encoder of its own" in page
     suspects = tmp_path / "out" / "label_errors.csv"
     config = CleanSettings(rules=("unreadable",), drop=str(suspects))
-    cleaned = clean_tiles(centre_study / "tiles", config, tmp_path / "cleaned")
+    cleaned = clean_tiles(centre_study / "tiles", tmp_path / "cleaned", config)
     assert cleaned.n_by_rule["listed"] == result.n_suspects
 
 
@@ -157,7 +132,7 @@ def test_tiles_that_cannot_be_read_are_named_once(
 
     monkeypatch.setattr(TileReader, "read", read)
     config = InterpretSettings(shown=40, per_slide=0)
-    result = interpret(run_folder, config, tmp_path / "out")
+    result = interpret(run_folder, tmp_path / "out", config)
     assert len(result.failures) == 1
     assert any("1 tiles or models could not be read" in c for c in result.cautions)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -172,7 +147,7 @@ def test_other_features_are_another_interpretation(
     features = np.random.default_rng(0).normal(size=(n, 4))
     np.save(tmp_path / "f.npy", features)
     config = InterpretSettings(features=str(tmp_path / "f.npy"), shown=1)
-    interpret(run_folder, config, tmp_path / "out")
+    interpret(run_folder, tmp_path / "out", config)
     np.save(tmp_path / "f.npy", features + 1)
     with pytest.raises(RunError, match="input features changed"):
-        interpret(run_folder, config, tmp_path / "out")
+        interpret(run_folder, tmp_path / "out", config)

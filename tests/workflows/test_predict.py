@@ -17,6 +17,7 @@ import tifffile
 from shapely import box
 from shapely.geometry import shape
 from sklearn.metrics import roc_auc_score
+from tests.workflows.patch_sets import make_kaggle, paint, save
 
 from eosin.annotations import read_annotations
 from eosin.bags import FeatureFile, FeatureInfo, read_bag_table, write_features
@@ -69,22 +70,12 @@ KINDS = (
     "drawn",
     "drawn features",
 )
-PX = 32
 N_TEST = 7
 
 
 @dataclass(frozen=True)
 class Journey:
-    """One call.
-
-    Attributes:
-        run: The models.
-        what: What is scored.
-        items: Ids of all items, in their order.
-        layers: Of each slide's maps.
-        options: Of the call.
-        table: The table of all items.
-    """
+    """One call: models, what is scored, the ids of all items, the maps of a slide."""
 
     run: Path
     what: tuple[Any, ...]
@@ -100,45 +91,33 @@ class Journey:
 @pytest.fixture(scope="session")
 def journeys(request, cohort, tile_folder, three_classes):
     names = ("tiles", "slides", "patients", "encoded", "pixels", "drawn")
-    tiles_run, slides_run, patients_run, encoded_run, pixels_run, drawn_run = (
-        request.getfixturevalue(f"{name}_run") for name in names
-    )
-    new, features = ("new-1", "new-2"), (slides_run.data,)
-    drawn, _ = read_bag_table(pixels_run.data / "bags.parquet")
-    attention = ("", "instances")
+    runs = {name: request.getfixturevalue(f"{name}_run") for name in names}
+    paths = {name: run.path for name, run in runs.items()}
+    slides, new = cohort.new_slides, ("new-1", "new-2")
+    features, drawn_bags = (runs["slides"].data,), runs["pixels"].data
+    slide_ids = tuple(sorted(f"M{i}" for i in range(14)))
+    patient_ids = tuple(sorted(f"P{i}" for i in range(12)))
+    table, _ = read_bag_table(drawn_bags / "bags.parquet")
+    drawn = {"options": {"bags": drawn_bags}, "table": "bags.csv"}
+    drawn |= {"what": (tile_folder,), "items": tuple(sorted(set(table["bag_id"])))}
+    three = (three_classes / "new.tif", three_classes / "slide-0.tif")
+    attention, by_table = ("", "instances"), {"cohort": runs["patients"].cohort}
     return {
-        "tiles": Journey(tiles_run.path, cohort.new_slides, new),
+        "tiles": Journey(paths["tiles"], slides, new),
         "three classes": Journey(
             three_classes / "run",
-            (three_classes / "new.tif", three_classes / "slide-0.tif"),
+            three,
             ("new", "slide-0"),
             ("adenoma", "carcinoma"),
         ),
-        "features": Journey(
-            slides_run.path,
-            features,
-            tuple(sorted(f"M{i}" for i in range(14))),
-            attention,
-        ),
+        "features": Journey(paths["slides"], features, slide_ids, attention),
         "patients": Journey(
-            patients_run.path,
-            features,
-            tuple(sorted(f"P{i}" for i in range(12))),
-            attention,
-            {"cohort": patients_run.cohort},
+            paths["patients"], features, patient_ids, attention, by_table
         ),
-        "slides": Journey(encoded_run.path, cohort.new_slides, new, attention),
-        "pixels": Journey(pixels_run.path, cohort.new_slides, new, attention),
-        **{
-            kind: Journey(
-                run.path,
-                (tile_folder,),
-                tuple(sorted(drawn["bag_id"].unique())),
-                options={"bags": pixels_run.data},
-                table="bags.csv",
-            )
-            for kind, run in (("drawn", pixels_run), ("drawn features", drawn_run))
-        },
+        "slides": Journey(paths["encoded"], slides, new, attention),
+        "pixels": Journey(paths["pixels"], slides, new, attention),
+        "drawn": Journey(paths["pixels"], **drawn),
+        "drawn features": Journey(paths["drawn"], **drawn),
     }
 
 
@@ -322,9 +301,7 @@ def test_tiles_that_cannot_be_read_are_left_out(
         read(self, boxes, out, **options)
 
     monkeypatch.setattr(Slide, "read_tiles", read_damaged)
-    settings = PredictionSettings()
-    if kind != "tiles":
-        settings = PredictionSettings(gallery_tiles=0)
+    settings = PredictionSettings(**{} if kind == "tiles" else {"gallery_tiles": 0})
     result = predict(journeys[kind].run, cohort.new_slides[:1], tmp_path, settings)
     (row,) = result.table.to_dict("records")
     n_tiles = row["tiles"] if kind == "tiles" else row["tiles"] + row["damaged_tiles"]
@@ -369,12 +346,8 @@ def test_prediction_imports_neither_keras_nor_torch(kind, journeys, study, tmp_p
     else:
         run, what = journeys[kind].run, journeys[kind].what[0]
     places = [str(place) for place in (run, what, tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *places],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = [sys.executable, "-c", code, *places]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -382,8 +355,6 @@ def test_prediction_imports_neither_keras_nor_torch(kind, journeys, study, tmp_p
     ("kind", "changed", "message"),
     [
         ("tiles", {"outline_from": 3}, "outline_from is for"),
-        ("tiles", {"which": "all"}, "which is for"),
-        ("slides", {"threshold": 0.3}, "threshold is for"),
         ("slides", {"tile_px0": 9}, "tile_px0 is for feature files"),
         ("drawn", {"views": 2}, "views is for"),
     ],
@@ -405,21 +376,6 @@ def test_what_is_no_run_or_takes_no_bags_is_said(
         options = {"bags": drawn_bags, "are_patches": False}
         with pytest.raises(ModelError, match="drawn bags go with a bag model"):
             predict(run, [tile_folder], tmp_path / "out", **options)
-
-
-@pytest.mark.parametrize("kind", ["tiles", "slides"])
-def test_pictures_that_cannot_be_drawn_cost_no_call(
-    kind, journeys, tmp_path, monkeypatch
-):
-    def fail(*_arguments, **_options):
-        raise SlideError("no thumbnail")
-
-    monkeypatch.setattr(outputs, "picture_slide", fail)
-    table = journeys[kind].go(tmp_path).table
-    assert (table["status"] == "done").all()
-    assert "cannot be read (no thumbnail)" in table["note"][0]
-    assert (tmp_path / "new-1.geojson").exists()
-    assert not list(tmp_path.glob("*.overlay.jpg"))
 
 
 # Tile classifiers on slides
@@ -480,9 +436,8 @@ def test_three_planted_classes_are_outlined_where_they_are(predicted, three_clas
 
 
 def test_overlap_views_threshold_and_tile_objects(run_folder, cohort, tmp_path):
-    settings = PredictionSettings(
-        overlap_px=32, views=2, threshold=0.0, tile_objects=True
-    )
+    changed = {"overlap_px": 32, "views": 2, "threshold": 0.0, "tile_objects": True}
+    settings = PredictionSettings(**changed)
     result = predict(run_folder, cohort.new_slides[:1], tmp_path, settings)
     path = tmp_path / "new-1.geojson"
     # At a threshold of 0 every tile is an object.
@@ -513,7 +468,7 @@ def test_slides_say_their_resolution_or_are_given_one(kind, journeys, cohort, tm
 
 def test_a_model_with_context_is_shown_it(cohort, tmp_path, monkeypatch):
     tiling = TilingSettings(mpp=1.0, tile_px=64, context=2)
-    tile_cohort(cohort.table, tiling, tmp_path / "tiles")
+    tile_cohort(cohort.table, tmp_path / "tiles", tiling)
     config = TileTraining(encoder="smallcnn", weights="none", tune_epochs=1)
     train(tmp_path / "tiles", tmp_path / "run", config)
     read, sides = Slide.read_tiles, set()
@@ -604,7 +559,7 @@ def test_slides_in_one_command_are_as_tiled_embedded_and_predicted(
     run = read_run(tmp_path / "run")
     rows = [f"{path.stem},{path}" for path in cohort.new_slides]
     (tmp_path / "new.csv").write_text("\n".join(["slide_id,path", *rows]))
-    tile_cohort(tmp_path / "new.csv", TILING, tmp_path / "tiles")
+    tile_cohort(tmp_path / "new.csv", tmp_path / "tiles", TILING)
     folder = open_tile_folder(tmp_path / "tiles")
     session = open_session(run.encoder)
     for slide_id, tiles in folder.tiles.groupby("slide_id"):
@@ -618,14 +573,9 @@ def test_slides_in_one_command_are_as_tiled_embedded_and_predicted(
         )
         coords = tiles[["x_px0", "y_px0"]].to_numpy()
         write_features(tmp_path / "features" / f"{slide_id}.h5", found, coords, info)
-    steps = predict(
-        run.path,
-        [tmp_path / "features"],
-        tmp_path / "out",
-        cohort=tmp_path / "new.csv",
-    )
+    cut = {"cohort": tmp_path / "new.csv"}
+    other = predict(run.path, [tmp_path / "features"], tmp_path / "out", **cut)
     one = predict(run.path, cohort.new_slides, tmp_path / "one command")
-    other = steps
     assert one.table["tiles"].tolist() == other.table["tiles"].tolist()
     for name in ("probability_tumor", "highest_attention", "attended_mm2"):
         values = (result.table[name].astype(float) for result in (one, other))
@@ -692,13 +642,9 @@ def test_a_slide_table_says_which_and_of_whom(mil_study, tmp_path):
     table["path"] = [str(mil_study / path) for path in table["path"]]
     table.loc[99] = {"slide_id": "gone", "path": "gone.tif", "patient_id": "P1"}
     table.to_csv(tmp_path / "slides.csv", index=False)
-    result = predict(
-        mil_study / "run",
-        [mil_study / "features"],
-        tmp_path / "out",
-        PredictionSettings(gallery_tiles=0, attended_tiles=0),
-        cohort=tmp_path / "slides.csv",
-    )
+    settings = PredictionSettings(gallery_tiles=0, attended_tiles=0)
+    words = (mil_study / "run", [mil_study / "features"], tmp_path / "out", settings)
+    result = predict(*words, cohort=tmp_path / "slides.csv")
     assert result.table["slide_id"].tolist() == ["M1", "M13", "gone"]
     assert result.table["status"].tolist() == ["done", "done", "failed"]
     (failure,) = result.failures
@@ -786,14 +732,10 @@ def test_each_tile_has_its_attention_and_witnesses_are_told(predicted, pixels_ru
 
 def test_bags_of_another_size_are_told(pixels_run, tile_folder, tmp_path):
     config = BagSettings(n_bags=10, size=4, witnesses=(4,), seed=3)
-    make_bags(tile_folder, config, tmp_path / "bags")
-    result = predict(
-        pixels_run.path,
-        [tile_folder],
-        tmp_path / "out",
-        PredictionSettings(gallery_tiles=0),
-        bags=tmp_path / "bags" / "bags.parquet",
-    )
+    make_bags(tile_folder, tmp_path / "bags", config)
+    words = (pixels_run.path, [tile_folder], tmp_path / "out")
+    settings = PredictionSettings(gallery_tiles=0)
+    result = predict(*words, settings, bags=tmp_path / "bags" / "bags.parquet")
     assert "learnt from drawn bags of 6 tiles" in result.cautions[0]
     assert "bags hold tiles of patients that training has seen" in result.cautions[1]
     # All of a positive bag's tiles are witnesses: there is nothing to be told apart.
@@ -824,36 +766,15 @@ def test_other_tiles_and_classes_are_refused(pixels_run, tile_folder, tmp_path):
 # Patches
 
 
-def save_patch(path, seed, label=0):
-    """Paint a patch: nuclei on stroma, many of them where the label is 1."""
-    rng = np.random.default_rng(seed)
-    image = np.full((PX, PX, 3), (225, 190, 215), np.uint8)
-    for x, y in rng.integers(0, PX, (20 if label else 5, 2)).tolist():
-        cv2.circle(image, (x, y), 3, (110, 60, 130), -1)
-    image = (image + rng.integers(-12, 13, image.shape)).clip(0, 255)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image.astype(np.uint8)[..., ::-1])
-
-
 @pytest.fixture(scope="module")
 def patch_study(tmp_path_factory):
     """Kaggle's layout in `set`, its `tiles`, and a `run` of two folds."""
     folder = tmp_path_factory.mktemp("patches")
-    lines = ["id,label"]
-    for i in range(40):
-        save_patch(folder / "set" / "train" / f"p{i:02d}.tif", i, i % 2)
-        lines.append(f"p{i:02d},{i % 2}")
-    for i in range(N_TEST):
-        save_patch(folder / "set" / "test" / f"q{i}.tif", 1000 + i, i % 2)
-    (folder / "set" / "train_labels.csv").write_text("\n".join(lines))
-    import_patches(folder / "set", ImportSettings(layout="kaggle"), folder / "tiles")
-    config = TileTraining(
-        encoder="smallcnn",
-        weights="none",
-        folds=2,
-        tune_epochs=2,
-        tune_learning_rate=3e-3,
-    )
+    test = [paint(1000 + i, i % 2) for i in range(N_TEST)]
+    make_kaggle(folder / "set", [paint(i, i % 2) for i in range(40)], test)
+    import_patches(folder / "set", folder / "tiles", ImportSettings(layout="kaggle"))
+    tune = {"tune_epochs": 2, "tune_learning_rate": 3e-3}
+    config = TileTraining(encoder="smallcnn", weights="none", folds=2, **tune)
     train(folder / "tiles", folder / "run", config)
     return folder
 
@@ -931,17 +852,11 @@ def test_ids_are_checked_before_anything_is_scored(score, tmp_path, patch_study)
     assert "6 patches are not in" in str(caught.value)
     assert not (tmp_path / "out").exists()
     assert not asked.exists()
-    shutil.copytree(patch_study / "run", tmp_path / "run")
-    replace(Card.read(tmp_path / "run"), class_names=("a", "b", "c")).write(
-        tmp_path / "run"
-    )
+    run, tiles = tmp_path / "run", [patch_study / "tiles"]
+    shutil.copytree(patch_study / "run", run)
+    replace(Card.read(run), class_names=("a", "b", "c")).write(run)
     with pytest.raises(ModelError, match="this model has 3: a, b, c"):
-        predict(
-            tmp_path / "run",
-            [patch_study / "tiles"],
-            tmp_path / "out",
-            submission=asked,
-        )
+        predict(run, tiles, tmp_path / "out", submission=asked)
 
 
 def test_a_patch_that_cannot_be_read_costs_itself(patch_study, tmp_path):
@@ -959,7 +874,7 @@ def test_a_patch_that_cannot_be_read_costs_itself(patch_study, tmp_path):
     assert len(result.table) == N_TEST - 1
     assert read_json(tmp_path / "out" / "run.json")["status"] == "incomplete"
     # Mended, it is scored with its block.
-    save_patch(tmp_path / "test" / "q3.tif", 1)
+    save(tmp_path / "test" / "q3.tif", paint(1))
     with pytest.raises(RunError, match="input patches changed"):
         predict(*words, tmp_path / "out")
 

@@ -6,25 +6,48 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from shapely import box
 
+from eosin.annotations import Feature, write_geojson
 from eosin.core import CohortError, ManifestError, RunError
 from eosin.settings import TilingSettings
-from eosin.slides import make_phantom
+from eosin.slides import make_phantom, write_pyramid
 from eosin.tiles import read_manifest
 from eosin.workflows import tile
 from eosin.workflows.tile import tile_cohort
 
 TILING = TilingSettings(mpp=1.0, tile_px=64)
+WHITE = np.full((512, 512, 3), 244, np.uint8)
 
 
-def write_table(path, rows):
-    pd.DataFrame(rows).to_csv(path, index=False)
-    return path
+@pytest.fixture
+def copied(cohort, tmp_path):
+    """Copy the first slides of the cohort; the table of them, and its rows."""
+
+    def copy(n=None):
+        shutil.copytree(cohort.table.parent, tmp_path / "cohort")
+        table = tmp_path / "cohort" / "slides.csv"
+        rows = pd.read_csv(table)[:n]
+        rows.to_csv(table, index=False)
+        return table, rows
+
+    return copy
 
 
-def copy_cohort(cohort, folder):
-    shutil.copytree(cohort.table.parent, folder)
-    return folder / "slides.csv"
+@pytest.fixture
+def tile_rows(tmp_path):
+    """Tile a slide table of some rows."""
+
+    def tile_these(*rows, **changes):
+        pd.DataFrame(rows).to_csv(tmp_path / "slides.csv", index=False)
+        settings = dataclasses.replace(TILING, **changes)
+        return tile_cohort(tmp_path / "slides.csv", tmp_path / "tiles", settings)
+
+    return tile_these
+
+
+def read_status(folder):
+    return json.loads((folder / "run.json").read_text())["status"]
 
 
 def test_labels_agree_with_the_phantoms_own_truth(cohort, tile_folder):
@@ -33,14 +56,8 @@ def test_labels_agree_with_the_phantoms_own_truth(cohort, tile_folder):
     own = tiles[tiles["slide_id"] == "slide-01"]
     # The same seed draws the same slide, whose tumour is known pixel by pixel.
     truth = make_phantom(seed=0, size_px=(1024, 896), scanner="S1").tumour
-    shares = np.array(
-        [
-            truth[y : y + size, x : x + size].mean()
-            for x, y, size in zip(
-                own["x_px0"], own["y_px0"], own["size_px0"], strict=True
-            )
-        ]
-    )
+    places = own[["x_px0", "y_px0", "size_px0"]].to_numpy()
+    shares = np.array([truth[y : y + n, x : x + n].mean() for x, y, n in places])
     # The outline is simplified, so shares near the threshold may go either way.
     assert (own["label"][shares > 0.6] == 1).all()
     assert (own["label"][shares == 0].dropna() == 0).all()
@@ -53,56 +70,48 @@ def test_every_slide_has_an_overview_and_a_row(cohort, tile_folder):
     for slide_id in slides["slide_id"]:
         assert (tile_folder / "overviews" / f"{slide_id}.jpg").stat().st_size > 5000
     assert set(slides["mpp_source"]) == {"tiff resolution"}
-    record = json.loads((tile_folder / "run.json").read_text())
-    assert record["status"] == "done"
-    assert record["settings"]["mpp"] == 1.0
+    # 0.5 mpp made slides at 1.0 mpp, where the next level is at 2.0.
+    assert read_manifest(tile_folder / "tiles.parquet")[1].resampling == "dct 1/2"
+    assert set(slides["resampling"]) == {"dct 1/2"}
+    assert set(slides["reader"]) == {"native"}
+    assert read_status(tile_folder) == "done"
 
 
-def test_a_second_call_does_no_work(cohort, tile_folder, monkeypatch):
-    def fail(*_args, **_kwargs):
-        raise AssertionError("a slide was tiled again")
-
-    monkeypatch.setattr(tile, "find_tissue", fail)
+def test_a_second_call_does_no_work_and_a_changed_setting_is_named(
+    cohort, tile_folder, monkeypatch
+):
+    monkeypatch.setattr(tile, "find_tissue", None)
     before = (tile_folder / "tiles.parquet").stat().st_mtime_ns
-    result = tile_cohort(cohort.table, TILING, tile_folder)
+    result = tile_cohort(cohort.table, tile_folder, TILING)
     assert result.n_tiles == len(pd.read_parquet(tile_folder / "tiles.parquet"))
     assert (tile_folder / "tiles.parquet").stat().st_mtime_ns == before
-
-
-def test_a_changed_setting_is_named_and_stops(cohort, tile_folder):
     changed = dataclasses.replace(TILING, min_tissue=0.5)
     with pytest.raises(RunError, match=r"min_tissue was 0\.25, is 0\.5.*--overwrite"):
-        tile_cohort(cohort.table, changed, tile_folder)
+        tile_cohort(cohort.table, tile_folder, changed)
 
 
-def test_overwrite_replaces_a_result_of_other_settings(cohort, tmp_path):
-    table = copy_cohort(cohort, tmp_path / "cohort")
-    rows = pd.read_csv(table).head(2)
-    rows.to_csv(table, index=False)
-    tile_cohort(table, TILING, tmp_path / "tiles")
+def test_overwrite_replaces_a_result_of_other_settings(copied, tmp_path):
+    table, _ = copied(2)
+    tile_cohort(table, tmp_path / "tiles", TILING)
     (tmp_path / "tiles" / "mine.txt").write_text("keep")
     changed = dataclasses.replace(TILING, tile_px=96)
-    result = tile_cohort(table, changed, tmp_path / "tiles", overwrite=True)
+    result = tile_cohort(table, tmp_path / "tiles", changed, overwrite=True)
     _, info = read_manifest(result.folder / "tiles.parquet")
     assert info.tile_px == 96
     assert (tmp_path / "tiles" / "mine.txt").read_text() == "keep"
 
 
-def test_one_bad_slide_stops_nothing_and_is_tried_again(cohort, tmp_path):
-    table = copy_cohort(cohort, tmp_path / "cohort")
-    rows = pd.read_csv(table).head(3)
-    rows.to_csv(table, index=False)
+def test_one_bad_slide_stops_nothing_and_is_tried_again(copied, tmp_path):
+    table, rows = copied(3)
     bad = tmp_path / "cohort" / rows["path"][1]
     good = bad.read_bytes()
     bad.write_bytes(good[:300])
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert [failure.slide_id for failure in result.failures] == ["slide-02"]
     assert list(result.slides["slide_id"]) == ["slide-01", "slide-03"]
-    record = json.loads((tmp_path / "tiles" / "run.json").read_text())
-    assert record["status"] == "incomplete"
-    assert record["failures"][0]["slide_id"] == "slide-02"
+    assert read_status(tmp_path / "tiles") == "incomplete"
     bad.write_bytes(good)
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
     assert list(result.slides["slide_id"]) == ["slide-01", "slide-02", "slide-03"]
 
@@ -120,45 +129,38 @@ def test_an_interrupted_call_ends_like_an_unbroken_one(
 
     monkeypatch.setattr(tile, "place_tiles", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        tile_cohort(cohort.table, TILING, tmp_path / "tiles", workers=1)
-    record = json.loads((tmp_path / "tiles" / "run.json").read_text())
-    assert record["status"] == "interrupted"
+        tile_cohort(cohort.table, tmp_path / "tiles", TILING, workers=1)
+    assert read_status(tmp_path / "tiles") == "interrupted"
     monkeypatch.setattr(tile, "place_tiles", real)
-    tile_cohort(cohort.table, TILING, tmp_path / "tiles")
+    tile_cohort(cohort.table, tmp_path / "tiles", TILING)
     for name in ("tiles.parquet", "slides.csv"):
-        assert (tmp_path / "tiles" / name).read_bytes() == (
-            tile_folder / name
-        ).read_bytes()
+        cut, whole = (folder / name for folder in (tmp_path / "tiles", tile_folder))
+        assert cut.read_bytes() == whole.read_bytes()
 
 
-def test_unknown_annotation_classes_are_counted(cohort, tmp_path):
-    table = copy_cohort(cohort, tmp_path / "cohort")
-    rows = pd.read_csv(table).head(2)
-    rows.to_csv(table, index=False)
+def test_unknown_annotation_classes_are_counted(copied, tmp_path):
+    table, rows = copied(2)
     config = dataclasses.replace(TILING, classes=("cancer=Krebs", "normal"))
     with pytest.raises(CohortError, match="no slide has the label 'cancer' that --c"):
-        tile_cohort(table, config, tmp_path / "tiles")
+        tile_cohort(table, tmp_path / "tiles", config)
     rows.drop(columns="label").to_csv(table, index=False)
-    result = tile_cohort(table, config, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", config)
     assert result.unknown_classes["Tumor"] >= 1
     assert set(result.label_counts) == {"unlabelled"}
     assert "No annotation is of class 'cancer'" in result.remarks[0]
     assert "Tumor (" in result.remarks[0]
 
 
-def test_slides_that_give_nothing_are_told_of_and_end_nothing(cohort, tmp_path):
-    from eosin.slides import write_pyramid
-
-    table = copy_cohort(cohort, tmp_path / "cohort")
-    rows = pd.read_csv(table).head(3)
+def test_slides_that_give_nothing_are_told_of_and_end_nothing(copied, tmp_path):
+    table, rows = copied(3)
     blank = tmp_path / "cohort" / "blank.tif"
-    write_pyramid(blank, np.full((512, 512, 3), 244, np.uint8), mpp=0.5)
+    write_pyramid(blank, WHITE, mpp=0.5)
     # A tumour that nobody outlined may be anywhere.
     rows.loc[0, "annotation"] = None
     rows.loc[3, ["slide_id", "path", "label"]] = ["blank", str(blank), "normal"]
     rows.loc[3, "patient_id"] = "P-blank"
     rows.to_csv(table, index=False)
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
     bare, unlabelled = result.remarks
     assert "1 of 4 slides gave no tile (blank)" in bare
@@ -168,56 +170,35 @@ def test_slides_that_give_nothing_are_told_of_and_end_nothing(cohort, tmp_path):
     assert "'eosin train --unit slide'" in unlabelled
 
 
-def test_slides_without_tissue_give_a_clear_error(tmp_path):
-    from eosin.slides import write_pyramid
-
-    white = np.full((512, 512, 3), 244, np.uint8)
-    write_pyramid(tmp_path / "blank.tif", white, mpp=0.5)
-    table = write_table(tmp_path / "slides.csv", [{"path": "blank.tif"}])
-    with pytest.raises(ManifestError, match="not one of 1 slides gave a tile"):
-        tile_cohort(table, TILING, tmp_path / "tiles")
-
-
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("name", "changes", "message"),
     [
-        ({"tile_px": 2000}, "1 slides gave a tile.*smaller tiles"),
-        ({"mpp": 0.1}, "needs a finer slide"),
+        ("blank", {}, "not one of 1 slides gave a tile"),
+        ("slide-01", {"tile_px": 2000}, "1 slides gave a tile.*smaller tiles"),
+        ("slide-01", {"mpp": 0.1}, "needs a finer slide"),
     ],
 )
-def test_tiles_that_do_not_fit_the_slide_say_so(cohort, tmp_path, config, message):
-    path = cohort.table.parent / "slides" / "slide-01.tif"
-    table = write_table(tmp_path / "slides.csv", [{"path": path}])
+def test_a_cohort_without_a_tile_says_why(
+    cohort, tile_rows, tmp_path, name, changes, message
+):
+    path = cohort.table.parent / "slides" / f"{name}.tif"
+    if name == "blank":
+        path = tmp_path / "blank.tif"
+        write_pyramid(path, WHITE, mpp=0.5)
     with pytest.raises(ManifestError, match=message):
-        tile_cohort(table, dataclasses.replace(TILING, **config), tmp_path / "tiles")
+        tile_rows({"path": path}, **changes)
 
 
-def test_the_annotation_of_another_slide_is_a_failure_of_that_slide(cohort, tmp_path):
-    far = {
-        "type": "FeatureCollection",
-        "features": [
-            {
-                "type": "Feature",
-                "geometry": {
-                    "type": "Polygon",
-                    "coordinates": [
-                        [[9e4, 9e4], [9.1e4, 9e4], [9.1e4, 9.1e4], [9e4, 9e4]]
-                    ],
-                },
-                "properties": {"classification": {"name": "Tumor"}},
-            }
-        ],
-    }
-    (tmp_path / "far.geojson").write_text(json.dumps(far))
+def test_the_annotation_of_another_slide_is_a_failure_of_that_slide(
+    cohort, tile_rows, tmp_path
+):
+    far = Feature(box(9e4, 9e4, 9.1e4, 9.1e4), class_name="Tumor")
+    write_geojson(tmp_path / "far.geojson", [far])
     folder = cohort.table.parent / "slides"
-    table = write_table(
-        tmp_path / "slides.csv",
-        [
-            {"path": folder / "slide-01.tif", "annotation": "far.geojson"},
-            {"path": folder / "slide-02.tif", "annotation": None},
-        ],
+    result = tile_rows(
+        {"path": folder / "slide-01.tif", "annotation": "far.geojson"},
+        {"path": folder / "slide-02.tif", "annotation": None},
     )
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
     assert [f.slide_id for f in result.failures] == ["slide-01"]
     assert "outside the slide" in result.failures[0].message
 
@@ -230,26 +211,22 @@ def test_a_full_disk_stops_the_command_and_leaves_no_half_file(
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", fill)
     with pytest.raises(RunError, match="No space left on device"):
-        tile_cohort(cohort.table, TILING, tmp_path / "tiles")
+        tile_cohort(cohort.table, tmp_path / "tiles", TILING)
     assert not list((tmp_path / "tiles").rglob("*.part*"))
     assert not (tmp_path / "tiles" / "tiles.parquet").exists()
 
 
-def test_without_measuring_no_pixel_of_a_tile_is_read(cohort, tmp_path):
-    table = write_table(
-        tmp_path / "slides.csv",
-        [{"path": cohort.table.parent / "slides" / "slide-02.tif", "label": "normal"}],
-    )
-    config = dataclasses.replace(TILING, measures=False, tissue="density")
-    result = tile_cohort(table, config, tmp_path / "tiles")
+def test_without_measuring_no_pixel_of_a_tile_is_read(cohort, tile_rows):
+    path = cohort.table.parent / "slides" / "slide-02.tif"
+    row = {"path": path, "label": "normal"}
+    result = tile_rows(row, measures=False, tissue="density")
     tiles, _ = read_manifest(result.folder / "tiles.parquet")
     assert tiles["sharpness"].isna().all()
     assert (tiles["label"] == 0).all()
 
 
-def test_damaged_tiles_are_flagged_and_keep_no_label(cohort, tile_folder, tmp_path):
-    table = copy_cohort(cohort, tmp_path / "cohort")
-    rows = pd.read_csv(table)
+def test_damaged_tiles_are_flagged_and_keep_no_label(copied, tmp_path):
+    table, rows = copied()
     path = table.parent / rows["path"][0]
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
@@ -261,7 +238,7 @@ def test_damaged_tiles_are_flagged_and_keep_no_label(cohort, tile_folder, tmp_pa
     content = bytearray(path.read_bytes())
     content[start + 10 : start + count] = bytes(count - 10)
     path.write_bytes(bytes(content))
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
     tiles, _ = read_manifest(tmp_path / "tiles" / "tiles.parquet")
     own = tiles[tiles["slide_id"] == rows["slide_id"][0]]
@@ -277,21 +254,11 @@ def test_damaged_tiles_are_flagged_and_keep_no_label(cohort, tile_folder, tmp_pa
     assert slides["n_damaged"].tolist() == [touches.sum()] + [0] * (len(slides) - 1)
 
 
-def test_the_filter_is_written_down(tile_folder):
-    # 0.5 mpp made slides at 1.0 mpp, where the next level is at 2.0.
-    _, info = read_manifest(tile_folder / "tiles.parquet")
-    assert info.resampling == "dct 1/2"
-    slides = pd.read_csv(tile_folder / "slides.csv")
-    assert set(slides["resampling"]) == {"dct 1/2"}
-    assert set(slides["reader"]) == {"native"}
-
-
-def test_a_slide_taken_out_of_the_table_leaves_the_tiles(cohort, tmp_path):
-    table = copy_cohort(cohort, tmp_path / "cohort")
-    tile_cohort(table, TILING, tmp_path / "tiles")
-    rows = pd.read_csv(table)
+def test_a_slide_taken_out_of_the_table_leaves_the_tiles(copied, tmp_path):
+    table, rows = copied(3)
+    tile_cohort(table, tmp_path / "tiles", TILING)
     rows.iloc[1:].to_csv(table, index=False)
-    result = tile_cohort(table, TILING, tmp_path / "tiles")
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
     tiles, _ = read_manifest(tmp_path / "tiles" / "tiles.parquet")
     assert rows["slide_id"][0] not in set(tiles["slide_id"])
     assert result.n_tiles == len(tiles)

@@ -20,6 +20,7 @@ from eosin.annotations.shapes import (
     repair_area,
 )
 from eosin.core import ConfigError, find_nearest
+from eosin.settings import put_negative_first
 
 # What a region is called that the file gives no class. `--classes` may name it.
 UNCLASSIFIED = "Unclassified"
@@ -29,9 +30,7 @@ UNCLASSIFIED = "Unclassified"
 EXCLUDE = "exclude"
 _EXCLUDE_NAMES = ("_2", "exclusion", "exclude", "ignore", "ignore*")
 
-_EXAMPLE = "tumor=Tumor,metastasis normal=Normal"
-
-_NEGATIVE_NAMES = {"normal", "benign", "negative", "non-tumor", "non-tumour"}
+_EXAMPLE = "normal=Normal tumor=Tumor,metastasis"
 
 
 @dataclass(frozen=True)
@@ -203,11 +202,11 @@ class ClassMap:
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Self:
-        """Read `--classes`, such as `tumor=Tumor,metastasis` and `normal=Normal`.
+        """Read `--classes`, such as `normal=Normal` and `tumor=Tumor,metastasis`.
 
         A class is also found under its own name. Case and extra spaces do not
-        matter. The negative class is the one called normal, benign, negative or
-        non-tumor, else the last.
+        matter. The negative class is the first, or the one called normal, benign or
+        the like.
 
         Raises:
             ConfigError: An entry is empty or has another form, a class or a name
@@ -243,10 +242,7 @@ class ClassMap:
             taken.setdefault(_fold(class_name), class_name)
         for name in (*exclude_names, EXCLUDE):
             taken.setdefault(_fold(name), EXCLUDE)
-        order = list(classes)
-        negative = next((c for c in order if _fold(c) in _NEGATIVE_NAMES), order[-1])
-        order.remove(negative)
-        return cls((negative, *order), taken)
+        return cls(put_negative_first(classes), taken)
 
     @property
     def negative(self) -> str:

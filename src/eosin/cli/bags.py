@@ -1,60 +1,69 @@
 """Commands for bags: embed, bags, limit."""
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
 from eosin.cli import options, printing
-from eosin.cli.options import FILE, Given, of_settings
-from eosin.core import TerminalProgress
+from eosin.cli.options import FILE, Given, of_settings, step
+from eosin.core import TerminalProgress, require_extra
 from eosin.settings import BagSettings, EmbedSettings, LimitSettings
 
 
 @click.command()
 @click.argument("tiles", type=FILE)
-@options.out()
-@of_settings("encoder", "weights", "views", kinds={EmbedSettings: "embedding"})
-@options.overwrite
-def embed(tiles: Path, out: Path, given: Given, overwrite: bool) -> None:
+@step(
+    "embed.embed_tiles",
+    EmbedSettings,
+    "embedding",
+    ["encoder", "weights", "views"],
+    more=[options.overwrite],
+)
+def embed(result: Any, out: Path, tiles: Path) -> None:
     """Encode tiles into features, one HDF5 file per slide, for MIL and other tools.
 
     Example: eosin embed tiles/ -o features/ --encoder densenet121
     """
-    settings = given.load(EmbedSettings)
-    from eosin.cli.next_steps import after_features
-    from eosin.tiles import open_tile_folder
-    from eosin.workflows.embed import embed_tiles
-
-    result = embed_tiles(
-        tiles, settings, out, overwrite=overwrite, progress=TerminalProgress()
-    )
     printing.say(
         f"{result.n_slides} files of {result.dimension} features per tile "
         f"({result.n_tiles:,} tiles encoded now)"
     )
     printing.print_ends(
-        {
-            "Features": result.folder,
-            "Next": after_features(out, open_tile_folder(tiles)),
-        }
+        {"Features": result.folder, "Next": _find_use_of_features(out, tiles)}
     )
     printing.stop_on_failures(result.failures)
 
 
+def _find_use_of_features(features: Path, tiles: Path) -> str:
+    """Say what comes next: a study of labelled slides, or of drawn bags."""
+    from eosin.tiles import open_tile_folder
+
+    folder = open_tile_folder(tiles)
+    if folder.slide_labels is not None and not folder.has_patches:
+        names = " ".join(shlex.quote(name) for name in folder.info.class_names)
+        table = folder.path / "slides.csv"
+        return f"eosin train {features} --cohort {table} -o run/ --classes {names}"
+    if folder.tiles["label"].nunique() > 1:
+        return f"eosin limit {features} {folder.path} -o limit/"
+    return "give slides or tiles labels; then eosin train, see docs/train.md"
+
+
 @click.command()
 @click.argument("tiles", type=FILE)
-@options.out()
-@of_settings("n_bags", "size", "witnesses", "folds", kinds={BagSettings: "drawing"})
-@options.overwrite
-def bags(tiles: Path, out: Path, given: Given, overwrite: bool) -> None:
+@step(
+    "bags.make_bags",
+    BagSettings,
+    "drawing",
+    ["n_bags", "size", "witnesses", "folds"],
+    more=[options.overwrite],
+)
+def bags(result: Any, out: Path, _tiles: Path) -> None:
     """Draw bags of tiles, with witnesses in the positive ones, split by patient.
 
     Example: eosin bags tiles/ -o bags/ --n-bags 2000 --size 40 --witnesses 20
     """
-    settings = given.load(BagSettings)
-    from eosin.workflows.bags import make_bags
-
-    result = make_bags(tiles, settings, out, overwrite=overwrite)
     printing.print_frame(result.counts, list(map(str, result.counts)))
     printing.print_ends(
         {"Bags": result.path, "Next": f"eosin train {out} -o run/ --from-pixels"}
@@ -66,13 +75,8 @@ def bags(tiles: Path, out: Path, given: Given, overwrite: bool) -> None:
 @click.argument("tiles", type=FILE, required=False)
 @click.option("-o", "--out", type=FILE, help="Folder to write to.")
 @of_settings(
-    "bag_size",
-    "witnesses",
-    "bags",
-    "aggregators",
-    "seeds",
-    "train_witnesses",
-    kinds={LimitSettings: "limit studies"},
+    ["bag_size", "witnesses", "bags", "aggregators", "seeds", "train_witnesses"],
+    {LimitSettings: "limit studies"},
 )
 @click.option(
     "--plan",
@@ -123,13 +127,11 @@ def limit(
     if features is None or tiles is None or out is None:
         raise click.UsageError("FEATURES, TILES and -o are needed, or --plan")
     settings = given.load(LimitSettings)
-    from eosin.core import require_extra
-
     require_extra("train", modules=("keras", "torch"), purpose="a limit study")
     from eosin.workflows.limit import study_limit
 
     result = study_limit(
-        features, tiles, settings, out, overwrite=overwrite, progress=TerminalProgress()
+        features, tiles, out, settings, overwrite=overwrite, progress=TerminalProgress()
     )
     columns = ("aggregator", "training", "bags", "limit", "interval")
     printing.print_frame(result.tables.limits, columns)
@@ -144,17 +146,17 @@ def _plan(patients: int, prevalence: float, auc: float, power: float) -> None:
     """Say what so many patients can show, before the study."""
     from eosin.evaluation import plan_auc
 
-    found = plan_auc(patients, prevalence, auc=auc, power=power)
+    plan = plan_auc(patients, prevalence, auc=auc, power=power)
     printing.say(
-        f"{found.n_positive} patients with the finding, {found.n_negative} without."
+        f"{plan.n_positive} patients with the finding, {plan.n_negative} without."
     )
     printing.say(
-        f"A ROC AUC of {auc:.2f} would have the 95 % interval {found.low:.2f} to "
-        f"{found.high:.2f}."
+        f"A ROC AUC of {auc:.2f} would have the 95 % interval {plan.low:.2f} to "
+        f"{plan.high:.2f}."
     )
     for least, rival in (
-        (found.least_auc, "chance (0.50)"),
-        (found.least_better, f"a rival model of {auc:.2f} on the same patients"),
+        (plan.least_auc, "chance (0.50)"),
+        (plan.least_better, f"a rival model of {auc:.2f} on the same patients"),
     ):
         text = "no AUC can" if least is None else f"an AUC of {least:.2f} or more can"
         printing.say(f"With a power of {power:.0%} {text} be told from {rival}.")

@@ -28,7 +28,7 @@ _COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "(MIL) with attention.",
         ),
         "evaluate": ("training", "Score a model on patients it never saw."),
-        "predict": ("prediction", "Score new slides or patches: heatmaps, QuPath."),
+        "predict": ("main_job", "Score new slides or patches: heatmaps, QuPath."),
     },
     "Patches": {
         "fetch": ("patches", "Download a published data set."),

@@ -1,17 +1,19 @@
 """Options made from settings: one definition gives the option, its help, its check."""
 
 import dataclasses
+import functools
 import os
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from eosin.core import ConfigError, load_config
+from eosin.core import ConfigError, TerminalProgress, load_config, require_extra
 from eosin.settings import Settings, find_rule, format_value, list_defaults, list_types
 
 Command = Callable[..., None]
@@ -39,11 +41,18 @@ class Given:
     overrides: Sequence[str]
     kinds: Mapping[type[Settings], str]
 
-    def load(self, kind: type[Kind], **more: Any) -> Kind:
+    def load(
+        self,
+        kind: type[Kind],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Kind:
         """Make the settings of one class.
 
         Args:
             kind: The class.
+            defaults: What stands in for its own defaults, by field.
             **more: Fields that the command itself knows.
 
         Raises:
@@ -52,70 +61,116 @@ class Given:
         """
         given = {**self.options, **{k: v for k, v in more.items() if v is not None}}
         named = [*given, *(text.partition("=")[0].strip() for text in self.overrides)]
-        own = list_defaults(kind)
         for name in named:
-            others = [
-                words for k, words in self.kinds.items() if name in list_defaults(k)
-            ]
-            if name not in own and others:
+            owners = {
+                k: text for k, text in self.kinds.items() if name in list_types(k)
+            }
+            if owners and kind not in owners:
                 raise ConfigError(
-                    f"{name} is a setting of {' and of '.join(others)}; this is about "
-                    f"{self.kinds.get(kind, kind.__name__)}"
+                    f"{name} is a setting of {' and of '.join(owners.values())}; this "
+                    f"is about {self.kinds[kind]}"
                 )
         return load_config(
-            kind, path=self.config, overrides=self.overrides, given=given
+            kind,
+            path=self.config,
+            overrides=self.overrides,
+            given=given,
+            defaults=defaults,
         )
 
 
 def of_settings(
-    *names: str, kinds: Mapping[type[Settings], str]
+    names: Sequence[str], kinds: Mapping[type[Settings], str]
 ) -> Callable[[Command], Command]:
     """Give a command options for some fields, `--config` and `--set` for all.
 
     The command takes what was given as `given`, a `Given`.
 
     Args:
-        *names: The fields that have an option of their own; `seed` always has one.
+        names: The fields that have an option of their own; `seed` always has one.
         kinds: The classes of settings that the command may need, and what each is for,
             in words.
     """
+    has_seed = any("seed" in list_defaults(kind) for kind in kinds)
+    wanted = [*names, *(["seed"] if has_seed else [])]
 
     def decorate(command: Command) -> Command:
         def run(config: Path | None, settings: tuple[str, ...], **values: Any) -> None:
-            fields = {f"set_{name}": name for name in wanted}
-            given = {
-                fields[key]: values.pop(key) for key in list(values) if key in fields
-            }
-            options = {k: v for k, v in given.items() if v not in (None, (), False)}
-            command(given=Given(options, config, settings, kinds), **values)
+            texts = {name: values.pop(f"set_{name}") for name in wanted}
+            given = {k: v for k, v in texts.items() if v not in (None, (), False)}
+            command(given=Given(given, config, settings, kinds), **values)
 
-        has_seed = any("seed" in list_defaults(kind) for kind in kinds)
-        wanted = [*names, *(["seed"] if has_seed else [])]
-        made: Command = run
-        made.__doc__, made.__name__ = command.__doc__, command.__name__
-        made.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-        made = click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="FIELD=VALUE",
-            help="Any other setting; --settings lists them.",
-        )(made)
-        made = click.option("--config", type=FILE, help="TOML file with settings.")(
-            made
+        options: tuple[Callable[[Command], Command], ...] = (
+            click.option(
+                "--set",
+                "settings",
+                multiple=True,
+                metavar="FIELD=VALUE",
+                help="Any other setting; --settings lists them.",
+            ),
+            click.option("--config", type=FILE, help="TOML file with settings."),
+            click.option(
+                "--settings",
+                "lists_settings",
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_make_lister(kinds),
+                help="List all settings with their defaults.",
+            ),
+            *(_make_option(name, kinds) for name in reversed(wanted)),
         )
-        made = click.option(
-            "--settings",
-            "lists_settings",
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_make_lister(kinds),
-            help="List all settings with their defaults.",
-        )(made)
-        for name in reversed(wanted):
-            made = _make_option(name, kinds)(made)
+        made: Command = functools.wraps(command)(run)
+        for option in options:
+            made = option(made)
         return made
+
+    return decorate
+
+
+def step(
+    workflow: str,
+    kind: type[Settings],
+    about: str,
+    fields: Sequence[str],
+    *,
+    what: Sequence[str] = ("tiles",),
+    needs: str = "",
+    more: Sequence[Callable[[Command], Command]] = (),
+) -> Callable[[Command], Command]:
+    """Make a command of a workflow `(what..., out, settings, *, ...)`.
+
+    The function below it tells what came of it: it takes the result, the folder that
+    was written to, and `what`. What else the command is given goes to the workflow by
+    its name, or, where it is a setting, to the settings.
+
+    Args:
+        workflow: Its place in `eosin.workflows`, such as `embed.embed_tiles`.
+        kind: Its settings.
+        about: What these are for, in words.
+        fields: Those that have an option of their own.
+        what: The arguments that are worked on.
+        needs: What needs the extra `train`, in words; nothing does where it is empty.
+        more: Further options.
+    """
+    module, function = workflow.split(".")
+
+    def decorate(tell: Command) -> Command:
+        def run(out: Path, given: Given, **values: Any) -> None:
+            own = {name: values.pop(name) for name in {*values} & {*list_types(kind)}}
+            settings = given.load(kind, **own)
+            if needs:
+                require_extra("train", modules=("keras", "torch"), purpose=needs)
+            work = getattr(import_module(f"eosin.workflows.{module}"), function)
+            places = [values.pop(name) for name in what]
+            progress = TerminalProgress()
+            result = work(*places, out, settings, progress=progress, **values)
+            tell(result, out, *places)
+
+        made: Command = functools.wraps(tell)(run)
+        for option in reversed(more):
+            made = option(made)
+        return output()(of_settings(fields, {kind: about})(made))
 
     return decorate
 
@@ -139,13 +194,10 @@ def _make_option(
 def _describe(name: str, owners: Mapping[type[Settings], str]) -> str:
     """Say what a setting is and what it is by default, for every kind of model."""
     words = find_rule(next(iter(owners)), name).words.replace("`", "")
-    defaults = {
-        words_of: list_defaults(kind)[name] for kind, words_of in owners.items()
-    }
     shown = {
-        text: format_value(value) or "none"
-        for text, value in defaults.items()
-        if value is not dataclasses.MISSING
+        text: format_value(list_defaults(kind)[name]) or "none"
+        for kind, text in owners.items()
+        if list_defaults(kind)[name] is not dataclasses.MISSING
     }
     if not shown:
         return words
@@ -178,36 +230,30 @@ def _make_lister(kinds: Mapping[type[Settings], str]) -> Callable[..., None]:
         formatter = click.HelpFormatter(width=88)
         for kind, words in kinds.items():
             defaults = list_defaults(kind)
+            rows = []
+            for name, default in defaults.items():
+                shown = f"{name} = {format_value(default) or '(empty)'}"
+                if default is dataclasses.MISSING:
+                    shown = name
+                rows.append((shown, find_rule(kind, name).words.replace("`", "")))
             with formatter.section(f"Settings of {words}"):
-                formatter.write_dl(
-                    [
-                        (
-                            name
-                            if default is dataclasses.MISSING
-                            else f"{name} = {format_value(default) or '(empty)'}",
-                            find_rule(kind, name).words.replace("`", ""),
-                        )
-                        for name, default in defaults.items()
-                    ]
-                )
+                formatter.write_dl(rows)
         click.echo(formatter.getvalue())
         context.exit()
 
     return list_settings
 
 
-def out(
-    default: str | None = None, words: str = "Folder to write to."
-) -> Callable[[Command], Command]:
+def output(default: str | None = None) -> Callable[[Command], Command]:
     """Make the option `-o`; without a default it must be given."""
     return click.option(
         "-o",
         "--out",
         type=FILE,
         required=default is None,
-        default=default or None,
+        default=default,
         show_default=default is not None,
-        help=words,
+        help="Folder to write to.",
     )
 
 

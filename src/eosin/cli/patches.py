@@ -1,12 +1,12 @@
 """Commands for patches and looking: fetch, import, explore, clean, interpret."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from eosin.cli import options, printing
-from eosin.cli.options import FILE, Given, of_settings
-from eosin.core import TerminalProgress
+from eosin.cli.options import FILE, step
 from eosin.settings import (
     CleanSettings,
     ExploreSettings,
@@ -18,19 +18,20 @@ from eosin.settings import (
 
 @click.command()
 @click.argument("data", type=click.Choice(["pcam"]))
-@options.out()
-@of_settings("splits", "address", kinds={FetchSettings: "downloads"})
-def fetch(data: str, out: Path, given: Given) -> None:
+@step(
+    "fetch.fetch_data",
+    FetchSettings,
+    "downloads",
+    ["splits", "address"],
+    what=(),
+)
+def fetch(result: Any, out: Path) -> None:
     """Download a published data set; the same command goes on after a break.
 
     pcam is PatchCamelyon, 7.5 GiB, CC0, doi 10.5281/zenodo.2546921.
 
     Example: eosin fetch pcam -o pcam/ --splits valid
     """
-    settings = given.load(FetchSettings, data=data)
-    from eosin.workflows.fetch import fetch_data
-
-    result = fetch_data(settings, out, progress=TerminalProgress())
     printing.say(
         f"{len(result.fetched)} files fetched, {len(result.kept)} were there; all "
         "checksums are right"
@@ -41,24 +42,15 @@ def fetch(data: str, out: Path, given: Given) -> None:
 @click.command("import")
 @click.argument("layout", type=click.Choice(["kaggle", "pcam", "folder"]))
 @click.argument("source", type=FILE)
-@options.out()
-@of_settings(
-    "mpp",
-    "group_regex",
-    "slide_map",
-    "allow_missing",
-    kinds={ImportSettings: "imports"},
+@step(
+    "import_patches.import_patches",
+    ImportSettings,
+    "imports",
+    ["mpp", "group_regex", "slide_map", "allow_missing"],
+    what=["source"],
+    more=[options.workers, options.overwrite],
 )
-@options.workers
-@options.overwrite
-def import_(
-    layout: str,
-    source: Path,
-    out: Path,
-    given: Given,
-    workers: int,
-    overwrite: bool,
-) -> None:
+def import_(result: Any, out: Path, _source: Path) -> None:
     """Put a patch data set behind a tile table; its pixels stay where they are.
 
     LAYOUT is kaggle (files and train_labels.csv), pcam (.h5 files) or folder (folders
@@ -68,17 +60,6 @@ def import_(
     Example: eosin import kaggle histopathologic-cancer-detection/ -o tiles/
     Example: eosin import folder oral/ -o tiles/ --group-regex '(patient\\d+)'
     """
-    settings = given.load(ImportSettings, layout=layout)
-    from eosin.workflows.import_patches import import_patches
-
-    result = import_patches(
-        source,
-        settings,
-        out,
-        workers=workers,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
     mpp = "of unknown mpp" if result.mpp is None else f"at {result.mpp:.4g} mpp"
     printing.say(
         f"{result.n_tiles:,} patches of {result.tile_px} px {mpp} in "
@@ -87,40 +68,27 @@ def import_(
     printing.print_remarks("Note", result.warnings)
     printing.print_remarks("Caution", result.cautions)
     printing.print_ends(
-        {
-            "Tiles": result.folder / "tiles.parquet",
-            "Next": f"eosin train {result.folder} -o run/",
-        }
+        {"Tiles": out / "tiles.parquet", "Next": f"eosin train {out} -o run/"}
     )
     printing.stop_on_unreadable(result.failures, "; --allow-missing lets them pass")
 
 
 @click.command()
 @click.argument("tiles", type=FILE)
-@options.out()
-@of_settings("features", "sample", kinds={ExploreSettings: "exploring"})
-@options.workers
-@options.overwrite
-def explore(
-    tiles: Path, out: Path, given: Given, workers: int, overwrite: bool
-) -> None:
+@step(
+    "explore.explore_tiles",
+    ExploreSettings,
+    "exploring",
+    ["features", "sample"],
+    more=[options.workers, options.overwrite],
+)
+def explore(result: Any, out: Path, tiles: Path) -> None:
     """Show what tiles hold: classes, colours, batches, outliers, duplicates.
 
     TILES is a folder of 'eosin tile', 'eosin import' or 'eosin clean'.
 
     Example: eosin explore tiles/ -o explore/
     """
-    settings = given.load(ExploreSettings)
-    from eosin.workflows.explore import explore_tiles
-
-    result = explore_tiles(
-        tiles,
-        settings,
-        out,
-        workers=workers,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
     for sentence in result.headline:
         printing.say(sentence)
     odd = printing.count(result.n_outliers)
@@ -132,38 +100,27 @@ def explore(
         )
     printing.print_remarks("Caution", result.cautions)
     printing.print_ends(
-        {
-            "Report": result.folder / "report.html",
-            "Next": f"eosin clean {tiles} -o cleaned/",
-        }
+        {"Report": out / "report.html", "Next": f"eosin clean {tiles} -o cleaned/"}
     )
     printing.stop_on_unreadable(result.failures, "; 'eosin clean' drops them")
 
 
 @click.command()
 @click.argument("tiles", type=FILE)
-@options.out()
-@of_settings("rules", "near", "keep", "drop", kinds={CleanSettings: "cleaning"})
-@options.workers
-@options.overwrite
-def clean(tiles: Path, out: Path, given: Given, workers: int, overwrite: bool) -> None:
+@step(
+    "clean.clean_tiles",
+    CleanSettings,
+    "cleaning",
+    ["rules", "near", "keep", "drop"],
+    more=[options.workers, options.overwrite],
+)
+def clean(result: Any, out: Path, _tiles: Path) -> None:
     """Drop the tiles that rules name, into a new folder; the old one stays.
 
     \b
     Example: eosin clean tiles/ -o cleaned/
     Example: eosin clean tiles/ -o cleaned/ --rules blank,conflicting,duplicates
     """
-    settings = given.load(CleanSettings)
-    from eosin.workflows.clean import clean_tiles
-
-    result = clean_tiles(
-        tiles,
-        settings,
-        out,
-        workers=workers,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
     n_dropped = result.n_before - result.n_after
     parts = printing.count(result.n_by_rule)
     printing.say(f"Dropped {n_dropped:,} of {result.n_before:,} tiles: {parts}")
@@ -171,10 +128,7 @@ def clean(tiles: Path, out: Path, given: Given, workers: int, overwrite: bool) -
     printing.say(f"Left    {result.n_after:,}: {left}")
     printing.print_remarks("Note", result.warnings)
     printing.print_ends(
-        {
-            "Log": result.folder / "dropped.csv",
-            "Next": f"eosin train {result.folder} -o run/",
-        }
+        {"Log": out / "dropped.csv", "Next": f"eosin train {out} -o run/"}
     )
     printing.stop_on_unreadable(result.failures, "; the rule unreadable drops them")
 
@@ -182,19 +136,16 @@ def clean(tiles: Path, out: Path, given: Given, workers: int, overwrite: bool) -
 @click.command()
 @click.argument("run", type=FILE)
 @click.argument("tiles", type=FILE, required=False)
-@options.out()
-@of_settings(
-    "evaluation",
-    "method",
-    "features",
-    "clusters",
-    "map",
-    kinds={InterpretSettings: "interpretation"},
+@step(
+    "interpret.interpret",
+    InterpretSettings,
+    "interpretation",
+    ["evaluation", "method", "features", "clusters", "map"],
+    what=["run"],
+    needs="interpretation",
+    more=[options.overwrite],
 )
-@options.overwrite
-def interpret(
-    run: Path, tiles: Path | None, out: Path, given: Given, overwrite: bool
-) -> None:
+def interpret(result: Any, out: Path, _run: Path) -> None:
     """Show what a tile classifier looks at, where it errs, which labels it doubts.
 
     RUN is a folder that 'eosin train' wrote; TILES are its tiles, if they are no longer
@@ -202,20 +153,6 @@ def interpret(
 
     Example: eosin interpret run/ -o interpretation/
     """
-    settings = given.load(InterpretSettings)
-    from eosin.core import require_extra
-
-    require_extra("train", modules=("keras", "torch"), purpose="interpretation")
-    from eosin.workflows.interpret import interpret as run_interpretation
-
-    result = run_interpretation(
-        run,
-        settings,
-        out,
-        tiles=tiles,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
     for sentence in result.headline:
         printing.say(sentence)
     printing.say(
@@ -223,7 +160,7 @@ def interpret(
         f"suspected label errors of {result.n_tiles:,} held-out tiles"
     )
     printing.print_remarks("Caution", result.cautions)
-    printing.print_ends({"Report": result.folder / "report.html"})
+    printing.print_ends({"Report": out / "report.html"})
     printing.stop_on_unreadable(result.failures, "")
 
 

@@ -27,10 +27,8 @@ def count(numbers: Mapping[str, int]) -> str:
 
 def print_frame(frame: "pd.DataFrame", columns: Sequence[str]) -> None:
     """Print some columns of a table."""
-    table = Table(*columns)
-    for row in frame[list(columns)].to_dict("records"):
-        table.add_row(*(_format_cell(row[column]) for column in columns))
-    Console(highlight=False).print(table)
+    cells = frame[list(columns)].map(_format_cell)
+    print_rows(columns, cells.to_numpy().tolist())
 
 
 def print_rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

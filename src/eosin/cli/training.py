@@ -1,14 +1,14 @@
 """Commands that train and score: train, evaluate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from eosin.cli import options, printing
 from eosin.cli.options import FILE, Given, of_settings
-from eosin.core import ConfigError, TerminalProgress
+from eosin.core import ConfigError, TerminalProgress, require_extra
 from eosin.settings import (
     RECIPES,
     BagTraining,
@@ -18,6 +18,8 @@ from eosin.settings import (
     TileTraining,
     load_with_recipe,
 )
+
+Kind = TypeVar("Kind", bound=TileTraining)
 
 _KINDS: dict[type[Settings], str] = {
     TileTraining: "tile classifiers",
@@ -47,7 +49,7 @@ def _print_recipes(context: click.Context, _option: Any, value: bool) -> None:
 
 @click.command()
 @click.argument("data", type=FILE)
-@options.out()
+@options.output()
 @click.option(
     "--unit",
     type=click.Choice(["tile", "slide", "patient"]),
@@ -67,17 +69,11 @@ def _print_recipes(context: click.Context, _option: Any, value: bool) -> None:
     "--tiles", type=FILE, help="With drawn bags: their tiles, if these have moved."
 )
 @of_settings(
-    "recipe",
-    "encoder",
-    "weights",
-    "fine_tune",
-    "aggregator",
-    "folds",
-    "classes",
-    "columns",
-    "choose",
-    "n_seeds",
-    kinds=_KINDS,
+    [
+        *("recipe", "encoder", "weights", "fine_tune", "aggregator", "folds"),
+        *("classes", "columns", "choose", "n_seeds"),
+    ],
+    _KINDS,
 )
 @click.option(
     "--find-lr",
@@ -119,38 +115,28 @@ def train(
     Example: eosin train bags/ -o run/ --from-pixels
     Example: eosin train tiles/ -o rates/ --find-lr
     """
-    from eosin.core import require_extra
-
-    progress = TerminalProgress()
+    how: dict[str, Any] = {"overwrite": overwrite, "progress": TerminalProgress()}
     if find_lr:
         if cohort is not None or from_pixels or unit not in (None, "tile"):
             raise ConfigError("--find-lr is for tile classifiers, which tiles train")
-        _find_learning_rates(data, out, given, overwrite, progress)
+        _find_learning_rates(data, out, given, how)
         return
     settings = _load(data, unit, cohort, from_pixels, given)
     require_extra("train", modules=("keras", "torch"), purpose="training")
     from eosin.workflows.train import train as run_training
 
-    result = run_training(
-        data,
-        out,
-        settings,
-        cohort=cohort,
-        tiles=tiles,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    result = run_training(data, out, settings, cohort=cohort, tiles=tiles, **how)
     printing.print_remarks("Caution", result.warnings)
     aucs = ", ".join(
         "undefined (a class is absent)" if auc is None else f"{auc:.3f}"
         for auc in result.validation_aucs
     )
-    single = out / "model.keras"
+    model = out / "model.keras"
     noun = "Tile" if result.card.unit == "tile" else result.card.unit.capitalize()
     printing.say(f"{noun} ROC AUC on validation patients: {aucs}")
     printing.print_ends(
         {
-            "Model": single if single.exists() else out,
+            "Model": model if model.exists() else out,
             "Curves": out / "history.png",
             "Next": f"eosin evaluate {out}",
         }
@@ -179,51 +165,37 @@ def _load(
         )
     if cohort is not None or unit in ("slide", "patient"):
         return given.load(BagTraining, unit=unit)
-    settings: TileTraining = load_recipe(TileTraining, given)
-    return settings
+    return _load_recipe(TileTraining, given)
 
 
-def load_recipe(kind: type[Any], given: Given) -> Any:
+def _load_recipe(kind: type[Kind], given: Given) -> Kind:
     """Make settings that may begin from a recipe, and say what it cannot have."""
-    plain = given.load(kind)
-    if plain.recipe is None:
-        return plain
 
-    def find_obstacle(settings: Any) -> str | None:
+    def find_obstacle(settings: Kind) -> str | None:
         # Keras takes seconds: only where a recipe names several encoders.
         from eosin.studies.encoders import find_obstacle
 
         return find_obstacle(settings)
 
     settings, remarks = load_with_recipe(
-        kind,
-        find_obstacle,
-        path=given.config,
-        overrides=given.overrides,
-        given=given.options,
+        lambda defaults: given.load(kind, defaults=defaults), find_obstacle
     )
     printing.print_remarks("Note", remarks)
     return settings
 
 
 def _find_learning_rates(
-    tiles: Path, out: Path, given: Given, overwrite: bool, progress: TerminalProgress
+    tiles: Path, out: Path, given: Given, how: Mapping[str, Any]
 ) -> None:
-    from eosin.core import require_extra
-
-    settings = load_recipe(RateSearch, given)
+    settings = _load_recipe(RateSearch, given)
     require_extra("train", modules=("keras", "torch"), purpose="a range test")
     from eosin.workflows.find_lr import RULE, SOURCE, find_learning_rates
 
-    result = find_learning_rates(
-        tiles, settings, out, overwrite=overwrite, progress=progress
-    )
+    result = find_learning_rates(tiles, out, settings, **how)
     for name, rate in result.suggested.items():
-        text = (
-            "nothing can be suggested: the loss did not fall beyond its noise"
-            if rate is None
-            else f"{rate:.1e}"
-        )
+        text = "nothing can be suggested: the loss did not fall beyond its noise"
+        if rate is not None:
+            text = f"{rate:.1e}"
         printing.say(f"{name}: {text}")
     printing.print_ends(
         {
@@ -249,6 +221,7 @@ def _find_learning_rates(
 )
 @click.option(
     "--resamples",
+    "n_bootstrap",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
@@ -258,15 +231,7 @@ def _find_learning_rates(
     "--seed", type=int, default=0, show_default=True, help="Of the resamples."
 )
 @options.overwrite
-def evaluate(
-    run: Path,
-    out: Path | None,
-    on: Path | None,
-    cohort: Path | None,
-    resamples: int,
-    seed: int,
-    overwrite: bool,
-) -> None:
+def evaluate(run: Path, out: Path | None, **chosen: Any) -> None:
     """Score a model on patients it never saw, with intervals and a report.
 
     RUN is a folder that 'eosin train' wrote, of any kind of model.
@@ -275,40 +240,37 @@ def evaluate(
     Example: eosin evaluate run/
     Example: eosin evaluate run/ --on other_tiles/ -o external/
     """
-    from eosin.cli.next_steps import after_evaluation
-    from eosin.runs.card import Card
     from eosin.workflows.evaluate import evaluate as run_evaluation
 
-    result = run_evaluation(
-        run,
-        out,
-        on=on,
-        cohort=cohort,
-        n_bootstrap=resamples,
-        seed=seed,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
-    levels = list(result.metrics)
-    counts = [result.metrics[level]["roc_auc"]["n"] for level in levels]
-    rows = [["scored", *(f"{n:,}" for n in counts)]]
+    result = run_evaluation(run, out, **chosen, progress=TerminalProgress())
+    levels = result.metrics.values()
+    rows = [["scored", *(f"{level['roc_auc']['n']:,}" for level in levels)]]
     for name in _SHOWN:
-        cells = [printing.format_metric(result.metrics[lvl][name]) for lvl in levels]
+        cells = [printing.format_metric(level[name]) for level in levels]
         rows.append([name.replace("_", " "), *cells])
     if result.thresholds:
-        ends = [_say_threshold(result.thresholds[level]) for level in levels]
+        ends = [_say_threshold(result.thresholds[level]) for level in result.metrics]
         rows.append(["threshold", *ends])
-    printing.print_rows(("", *(f"{level}s" for level in levels)), rows)
+    printing.print_rows(("", *(f"{level}s" for level in result.metrics)), rows)
     if (finest := next(iter(result.baseline), None)) is not None:
         auc = printing.format_metric(result.baseline[finest]["roc_auc"])
         printing.say(f"Colour alone, for comparison: {finest} roc auc {auc}")
     printing.print_remarks("Caution", result.cautions)
     printing.print_ends(
-        {
-            "Report": result.folder / "report.html",
-            "Next": after_evaluation(run, Card.read(run)),
-        }
+        {"Report": result.folder / "report.html", "Next": _find_use_of_model(run)}
     )
+
+
+def _find_use_of_model(run: Path) -> str:
+    """Say what comes next: what the model was trained on, and new."""
+    from eosin.runs.card import Card
+
+    card, what = Card.read(run), "new_slides/ -o out/"
+    if card.training_data.get("are_patches"):
+        what = "new_patches/ -o out/"
+    elif card.learner == "bags" and card.sees.encoder_sha256 is None:
+        what = "new_features/ --cohort new_slides.csv -o out/"
+    return f"eosin predict {run} {what}"
 
 
 def _say_threshold(ends: Sequence[float]) -> str:

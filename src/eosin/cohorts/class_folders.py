@@ -24,14 +24,8 @@ from eosin.cohorts.patch_sets import (
 )
 from eosin.cohorts.table import SPLIT_NAMES, find_patient
 from eosin.core import CohortError, ConfigError
-from eosin.settings import ImportSettings
+from eosin.settings import ImportSettings, put_negative_first
 
-_NEGATIVE_NAMES = frozenset(
-    {
-        *("0", "benign", "control", "healthy", "negative", "normal"),
-        *("non-tumor", "non-tumour", "non_tumor", "non_tumour", "nontumor"),
-    }
-)
 # What a tile table calls columns of its own: `<class>_fraction`.
 _RESERVED = frozenset({"tissue"})
 _MAX_CLASSES = 127
@@ -114,8 +108,7 @@ def order_classes(names: Iterable[str], negative: str | None) -> tuple[str, ...]
             "is; rename the folder"
         )
     if negative is None:
-        known = [name for name in found if name.lower() in _NEGATIVE_NAMES]
-        negative = (known or found)[0]
+        return put_negative_first(found)
     if negative not in found:
         raise CohortError(
             f"the negative class must be one of {', '.join(found)}, got '{negative}'"

@@ -93,6 +93,12 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def hash_files(**paths: str | None) -> dict[str, str]:
+    """Hash those that are files, by name; words such as `imagenet` are none."""
+    named = {name: Path(path) for name, path in paths.items() if path is not None}
+    return {name: hash_file(path) for name, path in named.items() if path.is_file()}
+
+
 def fingerprint_file(path: Path) -> str:
     """Return a hash of a file's size and of 1 MiB at its start and its end.
 

@@ -27,15 +27,13 @@ from eosin.settings.looking import (
     MapMethod,
     OutlierLimits,
 )
-from eosin.settings.names import KNOWN_AGGREGATORS, KNOWN_ENCODERS
+from eosin.settings.names import put_negative_first
 from eosin.settings.prediction import PredictionSettings, Scored
 from eosin.settings.recipes import RECIPES, describe_recipe, load_with_recipe
 from eosin.settings.setting import (
     Settings,
-    describe_range,
     find_rule,
     format_value,
-    iter_rules,
     list_defaults,
     list_types,
     require_settings,
@@ -58,8 +56,6 @@ from eosin.settings.training import (
 
 __all__ = [
     "COPY_RULES",
-    "KNOWN_AGGREGATORS",
-    "KNOWN_ENCODERS",
     "PCAM_SPLITS",
     "RECIPES",
     "BagDraw",
@@ -98,15 +94,14 @@ __all__ = [
     "TilingSettings",
     "TissueName",
     "TuneFit",
-    "describe_range",
     "describe_recipe",
     "find_rule",
     "format_value",
-    "iter_rules",
     "list_defaults",
     "list_types",
     "load_with_recipe",
     "parse_threshold_rule",
+    "put_negative_first",
     "require_settings",
     "setting",
     "tabulate_settings",

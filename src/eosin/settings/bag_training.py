@@ -7,22 +7,19 @@ from typing import Any, Literal, Self
 
 from eosin.core import ConfigError
 from eosin.settings.fitting import BagFit
-from eosin.settings.names import KNOWN_AGGREGATORS, KNOWN_ENCODERS
+from eosin.settings.names import (
+    KNOWN_AGGREGATORS,
+    KNOWN_ENCODERS,
+    put_negative_first,
+)
 from eosin.settings.setting import setting
 from eosin.settings.training import FoldSettings, ModelSettings
 
 BagUnit = Literal["slide", "patient"]
 
 _CHOOSABLE = (
-    "aggregator",
-    "widths",
-    "dropout",
-    "epochs",
-    "learning_rate",
-    "batch",
-    "patience",
-    "max_instances",
-    "class_weights",
+    *("aggregator", "widths", "dropout", "epochs", "learning_rate", "batch"),
+    *("patience", "max_instances", "class_weights"),
 )
 _OF_SEVERAL = ("widths", "class_weights")
 _SHORT = {"lr": "learning_rate"}
@@ -51,7 +48,8 @@ class BagTraining(FoldSettings, BagModel):
 
     Attributes:
         classes: Classes in the slide table's column `label`, the negative one first;
-            without any, those of the tiles.
+            one called normal, benign or the like goes first by itself. Without any,
+            those of the tiles.
         unit: What a bag is: a slide, or a patient with all slides together.
         folds: Folds of the cross-validation by patient, each held out once.
         encoder: The encoder, where tiles are given instead of features.
@@ -79,6 +77,10 @@ class BagTraining(FoldSettings, BagModel):
     inner_folds: int = setting(3, least=2)
     missing: Literal["stop", "skip"] = "stop"
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.resolve(classes=put_negative_first(self.classes))
 
     def check(self) -> None:
         """Stop where there is nothing to tell apart, or what is chosen cannot be."""
@@ -122,11 +124,11 @@ class BagTraining(FoldSettings, BagModel):
         Raises:
             ConfigError: It cannot be chosen, or a value does not fit its field.
         """
-        fields = self.choices
-        combinations: list[dict[str, Any]] = [
-            dict(zip(fields, values, strict=True))
-            for values in itertools.product(*fields.values())
-        ]
+        names, values = self.choices.keys(), self.choices.values()
+        combinations = (
+            dict[str, Any](zip(names, chosen, strict=True))
+            for chosen in itertools.product(*values)
+        )
         return [replace(self, choose=(), **own) for own in combinations if own]
 
 
@@ -159,16 +161,13 @@ class PixelTraining(BagModel):
         # What depends on other settings is resolved once, so that records hold it.
         if self.weights == "auto":
             has_some = KNOWN_ENCODERS.get(self.encoder, False)
-            self._resolve("weights", "imagenet" if has_some else "none")
+            self.resolve(weights="imagenet" if has_some else "none")
         is_new = self.weights == "none"
         if self.fine_tune == "auto":
-            self._resolve("fine_tune", "all" if is_new else "last")
+            self.resolve(fine_tune="all" if is_new else "last")
         if self.learning_rate is None:
-            self._resolve("learning_rate", 1e-3 if is_new else 1e-4)
+            self.resolve(learning_rate=1e-3 if is_new else 1e-4)
         super().__post_init__()
-
-    def _resolve(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
 
     @property
     def depth(self) -> Literal["last", "all"]:

@@ -1,7 +1,8 @@
 """Which bags are drawn, and what a limit study tries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eosin.core import ConfigError
 from eosin.settings.fitting import BagFit
@@ -11,8 +12,6 @@ from eosin.settings.training import SplitSettings
 
 MIXTURE = "mixture"
 """Training witnesses that take all rates in turn."""
-
-_SIDES = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class BagDraw(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BagSettings(SplitSettings):
+class BagSettings(SplitSettings, BagDraw):
     """Which bags are drawn from labelled tiles.
 
     Attributes:
@@ -62,12 +61,11 @@ class BagSettings(SplitSettings):
         val_fraction: Share of the patients, and of the bags, that validate.
         test_fraction: Share of the patients, and of the bags, that test.
         reuse: Whether a tile may be in more than one bag of its side.
-        size: Instances of every bag.
     """
 
-    n_bags: int = setting(1000, least=2)
-    size: int = setting(40, least=1)
-    witnesses: tuple[int, ...] = setting((20,), least=1)
+    n_bags: int = 1000
+    size: int = 40
+    witnesses: tuple[int, ...] = (20,)
     witness_class: str | None = None
     folds: int = 1
     val_fraction: float = setting(0.2, above=None, least=0)
@@ -77,39 +75,36 @@ class BagSettings(SplitSettings):
     def check(self) -> None:
         """Stop where a side would have no bags, or too few instances."""
         super().check()
-        for n in self.count_bags().values():
-            BagDraw(
-                n_bags=n, size=self.size, witnesses=self.witnesses, reuse=self.reuse
-            )
+        _ = self.draws
 
-    def count_bags(self) -> dict[str, int]:
-        """Share the bags out to the sides, in pairs of a positive and a negative one.
+    @property
+    def draws(self) -> Mapping[str, BagDraw]:
+        """What is drawn of each side, in pairs of a positive and a negative bag.
 
         Raises:
-            ConfigError: There are too few, or an odd number.
+            ConfigError: There are too few bags for a side.
         """
-        n_pairs, is_odd = divmod(self.n_bags, 2)
+        n_pairs = self.n_bags // 2
         if self.folds > 1:
             least, n_larger = divmod(n_pairs, self.folds)
             counts = {
                 f"fold_{k}": 2 * (least + (k < n_larger)) for k in range(self.folds)
             }
         else:
-            val = round(n_pairs * self.val_fraction)
-            test = round(n_pairs * self.test_fraction)
-            pairs = (n_pairs - val - test, val, test)
-            shares = (1.0, self.val_fraction, self.test_fraction)
-            counts = {
-                side: 2 * n
-                for side, n, share in zip(_SIDES, pairs, shares, strict=True)
-                if share
-            }
-        if is_odd or min(counts.values()) < 2:
+            shares = {"val": self.val_fraction, "test": self.test_fraction}
+            held = {k: 2 * round(n_pairs * part) for k, part in shares.items() if part}
+            counts = {"train": 2 * n_pairs - sum(held.values()), **held}
+        if min(counts.values()) < 2:
             raise ConfigError(
-                "n_bags must be even, with two bags or more for each of "
-                f"{', '.join(counts)}, got {self.n_bags}"
+                f"n_bags must be two or more for each of {', '.join(counts)}, got "
+                f"{self.n_bags}"
             )
-        return counts
+        own: dict[str, Any] = {
+            "size": self.size,
+            "witnesses": self.witnesses,
+            "reuse": self.reuse,
+        }
+        return {side: BagDraw(n_bags=n, **own) for side, n in counts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,7 @@ CamMethod = Literal["gradcam", "gradcam++"]
 Layout = Literal["kaggle", "pcam", "folder"]
 MapMethod = Literal["tsne", "umap"]
 CleaningRule = Literal[
-    "blank",
-    "unreadable",
-    "conflicting",
-    "duplicates",
-    "black",
-    "saturated",
-    "blurred",
+    "blank", "unreadable", "conflicting", "duplicates", "black", "saturated", "blurred"
 ]
 COPY_RULES = frozenset({"conflicting", "duplicates"})
 """Rules that need copies to be looked for."""

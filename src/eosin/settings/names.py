@@ -1,44 +1,46 @@
-"""Names that need Keras to be looked up, in tables that need none.
+"""Names that Keras would be needed to look up, and how negative classes are called.
 
 What is registered in `eosin.models` must stand here, and the other way round; a test
 holds both against each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+_PRETRAINED = (
+    *("xception", "mobilenetv2", "densenet121", "densenet169", "resnet50"),
+    *("efficientnetv2b0", "convnexttiny"),
+)
 KNOWN_ENCODERS: Mapping[str, bool] = MappingProxyType(
-    {
-        "xception": True,
-        "mobilenetv2": True,
-        "densenet121": True,
-        "densenet169": True,
-        "resnet50": True,
-        "efficientnetv2b0": True,
-        "convnexttiny": True,
-        "smallcnn": False,
-        "p4m_densenet": False,
-    }
+    {**dict.fromkeys(_PRETRAINED, True), "smallcnn": False, "p4m_densenet": False}
 )
 """Of each encoder, whether there are ImageNet weights of it."""
 
+_OF_ANY_BAG = (
+    *("linear_probe", "mean", "max", "top_k_mean", "log_sum_exp", "noisy_or"),
+    *("likelihood_ratio", "attention", "gated_attention", "additive_attention"),
+    *("clam_sb", "clam_mb", "dsmil", "transmil"),
+)
 KNOWN_AGGREGATORS: Mapping[str, int | None] = MappingProxyType(
-    {
-        "linear_probe": None,
-        "mean": None,
-        "max": None,
-        "top_k_mean": None,
-        "log_sum_exp": None,
-        "noisy_or": None,
-        "likelihood_ratio": None,
-        "attention": None,
-        "gated_attention": None,
-        "additive_attention": None,
-        "clam_sb": None,
-        "clam_mb": None,
-        "dsmil": None,
-        "transmil": None,
-        "concat40": 40,
-    }
+    {**dict.fromkeys(_OF_ANY_BAG), "concat40": 40}
 )
 """Of each aggregator, the only size of a bag that it takes; None takes any."""
+
+_NEGATIVE_NAMES = frozenset(
+    {
+        *("0", "benign", "control", "healthy", "negative", "normal"),
+        *("non-tumor", "non-tumour", "non_tumor", "non_tumour", "nontumor"),
+    }
+)
+
+
+def put_negative_first(class_names: Iterable[str]) -> tuple[str, ...]:
+    """Put the class called normal, benign or the like first, whatever its case.
+
+    Where none is called so, the first one is the negative one.
+    """
+    names = tuple(class_names)
+    negative = [
+        name for name in names if " ".join(name.split()).casefold() in _NEGATIVE_NAMES
+    ]
+    return (*negative[:1], *(name for name in names if name not in negative[:1]))

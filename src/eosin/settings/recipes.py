@@ -1,13 +1,11 @@
 """Named sets of training settings, which files and options may still change."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from eosin.core import load_config
 from eosin.settings.names import KNOWN_ENCODERS
 from eosin.settings.setting import Settings, setting
 
@@ -26,7 +24,7 @@ class Recipe:
     name: str
     summary: str
     encoders: tuple[str, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any]
 
 
 # A frozen ImageNet base, global average pooling, dropout, one sigmoid, Adam and binary
@@ -42,6 +40,17 @@ _BASELINE: Mapping[str, Any] = MappingProxyType(
         "dropout": 0.5,
         "balance": "none",
         "schedule": "constant",
+        "patience": None,
+    }
+)
+# On all turns and flips, over one long cycle.
+_ONE_CYCLE: Mapping[str, Any] = MappingProxyType(
+    {
+        "fine_tune": "none",
+        "cached_views": 8,
+        "batch": 32,
+        "schedule": "one_cycle",
+        "balance": "class",
         "patience": None,
     }
 )
@@ -66,16 +75,11 @@ _RECIPES = (
         "turns and flips, AdamW on one cycle, four views in prediction.",
         encoders=("densenet169", "densenet121"),
         settings={
-            "fine_tune": "none",
-            "cached_views": 8,
+            **_ONE_CYCLE,
             "views": 4,
             "epochs": 20,
             "learning_rate": 3e-3,
-            "batch": 32,
             "weight_decay": 1e-2,
-            "schedule": "one_cycle",
-            "balance": "class",
-            "patience": None,
         },
     ),
     Recipe(
@@ -85,16 +89,11 @@ _RECIPES = (
         "prediction, one temperature; with --folds, all folds' models averaged.",
         encoders=("mobilenetv2",),
         settings={
-            "fine_tune": "none",
-            "cached_views": 8,
+            **_ONE_CYCLE,
             "views": 8,
             "epochs": 40,
             "learning_rate": 1e-2,
-            "batch": 32,
             "dropout": 0.25,
-            "schedule": "one_cycle",
-            "balance": "class",
-            "patience": None,
         },
     ),
 )
@@ -119,25 +118,17 @@ T = TypeVar("T", bound=RecipeSettings)
 
 
 def load_with_recipe(
-    cls: type[T],
-    find_obstacle: Callable[[T], str | None],
-    *,
-    path: Path | None = None,
-    overrides: Sequence[str] = (),
-    given: Mapping[str, Any] | None = None,
+    load: Callable[[Mapping[str, Any]], T], find_obstacle: Callable[[T], str | None]
 ) -> tuple[T, tuple[str, ...]]:
-    """Build settings of training from a recipe, a file, options and `--set` pairs.
+    """Build settings of training on those of the recipe that they name.
 
-    Later sources win. The recipe's name may stand in any but the first. Where nobody
-    names an encoder, it is the recipe's first one whose weights can be had.
+    Where nobody names an encoder, it is the recipe's first one whose weights can be
+    had.
 
     Args:
-        cls: The class of settings.
+        load: Builds them, by field from other defaults than the class's own.
         find_obstacle: Says why the weights of the encoder in settings cannot be had;
             None where they can. Asked only where a recipe names several encoders.
-        path: A TOML file of settings. None reads no file.
-        overrides: Texts of the form `field=value`.
-        given: Values by field; those that are None count as not given.
 
     Returns:
         The settings, and sentences that must be said of how they came about.
@@ -145,15 +136,11 @@ def load_with_recipe(
     Raises:
         ConfigError: A field or the recipe is unknown, or a value does not fit.
     """
-    sources: dict[str, Any] = {"path": path, "overrides": overrides, "given": given}
-    plain = load_config(cls, **sources)
+    plain = load({})
     if plain.recipe is None:
         return plain, ()
     recipe = RECIPES[plain.recipe]
-    candidates = [
-        load_config(cls, defaults={**recipe.settings, "encoder": encoder}, **sources)
-        for encoder in recipe.encoders
-    ]
+    candidates = [load({**recipe.settings, "encoder": e}) for e in recipe.encoders]
     remarks: list[str] = []
     for settings, following in itertools.pairwise(candidates):
         # Alike where somebody named the encoder.
@@ -178,12 +165,9 @@ def describe_recipe(settings: RecipeSettings) -> str | None:
         return None
     recipe = RECIPES[settings.recipe]
     wanted = {"encoder": recipe.encoders[0], **recipe.settings}
-    held = asdict(settings)
     departures = [
-        f"{name} = {held[name]} ({value})"
+        f"{name} = {getattr(settings, name)} ({value})"
         for name, value in wanted.items()
-        if held[name] != value
+        if getattr(settings, name) != value
     ]
-    return ", ".join(
-        [recipe.name, *([f"but for {', '.join(departures)}"] if departures else [])]
-    )
+    return recipe.name + (f", but for {', '.join(departures)}" if departures else "")

@@ -21,6 +21,7 @@ from eosin.core import ConfigError, fit_value, suggest
 _RULE = "rule"
 _NONE = type(None)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+Kind = TypeVar("Kind", bound="Settings")
 
 
 def _once(function: _Function) -> _Function:
@@ -125,9 +126,14 @@ class Settings:
         kind = type(self)
         for name, hint in list_types(kind).items():
             value = fit_value(name, hint, getattr(self, name))
-            object.__setattr__(self, name, value)
+            self.resolve(**{name: value})
             find_rule(kind, name).check(name, value)
         self.check()
+
+    def resolve(self, **values: Any) -> None:
+        """Set what follows from others while the settings are made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def check(self) -> None:
         """Stop where settings contradict each other.
@@ -169,24 +175,29 @@ def iter_rules(kind: type[Settings]) -> Iterator[tuple[str, Rule]]:
             yield name, find_rule(kind, name)
 
 
-def require_settings(settings: Any, *kinds: type[Settings]) -> None:
-    """Stop where settings are of another step.
+def require_settings(
+    settings: Kind | None, kind: type[Kind], *others: type[Kind]
+) -> Kind:
+    """Return a step's settings, by default the first kind's.
 
     Args:
-        settings: What a step was given.
-        *kinds: The classes that it takes.
+        settings: What the step was given; None takes the defaults.
+        kind: The class that it takes.
+        *others: Further classes that it takes.
 
     Raises:
         ConfigError: They are of none of these.
     """
-    if type(settings) not in kinds:
-        names = " or ".join(kind.__name__ for kind in kinds)
+    settings = kind() if settings is None else settings
+    if type(settings) not in (kind, *others):
+        names = " or ".join(known.__name__ for known in (kind, *others))
         is_swapped = not isinstance(settings, Settings)
-        hint = "; settings come after what is worked on" if is_swapped else ""
+        hint = "; settings come last, behind the folder to write to"
         raise ConfigError(
             f"settings must be {names} (eosin.settings), got "
-            f"{type(settings).__name__}{hint}"
+            f"{type(settings).__name__}{hint * is_swapped}"
         )
+    return settings
 
 
 def iter_misplaced(settings: Settings, kind: str) -> Iterator[tuple[str, Rule]]:
@@ -205,6 +216,7 @@ def list_defaults(kind: type[Settings]) -> Mapping[str, Any]:
     }
 
 
+@_once
 def list_types(kind: type[Settings]) -> Mapping[str, Any]:
     """Return the type of each field."""
     hints = typing.get_type_hints(kind)
@@ -240,13 +252,10 @@ def describe_range(kind: type[Settings], name: str) -> str:
 def tabulate_settings(kind: type[Settings]) -> str:
     """Write a class's settings as a table in Markdown, for the documentation."""
     lines = ["| Setting | Default | Range | What it is |", "|---|---|---|---|"]
-    for (name, rule), default in zip(
-        iter_rules(kind), list_defaults(kind).values(), strict=True
-    ):
-        is_given = default is dataclasses.MISSING
-        value = "must be given" if is_given else format_value(default)
-        shown = f"`{value}`" if value and not is_given else value
-        lines.append(
-            f"| `{name}` | {shown} | {describe_range(kind, name)} | {rule.words} |"
-        )
+    for name, default in list_defaults(kind).items():
+        value = "must be given"
+        if default is not dataclasses.MISSING:
+            value = f"`{text}`" if (text := format_value(default)) else ""
+        words = find_rule(kind, name).words
+        lines.append(f"| `{name}` | {value} | {describe_range(kind, name)} | {words} |")
     return "\n".join(lines) + "\n"

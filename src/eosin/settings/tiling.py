@@ -43,7 +43,8 @@ class TilingSettings(TileSpec):
     """How slides become tiles.
 
     Attributes:
-        classes: Classes, one text each: `name=File name,other file name`.
+        classes: Classes, one text each, the negative one first: `name=File name,other
+            file name`. One called normal, benign or the like goes first by itself.
         tissue: How tissue is found; `density` is for pale slides.
         min_tissue: A tile with a smaller share of tissue is left out.
         min_fraction: A tile gets the label of the class that covers at least this share
@@ -56,7 +57,7 @@ class TilingSettings(TileSpec):
 
     mpp: float = 0.5
     tile_px: int = 256
-    classes: tuple[str, ...] = ("tumor=tumor,tumour", "normal=normal,benign")
+    classes: tuple[str, ...] = ("normal=normal,benign", "tumor=tumor,tumour")
     tissue: TissueName = "saturation"
     min_tissue: float = setting(0.25, least=0, most=1)
     min_fraction: float = setting(0.5, least=0, most=1)

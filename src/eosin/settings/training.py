@@ -7,7 +7,7 @@ from typing import Any, Literal
 from eosin.core import ConfigError
 from eosin.settings.fitting import HeadFit, RangeTest, TuneFit
 from eosin.settings.recipes import RecipeSettings
-from eosin.settings.setting import Settings, setting
+from eosin.settings.setting import Settings, list_types, setting
 from eosin.settings.tiling import Device, NViews
 
 TrainedPart = Literal["auto", "none", "last", "all", "progressive"]
@@ -146,31 +146,17 @@ class TileTraining(RecipeSettings, ModelSettings, SplitSettings, HeadFit):
     @property
     def tuning(self) -> TuneFit:
         """Settings of fine-tuning."""
-        shared: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "schedule",
-                "weight_decay",
-                "label_smoothing",
-                "class_weights",
-                "mixup",
-                "ema_decay",
-                "balance",
-                "max_repeats",
-                "monitor",
-                "patience",
-                "seed",
-                "layer_decay",
-            )
+        own = {name: getattr(self, name) for name in list_types(type(self))}
+        shared = {name: own[name] for name in list_types(TuneFit) if name in own}
+        changed: dict[str, Any] = {
+            "depth": "last" if self.depth in ("last", "progressive") else "all",
+            "batch_norm": "trained" if self.weights == "none" else "frozen",
+            "epochs": self.tune_epochs,
+            "learning_rate": self.tune_learning_rate,
+            "batch": self.tune_batch,
+            "min_steps": None,
         }
-        return TuneFit(
-            depth="last" if self.depth in ("last", "progressive") else "all",
-            batch_norm="trained" if self.weights == "none" else "frozen",
-            epochs=self.tune_epochs,
-            learning_rate=self.tune_learning_rate,
-            batch=self.tune_batch,
-            **shared,
-        )
+        return TuneFit(**shared | changed)
 
 
 @dataclass(frozen=True, kw_only=True)

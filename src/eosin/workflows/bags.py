@@ -14,13 +14,12 @@ from eosin.bags import (
     read_bag_table,
     write_bag_table,
 )
-from eosin.core import Showable, open_run
-from eosin.settings import BagDraw, BagSettings, require_settings
+from eosin.core import WATCHED, Progress, Showable, open_run
+from eosin.settings import BagSettings, require_settings
 from eosin.studies.splits import split_tiles
 from eosin.tiles import TileFolder, open_tile_folder
 
 _OUTPUTS = (BAG_TABLE, "splits.csv", "run.json")
-_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,12 @@ class MakeBagsResult(Showable):
 
 
 def make_bags(
-    tiles: Path, config: BagSettings, out: Path, *, overwrite: bool = False
+    tiles: Path,
+    out: Path,
+    settings: BagSettings | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = WATCHED,
 ) -> MakeBagsResult:
     """Draw bags from labelled tiles, with no patient on two sides.
 
@@ -47,9 +51,10 @@ def make_bags(
 
     Args:
         tiles: A folder of `eosin tile` or `eosin import`.
-        config: Which bags.
         out: The folder to write to.
+        settings: Which bags.
         overwrite: Replace a result of other settings.
+        progress: Told how far it is.
 
     Raises:
         ConfigError: The witness class is not one of the tiles'.
@@ -57,15 +62,15 @@ def make_bags(
         ManifestError: `tiles` is no such folder, or a side has too few tiles.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, BagSettings)
+    settings = require_settings(settings, BagSettings)
     folder = open_tile_folder(tiles)
     out = Path(out)
     with open_run(
         out,
         "bags",
-        settings=asdict(config),
+        settings=asdict(settings),
         inputs={"tiles": folder.sha256},
-        seed=config.seed,
+        seed=settings.seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
@@ -74,13 +79,14 @@ def make_bags(
             return MakeBagsResult(path, _count(read_bag_table(path)[0]))
         record.reopen()
         record.notes["tiles"] = str(folder.path.resolve())
-        splits = _assign_sides(folder, config)
-        table, names = _draw(folder, splits, config)
+        splits = _assign_sides(folder, settings)
+        with (progress or Progress()).task("Drawing bags", None):
+            table, names = _draw(folder, splits, settings)
         info = BagTableInfo(
-            size=config.size,
-            witnesses=config.witnesses,
+            size=settings.size,
+            witnesses=settings.witnesses,
             class_names=names,
-            seed=config.seed,
+            seed=settings.seed,
             grouping="patient_id" if folder.knows_patients else "slide_id",
             tiles_sha256=folder.sha256,
         )
@@ -91,46 +97,37 @@ def make_bags(
         return MakeBagsResult(path, counts)
 
 
-def _assign_sides(folder: TileFolder, config: BagSettings) -> pd.DataFrame:
+def _assign_sides(folder: TileFolder, settings: BagSettings) -> pd.DataFrame:
     """Give each slide with labelled tiles its side; of folds the one that tests it."""
     labelled = folder.tiles.loc[folder.tiles["label"].notna(), "slide_id"]
     has_tiles = folder.slides["slide_id"].isin(set(labelled))
-    splits = split_tiles(replace(folder, slides=folder.slides[has_tiles]), config)
-    if config.folds > 1:
+    splits = split_tiles(replace(folder, slides=folder.slides[has_tiles]), settings)
+    if settings.folds > 1:
         splits = splits[splits["split"] == "test"]
         splits = splits.assign(split=[f"fold_{fold}" for fold in splits["fold"]])
     return splits.drop(columns="fold")
 
 
 def _draw(
-    folder: TileFolder, splits: pd.DataFrame, config: BagSettings
+    folder: TileFolder, splits: pd.DataFrame, settings: BagSettings
 ) -> tuple[pd.DataFrame, tuple[str, str]]:
     """Draw the bags of every side; say what their classes are."""
     tiles = folder.tiles[folder.tiles["label"].notna()]
     found = find_witnesses(
-        tiles["label"].to_numpy(np.int64), folder.info.class_names, config.witness_class
+        tiles["label"].to_numpy(np.int64),
+        folder.info.class_names,
+        settings.witness_class,
     )
     tiles, is_witness = tiles[found.is_kept], found.is_witness[found.is_kept]
     side_of = dict(zip(splits["slide_id"].astype(str), splits["split"], strict=True))
     sides = tiles["slide_id"].astype(str).map(side_of).to_numpy()
     parts = []
-    for number, (split, n_bags) in enumerate(config.count_bags().items()):
-        is_own = sides == split
-        draw = BagDraw(
-            n_bags=n_bags,
-            size=config.size,
-            witnesses=config.witnesses,
-            reuse=config.reuse,
+    for number, (split, draw) in enumerate(settings.draws.items()):
+        is_own, seed = sides == split, (settings.seed, number)
+        drawn = draw_bags(
+            tiles[is_own], is_witness[is_own], draw, split=split, seed=seed
         )
-        parts.append(
-            draw_bags(
-                tiles[is_own],
-                is_witness[is_own],
-                draw,
-                split=split,
-                seed=(config.seed, number),
-            )
-        )
+        parts.append(drawn)
     return pd.concat(parts, ignore_index=True), found.class_names
 
 

@@ -15,7 +15,7 @@ from eosin.core import (
     Progress,
     Showable,
     SlideFailure,
-    hash_file,
+    hash_files,
     open_run,
     write_csv,
 )
@@ -30,7 +30,6 @@ from eosin.exploring.rules import apply_rules, plan_rules
 from eosin.exploring.scan import scan_tiles
 from eosin.settings import CleanSettings, require_settings
 from eosin.tiles import (
-    ManifestInfo,
     TileFolder,
     open_tile_folder,
     read_tile_settings,
@@ -65,8 +64,8 @@ class CleanResult(Showable):
 
 def clean_tiles(
     tiles: Path,
-    config: CleanSettings,
     out: Path,
+    settings: CleanSettings | None = None,
     *,
     workers: int = 2,
     overwrite: bool = False,
@@ -80,8 +79,8 @@ def clean_tiles(
 
     Args:
         tiles: A folder of `eosin tile`, `eosin import` or `eosin clean`.
-        config: Which tiles are dropped.
         out: The folder to write to.
+        settings: Which tiles are dropped.
         workers: Threads that read tiles.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
@@ -91,13 +90,12 @@ def clean_tiles(
         ManifestError: `tiles` is no such folder, or no tile would be left.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, CleanSettings)
+    settings = require_settings(settings, CleanSettings)
     folder = open_tile_folder(tiles)
     out = Path(out)
     folder.require_other(out)
-    lists = {"keep": config.keep, "drop": config.drop}
+    lists = {"keep": settings.keep, "drop": settings.drop}
     named = {verb: _read_named(path, folder, verb) for verb, path in lists.items()}
-    listed = {verb: hash_file(Path(path)) for verb, path in lists.items() if path}
     with open_run(
         out,
         "clean",
@@ -105,42 +103,42 @@ def clean_tiles(
         settings={
             **read_tile_settings(folder.path),
             "tiles": str(folder.path.resolve()),
-            **asdict(config),
+            **asdict(settings),
         },
-        inputs=folder.inputs | listed,
+        inputs=folder.inputs | hash_files(**lists),
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
 
         def work() -> CleanResult:
-            plan = plan_rules(folder, config)
+            plan = plan_rules(folder, settings)
             with folder.open_reader() as reader:
                 scan = scan_tiles(
                     reader.read_each, plan, workers=workers, progress=progress
                 )
-            reasons = apply_rules(folder, config, scan, progress or Progress())
-            if config.drop is not None:
-                reason = f"listed in {Path(config.drop).name}"
+            reasons = apply_rules(folder, settings, scan, progress or Progress())
+            if settings.drop is not None:
+                reason = f"listed in {Path(settings.drop).name}"
                 reasons["listed"] = [reason if own else None for own in named["drop"]]
             is_dropped = reasons.notna().any(axis=1).to_numpy() & ~named["keep"]
             record.failures += scan.list_failures(
                 folder.tiles, "clean", among=~is_dropped
             )
             record.notes["n_kept_by_hand"] = int(named["keep"].sum())
-            return _write(folder, config, reasons[is_dropped], record.folder)
+            return _write(folder, settings, reasons[is_dropped], record.folder)
 
         return record.once(CleanResult, work)
 
 
 def _write(
-    folder: TileFolder, config: CleanSettings, dropped: pd.DataFrame, out: Path
+    folder: TileFolder, settings: CleanSettings, dropped: pd.DataFrame, out: Path
 ) -> CleanResult:
     """Write the tables without the tiles that are dropped, and those with reasons."""
     table = folder.tiles
     left = table.drop(index=dropped.index).reset_index(drop=True)
     if left.empty:
         raise ManifestError(
-            f"{folder.path}: the rules {', '.join(config.rules)} drop all of "
+            f"{folder.path}: the rules {', '.join(settings.rules)} drop all of "
             f"{len(table):,} tiles; name fewer, or change their limits"
         )
     n_by_rule = {str(rule): int(n) for rule, n in dropped.notna().sum().items()}
@@ -154,16 +152,20 @@ def _write(
     write_csv(out / "slides.csv", slides[~is_lost])
     write_csv(out / "dropped.csv", _list_dropped(folder, dropped))
     label_counts = info.count_labels(left)
+    warnings = [
+        f"no tile of class {name} is left"
+        for name in info.class_names
+        if not label_counts.get(name)
+    ]
+    if n_lost := int(is_lost.sum()):
+        warnings.append(f"{n_lost:,} slides or groups have no tile left")
     return CleanResult(
         folder=out,
         n_before=len(table),
         n_after=len(left),
         n_by_rule=n_by_rule,
         label_counts=label_counts,
-        warnings=(
-            *_find_warnings(info, label_counts, int(is_lost.sum())),
-            *_warn_of_near_conflicts(left, config),
-        ),
+        warnings=(*warnings, *_warn_of_near_conflicts(left, settings)),
     )
 
 
@@ -195,7 +197,7 @@ def _renew_cautions(
     """Say of copies what is still true, and that tiles were dropped."""
     n_before = len(folder.tiles)
     old, new = (_caution_copies(table) for table in (folder.tiles, left))
-    cautions = [said for said in folder.info.cautions if said not in old] + new
+    cautions = [text for text in folder.info.cautions if text not in old] + new
     if len(left) < n_before:
         parts = ", ".join(f"{n:,} {rule}" for rule, n in counts.items() if n)
         cautions.append(
@@ -228,14 +230,14 @@ def _list_dropped(folder: TileFolder, named: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _warn_of_near_conflicts(left: pd.DataFrame, config: CleanSettings) -> list[str]:
+def _warn_of_near_conflicts(left: pd.DataFrame, settings: CleanSettings) -> list[str]:
     """Say which tiles that are left look like one with another label.
 
     They are not dropped unasked: neighbours may look alike and be rightly of two
     classes. Known without reading where an import has looked for them.
     """
     content, near = read_contents(left), read_near_groups(left)
-    if "conflicting" not in config.rules or content is None or near is None:
+    if "conflicting" not in settings.rules or content is None or near is None:
         return []
     copies = find_copies(left, content, near)
     found = copies[(copies["kind"] == "near") & copies["is_conflicting"]]
@@ -247,16 +249,3 @@ def _warn_of_near_conflicts(left: pd.DataFrame, config: CleanSettings) -> list[s
         f"{first}; conflicting drops identical ones alone, with --set near=true these "
         "as well: look at them with 'eosin explore' first"
     ]
-
-
-def _find_warnings(
-    info: ManifestInfo, label_counts: Mapping[str, int], n_lost: int
-) -> list[str]:
-    warnings = [
-        f"no tile of class {name} is left"
-        for name in info.class_names
-        if not label_counts.get(name)
-    ]
-    if n_lost:
-        warnings.append(f"{n_lost:,} slides or groups have no tile left")
-    return warnings

@@ -48,7 +48,7 @@ def run_demo(
     out, progress = Path(out), progress or Progress()
     cohort = make_phantom_cohort(out / "cohort", seed=seed, progress=progress)
     tiling = TilingSettings(mpp=1.0, tile_px=96)
-    tile_cohort(cohort.table, tiling, out / "tiles", workers=workers, progress=progress)
+    tile_cohort(cohort.table, out / "tiles", tiling, workers=workers, progress=progress)
     if weights == "none":
         training = TileTraining(
             encoder="smallcnn",

@@ -5,8 +5,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +13,8 @@ from typing import Any, Literal
 Status = Literal["ok", "warning", "missing"]
 
 _PACKAGES = (
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "opencv-python-headless",
-    "shapely",
-    "tifffile",
-    "matplotlib",
+    *("numpy", "pandas", "scikit-learn", "opencv-python-headless"),
+    *("shapely", "tifffile", "matplotlib"),
 )
 _GB = 1e9
 _LEAST_MEMORY_GB = 4
@@ -51,32 +45,23 @@ def examine_machine(folder: Path = Path()) -> list[Finding]:
     """
     folder = Path(folder).resolve()
     folder = next(path for path in (folder, *folder.parents) if path.exists())
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _check_versions,
-        _check_openslide,
-        _check_onnxruntime,
-        _check_keras,
-        lambda: _check_machine(folder),
-    )
-    findings: list[Finding] = []
-    for check in checks:
-        findings.extend(check())
-    return findings
+    return [
+        *_check_versions(),
+        *_check_openslide(),
+        *_check_onnxruntime(),
+        *_check_keras(),
+        *_check_machine(folder),
+    ]
 
 
 def _check_versions() -> Iterator[Finding]:
-    is_new = sys.version_info >= (3, 11)
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding("Python", "ok" if is_new else "missing", text)
+    yield Finding("Python", "ok", text)
     for name in ("eosin", *_PACKAGES):
-        yield _find_version(name)
-
-
-def _find_version(name: str) -> Finding:
-    try:
-        return Finding(name, "ok", importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "missing", f"not installed; pip install {name}")
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "missing", f"not installed; pip install {name}")
 
 
 def _try_import(name: str) -> tuple[Any, str]:
@@ -117,11 +102,8 @@ def _check_onnxruntime() -> Iterator[Finding]:
 def _check_keras() -> Iterator[Finding]:
     models, error = _try_import("eosin.models")
     if models is None:
-        yield Finding(
-            "Keras",
-            "warning",
-            f"{error}; this machine predicts, and does not train",
-        )
+        text = f"{error}; this machine predicts, and does not train"
+        yield Finding("Keras", "warning", text)
         return
     keras = importlib.import_module("keras")
     backend = keras.config.backend()
@@ -148,12 +130,8 @@ def _check_weights(models: Any) -> Finding:
     ]
     if cached:
         return Finding("ImageNet weights", "ok", f"in {folder}: {', '.join(cached)}")
-    return Finding(
-        "ImageNet weights",
-        "warning",
-        f"none in {folder}; 'eosin train' downloads them once, or takes a file by "
-        "--weights FILE",
-    )
+    text = "'eosin train' downloads them once, or takes a file by --weights FILE"
+    return Finding("ImageNet weights", "warning", f"none in {folder}; {text}")
 
 
 def _check_machine(folder: Path) -> Iterator[Finding]:
@@ -163,18 +141,18 @@ def _check_machine(folder: Path) -> Iterator[Finding]:
     if psutil is None:
         yield Finding("Memory", "warning", f"unknown ({error}); pip install psutil")
     else:
-        free, total = (
-            getattr(psutil.virtual_memory(), k) / _GB for k in ("available", "total")
-        )
-        enough = free >= _LEAST_MEMORY_GB
-        text = f"{free:.1f} GB of {total:.1f} GB free"
-        more = "" if enough else f"; {_LEAST_MEMORY_GB} GB or more are advised"
-        yield Finding("Memory", "ok" if enough else "warning", text + more)
-    free = shutil.disk_usage(folder).free / _GB
-    enough = free >= _LEAST_DISK_GB
-    text = f"{free:.1f} GB free in {folder.resolve()}"
-    more = "" if enough else f"; {_LEAST_DISK_GB} GB or more are advised"
-    yield Finding("Disk", "ok" if enough else "warning", text + more)
-    is_writable = os.access(folder, os.W_OK)
-    if not is_writable:
-        yield Finding("Folder", "missing", f"{folder.resolve()} cannot be written")
+        memory = psutil.virtual_memory()
+        text = f" of {memory.total / _GB:.1f} GB free"
+        yield _judge("Memory", memory.available, _LEAST_MEMORY_GB, text)
+    free = shutil.disk_usage(folder).free
+    yield _judge("Disk", free, _LEAST_DISK_GB, f" free in {folder}")
+    if not os.access(folder, os.W_OK):
+        yield Finding("Folder", "missing", f"{folder} cannot be written")
+
+
+def _judge(name: str, n_bytes: int, least_gb: float, text: str) -> Finding:
+    """Say how much there is, and whether that is enough."""
+    text = f"{n_bytes / _GB:.1f} GB{text}"
+    if n_bytes / _GB >= least_gb:
+        return Finding(name, "ok", text)
+    return Finding(name, "warning", f"{text}; {least_gb} GB or more are advised")

@@ -15,7 +15,7 @@ from eosin.core import (
     RunRecord,
     Showable,
     SlideFailure,
-    hash_file,
+    hash_files,
     hash_object,
     open_run,
     to_file_name,
@@ -52,8 +52,8 @@ class EmbedResult(Showable):
 
 def embed_tiles(
     tiles: Path,
-    config: EmbedSettings,
     out: Path,
+    settings: EmbedSettings | None = None,
     *,
     encoder: Any = None,
     overwrite: bool = False,
@@ -70,10 +70,10 @@ def embed_tiles(
 
     Args:
         tiles: A folder of `eosin tile` or `eosin import`.
-        config: How to encode.
         out: The folder to write to.
+        settings: How to encode.
         encoder: A PyTorch module of one's own (`eosin.models.TorchEncoder`), in place
-            of the one that `config` names.
+            of the one that `settings` names.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
 
@@ -84,30 +84,31 @@ def embed_tiles(
         MissingExtraError: A package that the encoder needs is not installed.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, EmbedSettings)
+    settings = require_settings(settings, EmbedSettings)
     folder, out = open_tile_folder(tiles), Path(out)
-    settings = asdict(config)
+    recorded = asdict(settings)
     if encoder is not None:
-        settings |= {"encoder": encoder.spec.name, "weights": "given"}
-    weights = Path(config.weights)
+        recorded |= {"encoder": encoder.spec.name, "weights": "given"}
     with open_run(
         out,
         "embed",
-        settings=settings,
-        inputs={"weights": hash_file(weights)} if weights.is_file() else {},
+        settings=recorded,
+        inputs=hash_files(weights=settings.weights),
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
         opened = open_tile_encoder(
             folder,
-            config.encoder,
-            weights=config.weights,
-            device=config.device,
+            settings.encoder,
+            weights=settings.weights,
+            device=settings.device,
             place=out,
             module=encoder,
             known_sha256=record.notes.get("encoder_sha256"),
         )
-        embedding = _Embedding(folder, config, opened, open_store(folder, opened), out)
+        embedding = _Embedding(
+            folder, settings, opened, open_store(folder, opened), out
+        )
         return embedding.run(record, progress or Progress())
 
 
@@ -139,7 +140,7 @@ class _Embedding:
     """The features of one tile folder by one encoder."""
 
     folder: TileFolder
-    config: EmbedSettings
+    settings: EmbedSettings
     encoder: TileEncoder
     store: EncodedTiles
     out: Path
@@ -147,12 +148,11 @@ class _Embedding:
     def run(self, record: RunRecord, progress: Progress) -> EmbedResult:
         """Encode and write the slides that are new, were changed, or failed."""
         damaged = self.folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
-        rows_of = {
-            part: part.first
-            + np.flatnonzero(~damaged[part.first : part.first + part.n])
-            for part in list_parts(self.folder)
-        }
-        rows_of = {part: rows for part, rows in rows_of.items() if len(rows)}
+        rows_of: dict[Part, npt.NDArray[np.int64]] = {}
+        for part in list_parts(self.folder):
+            is_damaged = damaged[part.first : part.first + part.n]
+            if not is_damaged.all():
+                rows_of[part] = part.first + np.flatnonzero(~is_damaged)
         todo = [p for p in rows_of if read_key(self._find_file(p)) != self._find_key(p)]
         if todo:
             record.reopen()
@@ -168,11 +168,11 @@ class _Embedding:
                     record.failures.append(SlideFailure(name, "embed", str(error)))
                 task.advance(note=part.slide_id)
         return EmbedResult(
-            self.out,
-            len(rows_of) - len(record.failures),
-            n_tiles,
-            self.encoder.dimension,
-            tuple(record.failures),
+            folder=self.out,
+            n_slides=len(rows_of) - len(record.failures),
+            n_tiles=n_tiles,
+            dimension=self.encoder.dimension,
+            failures=tuple(record.failures),
         )
 
     def _write(
@@ -180,12 +180,12 @@ class _Embedding:
     ) -> None:
         # What was found before the slide changed must not stay beside a failure.
         self._find_file(part).unlink(missing_ok=True)
-        views = self.config.views
+        views = self.settings.views
         self.store.encode(
             rows,
             views,
             lambda: self.encoder.model,
-            batch=self.config.batch,
+            batch=self.settings.batch,
             progress=progress,
         )
         tiles = self.folder.tiles.iloc[rows]
@@ -199,15 +199,17 @@ class _Embedding:
 
     def _find_key(self, part: Part) -> str:
         """Hash all that a slide's features depend on."""
-        return hash_object([self.encoder.sha256, part.key, self.config.views])
+        return hash_object([self.encoder.sha256, part.key, self.settings.views])
 
     def _find_file(self, part: Part) -> Path:
         return self.out / (to_file_name(part.slide_id or _PATCHES) + ".h5")
 
     def _describe(self, parts: Any, n_damaged: int) -> dict[str, Any]:
         folder, encoder = self.folder, self.encoder
+        slides: list[str] = []
+        if not folder.has_patches:
+            slides = folder.slides["slide_id"].astype(str).tolist()
         with_tiles = {part.slide_id for part in parts}
-        slides = folder.slides["slide_id"].astype(str).tolist()
         return {
             "tiles": str(folder.path.resolve()),
             "encoder": encoder.name,
@@ -215,9 +217,7 @@ class _Embedding:
             "encoder_licence": encoder.licence,
             "dimension": encoder.dimension,
             "n_damaged_tiles": n_damaged,
-            "slides_without_tiles": (
-                [] if folder.has_patches else [s for s in slides if s not in with_tiles]
-            ),
+            "slides_without_tiles": [s for s in slides if s not in with_tiles],
             **note_learnt(encoder.learnt_from),
         }
 
@@ -240,7 +240,7 @@ class _Embedding:
             context=sees.context,
             tissue=sees.tissue,
             min_tissue=sees.min_tissue,
-            views=self.config.views,
+            views=self.settings.views,
             slide_size_px0=(int(width), int(height)) if width and height else None,
             slide_mpp=slide.get("mpp_used"),
             licence=self.encoder.licence,

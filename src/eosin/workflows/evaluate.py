@@ -1,7 +1,7 @@
 """From a run and held-out or external data to numbers that can be believed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -162,17 +162,16 @@ def _evaluate(
     if n_unreadable:
         cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
     write_json(out / "metrics.json", result.metrics)
+    slides = _map_slides(units, table, result)
     facts = EvaluationFacts(
         run=units.run,
         result=result,
         baseline=rival,
         cautions=cautions,
+        overlays=write_overlays(slides, out / "overlays", progress),
         **_describe(units, table),
     )
-    overlays = write_overlays(
-        _map_slides(units, table, result), out / "overlays", progress
-    )
-    write_page(make_evaluation_page(replace(facts, overlays=overlays)), out)
+    write_page(make_evaluation_page(facts), out)
     return EvaluateResult(
         out,
         result.metrics,

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
 from eosin.bags import read_tile_features
 from eosin.core import (
@@ -76,8 +74,8 @@ class ExploreResult(Showable):
 
 def explore_tiles(
     tiles: Path,
-    config: ExploreSettings,
     out: Path,
+    settings: ExploreSettings | None = None,
     *,
     workers: int = 2,
     overwrite: bool = False,
@@ -91,8 +89,8 @@ def explore_tiles(
 
     Args:
         tiles: A folder of `eosin tile`, `eosin import` or `eosin clean`.
-        config: What is looked at.
         out: The folder to write to.
+        settings: What is looked at.
         workers: Threads that read tiles.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
@@ -102,7 +100,7 @@ def explore_tiles(
             were tried can be read; or the features are not of these tiles.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, ExploreSettings)
+    settings = require_settings(settings, ExploreSettings)
     progress = progress or Progress()
     folder = open_tile_folder(tiles)
     out = Path(out)
@@ -110,54 +108,57 @@ def explore_tiles(
     if folder.tiles.empty:
         raise ManifestError(f"{folder.path}: the tile table is empty")
     inputs = folder.inputs
-    if config.features is not None and Path(config.features).is_file():
-        inputs["features"] = fingerprint_file(Path(config.features))
+    if settings.features is not None and Path(settings.features).is_file():
+        inputs["features"] = fingerprint_file(Path(settings.features))
     with open_run(
         out,
         "explore",
-        settings={"tiles": str(folder.path.resolve()), **asdict(config)},
+        settings={"tiles": str(folder.path.resolve()), **asdict(settings)},
         inputs=inputs,
-        seed=config.seed,
+        seed=settings.seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
         return record.once(
             ExploreResult,
-            lambda: _explore(folder, config, record, workers, progress),
+            lambda: _explore(folder, settings, record, workers, progress),
         )
 
 
 def _explore(
     folder: TileFolder,
-    config: ExploreSettings,
+    settings: ExploreSettings,
     record: RunRecord,
     workers: int,
     progress: Progress,
 ) -> ExploreResult:
     table = folder.tiles
-    sample = _draw_sample(len(table), config)
-    plan = plan_scan(folder, sample, exact=True, near=config.near_duplicates)
+    sample = np.arange(len(table))
+    if 0 < settings.sample < len(table):
+        rng = np.random.default_rng(settings.seed)
+        sample = np.sort(rng.choice(sample, settings.sample, replace=False))
+    plan = plan_scan(folder, sample, exact=True, near=settings.near_duplicates)
     with folder.open_reader() as reader:
         scan = scan_tiles(reader.read_each, plan, workers=workers, progress=progress)
     scan.require_one(f"{folder.path}: not one of {len(scan.rows):,} tiles")
     record.failures += scan.list_failures(table, "explore")
     kinds: tuple[CopyKind, ...] = ("exact",)
     near = None
-    if config.near_duplicates:
+    if settings.near_duplicates:
         kinds, near = COPY_KINDS, find_near_groups(table, scan, progress)
     copies = find_copies(table, find_contents(table, scan), near)
     measures = scan.make_table(len(table))
     measured = sample[measures["intensity"].notna().to_numpy()[sample]]
     isolation = None
-    if config.features is not None:
-        features = read_tile_features(Path(config.features), table, measured)
-        isolation = measure_isolation(features, seed=config.seed)
+    if settings.features is not None:
+        features = read_tile_features(Path(settings.features), table, measured)
+        isolation = measure_isolation(features, seed=settings.seed)
     explored = Exploration(
         folder=folder,
-        settings=config,
+        settings=settings,
         measured=measured,
         measures=measures,
-        outliers=find_outliers(measures, config),
+        outliers=find_outliers(measures, settings),
         isolation=isolation,
         copies=copies,
         copy_counts=tuple(count_copies(copies, kinds)),
@@ -178,27 +179,15 @@ def _explore(
     )
 
 
-def _draw_sample(n_tiles: int, config: ExploreSettings) -> npt.NDArray[np.int64]:
-    if not 0 < config.sample < n_tiles:
-        return np.arange(n_tiles)
-    rng = np.random.default_rng(config.seed)
-    return np.sort(rng.choice(n_tiles, config.sample, replace=False))
-
-
 def _write_tables(explored: Exploration, out: Path) -> None:
     """Write what was found tile by tile."""
     columns = ["tile_id", "slide_id", "patient_id", "split", "label"]
     tiles = explored.folder.tiles[columns]
-    rows = explored.measured
-    measures = pd.concat([tiles, explored.measures], axis=1).iloc[rows]
+    measures = tiles.join(explored.measures).iloc[explored.measured]
     if explored.isolation is not None:
         measures["isolation"] = explored.isolation
-    odd = explored.outliers.any(axis=1)
-    outliers = pd.concat([tiles, explored.outliers.astype(int)], axis=1)[odd]
-    for name, table in (
-        ("measures.csv", measures),
-        ("outliers.csv", outliers),
-        ("duplicates.csv", explored.copies),
-        ("figures/slides.csv", explored.slides),
-    ):
-        write_csv(out / name, table)
+    is_odd = explored.outliers.any(axis=1)
+    write_csv(out / "measures.csv", measures)
+    write_csv(out / "outliers.csv", tiles.join(explored.outliers.astype(int))[is_odd])
+    write_csv(out / "duplicates.csv", explored.copies)
+    write_csv(out / "figures" / "slides.csv", explored.slides)

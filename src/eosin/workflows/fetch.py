@@ -23,16 +23,9 @@ class FetchResult(Showable):
     kept: tuple[str, ...]
 
 
-def _list_names(config: FetchSettings) -> list[str]:
-    """List the files to download, small ones first."""
-    wanted = config.splits or PCAM_SPLITS
-    names = [n for n in PCAM_MD5 if any(f"_{s}_" in n for s in wanted)]
-    return sorted(names, key=lambda name: "_x.h5" in name)
-
-
 def fetch_data(
-    config: FetchSettings,
     out: Path,
+    settings: FetchSettings | None = None,
     *,
     checksums: dict[str, str] | None = None,
     progress: Progress | None = WATCHED,
@@ -42,25 +35,28 @@ def fetch_data(
     Every file is held against its published checksum. Writes `run.json` beside them.
 
     Args:
-        config: What is downloaded.
         out: The folder to write to.
+        settings: What is downloaded.
         checksums: MD5 by file name; None takes the published ones.
         progress: Told of the bytes.
 
     Raises:
         RunError: A server does not answer, a checksum is wrong, or the disk is full.
     """
-    require_settings(config, FetchSettings)
+    settings = require_settings(settings, FetchSettings)
     out = Path(out)
     known = PCAM_MD5 if checksums is None else checksums
-    address = config.address or PCAM_ADDRESS
+    address = settings.address or PCAM_ADDRESS
+    wanted = settings.splits or PCAM_SPLITS
+    names = [n for n in PCAM_MD5 if any(f"_{split}_" in n for split in wanted)]
     fetched: list[str] = []
     kept: list[str] = []
     # Which splits are asked for is no setting: files are added to what is there.
-    settings = {k: v for k, v in asdict(config).items() if k == "data"}
-    with open_run(out, "fetch", settings=settings) as record:
+    recorded = {k: v for k, v in asdict(settings).items() if k == "data"}
+    with open_run(out, "fetch", settings=recorded) as record:
         record.reopen()
-        for name in _list_names(config):
+        # Small files first.
+        for name in sorted(names, key=lambda name: "_x.h5" in name):
             is_new = download_file(
                 address.format(name=name),
                 out / name,

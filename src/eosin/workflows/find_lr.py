@@ -13,11 +13,13 @@ from eosin.core import (
     RunRecord,
     Showable,
     atomic_path,
-    hash_file,
+    hash_files,
     open_run,
+    write_csv,
+    write_text,
 )
 from eosin.reports import draw_learning_rates, render_png
-from eosin.settings import HeadFit, RateSearch, require_settings
+from eosin.settings import RateSearch, require_settings
 from eosin.studies.splits import split_tiles
 from eosin.studies.tile_inputs import TileInputs
 from eosin.studies.tile_learner import Augmentation
@@ -66,8 +68,8 @@ class FindLRResult(Showable):
 
 def find_learning_rates(
     tiles: Path,
-    config: RateSearch,
     out: Path,
+    settings: RateSearch | None = None,
     *,
     overwrite: bool = False,
     progress: Progress | None = WATCHED,
@@ -77,13 +79,13 @@ def find_learning_rates(
     The head is tested on features that are encoded once, and, where the settings ask
     for fine-tuning, that as well, after the head was fitted at the suggested rate.
     Training tiles of the first split are all that it sees: those held out stay unseen.
-    Writes `curve.csv`, `curve.png`, `suggested.toml` (for `eosin train --config`) and
+    Writes `curve.csv`, `curve.png`, `suggested.toml` (for `eosin train --settings`) and
     `run.json`.
 
     Args:
         tiles: Folder that `tile_cohort` wrote.
-        config: The training to come, and the learning rates to try.
         out: Where to write.
+        settings: The training to come, and the learning rates to try.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
 
@@ -94,91 +96,71 @@ def find_learning_rates(
         ModelError: Weights cannot be had, or the loss is not finite from the start.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, RateSearch)
+    settings = require_settings(settings, RateSearch)
     folder, out = open_tile_folder(tiles), Path(out)
-    inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.hash_labels()}
-    if config.weights not in ("imagenet", "none") and Path(config.weights).is_file():
-        inputs["weights"] = hash_file(Path(config.weights))
     with open_run(
         out,
         "train --find-lr",
-        settings=asdict(config),
-        inputs=inputs,
-        seed=config.seed,
+        settings=asdict(settings),
+        inputs={
+            "tiles.parquet": folder.sha256,
+            "slides.csv": folder.hash_labels(),
+            **hash_files(weights=settings.weights),
+        },
+        seed=settings.seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
-        if not record.is_done:
-            curves = _Tests(folder, config, progress or Progress()).run()
-            _write(curves, record)
-        return FindLRResult(out, dict(record.notes["suggested"]))
+        return record.once(
+            FindLRResult,
+            lambda: _write(
+                _find_curves(folder, settings, progress or Progress()), record
+            ),
+        )
 
 
-class _Tests:
-    """The tests of one training's stages."""
-
-    def __init__(
-        self, folder: TileFolder, config: RateSearch, progress: Progress
-    ) -> None:
-        self._config, self._progress = config, progress
-        self._inputs = TileInputs(folder, split_tiles(folder, config), config, progress)
-        self._tiles = self._inputs.arrange(0)
-
-    def run(self) -> dict[str, LearningRateCurve]:
-        """Test the stages that the training will have."""
-        config = self._config
-        classifier = self._inputs.build()
-        options: dict[str, Any] = {"sweep": config, "progress": self._progress}
-        curves: dict[str, LearningRateCurve] = {}
-        activations = None
-        if config.weights != "none" or config.depth != "all":
-            arrays = self._inputs.encode(classifier)
-            activations = arrays.get("activations")
-            curves["head"] = find_head_curve(
-                classifier, arrays["features"], self._tiles, config, **options
+def _find_curves(
+    folder: TileFolder, settings: RateSearch, progress: Progress
+) -> dict[str, LearningRateCurve]:
+    """Test the stages that the training will have."""
+    inputs = TileInputs(folder, split_tiles(folder, settings), settings, progress)
+    tiles, classifier = inputs.arrange(0), inputs.build()
+    options: dict[str, Any] = {"sweep": settings, "progress": progress}
+    curves: dict[str, LearningRateCurve] = {}
+    activations = None
+    if settings.weights != "none" or settings.depth != "all":
+        arrays = inputs.encode(classifier)
+        features, activations = arrays["features"], arrays.get("activations")
+        curves["head"] = find_head_curve(
+            classifier, features, tiles, settings, **options
+        )
+        if settings.depth != "none":
+            # Trained at what was suggested, if anything was.
+            rate = curves["head"].suggested or settings.learning_rate
+            fit = replace(settings, learning_rate=rate)
+            fit_head(classifier, features, tiles, fit, Listeners(progress=progress))
+    if settings.depth != "none":
+        with inputs.open_reader() as reader:
+            source: CachedViews | PixelTiles
+            if activations is not None:
+                source = CachedViews(activations)
+            else:
+                augment = Augmentation(settings.stain_jitter)
+                source = PixelTiles(reader.read, len(inputs.tiles), augment=augment)
+            curves["fine_tune"] = find_fine_tuning_curve(
+                classifier, source, tiles, settings.tuning, **options
             )
-            if config.depth != "none":
-                fit_head(
-                    classifier,
-                    arrays["features"],
-                    self._tiles,
-                    _take(config, curves["head"]),
-                    Listeners(progress=self._progress),
-                )
-        if config.depth != "none":
-            with self._inputs.open_reader() as reader:
-                source = (
-                    CachedViews(activations)
-                    if activations is not None
-                    else PixelTiles(
-                        reader.read,
-                        len(self._inputs.tiles),
-                        augment=Augmentation(config.stain_jitter),
-                    )
-                )
-                curves["fine_tune"] = find_fine_tuning_curve(
-                    classifier, source, self._tiles, config.tuning, **options
-                )
-        return curves
+    return curves
 
 
-def _take(head: HeadFit, curve: LearningRateCurve) -> HeadFit:
-    """Train the head at what was suggested, if anything was."""
-    if curve.suggested is None:
-        return head
-    return replace(head, learning_rate=curve.suggested)
-
-
-def _write(curves: Mapping[str, LearningRateCurve], record: RunRecord) -> None:
+def _write(curves: Mapping[str, LearningRateCurve], record: RunRecord) -> FindLRResult:
     out = record.folder
     table = pd.concat(
         [curve.table.assign(stage=stage) for stage, curve in curves.items()],
         ignore_index=True,
     )
-    with atomic_path(out / "curve.csv") as temporary:
-        table[["stage", "learning_rate", "loss", "smoothed"]].to_csv(
-            temporary, index=False
-        )
+    columns = ["stage", "learning_rate", "loss", "smoothed"]
+    write_csv(out / "curve.csv", table[columns])
     figure = draw_learning_rates(
         {
             _TITLES[stage]: (
@@ -197,8 +179,6 @@ def _write(curves: Mapping[str, LearningRateCurve], record: RunRecord) -> None:
     suggested = {_FIELDS[stage]: curve.suggested for stage, curve in curves.items()}
     lines = [f"# {RULE}", f"# {SOURCE}"]
     lines += [f"{name} = {rate:.2e}" for name, rate in suggested.items() if rate]
-    with atomic_path(out / "suggested.toml") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    record.notes["suggested"] = suggested
-    record.notes["rule"] = RULE
-    record.notes["source"] = SOURCE
+    write_text(out / "suggested.toml", "\n".join(lines) + "\n")
+    record.notes |= {"rule": RULE, "source": SOURCE}
+    return FindLRResult(out, suggested)

@@ -24,7 +24,7 @@ from eosin.core import (
     Showable,
     SlideFailure,
     fingerprint_file,
-    hash_file,
+    hash_files,
     open_run,
     write_csv,
 )
@@ -78,8 +78,8 @@ class ImportResult(Showable):
 
 def import_patches(
     source: Path,
-    config: ImportSettings,
     out: Path,
+    settings: ImportSettings,
     *,
     workers: int = 2,
     overwrite: bool = False,
@@ -93,8 +93,8 @@ def import_patches(
 
     Args:
         source: The data set's folder.
-        config: How patches become tiles.
         out: The folder to write to.
+        settings: How patches become tiles.
         workers: Threads that read.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
@@ -105,15 +105,15 @@ def import_patches(
         RunError: `out` holds other work or cannot be written.
         ManifestError: Not one patch can be read, or the features are not of them.
     """
-    require_settings(config, ImportSettings)
+    settings = require_settings(settings, ImportSettings)
     progress = progress or Progress()
-    inputs, read_set = _survey(Path(source), config)
+    inputs, read_set = _survey(Path(source), settings)
     with open_run(
         out,
         "import",
-        settings=asdict(config) | {"source": str(Path(source).resolve())},
+        settings=asdict(settings) | {"source": str(Path(source).resolve())},
         inputs=inputs,
-        seed=config.seed,
+        seed=settings.seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
@@ -121,7 +121,7 @@ def import_patches(
             ImportResult,
             lambda: _import(
                 read_set(record.folder / "unpacked", progress),
-                config,
+                settings,
                 record,
                 workers,
                 progress,
@@ -132,16 +132,12 @@ def import_patches(
 ReadSet = Callable[[Path, Progress], PatchSet]
 
 
-def _survey(source: Path, config: ImportSettings) -> tuple[dict[str, str], ReadSet]:
+def _survey(source: Path, settings: ImportSettings) -> tuple[dict[str, str], ReadSet]:
     """Find what the import depends on, and how its patches are listed."""
-    inputs: dict[str, str] = {}
-    for name in ("features", "slide_map"):
-        path = getattr(config, name)
-        if path is not None and Path(path).is_file():
-            inputs[name] = hash_file(Path(path))
-    if config.layout != "pcam":
-        read = read_kaggle if config.layout == "kaggle" else read_class_folders
-        patches = read(source, config)
+    inputs = hash_files(features=settings.features, slide_map=settings.slide_map)
+    if settings.layout != "pcam":
+        read = read_kaggle if settings.layout == "kaggle" else read_class_folders
+        patches = read(source, settings)
         return inputs | {"patches": patches.fingerprint}, lambda *_: patches
     files = find_pcam_files(source)
     inputs |= {
@@ -151,43 +147,42 @@ def _survey(source: Path, config: ImportSettings) -> tuple[dict[str, str], ReadS
         source,
         files,
         unpack_to=folder,
-        allow_missing=config.allow_missing,
+        allow_missing=settings.allow_missing,
         progress=progress,
     )
 
 
 def _import(
     patches: PatchSet,
-    config: ImportSettings,
+    settings: ImportSettings,
     record: RunRecord,
     workers: int,
     progress: Progress,
 ) -> ImportResult:
     """Read every patch, group them, and write the tables."""
-    tile_px, scan = _read(patches, config, workers, progress)
-    unread = _give_up(patches.table, scan, config, record)
+    tile_px, scan = _read(patches, settings, workers, progress)
+    unread = _give_up(patches.table, scan, settings, record)
     table = patches.table[scan.is_read].reset_index(drop=True)
-    if config.given_splits == "ignore":
+    if settings.given_splits == "ignore":
         table = table.assign(split=pd.Series(None, table.index, dtype="object"))
     scan = scan.take_readable()
     features = None
-    if config.features is not None:
-        place, rows = Path(config.features), np.arange(len(table))
-        features = read_tile_features(place, table, rows)
+    if (place := settings.features) is not None:
+        features = read_tile_features(Path(place), table, np.arange(len(table)))
     with progress.task("Finding near-duplicates", None):
         grouping = group_patches(
-            table, scan, similarity=config.similarity, features=features
+            table, scan, similarity=settings.similarity, features=features
         )
     table, split_remark = complete_splits(
         grouping.table,
         patches.class_names,
-        fraction=config.missing_split,
-        seed=config.seed,
+        fraction=settings.missing_split,
+        seed=settings.seed,
     )
     tiles = _make_tiles(table, scan, patches.class_names)
     identical = describe_identical(tiles, scan.content)
     sides = Counter(scan.side_px.tolist())
-    mpp = config.mpp or patches.mpp
+    mpp = settings.mpp or patches.mpp
     info = ManifestInfo(
         # Of the commonest patches; the others' differs, and a caution says so.
         mpp=None if mpp is None else mpp * (sides.most_common(1)[0][0] / tile_px),
@@ -230,7 +225,7 @@ def _import(
 
 
 def _read(
-    patches: PatchSet, config: ImportSettings, workers: int, progress: Progress
+    patches: PatchSet, settings: ImportSettings, workers: int, progress: Progress
 ) -> tuple[int, Scan]:
     """Choose the tiles' side, and read every patch once."""
     table = patches.table
@@ -238,14 +233,14 @@ def _read(
         np.full(len(table), str(patches.root), object),
         table["source"].to_numpy(object),
         table["source_index"].to_numpy(np.int64),
-        config.tile_px or 1,
+        settings.tile_px or 1,
     )
     with closing(reader):
-        tile_px = config.tile_px or choose_tile_px(reader, len(table))
+        tile_px = settings.tile_px or choose_tile_px(reader, len(table))
         plan = ScanPlan(
             rows=np.arange(len(table)),
             tile_px=tile_px,
-            is_measured=np.full(len(table), config.measures),
+            is_measured=np.full(len(table), settings.measures),
             measure=measure_plainly,
             units="patches",
         )
@@ -255,7 +250,7 @@ def _read(
 
 
 def _give_up(
-    table: pd.DataFrame, scan: Scan, config: ImportSettings, record: RunRecord
+    table: pd.DataFrame, scan: Scan, settings: ImportSettings, record: RunRecord
 ) -> list[str]:
     """Record the patches that cannot be read; return what the user should know."""
     n_bad = record.notes["n_unreadable"] = len(scan.errors)
@@ -265,18 +260,15 @@ def _give_up(
     bad = table.iloc[rows][["tile_id", "source", "source_index"]]
     bad = bad.assign(message=[scan.errors[row] for row in rows])
     write_csv(record.folder / "unreadable.csv", bad)
-    if not config.allow_missing:
+    if not settings.allow_missing:
         record.failures += scan.list_failures(table, "import")
     return [f"{n_bad:,} patches cannot be read and are left out, see unreadable.csv"]
 
 
 def _name_resampling(sides: Mapping[int, int], tile_px: int) -> str:
     """Name the filters by which patches of these sides are brought to a tile's."""
-    names = [
-        *(["area"] if any(side > tile_px for side in sides) else []),
-        *(["linear"] if any(side < tile_px for side in sides) else []),
-    ]
-    return " and ".join(names) or "none"
+    filters = {"area": max(sides) > tile_px, "linear": min(sides) < tile_px}
+    return " and ".join(name for name, is_used in filters.items() if is_used) or "none"
 
 
 def _make_tiles(

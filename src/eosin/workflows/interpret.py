@@ -67,8 +67,8 @@ class InterpretResult(Showable):
 
 def interpret(
     run: Path,
-    config: InterpretSettings,
     out: Path,
+    settings: InterpretSettings | None = None,
     *,
     tiles: Path | None = None,
     overwrite: bool = False,
@@ -83,8 +83,8 @@ def interpret(
 
     Args:
         run: A folder of `eosin train`.
-        config: How.
         out: The folder to write to.
+        settings: How.
         tiles: Where the tiles lie now; None takes them from where they were scored.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
@@ -98,46 +98,43 @@ def interpret(
         MissingExtraError: `umap` needs umap-learn.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, InterpretSettings)
+    settings = require_settings(settings, InterpretSettings)
     progress = progress or Progress()
-    held_out = open_held_out_tiles(
-        run,
-        tiles=tiles,
-        evaluation=None if config.evaluation is None else Path(config.evaluation),
-    )
+    evaluation = None if settings.evaluation is None else Path(settings.evaluation)
+    held_out = open_held_out_tiles(run, tiles=tiles, evaluation=evaluation)
     out = Path(out)
     held_out.folder.require_other(out)
     inputs = dict(held_out.inputs)
-    if config.features is not None and Path(config.features).is_file():
-        inputs["features"] = fingerprint_file(Path(config.features))
+    if settings.features is not None and Path(settings.features).is_file():
+        inputs["features"] = fingerprint_file(Path(settings.features))
     with open_run(
         out,
         "interpret",
         settings={
             "run": str(held_out.run.resolve()),
             "tiles": str(held_out.folder.path.resolve()),
-            **asdict(config),
+            **asdict(settings),
         },
         inputs=inputs,
-        seed=config.seed,
+        seed=settings.seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
         return record.once(
-            InterpretResult, lambda: _interpret(held_out, config, record, progress)
+            InterpretResult, lambda: _interpret(held_out, settings, record, progress)
         )
 
 
 def _interpret(
     held_out: HeldOutTiles,
-    config: InterpretSettings,
+    settings: InterpretSettings,
     record: RunRecord,
     progress: Progress,
 ) -> InterpretResult:
     out = record.folder
     failures: list[SlideFailure] = []
     remarks: list[str] = []
-    maps = map_classes(held_out, config, failures, progress)
+    maps = map_classes(held_out, settings, failures, progress)
     errors = None
     labelled = np.flatnonzero(held_out.labels >= 0)
     if held_out.probabilities is not None and len(labelled):
@@ -146,7 +143,7 @@ def _interpret(
         )
     space = make_feature_space(
         held_out,
-        config,
+        settings,
         out / "state",
         failures=failures,
         cautions=remarks,
@@ -157,8 +154,8 @@ def _interpret(
     record.failures += failures[:_RECORDED_FAILURES]
     found = Interpretation(
         held_out=held_out,
-        settings=config,
-        mark_px=choose_mark(held_out.folder, config.mark_px),
+        settings=settings,
+        mark_px=choose_mark(held_out.folder, settings.mark_px),
         maps=maps,
         space=space,
         errors=errors,
@@ -192,11 +189,11 @@ def _find_cautions(
 ) -> tuple[str, ...]:
     cautions = list(made)
     if held_out.probabilities is None:
-        cautions.insert(
-            0,
-            f"There are no held-out predictions, so no tile is mapped and no label "
-            f"doubted; run 'eosin evaluate {held_out.run}' first.",
-        )
+        bare = "There are no held-out predictions, so no tile is mapped and no label"
+        cautions = [
+            f"{bare} doubted; run 'eosin evaluate {held_out.run}' first.",
+            *made,
+        ]
     if failures:
         first = failures[0]
         cautions.append(

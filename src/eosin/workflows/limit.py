@@ -2,20 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from eosin.core import (
-    WATCHED,
-    Progress,
-    Showable,
-    Task,
-    open_run,
-    read_json,
-    write_json,
-)
+from eosin.core import WATCHED, Progress, Showable, open_run, read_json, write_json
 from eosin.reports import make_limit_page, write_page
 from eosin.runs.origin import caution_learnt
 from eosin.settings import LimitSettings, require_settings
@@ -68,8 +60,8 @@ class LimitResult(Showable):
 def study_limit(
     features: Path,
     tiles: Path,
-    config: LimitSettings,
     out: Path,
+    settings: LimitSettings | None = None,
     *,
     overwrite: bool = False,
     progress: Progress | None = WATCHED,
@@ -89,8 +81,8 @@ def study_limit(
     Args:
         features: Folder of the tiles' features, by `embed_tiles` or another tool.
         tiles: A folder of `eosin tile` or `eosin import` with labelled tiles.
-        config: Which cells.
         out: The folder to write to.
+        settings: Which cells.
         overwrite: Replace a result of other settings.
         progress: Told how far it is, and about how long the rest takes.
 
@@ -100,29 +92,27 @@ def study_limit(
         ManifestError: Tiles and features do not fit, or a side has too few tiles.
         RunError: `out` holds other work or cannot be written.
     """
-    require_settings(config, LimitSettings)
+    settings = require_settings(settings, LimitSettings)
     folder = open_tile_folder(tiles)
-    data = read_study_tiles(Path(features), folder, config)
+    data = read_study_tiles(Path(features), folder, settings)
     out = Path(out)
     with open_run(
         out,
         "limit",
-        settings=asdict(config),
+        settings=asdict(settings),
         inputs={"tiles": folder.sha256, "features": data.sha256},
-        seed=config.seed,
+        seed=settings.seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
         if not record.is_done:
-            _run_cells(data, config, out, progress or Progress())
-        result = _collect(data, config, out)
-        learnt = caution_learnt(features, data.table)
-        result = replace(result, cautions=(*learnt, *result.cautions))
+            _run_cells(data, settings, out, progress or Progress())
+        result = _collect(data, settings, out, caution_learnt(features, data.table))
         if record.is_done and (out / "report.html").exists():
             return result
         record.reopen()
         write_tables(out, data, tables=result.tables, sources=result.sources)
-        _write_page(result, data, folder, config)
+        _write_page(result, data, folder, settings)
         limits = result.tables.limits.astype(object)
         record.notes["limits"] = limits.where(limits.notna(), None).to_dict("records")
         record.notes["cautions"] = list(result.cautions)
@@ -130,44 +120,31 @@ def study_limit(
 
 
 def _run_cells(
-    data: StudyTiles, config: LimitSettings, out: Path, progress: Progress
+    data: StudyTiles, settings: LimitSettings, out: Path, progress: Progress
 ) -> None:
     """Run every cell that has not been run; each is written when it is done."""
-    cells = list_cells(config)
+    cells = list_cells(settings)
     (out / _CELLS).mkdir(parents=True, exist_ok=True)
-    clock = _Clock([c for c in cells if not _find_cell(out, c).exists()])
+    # Cells take as long as they have bags.
+    n_left = sum(cell.n_bags for cell in cells if not _find_cell(out, cell).exists())
+    n_done, started = 0, time.monotonic()
     with progress.task("Training models", len(cells)) as task:
-        for fold in range(config.folds):
+        for fold in range(settings.folds):
             own = [cell for cell in cells if cell.fold == fold]
             left = [cell for cell in own if not _find_cell(out, cell).exists()]
             task.advance(len(own) - len(left))
             ceiling = _find_ceiling(out, fold)
             if not left and ceiling.exists():
                 continue
-            bags = FoldBags(data, fold, config)
+            bags = FoldBags(data, fold, settings)
             if not ceiling.exists():
-                write_json(ceiling, measure_ceiling(data, bags, config))
-            test = draw_test_bags(bags, config)
+                write_json(ceiling, measure_ceiling(data, bags, settings))
+            test = draw_test_bags(bags, settings)
             for cell in left:
-                write_json(_find_cell(out, cell), run_cell(cell, bags, test, config))
-                clock.tell(task, cell)
-
-
-class _Clock:
-    """Says about how long the cells that are left will take."""
-
-    def __init__(self, left: Sequence[Cell]) -> None:
-        self._work_left = sum(cell.n_bags for cell in left)
-        self._work_done = 0
-        self._started = time.monotonic()
-
-    def tell(self, task: Task, cell: Cell) -> None:
-        """Count a cell as done; cells take as long as they have bags."""
-        self._work_done += cell.n_bags
-        self._work_left -= cell.n_bags
-        per_bag = (time.monotonic() - self._started) / self._work_done
-        minutes = per_bag * self._work_left / 60
-        task.advance(note=f"about {minutes:.0f} min left")
+                write_json(_find_cell(out, cell), run_cell(cell, bags, test, settings))
+                n_done, n_left = n_done + cell.n_bags, n_left - cell.n_bags
+                minutes = (time.monotonic() - started) / n_done * n_left / 60
+                task.advance(note=f"about {minutes:.0f} min left")
 
 
 def _find_cell(out: Path, cell: Cell) -> Path:
@@ -178,18 +155,20 @@ def _find_ceiling(out: Path, fold: int) -> Path:
     return out / _CELLS / f"ceiling_{fold}.json"
 
 
-def _collect(data: StudyTiles, config: LimitSettings, out: Path) -> LimitResult:
+def _collect(
+    data: StudyTiles, settings: LimitSettings, out: Path, learnt: Sequence[str]
+) -> LimitResult:
     """Read all cells and make the tables."""
-    found = {cell: read_json(_find_cell(out, cell)) for cell in list_cells(config)}
-    ceilings = [read_json(_find_ceiling(out, fold)) for fold in range(config.folds)]
+    results = {cell: read_json(_find_cell(out, cell)) for cell in list_cells(settings)}
+    ceilings = [read_json(_find_ceiling(out, fold)) for fold in range(settings.folds)]
     sources = data.count_sources()
-    tables = tabulate_study(found, ceilings, config)
-    cautions = tuple(find_cautions(data, sources, tables))
+    tables = tabulate_study(results, ceilings, settings)
+    cautions = (*learnt, *find_cautions(data, sources, tables))
     return LimitResult(out, tables, sources, cautions)
 
 
 def _write_page(
-    result: LimitResult, data: StudyTiles, folder: TileFolder, config: LimitSettings
+    result: LimitResult, data: StudyTiles, folder: TileFolder, settings: LimitSettings
 ) -> None:
     tables, names = result.tables, data.class_names
     n_witnesses = int(data.is_witness.sum())
@@ -202,5 +181,5 @@ def _write_page(
         words.append(f"{folder.info.mpp:g} mpp")
     title = f"Limit of detection: {names[1]}"
     shown = vars(tables) | {"sources": result.sources}
-    page = make_limit_page(title, words, config, shown, result.cautions)
+    page = make_limit_page(title, words, settings, shown, result.cautions)
     write_page(page, result.folder)

@@ -2,7 +2,7 @@
 
 import functools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +47,6 @@ from eosin.reports import AttendedSlide, make_attention_page, write_page
 from eosin.runs.card import Card
 from eosin.runs.run import Run, read_run
 from eosin.settings import PredictionSettings, Scored, require_settings
-from eosin.tiles import TileFolder
 
 _OUTPUTS = (
     *(f"*{suffix}" for suffix in OUTPUTS),
@@ -128,8 +127,8 @@ def predict(  # noqa: PLR0913 - what is predicted, with what, and how
         ConfigError: A setting is not for these models.
         RunError: `out` holds other work or cannot be written.
     """
-    progress, settings = progress or Progress(), settings or PredictionSettings()
-    require_settings(settings, PredictionSettings)
+    progress = progress or Progress()
+    settings = require_settings(settings, PredictionSettings)
     models = read_run(run)
     kind: Scored = "bags"
     if are_patches is None and models.card.learner == "tiles":
@@ -201,7 +200,10 @@ class _Step:
         if not self.record.is_done:
             tables = {f"{noun}s.csv": table}
             if asked.folder is not None:
-                tables["tiles.csv"] = self._map_slides(asked.folder, parts)
+                tiles = tables["tiles.csv"] = join_tiles(parts)
+                self.record.failures += draw_slide_maps(
+                    card, asked.folder, tiles, self.settings, out, self.progress
+                )
             elif card.learner != "tiles":
                 tables["patients.csv"] = score_patients(card, table)
             if card.learner != "tiles":
@@ -223,15 +225,6 @@ class _Step:
             cautions=cautions,
         )
 
-    def _map_slides(
-        self, folder: TileFolder, parts: Sequence[Mapping[str, Any]]
-    ) -> pd.DataFrame:
-        """Map the slides that drawn bags hold tiles of; give these tiles."""
-        tiles, out = join_tiles(parts), self.record.folder
-        words = (tiles, self.settings, out, self.progress)
-        self.record.failures += draw_slide_maps(self.run.card, folder, *words)
-        return tiles
-
     def score_patches(
         self, patches: Patches, plan: SubmissionPlan | None
     ) -> PredictResult:
@@ -243,7 +236,8 @@ class _Step:
             scorer = TileScorer(self.run, self.settings)
             with closing(patches.open_reader()) as reader:
                 work = functools.partial(score_block, scorer, reader)
-                self._run(items, work, "Scoring patches")
+                name = "Scoring patches"
+                items.run(work, self.progress, name=name, workers=self.workers)
         found = tabulate_patches(patches, items.gather(), card)
         if not self.record.is_done:
             self.record.failures = list(found.failures[:_RECORDED_FAILURES])
@@ -276,13 +270,10 @@ class _Step:
             self.record.reopen()
             scorer = open_scorer(self.run, self.settings, out)
             work = functools.partial(predict_item, self.run.card, scorer, out)
-            self._run(items, work, task)
+            items.run(work, self.progress, name=task, workers=self.workers)
             if not self.record.failures:
                 shutil.rmtree(out / STATE, ignore_errors=True)
         return items.gather()
-
-    def _run(self, items: Items[Any], work: Callable[[Any], Any], name: str) -> None:
-        items.run(work, self.progress, name=name, workers=self.workers)
 
     def _write(
         self, tables: Mapping[str, pd.DataFrame], cautions: Sequence[str]
@@ -303,12 +294,8 @@ class _Step:
         slides = []
         for row in done:
             name = str(row[f"{noun}_id"])
-            overlay, gallery = (
-                path if path.exists() else None
-                for path in (
-                    find_output(out, name, suffix) for suffix in (OVERLAY, GALLERY)
-                )
-            )
+            pictures = (find_output(out, name, suffix) for suffix in (OVERLAY, GALLERY))
+            overlay, gallery = (path if path.exists() else None for path in pictures)
             slides.append(
                 AttendedSlide(
                     slide_id=name,

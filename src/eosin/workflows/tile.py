@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from eosin.tiles import (
     read_manifest,
     write_manifest,
 )
+from eosin.tiles.packing import PackResult, pack_tiles
 
 _OUTPUTS = ("parts", "overviews", "tiles.parquet", "slides.csv", "run.json")
 
@@ -65,6 +66,7 @@ class TileResult(Showable):
         remarks: What may be wrong with the classes, and which slides gave no tile or
             no label, as sentences.
         failures: Slides that were given up on.
+        pack: The slides' own tiles in one file, where that was asked for.
     """
 
     pictures = ("overviews/*.jpg",)
@@ -76,13 +78,15 @@ class TileResult(Showable):
     unknown_classes: Mapping[str, int]
     remarks: tuple[str, ...]
     failures: tuple[SlideFailure, ...]
+    pack: PackResult | None = None
 
 
 def tile_cohort(
     cohort: Path,
-    config: TilingSettings,
     out: Path,
+    settings: TilingSettings | None = None,
     *,
+    pack: bool = False,
     workers: int = 2,
     overwrite: bool = False,
     progress: Progress | None = WATCHED,
@@ -95,8 +99,10 @@ def tile_cohort(
 
     Args:
         cohort: The slide table, a CSV.
-        config: How slides become tiles.
         out: The folder to write to.
+        settings: How slides become tiles.
+        pack: Whether the slides' own tiles are copied into `pack.arrow` too, for slow
+            disks or for sharing.
         workers: Slides worked on at once.
         overwrite: Replace a result of other settings.
         progress: Told how far it is.
@@ -106,17 +112,19 @@ def tile_cohort(
         RunError: `out` holds other work or cannot be written.
         ManifestError: Not one slide gave a tile.
     """
-    require_settings(config, TilingSettings)
+    settings = require_settings(settings, TilingSettings)
     out, progress = Path(out), progress or Progress()
-    class_map = ClassMap.parse(list(config.classes))
+    class_map = ClassMap.parse(list(settings.classes))
     table = read_cohort(
         cohort, class_names=class_map.class_names, class_option="--classes"
     )
     with open_run(
-        out, "tile", settings=asdict(config), overwrite=overwrite, outputs=_OUTPUTS
+        out, "tile", settings=asdict(settings), overwrite=overwrite, outputs=_OUTPUTS
     ) as record:
         record.notes["cohort"] = str(Path(cohort).resolve())
-        slides = [_Slide(row, _find_key(row, config)) for row in iter_rows(table.table)]
+        slides = [
+            _Slide(row, _find_key(row, settings)) for row in iter_rows(table.table)
+        ]
         items = Items(record, slides)
         slide_ids = [slide.item_id for slide in slides]
         # A slide that was taken out of the table must go from the tiles as well.
@@ -125,10 +133,11 @@ def tile_cohort(
             record.reopen()
         record.notes["slides"] = slide_ids
         work = functools.partial(
-            _tile_slide, config=config, class_map=class_map, items=items, out=out
+            _tile_slide, settings=settings, class_map=class_map, items=items, out=out
         )
         items.run(work, progress, name="Tiling slides", workers=workers)
-        return _merge_parts(table, config, class_map, record, items)
+        result = _merge_parts(table, settings, class_map, record, items)
+    return replace(result, pack=pack_tiles(out, progress=progress)) if pack else result
 
 
 @dataclass(frozen=True)
@@ -144,12 +153,12 @@ class _Slide:
         return str(self.row["slide_id"])
 
 
-def _find_key(row: Mapping[str, Any], config: TilingSettings) -> str:
+def _find_key(row: Mapping[str, Any], settings: TilingSettings) -> str:
     """Hash everything that a slide's part depends on."""
     annotation = row["annotation"]
     return hash_object(
         {
-            "config": asdict(config),
+            "settings": asdict(settings),
             "slide": fingerprint_slide(row["path"]),
             "annotation": hash_file(Path(annotation)) if annotation else None,
             "row": {name: row[name] for name in sorted(row)},
@@ -160,7 +169,7 @@ def _find_key(row: Mapping[str, Any], config: TilingSettings) -> str:
 def _tile_slide(
     item: _Slide,
     *,
-    config: TilingSettings,
+    settings: TilingSettings,
     class_map: ClassMap,
     items: Items[_Slide],
     out: Path,
@@ -168,27 +177,27 @@ def _tile_slide(
     """Tile one slide and write its tiles and its overview."""
     row, slide_id = item.row, item.item_id
     given_mpp = None if pd.isna(row["mpp"]) else float(row["mpp"])
+    place = row["annotation"]
     with open_slide(row["path"], mpp=given_mpp) as slide:
-        annotations = None
-        if row["annotation"]:
-            annotations = read_annotations(Path(row["annotation"]), slide=slide)
+        annotations = read_annotations(Path(place), slide=slide) if place else None
         mapped = class_map.apply(annotations) if annotations else None
-        tissue = find_tissue(slide, find_tissue_method(config.tissue))
-        tiles = place_tiles(slide, config, tissue, min_tissue=config.min_tissue)
+        tissue = find_tissue(slide, find_tissue_method(settings.tissue))
+        tiles = place_tiles(slide, settings, tissue, min_tissue=settings.min_tissue)
         tiles = label_tiles(
             tiles,
             mapped,
             class_map.class_names,
             slide_label=row["label"] or None,
-            unannotated=config.unannotated,
-            min_fraction=config.min_fraction,
+            unannotated=settings.unannotated,
+            min_fraction=settings.min_fraction,
         )
-        tiles = measure_tiles(slide, tiles, config, skip=not config.measures)
-        tiles.insert(0, "tile_id", _name_tiles(slide_id, tiles))
+        tiles = measure_tiles(slide, tiles, settings, skip=not settings.measures)
+        x, y = (tiles[name].astype(str) for name in ("x_px0", "y_px0"))
+        tiles.insert(0, "tile_id", slide_id + "_" + x + "_" + y)
         tiles.insert(1, "slide_id", slide_id)
         tiles.insert(2, "patient_id", str(row["patient_id"]))
         tiles.insert(3, "split", row["split"] or None)
-        summary = _summarise(slide, tissue, tiles, annotations, mapped, config)
+        summary = _summarise(slide, tissue, tiles, annotations, mapped, settings)
         overview = draw_overview(
             picture_slide(slide, title=slide_id),
             tissue=tissue,
@@ -202,22 +211,16 @@ def _tile_slide(
     return {"slide": summary}
 
 
-def _name_tiles(slide_id: str, tiles: pd.DataFrame) -> pd.Series:
-    return (
-        slide_id + "_" + tiles["x_px0"].astype(str) + "_" + tiles["y_px0"].astype(str)
-    )
-
-
 def _summarise(
     slide: Slide,
     tissue: TissueMap,
     tiles: pd.DataFrame,
     annotations: Annotations | None,
     mapped: MappedAnnotations | None,
-    config: TilingSettings,
+    settings: TilingSettings,
 ) -> dict[str, Any]:
     """Collect what is worth knowing of one slide."""
-    mpp = slide.require_mpp()
+    mpp, regions = slide.require_mpp(), annotations.regions if annotations else ()
     pixels = tissue.mask.sum() * tissue.downsample**2
     return {
         "width_px0": slide.dimensions[0],
@@ -228,27 +231,21 @@ def _summarise(
         "vendor": slide.vendor,
         "reader": slide.reader,
         "resampling": slide.find_resampling(
-            slide.downsample_at(config.mpp) * config.context
+            slide.downsample_at(settings.mpp) * settings.context
         ),
         "n_damaged": int(tiles["flags"].str.contains(DAMAGED).sum()),
         "tissue_mm2": float(pixels * (mpp / 1000) ** 2),
         "n_tiles": len(tiles),
-        "n_regions": len(annotations.regions) if annotations else 0,
+        "n_regions": len(regions),
         "n_repaired": annotations.n_repaired if annotations else 0,
-        "annotation_classes": _count_names(annotations),
+        "annotation_classes": dict(Counter(region.class_name for region in regions)),
         "unknown_classes": dict(mapped.unknown) if mapped else {},
     }
 
 
-def _count_names(annotations: Annotations | None) -> dict[str, int]:
-    """Count a slide's regions by their name in the annotations."""
-    regions = annotations.regions if annotations else ()
-    return dict(Counter(region.class_name for region in regions))
-
-
 def _merge_parts(
     cohort: Cohort,
-    config: TilingSettings,
+    settings: TilingSettings,
     class_map: ClassMap,
     record: RunRecord,
     items: Items[_Slide],
@@ -267,10 +264,10 @@ def _merge_parts(
         )
     tiles = pd.concat([f for f in frames if len(f)], ignore_index=True)
     info = ManifestInfo(
-        mpp=config.mpp,
-        tile_px=config.tile_px,
-        overlap_px=config.overlap_px,
-        context=config.context,
+        mpp=settings.mpp,
+        tile_px=settings.tile_px,
+        overlap_px=settings.overlap_px,
+        context=settings.context,
         class_names=class_map.class_names,
         resampling="; ".join(sorted({str(row["resampling"]) for row in rows})),
     )
@@ -285,19 +282,19 @@ def _merge_parts(
         tiles, _ = read_manifest(record.folder / "tiles.parquet")
     label_counts = info.count_labels(tiles)
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
-    remarks = [
+    remarks = (
         say_unknown_patients(cohort),
         *class_map.describe_names(found),
         *_say_bare_slides(slides, tiles, info),
-    ]
+    )
     return TileResult(
-        record.folder,
-        slides,
-        len(tiles),
-        label_counts,
-        unknown,
-        tuple(filter(None, remarks)),
-        tuple(record.failures),
+        folder=record.folder,
+        slides=slides,
+        n_tiles=len(tiles),
+        label_counts=label_counts,
+        unknown_classes=unknown,
+        remarks=tuple(filter(None, remarks)),
+        failures=tuple(record.failures),
     )
 
 
@@ -307,7 +304,8 @@ def _say_bare_slides(
     """Say which slides give nothing to later steps while others do."""
     negative = info.class_names[0]
     names = slides["slide_id"].astype(str)
-    bare = names[~names.isin(set(tiles["slide_id"]))]
+    has_tiles = names.isin(set(tiles["slide_id"]))
+    bare = names[~has_tiles]
     if len(bare):
         yield (
             f"{len(bare)} of {len(slides)} slides gave no tile ({say_examples(bare)}): "
@@ -315,7 +313,7 @@ def _say_bare_slides(
             "--set tissue=density"
         )
     labelled = set(tiles.loc[tiles["label"].notna(), "slide_id"])
-    unlabelled = names[names.isin(set(tiles["slide_id"])) & ~names.isin(labelled)]
+    unlabelled = names[has_tiles & ~names.isin(labelled)]
     if labelled and len(unlabelled):
         yield (
             f"No tile of {len(unlabelled)} of {len(slides)} slides has a label "

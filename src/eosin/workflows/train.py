@@ -11,7 +11,7 @@ from eosin.core import (
     RunRecord,
     Showable,
     atomic_path,
-    hash_file,
+    hash_files,
     open_run,
 )
 from eosin.reports import draw_history, render_png
@@ -125,7 +125,7 @@ def train(
         out,
         "train",
         settings=asdict(settings),
-        inputs=source.inputs | _hash_weights(settings.weights),
+        inputs=source.inputs | hash_files(weights=settings.weights),
         seed=settings.seed,
         overwrite=overwrite,
         outputs=_OUTPUTS,
@@ -136,10 +136,6 @@ def train(
             lambda: _train(source, record, progress),
             card=lambda: Card.read(out),
         )
-
-
-def _hash_weights(weights: str) -> dict[str, str]:
-    return {"weights": hash_file(Path(weights))} if Path(weights).is_file() else {}
 
 
 def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult:
@@ -190,6 +186,7 @@ def _make_card(
     settings, folder = source.settings, source.folder
     drawn = source.bags[2] if source.bags else None
     learners: dict[type, Any] = {TileTraining: "tiles", PixelTraining: "pixels"}
+    tiles = settings if isinstance(settings, TileTraining) else None
     trained = study.splits[study.splits["split"] == "train"]
     counts: dict[str, Any] = {
         "n_patients": int(trained["patient_id"].nunique()),
@@ -211,14 +208,12 @@ def _make_card(
         folds=folds.cards,
         together=folds.together,
         threshold_rule=settings.threshold_rule,
-        views=settings.views if isinstance(settings, TileTraining) else 1,
+        views=tiles.views if tiles else 1,
         columns=getattr(settings, "columns", ()),
         bag_size=drawn.size if drawn else None,
         witnesses=drawn.witnesses if drawn else (),
         training_data=counts,
         cautions=tuple(dict.fromkeys(cautions)),
-        is_made_data=folder.is_made if folder is not None else False,
-        recipe=describe_recipe(settings)
-        if isinstance(settings, TileTraining)
-        else None,
+        is_made_data=folder is not None and folder.is_made,
+        recipe=describe_recipe(tiles) if tiles else None,
     )

@@ -100,25 +100,21 @@ def _iter_jobs(paths: Sequence[Path]) -> Iterator[tuple[Path, float | None]]:
 def _check_slide(path: Path, mpp: float | None, rng: np.random.Generator) -> SlideCheck:
     try:
         with open_slide(path, mpp=mpp) as slide:
-            facts = _find_facts(slide)
+            facts = {
+                "vendor": slide.vendor,
+                "reader": slide.reader,
+                "width_px0": slide.dimensions[0],
+                "height_px0": slide.dimensions[1],
+                "levels": len(slide.levels),
+                "mpp": slide.mpp,
+                "mpp_source": slide.mpp_source,
+            }
             errors = list(_find_damage(slide, rng))
             warnings = [] if errors else list(_find_warnings(slide))
     except EosinError as error:
         return SlideCheck(path, "error", (str(error),), {})
     status = "error" if errors else "warning" if warnings else "ok"
     return SlideCheck(path, status, (*errors, *warnings), facts)
-
-
-def _find_facts(slide: Slide) -> dict[str, Any]:
-    return {
-        "vendor": slide.vendor,
-        "reader": slide.reader,
-        "width_px0": slide.dimensions[0],
-        "height_px0": slide.dimensions[1],
-        "levels": len(slide.levels),
-        "mpp": slide.mpp,
-        "mpp_source": slide.mpp_source,
-    }
 
 
 def _find_damage(slide: Slide, rng: np.random.Generator) -> Iterator[str]:
@@ -146,15 +142,11 @@ def _find_damage(slide: Slide, rng: np.random.Generator) -> Iterator[str]:
 
 def _find_warnings(slide: Slide) -> Iterator[str]:
     if slide.mpp is None:
-        found = ", ".join(
-            f"{name} says {value:g}"
-            for name, value in slide.resolution.candidates.items()
-        )
-        yield (
-            "no mpp"
-            + (f" that is plausible ({found})" if found else "")
-            + "; give it in the slide table's column mpp or by --slide-mpp"
-        )
+        candidates = slide.resolution.candidates.items()
+        named = ", ".join(f"{name} says {value:g}" for name, value in candidates)
+        reason = f" that is plausible ({named})" if named else ""
+        remedy = "give it in the slide table's column mpp or by --slide-mpp"
+        yield f"no mpp{reason}; {remedy}"
     if left_out := slide.properties.get("eosin.left-out"):
         yield f"images beside the pyramid are left out: {left_out}"
     for disagreement in slide.resolution.disagreements:
