@@ -59,25 +59,26 @@ class StudyTiles:
             `fold, side, patients, patients_with_witnesses, slides, witness_tiles,
             other_tiles`.
         """
-        counts = []
-        for fold in sorted(self.splits["fold"].unique().tolist()):
-            for side in SIDES:
-                rows = self.find_rows(fold, side)
-                own, is_witness = self.table.iloc[rows], self.is_witness[rows]
-                counts.append(
-                    {
-                        "fold": fold,
-                        "side": side,
-                        "patients": own["patient_id"].nunique(),
-                        "patients_with_witnesses": own.loc[
-                            is_witness, "patient_id"
-                        ].nunique(),
-                        "slides": own["slide_id"].nunique(),
-                        "witness_tiles": int(is_witness.sum()),
-                        "other_tiles": int((~is_witness).sum()),
-                    }
-                )
-        return pd.DataFrame(counts)
+        tiles = self.table[["slide_id", "patient_id"]].assign(
+            is_witness=self.is_witness
+        )
+        tiles = self.splits[["fold", "split", "slide_id"]].merge(tiles, on="slide_id")
+        sides = tiles.groupby(["fold", "split"])
+        witnesses = tiles[tiles["is_witness"]].groupby(["fold", "split"])
+        counts = pd.DataFrame(
+            {
+                "patients": sides["patient_id"].nunique(),
+                "patients_with_witnesses": witnesses["patient_id"].nunique(),
+                "slides": sides["slide_id"].nunique(),
+                "witness_tiles": witnesses.size(),
+                "other_tiles": sides.size(),
+            }
+        )
+        folds = sorted(self.splits["fold"].unique())
+        every = pd.MultiIndex.from_product([folds, SIDES], names=["fold", "side"])
+        counts = counts.reindex(every).fillna(0).astype(np.int64)
+        counts["other_tiles"] -= counts["witness_tiles"]
+        return counts.reset_index()
 
 
 def read_study_tiles(
@@ -103,29 +104,22 @@ def read_study_tiles(
             f"{int((~is_witness).sum()):,} and {int(is_witness.sum()):,}; label them "
             "by annotations"
         )
-    found = _read_features(features, tiles, is_witness)
-    has_tiles = folder.slides["slide_id"].isin(set(tiles["slide_id"]))
-    splits = split_tiles(replace(folder, slides=folder.slides[has_tiles]), config)
-    digest = hashlib.sha256(found.tobytes())
-    digest.update(is_witness.tobytes())
-    return StudyTiles(
-        tiles,
-        is_witness,
-        found,
-        splits,
-        names,
-        folder.knows_patients,
-        digest.hexdigest(),
-    )
-
-
-def _read_features(
-    features: Path, tiles: pd.DataFrame, is_witness: npt.NDArray[np.bool_]
-) -> Floats:
-    """Read the features of all tiles, in their order, as one bag."""
+    # All tiles, in their order, as one bag.
     whole = tiles.assign(bag_id="all", label=1, is_witness=is_witness)
     (bag,) = read_drawn_bags(whole, features)
-    return bag.read()
+    values = bag.read()
+    has_tiles = folder.slides["slide_id"].isin(set(tiles["slide_id"]))
+    digest = hashlib.sha256(values.tobytes())
+    digest.update(is_witness.tobytes())
+    return StudyTiles(
+        table=tiles,
+        is_witness=is_witness,
+        features=values,
+        splits=split_tiles(replace(folder, slides=folder.slides[has_tiles]), config),
+        class_names=names,
+        knows_patients=folder.knows_patients,
+        sha256=digest.hexdigest(),
+    )
 
 
 class FoldBags:
