@@ -10,7 +10,7 @@ from eosin.bags import read_bag_table
 from eosin.core import ConfigError, ManifestError, Progress
 from eosin.settings import BagTraining, PixelTraining, TileTraining
 from eosin.studies.bag_learner import BagLearner, PixelLearner
-from eosin.studies.sources import open_source, prepare
+from eosin.studies.sources import open_source
 from eosin.studies.tile_learner import TileLearner
 from eosin.tiles import open_tile_folder, read_manifest, write_manifest
 
@@ -84,7 +84,7 @@ def test_a_column_that_changed_is_another_input(tile_folder, tmp_path):
 
 def prepare_from(data, out, settings, **words):
     source = open_source(data, words.get("cohort"), words.get("tiles"), settings)
-    return prepare(source, out, Progress())
+    return source.prepare(out, Progress())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from eosin.core import (
     read_json,
     write_json,
 )
-from eosin.evaluation import Classes, Unit
+from eosin.core.plain import from_plain, to_plain
+from eosin.evaluation import Classes, Thresholds, Unit
 from eosin.settings import TileSpec, TissueName
 
 CARD_FILE = "card.json"
@@ -125,6 +126,11 @@ class FoldCard:
     clinical: tuple[Mapping[str, Any], ...] | None = None
     cautions: tuple[str, ...] = ()
 
+    @property
+    def thresholds(self) -> Thresholds:
+        """Of tiles, and of slides, patients or bags."""
+        return Thresholds(self.tile_threshold, self.threshold)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -184,6 +190,11 @@ class Card:
         return self.learner != "bags"
 
     @property
+    def bag_unit(self) -> Literal["slide", "patient"]:
+        """What is a bag of whole slides; models of drawn bags take those too."""
+        return "patient" if self.unit == "patient" else "slide"
+
+    @property
     def is_cross_validated(self) -> bool:
         """Whether each patient is held out by one of several folds."""
         return len(self.folds) > 1
@@ -197,8 +208,7 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Write `card.json` to a run folder."""
-        content = {"format": _FORMAT, **dataclasses.asdict(self)}
-        write_json(folder / CARD_FILE, content)
+        write_json(folder / CARD_FILE, {"format": _FORMAT, **to_plain(self)})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -222,18 +232,5 @@ class Card:
                 f"{path}: was written by another version of eosin (card format "
                 f"{found}, this version reads {_FORMAT}); train again with this version"
             )
-        content["sees"] = Sees(**content["sees"])
-        content["folds"] = tuple(_make(FoldCard, fold) for fold in content["folds"])
-        content["together"] = _make(FoldCard, content["together"])
-        card: Self = _make(cls, content)
+        card: Self = from_plain(content, cls)
         return card
-
-
-def _make(cls: Any, content: Mapping[str, Any]) -> Any:
-    """Make a dataclass of what JSON held, where tuples are lists."""
-    return cls(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in content.items()
-        }
-    )

@@ -1,5 +1,6 @@
 """A finished run of `eosin train`, as later steps read it."""
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags import BagScores, ClinicalEncoding
-from eosin.core import ManifestError, ModelError, hash_file, hash_object, read_json
+from eosin.core import (
+    ManifestError,
+    ModelError,
+    atomic_path,
+    hash_file,
+    hash_object,
+    read_json,
+)
 from eosin.inference import BagHead
 from eosin.runs.card import CARD_FILE, Card, Sees
 from eosin.settings import Device
@@ -177,6 +185,15 @@ class Run:
                 f"{', '.join(self.card.class_names)} apart, these have "
                 f"{', '.join(names)}"
             )
+
+
+def keep_encoder(graph: Path, folder: Path) -> None:
+    """Copy an encoder's graph beside the features or models that were made by it."""
+    copy = folder / ENCODER_FILE
+    # An equal file keeps its date.
+    if not copy.exists() or hash_file(copy) != hash_file(graph):
+        with atomic_path(copy) as temporary:
+            shutil.copyfile(graph, temporary)
 
 
 def find_logits(rows: pd.DataFrame) -> npt.NDArray[np.floating[Any]]:

@@ -1,9 +1,8 @@
 """The encoder that a name, a run or a description stands for, ready to run."""
 
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +13,15 @@ from eosin.core import (
     ConfigError,
     ModelError,
     Progress,
-    atomic_path,
     hash_file,
     hash_object,
     load_config,
     suggest,
 )
-from eosin.inference import EncodedTiles, Session, TileModel, open_encoded, open_session
-from eosin.runs.card import CARD_FILE, Card, Sees
+from eosin.inference import EncodedTiles, TileModel, open_encoded, open_session
+from eosin.runs.card import CARD_FILE, Card
 from eosin.runs.origin import find_learnt, see_tiles
-from eosin.runs.run import ENCODER_FILE, read_run
+from eosin.runs.run import ENCODER_FILE, keep_encoder, read_run
 from eosin.settings import Device, TileTraining
 from eosin.tiles import DAMAGED, TileFolder
 
@@ -120,69 +118,37 @@ def open_tile_encoder(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedFolder:
-    """A folder's tiles as an encoder sees them.
-
-    Attributes:
-        features: `(rows of the tile table, dimension)`, a map of the store's file; rows
-            that nobody asked for hold nothing.
-        sees: What was encoded, and by what.
-    """
-
-    features: npt.NDArray[np.float32]
-    sees: Sees
+def list_readable(folder: TileFolder) -> npt.NDArray[np.int64]:
+    """List the rows of a folder's tile table that can be read."""
+    is_damaged = folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
+    return np.flatnonzero(~is_damaged)
 
 
-def encode_folder(
+def encode_rows(
     folder: TileFolder,
-    name: str,
+    encoder: TileEncoder,
+    rows: npt.NDArray[np.int64],
     *,
-    weights: str,
-    device: Device,
-    place: Path,
-    rows: npt.NDArray[np.int64] | None = None,
+    views: int = 1,
     progress: Progress | None = None,
-) -> EncodedFolder:
-    """Encode a folder's tiles, as far as they have not been encoded before.
+) -> npt.NDArray[np.float32]:
+    """Encode rows of a tile table, as far as they have not been encoded before.
 
-    Args:
-        folder: The tiles.
-        name: As for `open_tile_encoder`.
-        weights: As for `open_tile_encoder`.
-        device: Where the encoder runs.
-        place: The folder that `encoder.onnx` is written to.
-        rows: Rows of the tile table; None takes all that can be read.
-        progress: Told how far it is.
+    Returns:
+        `(rows of the tile table, dimension)`, means over the views; of one view a map
+        of the store's file. Rows that nobody asked for hold nothing.
 
     Raises:
         SlideError: A tile cannot be read.
     """
-    encoder = open_tile_encoder(
-        folder, name, weights=weights, device=device, place=place
-    )
     store = open_store(folder, encoder)
-    if rows is None:
-        is_damaged = folder.tiles["flags"].str.contains(DAMAGED)
-        rows = np.flatnonzero(~is_damaged.to_numpy(bool))
-    store.encode(rows, 1, lambda: encoder.model, progress=progress)
-    sees = replace(
-        see_tiles(folder),
-        encoder=encoder.name,
-        weights=weights,
-        licence=encoder.licence,
-        encoder_sha256=encoder.graph,
-        dimension=encoder.dimension,
-    )
-    return EncodedFolder(store.read(1)[0], sees)
+    store.encode(rows, views, lambda: encoder.model, progress=progress)
+    features = store.read(views)
+    return features[0] if views == 1 else features.mean(axis=0)
 
 
 def open_store(folder: TileFolder, encoder: TileEncoder) -> EncodedTiles:
-    """Open the place of an encoder's features of a folder's tiles.
-
-    Raises:
-        RunError: It cannot be written.
-    """
+    """Open the place of an encoder's features of a folder's tiles."""
     return open_encoded(
         folder,
         encoder=encoder.name,
@@ -192,11 +158,7 @@ def open_store(folder: TileFolder, encoder: TileEncoder) -> EncodedTiles:
 
 
 def wrap_torch_encoder(folder: TileFolder, encoder: "TorchEncoder") -> TileEncoder:
-    """Take a PyTorch encoder for the tiles of a folder.
-
-    Raises:
-        ModelError: It was made for other tiles.
-    """
+    """Take a PyTorch encoder for the tiles of a folder, if it was made for such."""
     spec = encoder.spec
     require_tiles_of(folder, spec)
     # The normalisation and the pooling count as much as the weights do.
@@ -205,11 +167,7 @@ def wrap_torch_encoder(folder: TileFolder, encoder: "TorchEncoder") -> TileEncod
 
 
 def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
-    """Stop where tiles are not as a PyTorch encoder needs them.
-
-    Raises:
-        ModelError: They have another size or resolution, or nobody stated it.
-    """
+    """Stop where tiles have not the size or resolution that an encoder needs."""
     info = folder.info
     needs = f"the encoder {spec.name} needs tiles of {spec.tile_px} px at {spec.mpp:g}"
     cure = f"tile again with --mpp {spec.mpp:g} --tile-px {spec.tile_px}"
@@ -228,48 +186,37 @@ def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
 
 
 def _open_run(
-    folder: TileFolder, run: Path, weights: str, device: Device, place: Path
+    folder: TileFolder, path: Path, weights: str, device: Device, place: Path
 ) -> TileEncoder:
     """Take the encoder of a run, fine-tuned as it is, and put it in its place."""
-    found = read_run(run)
-    card = found.card
+    run = read_run(path)
+    card = run.card
     if card.learner != "tiles":
         raise ModelError(
-            f"{run}: holds a bag model; name a run of a tile classifier, or an encoder"
+            f"{path}: holds a bag model; name a run of a tile classifier, or an encoder"
         )
     if weights != "auto":
         raise ModelError(
-            f"{run}: a run has weights of its own, and {weights} were asked for; leave "
-            "out --weights, or name the encoder alone"
+            f"{path}: a run has weights of its own, and {weights} were asked for; "
+            "leave out --weights, or name the encoder alone"
         )
-    sessions = [open_session(run / name, device=device) for name in card.models]
-    if len(sessions) > 1 and not _share_encoder(sessions):
+    sessions = [open_session(path / name, device=device) for name in card.models]
+    graphs = {session.encoder_hash for session in sessions}
+    # Folds have one encoder together where it stays frozen.
+    if len(sessions) > 1 and (len(graphs) > 1 or None in graphs):
         raise ModelError(
-            f"{run}: holds an ensemble of {len(card.models)} folds, each with features "
-            "of its own; train one model for all (--folds 1) and name its run"
+            f"{path}: holds an ensemble of {len(card.models)} folds, each with "
+            "features of its own; train one model for all (--folds 1) and name its run"
         )
-    found.require_like(
+    run.require_like(
         see_tiles(folder), where=str(folder.path), advice="tile again as it needs it"
     )
-    path = run / card.models[0]
-    copy = place / ENCODER_FILE
-    if not copy.exists() or hash_file(copy) != hash_file(path):
-        with atomic_path(copy) as temporary:
-            shutil.copyfile(path, temporary)
-    name = f"{card.sees.encoder} of {run.resolve().name}"
+    path = path / card.models[0]
+    keep_encoder(path, place)
+    name = f"{card.sees.encoder} of {run.path.resolve().name}"
     return TileEncoder(
-        sessions[0],
-        name,
-        card.sees.licence,
-        hash_file(path),
-        find_learnt(run),
+        sessions[0], name, card.sees.licence, hash_file(path), find_learnt(run)
     )
-
-
-def _share_encoder(sessions: Sequence[Session]) -> bool:
-    """Say whether all folds have one encoder, as those have where it stays frozen."""
-    hashes = {session.encoder_hash for session in sessions}
-    return len(hashes) == 1 and None not in hashes
 
 
 def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Labelled bags: features or encoded tiles of slides, with their slides' labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,20 @@ from eosin.bags import (
     read_bags,
     read_clinical,
 )
-from eosin.cohorts import read_cohort, require_labels, say_unknown_patients
+from eosin.cohorts import (
+    find_divided,
+    read_cohort,
+    require_labels,
+    say_unknown_patients,
+)
 from eosin.core import CohortError, ConfigError, ManifestError, Progress, to_file_name
 from eosin.runs.origin import caution_learnt
 from eosin.settings import BagTraining
-from eosin.tiles import DAMAGED, TileFolder
+from eosin.studies.encoders import list_readable
+from eosin.tiles import TileFolder
 
 _SHOWN = 5
+_NO_TILES = "slides without a tile"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,32 +66,31 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
     slides = read_cohort(
         cohort, class_names=classes, class_option="--classes", needs_files=False
     )
-    table = slides.table
     files = find_feature_files(features)
-    has_features = table["slide_id"].map(lambda name: to_file_name(str(name)) in files)
     is_skipping = settings.missing == "skip"
-    cautions = list(filter(None, [say_unknown_patients(slides)]))
+    table = slides.table
+    names = table["slide_id"].astype(str).map(to_file_name)
+    is_bare = ~names.isin(set(files))
+    cautions = [say_unknown_patients(slides) or ""]
     if is_skipping:
-        cautions += _say_skipped(table, has_features, set(files))
         require_labels(slides, table[:0], classes, remedy="")
-        table = table[has_features & table["label"].notna()].reset_index(drop=True)
+        labelled = _leave_out(table, is_bare, "slides without features", cautions)
+        table = _leave_out(
+            labelled, labelled["label"].isna(), "slides without a label", cautions
+        )
+        others = sorted(set(files) - set(names))
+        cautions.append(_say_left_out(others, "feature files of no slide in the table"))
         if table.empty:
             raise CohortError(
                 f"{cohort}: no slide with a label has features in {features}"
             )
     else:
-        bare = ~has_features & _have_no_tiles(table)
-        if bare.any():
-            # Glass without tissue says nothing of the rest.
-            empty = table.loc[bare, "slide_id"].astype(str)
-            cautions.append(
-                f"{len(empty)} slides without a tile were left out, such as "
-                f"{', '.join(empty.iloc[:_SHOWN])}."
-            )
-            table = table[~bare].reset_index(drop=True)
-            has_features = has_features[~bare].reset_index(drop=True)
         remedy = "label them, or leave them out by --set missing=skip"
-        require_labels(slides, table[has_features], classes, remedy=remedy)
+        require_labels(slides, table[~is_bare], classes, remedy=remedy)
+        if "n_tiles" in table:
+            # Glass without tissue says nothing of the rest.
+            is_glass = is_bare & (table["n_tiles"].astype(str) == "0")
+            table = _leave_out(table, is_glass, _NO_TILES, cautions)
     table = _name_classes(table, classes, str(cohort))
     bags = read_bags(
         features,
@@ -96,7 +102,10 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
     )
     cautions += caution_learnt(features, table)
     return LabelledBags(
-        bags=bags, table=table, class_names=classes, cautions=tuple(cautions)
+        bags=bags,
+        table=table,
+        class_names=classes,
+        cautions=tuple(filter(None, cautions)),
     )
 
 
@@ -111,63 +120,74 @@ def label_encoded(
         settings: How to train; without classes they are those of the tiles.
 
     Raises:
-        CohortError: A slide has no label, or a class no slide.
+        CohortError: A slide has no label, a class no slide, or a patient who is a bag
+            has slides of two classes.
     """
     classes = settings.classes or folder.info.class_names
     cautions = list(folder.info.cautions)
-    slides = folder.slides
-    is_damaged = folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
-    slide_rows = {
-        str(name): np.asarray(rows, np.int64)
-        for name, rows in folder.tiles.groupby("slide_id").indices.items()
-    }
+    readable = list_readable(folder)
+    tiles = folder.tiles.iloc[readable]
     rows_of = {
-        name: rows[~is_damaged[rows]]
-        for name, rows in slide_rows.items()
-        if not is_damaged[rows].all()
+        str(name): readable[places]
+        for name, places in tiles.groupby("slide_id").indices.items()
     }
-    has_tiles = slides["slide_id"].isin(set(rows_of))
-    if not has_tiles.all():
-        empty = slides.loc[~has_tiles, "slide_id"].astype(str)
-        cautions.append(
-            f"{len(empty)} slides without a tile were left out, such as "
-            f"{', '.join(empty.iloc[:_SHOWN])}."
+    is_empty = ~folder.slides["slide_id"].isin(set(rows_of))
+    table = _leave_out(folder.slides, is_empty, _NO_TILES, cautions)
+    bare = table.loc[table["label"].isna(), "slide_id"].astype(str)
+    if len(bare) and settings.missing == "stop":
+        raise CohortError(
+            f"{folder.path}: every slide needs a label in the slide table that was "
+            f"tiled, {len(bare)} have none ({', '.join(bare[:_SHOWN])}); label them, "
+            "or leave them out by --set missing=skip"
         )
-    table = slides[has_tiles].reset_index(drop=True)
-    bare = table["label"].isna()
-    if bare.any():
-        names = ", ".join(table.loc[bare, "slide_id"].astype(str)[:_SHOWN])
-        if settings.missing == "stop":
-            raise CohortError(
-                f"{folder.path}: every slide needs a label in the slide table that was "
-                f"tiled, {int(bare.sum())} have none ({names}); label them, or leave "
-                "them out by --set missing=skip"
-            )
-        cautions.append(
-            f"{int(bare.sum())} slides without a label were left out, such as {names}."
-        )
-        table = table[~bare].reset_index(drop=True)
+    what = "slides without a label"
+    table = _leave_out(table, table["label"].isna(), what, cautions)
     table = _name_classes(table, classes, str(folder.path))
-    number = {name: index for index, name in enumerate(classes)}
+    divided = find_divided(table, "patient_id", "label")
+    if settings.unit == "patient" and divided:
+        raise CohortError(
+            f"{folder.path}: the slides of {len(divided)} patients contradict each "
+            f"other, such as {', '.join(divided[:_SHOWN])}; where patients are bags, "
+            "all slides of one need the same label"
+        )
     clinical = read_clinical(table, settings.columns) if settings.columns else {}
     coords = folder.tiles[["x_px0", "y_px0"]].to_numpy(np.int64)
     bags = [
         Bag(
-            bag_id=str(row["slide_id"]),
-            features=DrawnFeatures(features, rows_of[row["slide_id"]]),
-            coords=coords[rows_of[row["slide_id"]]],
-            label=number[str(row["label"])],
-            patient_id=str(row["patient_id"]),
-            slide_ids=(str(row["slide_id"]),),
-            clinical=clinical.get(str(row["patient_id"])),
+            bag_id=slide_id,
+            features=DrawnFeatures(features, rows_of[slide_id]),
+            coords=coords[rows_of[slide_id]],
+            label=classes.index(label),
+            patient_id=patient_id,
+            slide_ids=(slide_id,),
+            clinical=clinical.get(patient_id),
         )
-        for row in table.to_dict("records")
+        for slide_id, patient_id, label in table[["slide_id", "patient_id", "label"]]
+        .astype(str)
+        .itertuples(index=False)
     ]
-    if settings.unit == "patient":
-        bags = join_patients(bags)
     return LabelledBags(
-        bags=bags, table=table, class_names=classes, cautions=tuple(cautions)
+        bags=join_patients(bags) if settings.unit == "patient" else bags,
+        table=table,
+        class_names=classes,
+        cautions=tuple(cautions),
     )
+
+
+def _leave_out(
+    table: pd.DataFrame, is_out: pd.Series, what: str, cautions: list[str]
+) -> pd.DataFrame:
+    """Leave slides out, and say so among the cautions."""
+    if is_out.any():
+        cautions.append(_say_left_out(table.loc[is_out, "slide_id"], what))
+    return table[~is_out].reset_index(drop=True)
+
+
+def _say_left_out(names: Iterable[object], what: str) -> str:
+    """Say how many things were left out; an empty text where none was."""
+    texts = list(map(str, names))
+    shown = ", ".join(texts[:_SHOWN])
+    return f"{len(texts)} {what} were left out, such as {shown}." if texts else ""
 
 
 def _name_classes(
@@ -188,32 +208,6 @@ def _name_classes(
             f"the classes {', '.join(classes)}; name all by --classes"
         )
     return table.assign(label=labels)
-
-
-def _have_no_tiles(table: pd.DataFrame) -> pd.Series:
-    """Find the slides of which `eosin tile` says in its table that they gave none."""
-    if "n_tiles" not in table:
-        return pd.Series(False, index=table.index)  # noqa: FBT003 - a value
-    return table["n_tiles"].astype(str) == "0"
-
-
-def _say_skipped(
-    table: pd.DataFrame, has_features: pd.Series, files: set[str]
-) -> list[str]:
-    """Say what is left out where that was asked for."""
-    known = {to_file_name(str(name)) for name in table["slide_id"]}
-    has_label = table["label"].notna()
-    left_out = (
-        ("slides without features", table.loc[~has_features, "slide_id"]),
-        ("slides without a label", table.loc[has_features & ~has_label, "slide_id"]),
-        ("feature files of no slide in the table", sorted(files - known)),
-    )
-    return [
-        f"{len(names)} {what} were left out, such as "
-        f"{', '.join(map(str, list(names)[:_SHOWN]))}."
-        for what, names in left_out
-        if len(names)
-    ]
 
 
 def check_features(bags: Sequence[Bag], progress: Progress) -> tuple[str, ...]:

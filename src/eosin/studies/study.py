@@ -19,10 +19,9 @@ from eosin.bags import (
 from eosin.core import ManifestError
 from eosin.evaluation import Unit
 from eosin.runs.run import SPLIT_COLUMNS
-from eosin.settings import BagTraining, SplitSettings
+from eosin.settings import BagTraining
 from eosin.studies.labelled_bags import LabelledBags
-from eosin.studies.splits import Sides, divide_drawn, divide_patients, split_tiles
-from eosin.tiles import TileFolder
+from eosin.studies.splits import Sides, divide_drawn, divide_patients
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,20 +83,6 @@ class BagStudy(Study):
 def list_patients(bags: Sequence[Bag]) -> npt.NDArray[np.str_]:
     """List the patient of each bag."""
     return np.array([str(bag.patient_id) for bag in bags])
-
-
-def study_tiles(folder: TileFolder, settings: SplitSettings) -> Study:
-    """Make the study of a tile classifier.
-
-    Raises:
-        CohortError: The patients cannot be split, or nothing has a label.
-    """
-    return Study(
-        unit="tile",
-        class_names=folder.info.class_names,
-        splits=split_tiles(folder, settings),
-        cautions=folder.info.cautions,
-    )
 
 
 def study_bags(
