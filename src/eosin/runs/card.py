@@ -60,11 +60,7 @@ class Sees:
 
     @property
     def spec(self) -> TileSpec:
-        """How a slide is cut into such tiles.
-
-        Raises:
-            ModelError: Nobody stated their resolution or their side.
-        """
+        """How a slide is cut into such tiles; a ModelError where nobody stated it."""
         if self.mpp is None or self.tile_px is None:
             missing = "resolution" if self.mpp is None else "side"
             raise ModelError(
@@ -75,10 +71,7 @@ class Sees:
         return TileSpec(self.mpp, self.tile_px, self.overlap_px, self.context)
 
     def find_differences(self, other: "Sees") -> list[str]:
-        """Say what is otherwise with other tiles or features, a text a difference.
-
-        What either side does not say is not compared.
-        """
+        """Say what is otherwise with others, as far as both say it, a text each."""
         problems = []
         if self.tile_px and other.tile_px and self.tile_px != other.tile_px:
             problems.append(f"tile_px {self.tile_px}, these have {other.tile_px}")
@@ -212,11 +205,7 @@ class Card:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a run folder's card.
-
-        Raises:
-            ModelError: There is none, or it is of another version of eosin.
-        """
+        """Read a run folder's card; a ModelError where it has none of this version."""
         path = Path(folder) / CARD_FILE
         if not path.exists():
             raise ModelError(

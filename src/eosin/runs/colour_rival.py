@@ -48,13 +48,9 @@ class ColourRival:
     ) -> EvaluationResult | None:
         """Score tiles, slides and patients; all folds choose together.
 
-        Args:
-            scored: The tiles that the model was scored on.
-            external: Tiles of another cohort, scored by all folds; None scores each
-                fold's test.
-
-        Returns:
-            The evaluation; None where tiles were cut without measuring colours.
+        `scored` are the tiles that the model was scored on. Tiles of another cohort
+        (`external`) are scored by all folds; without them each fold's test is. None
+        where tiles were cut without measuring colours.
         """
         target = self.run.card.target
         source = self.folder.studied_tiles
@@ -88,11 +84,8 @@ class ColourRival:
     def evaluate_bags(self) -> EvaluationResult | None:
         """Score slides, patients or drawn bags by the mean colour of their tiles.
 
-        Each fold chooses its threshold on its own validation bags.
-
-        Returns:
-            The evaluation; None where colours are not at hand, or a fold's training
-            bags are all of one class.
+        Each fold chooses its threshold on its own validation bags. None where colours
+        are not at hand, or a fold's training bags are all of one class.
         """
         colours = self._find_bag_colours()
         if colours is None:

@@ -46,10 +46,7 @@ def see_tiles(folder: TileFolder) -> Sees:
 
 
 def see_features(path: Path) -> Sees:
-    """Say what a file's features were made from, as far as it says it.
-
-    Files of `eosin embed` say it all, TRIDENT's the encoder.
-    """
+    """Say what features were made from, as far as their file says it."""
     if path.suffix == ".pt":
         return Sees()
     try:
@@ -68,11 +65,7 @@ def see_features(path: Path) -> Sees:
 
 
 def read_attributes(path: Path) -> Mapping[str, Any]:
-    """Read the attributes of a feature file, whatever it calls its features.
-
-    Raises:
-        ManifestError: It cannot be read.
-    """
+    """Read the attributes of a feature file, whatever it calls its features."""
     for name in ("features", "feats"):
         try:
             return FeatureFile(path, name).attributes
@@ -82,10 +75,7 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
 
 
 def hash_features(folder: Path) -> str:
-    """Hash which feature files a folder has, and what is in them.
-
-    Of large files only the size and both ends are looked at.
-    """
+    """Hash a folder's feature files; of large ones their size and both ends."""
     files = find_feature_files(folder)
     return hash_object({name: fingerprint_file(p) for name, p in files.items()})
 
@@ -105,9 +95,8 @@ def _read_notes(folder: Path) -> Mapping[str, Any]:
 def find_learnt(run: Run) -> dict[str, Any]:
     """List whom the encoder of a tile classifier was fine-tuned or chosen on.
 
-    Returns:
-        `run`, `patients` and `slides`, those of training and validation. Empty where
-        the encoder was frozen, as it then learnt nothing.
+    The training's and the validation's `patients` and `slides`, and the `run`. Empty
+    where the encoder was frozen, as it then learnt nothing.
     """
     if find_depth(run.record["settings"]) == "none":
         return {}
@@ -133,15 +122,9 @@ def note_learnt(learnt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def caution_learnt(features: Path, slides: pd.DataFrame) -> tuple[str, ...]:
-    """Say how many of a study's patients the encoder of its features learnt from.
+    """Say how many patients of a study's `slides` the features' encoder learnt from.
 
-    Args:
-        features: Folder of feature files; `eosin embed` notes there whom its encoder
-            learnt from.
-        slides: `slide_id` and `patient_id` of the study.
-
-    Returns:
-        One sentence, or none.
+    `eosin embed` notes them in the folder of features. One sentence, or none.
     """
     if not (learnt := _read_notes(features).get(_NOTE)):
         return ()

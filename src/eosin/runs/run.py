@@ -93,15 +93,10 @@ class Run:
         ]
 
     def pool_folds(self, scores: Sequence[BagScores]) -> npt.NDArray[np.float64]:
-        """Turn what all models say of one bag into each fold's probabilities.
+        """Turn what `open_heads` say of one bag into each fold's probabilities.
 
         The models of one fold (its seeds) are averaged by their logits, as in training.
-
-        Args:
-            scores: Of `open_heads`, in its order.
-
-        Returns:
-            `(folds, classes)`; their mean is what the run says.
+        `(folds, classes)`; their mean is what the run says.
         """
         each = iter(scores)
         logits = [
@@ -135,15 +130,7 @@ class Run:
         return set(rows["slide_id"]), set(rows["patient_id"])
 
     def require_unseen(self, slides: pd.DataFrame, *, where: str) -> None:
-        """Stop where an external cohort shares a slide or a patient with training.
-
-        Args:
-            slides: `slide_id` and `patient_id` of the cohort.
-            where: What messages call it.
-
-        Raises:
-            ManifestError: It does.
-        """
+        """Stop where an external cohort shares a slide or a patient with training."""
         for column in ("patient_id", "slide_id"):
             known = set(self.splits[column])
             shared = sorted(known & set(slides[column].astype(str)))
@@ -156,16 +143,7 @@ class Run:
                 )
 
     def require_like(self, other: Sees, *, where: str, advice: str) -> None:
-        """Stop where tiles or features are not those that the models learnt from.
-
-        Args:
-            other: What they are.
-            where: What messages call them.
-            advice: What to do where they differ.
-
-        Raises:
-            ModelError: They differ in size, context, mpp or encoder.
-        """
+        """Stop where tiles or features are not those that the models learnt from."""
         if problems := self.card.sees.find_differences(other):
             raise ModelError(
                 f"{where}: the model of {self.path} was trained on "
@@ -173,11 +151,7 @@ class Run:
             )
 
     def require_classes(self, class_names: Iterable[str], *, where: str) -> None:
-        """Stop where others have other classes, or another order of them.
-
-        Raises:
-            ModelError: They have.
-        """
+        """Stop where others have other classes, or another order of them."""
         names = tuple(class_names)
         if names != self.card.class_names:
             raise ModelError(
@@ -203,11 +177,7 @@ def find_logits(rows: pd.DataFrame) -> npt.NDArray[np.floating[Any]]:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run folder.
-
-    Raises:
-        ModelError: It is none, is unfinished, is of another version, or lacks a file.
-    """
+    """Read a run folder; a ModelError where it is no finished run of this version."""
     path = Path(path)
     card = Card.read(path)
     record = read_json(path / "run.json") if (path / "run.json").is_file() else {}

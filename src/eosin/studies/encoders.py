@@ -84,11 +84,6 @@ def open_tile_encoder(
         module: A PyTorch encoder of one's own, in place of the one that is named.
         known_sha256: Hash of the `encoder.onnx` that was made here before of the same
             settings; it is taken as it is.
-
-    Raises:
-        ConfigError: There is no such encoder, or the tiles are too small for it.
-        ModelError: Its weights cannot be had, or it was made for other tiles.
-        MissingExtraError: A package that it needs is not installed.
     """
     if module is not None:
         return wrap_torch_encoder(folder, module)
@@ -134,12 +129,8 @@ def encode_rows(
 ) -> npt.NDArray[np.float32]:
     """Encode rows of a tile table, as far as they have not been encoded before.
 
-    Returns:
-        `(rows of the tile table, dimension)`, means over the views; of one view a map
-        of the store's file. Rows that nobody asked for hold nothing.
-
-    Raises:
-        SlideError: A tile cannot be read.
+    `(rows of the tile table, dimension)`, means over the views; of one view a map of
+    the store's file. Rows that nobody asked for hold nothing.
     """
     store = open_store(folder, encoder)
     store.encode(rows, views, lambda: encoder.model, progress=progress)

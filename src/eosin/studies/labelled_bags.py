@@ -50,13 +50,7 @@ class LabelledBags:
 
 
 def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> LabelledBags:
-    """Read feature files and their slide table; the slides may be elsewhere.
-
-    Raises:
-        ConfigError: No classes are named.
-        CohortError: The slide table is wrong, or slides have no label.
-        ManifestError: Features, slides and columns do not fit together.
-    """
+    """Read feature files and their slide table; the slides may be elsewhere."""
     classes = settings.classes
     if not classes:
         raise ConfigError(
@@ -114,14 +108,8 @@ def label_encoded(
 ) -> LabelledBags:
     """Make bags of a tile folder's slides, with the labels of its slide table.
 
-    Args:
-        folder: The tiles.
-        features: `(rows of the tile table, dimension)`.
-        settings: How to train; without classes they are those of the tiles.
-
-    Raises:
-        CohortError: A slide has no label, a class no slide, or a patient who is a bag
-            has slides of two classes.
+    `features` are `(rows of the tile table, dimension)`. Without classes in the
+    settings they are those of the tiles.
     """
     classes = settings.classes or folder.info.class_names
     cautions = list(folder.info.cautions)
@@ -213,13 +201,8 @@ def _name_classes(
 def check_features(bags: Sequence[Bag], progress: Progress) -> tuple[str, ...]:
     """Read every feature once, before hours are spent on them.
 
-    Memory is bounded by a block of a bag.
-
-    Returns:
-        Cautions about features that say nothing, as sentences.
-
-    Raises:
-        ManifestError: Features are not finite, or all are constant.
+    Memory is bounded by a block of a bag. Stops where features are not finite, or all
+    are constant; gives cautions about those that say nothing.
     """
     lowest = np.full(bags[0].n_features, np.inf)
     highest = -lowest

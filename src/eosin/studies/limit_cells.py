@@ -92,11 +92,7 @@ def list_cells(config: LimitSettings) -> list[Cell]:
 
 
 def draw_test_bags(bags: FoldBags, config: LimitSettings) -> TestBags:
-    """Draw a fold's test bags of every witness rate from its held-out patients.
-
-    Raises:
-        ManifestError: There are too few tiles.
-    """
+    """Draw a fold's test bags of every witness rate from its held-out patients."""
     drawn = [bags.draw("test", config.test_bags, (n,)) for n in config.witnesses]
     return TestBags(
         drawn[0][::2],
@@ -113,11 +109,10 @@ def run_cell(
 ) -> dict[str, Any]:
     """Train one model and score it; all choices are made on validation bags.
 
-    Returns:
-        What JSON can hold: `threshold`, `val_roc_auc`, `best_epoch`, `epochs`,
-        `seconds`, `negatives` (logits), and for each number of witnesses `positives`
-        (logits), `attention_auc`; `resampled_sensitivity` and `resampled_auc`,
-        `(resamples, rates)`.
+    Gives what JSON can hold: `threshold`, `val_roc_auc`, `best_epoch`, `epochs`,
+    `seconds`, `negatives` (logits), and for each number of witnesses `positives`
+    (logits), `attention_auc`; `resampled_sensitivity` and `resampled_auc`,
+    `(resamples, rates)`.
     """
     started = time.perf_counter()
     witnesses = config.find_train_witnesses(cell.training)
@@ -202,11 +197,8 @@ def measure_ceiling(
 
     A logistic regression learns the labels of the training side's tiles, validation
     chooses how strongly it is held back, and the held-out patients' tiles are scored.
-    Where the tile table holds mean colours, the same is done with them alone.
-
-    Returns:
-        `features` and, where there are colours, `colour`: each `instance_auc`, and for
-        each number of witnesses `roc_auc` and `sensitivity`.
+    Of `features` and, where the tile table holds mean colours, of `colour`: each
+    `instance_auc`, and for each number of witnesses `roc_auc` and `sensitivity`.
     """
     ceilings = {"features": _measure(bags.features, bags, config)}
     if set(COLOUR_COLUMNS) <= set(tiles.table.columns):

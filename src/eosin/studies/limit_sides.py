@@ -53,12 +53,7 @@ class StudyTiles:
         return np.flatnonzero(self.table["slide_id"].isin(set(own["slide_id"])))
 
     def count_sources(self) -> pd.DataFrame:
-        """Count what each side of each fold draws from.
-
-        Returns:
-            `fold, side, patients, patients_with_witnesses, slides, witness_tiles,
-            other_tiles`.
-        """
+        """Count what each side of each fold draws from, a row each."""
         tiles = self.table[["slide_id", "patient_id"]].assign(
             is_witness=self.is_witness
         )
@@ -84,13 +79,7 @@ class StudyTiles:
 def read_study_tiles(
     features: Path, folder: TileFolder, config: LimitSettings
 ) -> StudyTiles:
-    """Read labelled tiles and their features, and share the patients out.
-
-    Raises:
-        ConfigError: The witness class is not one of the tiles'.
-        CohortError: The patients cannot be split.
-        ManifestError: Tiles have no label, or labelled ones no features.
-    """
+    """Read labelled tiles and their features, and share the patients out."""
     tiles = folder.tiles[folder.tiles["label"].notna()]
     chosen = find_witnesses(
         tiles["label"].to_numpy(np.int64), folder.info.class_names, config.witness_class
@@ -128,11 +117,6 @@ class FoldBags:
     Features are reduced to the main components of the training side's, turned at
     random: scaling by deviation, which comes later, would blow up the weakest of the
     components as they are.
-
-    Args:
-        tiles: All tiles.
-        fold: Which fold.
-        config: How bags are drawn.
     """
 
     def __init__(self, tiles: StudyTiles, fold: int, config: LimitSettings) -> None:
@@ -157,9 +141,6 @@ class FoldBags:
 
         Bag number i depends on the seed, the fold and on i, so that fewer bags are
         the beginning of more, and negative ones are the same whatever the witnesses.
-
-        Raises:
-            ManifestError: The side has too few tiles.
         """
         rows, is_witness = self.list_instances(side)
         draw = BagDraw(
@@ -186,35 +167,28 @@ class FoldBags:
         Patients with witnesses and those without are drawn apart, so that both kinds
         stay as many; a patient drawn twice has its tiles twice. Where the drawn
         patients have fewer tiles than a bag takes, tiles are drawn with replacement.
-
-        Returns:
-            Negative bags, and positive ones for each number of witnesses.
+        Gives negative bags, and positive ones for each number of witnesses.
         """
         rng = np.random.default_rng(
             (self._config.seed, self.fold, _SEEDS["resample"], resample)
         )
         others, own = self._resample_pools(rng)
-        size = self._config.bag_size
-
-        def fill(pool: Rows, n: int) -> Rows:
-            return rng.choice(pool, n, replace=len(pool) < n)
-
-        def make(n_witnesses: int) -> list[Bag]:
-            name = f"resample-{resample}-{n_witnesses}"
-            return [
-                self._make_bag(
-                    f"{name}-{i}",
-                    rng.permutation(
-                        np.concatenate(
-                            [fill(others, size - n_witnesses), fill(own, n_witnesses)]
-                        )
-                    ),
-                    label=int(n_witnesses > 0),
+        kinds = []
+        for n in (0, *witnesses):
+            bags = []
+            for i in range(n_bags):
+                rows = np.concatenate(
+                    [
+                        rng.choice(pool, k, replace=len(pool) < k)
+                        for pool, k in ((others, self._config.bag_size - n), (own, n))
+                    ]
                 )
-                for i in range(n_bags)
-            ]
-
-        return make(0), [make(n) for n in witnesses]
+                name = f"resample-{resample}-{n}-{i}"
+                bags.append(
+                    self._make_bag(name, rng.permutation(rows), label=int(n > 0))
+                )
+            kinds.append(bags)
+        return kinds[0], kinds[1:]
 
     def _resample_pools(self, rng: np.random.Generator) -> tuple[Rows, Rows]:
         rows, is_witness = self.list_instances("test")
@@ -249,15 +223,8 @@ def reduce_features(
     """Reduce features to the main components of the training tiles', turned at random.
 
     Each feature is centred and scaled by the training tiles' mean and deviation first.
-
-    Args:
-        features: `(tiles, features)`.
-        train_rows: Tiles that decide on the components.
-        components: How many; None, or as many as there are, leaves features alone.
-        seed: Of the turn.
-
-    Returns:
-        `(tiles, components)`, float32.
+    `(tiles, components)`, float32; without components, or with as many as there are,
+    the features as they are.
     """
     if components is None or components >= features.shape[1]:
         return features

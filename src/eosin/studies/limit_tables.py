@@ -221,11 +221,7 @@ def _tabulate_ceilings(
 def write_tables(
     out: Path, data: StudyTiles, *, tables: LimitTables, sources: pd.DataFrame
 ) -> None:
-    """Write the tables of a study as CSV, each whole or not at all.
-
-    Raises:
-        RunError: A file cannot be written.
-    """
+    """Write the tables of a study as CSV, each whole or not at all."""
     frames = (
         tables.cells,
         tables.summary,

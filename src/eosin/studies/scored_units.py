@@ -156,16 +156,8 @@ def open_scored_units(
 ) -> ScoredUnits:
     """Find out what is to be scored, and stop where it must not be.
 
-    Args:
-        run: The model.
-        on: An external cohort; None scores what the training held out.
-        cohort: The slide table of external features.
-        progress: Told how far encoding is.
-
-    Raises:
-        ModelError: The model was trained on other tiles or features.
-        ManifestError: Training patients are in the cohort, or tiles are gone.
-        ConfigError: `on` is not what this kind of model is scored on.
+    An external cohort lies `on` a tile folder, or is features with their slide table
+    (`cohort`); without one, what the training held out is scored.
     """
     if on is None:
         if cohort is not None:

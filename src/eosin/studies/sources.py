@@ -23,7 +23,7 @@ from eosin.runs.card import Sees
 from eosin.runs.origin import find_tile_folder, hash_features, see_features, see_tiles
 from eosin.runs.run import ENCODER_FILE, keep_encoder
 from eosin.settings import BagTraining, PixelTraining, TileTraining
-from eosin.studies.bag_learner import BagLearner, PixelLearner
+from eosin.studies.bag_learner import BagLearner
 from eosin.studies.encoders import encode_rows, list_readable, open_tile_encoder
 from eosin.studies.folds import Learner
 from eosin.studies.labelled_bags import check_features, label_encoded, read_labelled
@@ -65,15 +65,9 @@ def open_source(
 ) -> Source:
     """Find out what was given, and stop where the settings are of another kind.
 
-    Args:
-        data: A tile folder, a folder of feature files, or one of drawn bags.
-        cohort: The slide table, with features.
-        tiles: The tile folder that bags were drawn from, if it has moved.
-        settings: How to train; None takes the defaults of what was given.
-
-    Raises:
-        ManifestError: It is none of these, or its parts do not fit together.
-        ConfigError: The settings are of another kind of model.
+    `data` is a tile folder, a folder of feature files (with their slide table,
+    `cohort`), or one of drawn bags, whose `tiles` may have moved. Without settings the
+    defaults of what was given are taken.
     """
     path = data / BAG_TABLE if data.is_dir() else data
     if path.is_file():
@@ -223,8 +217,8 @@ def _prepare_drawn(
     study = make_study(tiles["tile_id"].tolist(), pixels)
     weights = Path(settings.weights).name
     sees = replace(see_tiles(folder), encoder=settings.encoder, weights=weights)
-    learner = PixelLearner(study, settings, folder.info.tile_px, out, progress)
-    return study, learner, sees
+    tile_px = folder.info.tile_px
+    return study, BagLearner(study, settings, out, progress, tile_px=tile_px), sees
 
 
 def _encode(
@@ -264,13 +258,10 @@ def _prepare_bags(
 def _read_pixels(
     tiles: pd.DataFrame, folder: TileFolder, path: Path, progress: Progress
 ) -> npt.NDArray[np.uint8]:
-    """Read tiles, each once, into a file that all bags share.
+    """Read tiles, each once, into a file that all bags share, `(tiles, px * px * 3)`.
 
     Memory is bounded by a few hundred tiles; the file takes `px * px * 3` bytes for
     each tile, and one that is there is used as it is.
-
-    Returns:
-        `(tiles, px * px * 3)`, a map of the file.
     """
     shape = (len(tiles), 3 * folder.info.tile_px**2)
     if not path.exists():

@@ -183,7 +183,7 @@ def _describe(units: ScoredUnits, table: pd.DataFrame) -> dict[str, Any]:
     if card.learner == "tiles":
         validation = explain_choices(
             run.held_out,
-            card.together,
+            card.together.temperature,
             target=card.target,
             rule=card.threshold_rule,
             slide_labels=trained_on.slide_labels if trained_on else None,
