@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from eosin.bags import Bag, FeatureInfo, write_features
-from eosin.core import CohortError, ConfigError, ManifestError, Progress, write_json
+from eosin.core import CohortError, ConfigError, ManifestError, Progress
 from eosin.settings import BagTraining
 from eosin.studies.labelled_bags import check_features, label_encoded, read_labelled
 from eosin.studies.study import study_bags
@@ -78,14 +78,6 @@ def test_columns_that_do_not_fit_are_named_with_their_table(features, tmp_path):
             study_bags(
                 read_labelled(features, path, settings), settings, where=str(path)
             )
-
-
-def test_patients_that_the_encoder_learnt_from_are_a_caution(tmp_path):
-    folder = write_slides(tmp_path / "f")
-    learnt = {"run": "runs/a", "patients": ["P0", "P3", "P9"], "slides": []}
-    write_json(folder / "run.json", {"notes": {"encoder_learnt_from": learnt}})
-    (said,) = read_labelled(folder, write_table(tmp_path / "s.csv"), STOP).cautions
-    assert "2 of these 4 patients (P0, P3)" in said
 
 
 def test_what_is_missing_stops(features, tmp_path):

@@ -50,6 +50,10 @@ def test_no_tile_and_no_patient_is_on_two_sides(tiles):
         assert sorted(np.concatenate(sides)) == list(range(360))
         patients = [set(tiles.table["patient_id"].iloc[rows]) for rows in sides]
         assert sum(map(len, patients)) == len(set.union(*patients)) == 12
+    counts = tiles.count_sources()
+    assert list(counts["side"][:3]) == ["train", "val", "test"]
+    for name, n in (("patients", 12), ("witness_tiles", 72), ("other_tiles", 288)):
+        assert (counts.groupby("fold")[name].sum() == n).all()
 
 
 def test_bags_are_of_their_own_side_and_have_their_witnesses(tiles, fold):
@@ -111,14 +115,6 @@ def test_others_may_be_of_other_patients_where_the_drawn_have_none(tiles):
     fold = FoldBags(replace(tiles, is_witness=is_own), 0, CONFIG)
     negatives, _ = fold.draw_resampled(0, 4, (1,))
     assert all(bag.instance_labels.sum() == 0 for bag in negatives)
-
-
-def test_sources_are_counted(tiles):
-    counts = tiles.count_sources()
-    assert list(counts["side"][:3]) == ["train", "val", "test"]
-    assert (counts.groupby("fold")["patients"].sum() == 12).all()
-    assert (counts.groupby("fold")["witness_tiles"].sum() == 72).all()
-    assert (counts.groupby("fold")["other_tiles"].sum() == 288).all()
 
 
 def test_too_few_tiles_are_an_error(tiles):
