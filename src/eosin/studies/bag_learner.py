@@ -35,7 +35,7 @@ class BagLearner:
     """Trains models of bags of features, or with their encoder on tiles' pixels.
 
     Models are written to the run folder `out`. Instances of pixels are `(px * px *
-    3,)`, uint8, of tiles of `tile_px`.
+    3,)`, uint8, of tiles of `tile_px`, which is 0 for features.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class BagLearner:
         out: Path,
         progress: Progress,
         *,
-        tile_px: int | None = None,
+        tile_px: int = 0,
     ) -> None:
         self._study, self._settings = study, settings
         self._out, self._progress = out, progress

@@ -19,6 +19,10 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 SIDES = ("train", "val", "test")
+_COUNTED = [
+    *("fold", "side", "patients", "patients_with_witnesses", "slides"),
+    *("witness_tiles", "other_tiles"),
+]
 # A share of a side's seeds, so that no two draws are the same.
 _SEEDS = {"train": 1, "val": 2, "test": 3, "resample": 4}
 
@@ -49,31 +53,22 @@ class StudyTiles:
     def find_rows(self, fold: int, side: str) -> Rows:
         """Find the tiles of a side."""
         is_own = (self.splits["fold"] == fold) & (self.splits["split"] == side)
-        own = self.splits[is_own]
-        return np.flatnonzero(self.table["slide_id"].isin(set(own["slide_id"])))
+        slides = set(self.splits.loc[is_own, "slide_id"])
+        return np.flatnonzero(self.table["slide_id"].isin(slides))
 
     def count_sources(self) -> pd.DataFrame:
         """Count what each side of each fold draws from, a row each."""
-        tiles = self.table[["slide_id", "patient_id"]].assign(
-            is_witness=self.is_witness
-        )
-        tiles = self.splits[["fold", "split", "slide_id"]].merge(tiles, on="slide_id")
-        sides = tiles.groupby(["fold", "split"])
-        witnesses = tiles[tiles["is_witness"]].groupby(["fold", "split"])
-        counts = pd.DataFrame(
-            {
-                "patients": sides["patient_id"].nunique(),
-                "patients_with_witnesses": witnesses["patient_id"].nunique(),
-                "slides": sides["slide_id"].nunique(),
-                "witness_tiles": witnesses.size(),
-                "other_tiles": sides.size(),
-            }
-        )
-        folds = sorted(self.splits["fold"].unique())
-        every = pd.MultiIndex.from_product([folds, SIDES], names=["fold", "side"])
-        counts = counts.reindex(every).fillna(0).astype(np.int64)
-        counts["other_tiles"] -= counts["witness_tiles"]
-        return counts.reset_index()
+        counts = []
+        for fold in sorted(self.splits["fold"].unique().tolist()):
+            for side in SIDES:
+                rows = self.find_rows(fold, side)
+                tiles, is_witness = self.table.iloc[rows], self.is_witness[rows]
+                patients = tiles["patient_id"].nunique()
+                positive = tiles.loc[is_witness, "patient_id"].nunique()
+                slides = tiles["slide_id"].nunique()
+                n_tiles = is_witness.sum(), (~is_witness).sum()
+                counts.append((fold, side, patients, positive, slides, *n_tiles))
+        return pd.DataFrame(counts, columns=_COUNTED)
 
 
 def read_study_tiles(
@@ -126,8 +121,6 @@ class FoldBags:
         self.features = reduce_features(
             tiles.features, self._rows["train"], config.components, seed=config.seed
         )
-        self._slide_codes, names = pd.factorize(tiles.table["slide_id"])
-        self._slide_names = np.asarray(names, object)
 
     def list_instances(self, side: str) -> tuple[Rows, npt.NDArray[np.bool_]]:
         """Return the tiles of a side and which of them are witnesses."""
@@ -155,7 +148,7 @@ class FoldBags:
         )
         places = pd.Index(self._tiles.table["tile_id"]).get_indexer(table["tile_id"])
         return [
-            self._make_bag(f"{side}-{i}", own, label=i % 2)
+            self._make_bag(f"{side}-{i}", own)
             for i, own in enumerate(places.reshape(n_bags, -1).astype(np.int64))
         ]
 
@@ -184,36 +177,31 @@ class FoldBags:
                     ]
                 )
                 name = f"resample-{resample}-{n}-{i}"
-                bags.append(
-                    self._make_bag(name, rng.permutation(rows), label=int(n > 0))
-                )
+                bags.append(self._make_bag(name, rng.permutation(rows)))
             kinds.append(bags)
         return kinds[0], kinds[1:]
 
     def _resample_pools(self, rng: np.random.Generator) -> tuple[Rows, Rows]:
         rows, is_witness = self.list_instances("test")
         patients = self._tiles.table["patient_id"].astype(str).to_numpy()[rows]
-        with_witnesses = np.unique(patients[is_witness])
-        without = np.setdiff1d(patients, with_witnesses)
-        drawn = [
-            rng.choice(names, len(names))
-            for names in (with_witnesses, without)
-            if len(names)
-        ]
-        parts = [np.flatnonzero(patients == name) for name in np.concatenate(drawn)]
-        pool = np.concatenate(parts)
+        positive = np.unique(patients[is_witness])
+        kinds = positive, np.setdiff1d(patients, positive)
+        drawn = [rng.choice(names, len(names)) for names in kinds if len(names)]
+        places = [np.flatnonzero(patients == name) for name in np.concatenate(drawn)]
+        pool = np.concatenate(places)
         shown = is_witness[pool]
         # Of patients with nothing but witnesses there may be no other tile.
         others = rows[pool[~shown]] if (~shown).any() else rows[~is_witness]
         return others, rows[pool[shown]]
 
-    def _make_bag(self, bag_id: str, rows: Rows, *, label: int) -> Bag:
+    def _make_bag(self, bag_id: str, rows: Rows) -> Bag:
+        is_witness = self._tiles.is_witness[rows]
         return Bag(
             bag_id=bag_id,
             features=DrawnFeatures(self.features, rows),
-            label=label,
-            instance_labels=self._tiles.is_witness[rows].astype(np.int64),
-            slide_ids=tuple(self._slide_names[np.unique(self._slide_codes[rows])]),
+            label=int(is_witness.any()),
+            instance_labels=is_witness.astype(np.int64),
+            slide_ids=tuple(self._tiles.table["slide_id"].iloc[rows].unique()),
         )
 
 

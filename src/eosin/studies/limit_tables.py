@@ -222,17 +222,10 @@ def write_tables(
     out: Path, data: StudyTiles, *, tables: LimitTables, sources: pd.DataFrame
 ) -> None:
     """Write the tables of a study as CSV, each whole or not at all."""
-    frames = (
-        tables.cells,
-        tables.summary,
-        tables.limits,
-        tables.ceilings,
-        sources,
-        data.splits,
-    )
-    for name, frame in zip(TABLES, frames, strict=True):
+    frames = {**vars(tables), "sources": sources, "splits": data.splits}
+    for name in TABLES:
         with atomic_path(out / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False, float_format="%.6g")
+            frames[name].to_csv(temporary, index=False, float_format="%.6g")
 
 
 def find_cautions(

@@ -76,12 +76,12 @@ def choose_settings(
     scores = pd.DataFrame(read_json(state / _RESULT))
     best = int(scores["log_loss"].to_numpy().argmin())
     names = list(settings.choices)
-    table = pd.DataFrame([_describe(own, names) for own in candidates]).join(scores)
+    described = [_describe(candidate, names) for candidate in candidates]
+    table = pd.DataFrame(described).join(scores)
     table["is_chosen"] = np.arange(len(table)) == best
-    chosen = _describe(candidates[best], names)
-    words = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    words = ", ".join(f"{name} {value}" for name, value in described[best].items())
     progress.say(f"fold {fold}: chose {words}")
-    return Choice(candidates[best], chosen, table)
+    return Choice(candidates[best], described[best], table)
 
 
 def divide_inner(study: BagStudy, settings: BagTraining, fold: int) -> list[Sides]:

@@ -75,7 +75,7 @@ class BagStudy(Study):
 
     def list_clinical(self, rows: npt.NDArray[np.int64]) -> list[ClinicalValues]:
         """List the clinical values of the patients of some bags, each once."""
-        values = {self.patients[row]: self.bags[row].clinical or {} for row in rows}
+        values = {bag.patient_id: bag.clinical or {} for bag in self.take(rows)}
         return list(values.values())
 
 

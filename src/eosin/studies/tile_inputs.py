@@ -152,7 +152,8 @@ class TileInputs:
         config = self._config
         names = ["features"] if depth == "head" else ["activations", "features"]
         # What was encoded for the last block holds the head's features as well.
-        for other in (depth, "last"):
+        depths: tuple[Depth, ...] = (depth, "last")
+        for other in depths:
             key = self._make_key(other, weights)
             read = partial(read_encoded, self._find_part(key), key, len(self.tiles))
             known = {name: read(name) for name in names}

@@ -1,5 +1,6 @@
 """Training one fold: encode once, fit the head, fine-tune, export, check."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from eosin.training import (
     Listeners,
     PixelTiles,
     SnapshotKeeper,
+    Views,
     fine_tune,
     fit_head,
     plan_unfreezing,
@@ -99,7 +101,7 @@ class TileLearner:
     def _fit(self, classifier: Any, fold: int, state: Path) -> list[FitResult]:
         """Run the stages that the config asks for."""
         config, tiles = self._config, self._inputs.arrange(fold)
-        on_best = None
+        on_best: Callable[[EpochMetrics], None] | None = None
         if config.snapshots:
             keeper = SnapshotKeeper(state / "snapshots", config.snapshots)
             on_best = partial(keeper.offer, classifier)
@@ -110,7 +112,7 @@ class TileLearner:
             )
 
         fits: list[FitResult] = []
-        activations = None
+        activations: Views | None = None
         if config.weights != "none" or config.depth != "all":
             arrays = self._inputs.encode(classifier)
             features, activations = arrays["features"], arrays.get("activations")
@@ -122,7 +124,9 @@ class TileLearner:
             pixels = PixelTiles(reader.read, len(self._inputs.tiles), augment=augment)
             # The trunk's activations are those of the untrained encoder, and only the
             # first step leaves it as it is.
-            first = pixels if activations is None else CachedViews(activations)
+            first: PixelTiles | CachedViews = pixels
+            if activations is not None:
+                first = CachedViews(activations)
             for number, step in enumerate(self._plan(classifier)):
                 stage = f"{FINE_TUNE_STAGE}_{number + 1}" if number else FINE_TUNE_STAGE
                 source = pixels if number else first
