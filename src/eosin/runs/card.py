@@ -21,7 +21,7 @@ CARD_FILE = "card.json"
 # Of a run's files; those of another one would be read wrongly.
 _FORMAT = 3
 # Slides are rarely scanned at exactly the resolution that their makers name.
-_MPP_TOLERANCE = 0.1
+MPP_TOLERANCE = 0.1
 
 Learner = Literal["tiles", "bags", "pixels"]
 
@@ -77,7 +77,7 @@ class Sees:
             problems.append(f"tile_px {self.tile_px}, these have {other.tile_px}")
         if self.context != other.context:
             problems.append(f"context {self.context:g}, these have {other.context:g}")
-        if self.mpp and other.mpp and abs(other.mpp / self.mpp - 1) > _MPP_TOLERANCE:
+        if self.mpp and other.mpp and abs(other.mpp / self.mpp - 1) > MPP_TOLERANCE:
             problems.append(f"mpp {self.mpp:g}, these have {other.mpp:g}")
         hashes = self.encoder_sha256, other.encoder_sha256
         is_other = all(hashes) and hashes[0] != hashes[1]

@@ -72,7 +72,7 @@ class BagLearner:
         if seed == 0:
             for row, scored in zip(held, scores, strict=True):
                 if split[row] == "test":
-                    self._write_attention(self._study.bags[row], scored.attention)
+                    self._write_attention(self._study.bags[int(row)], scored.attention)
         (state / _CHECKPOINT).unlink(missing_ok=True)
         return Fitted(
             held_out=tabulate(self._study.take(held), split[held], scores),

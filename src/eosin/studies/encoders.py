@@ -1,64 +1,28 @@
 """The encoder that a name, a run or a description stands for, ready to run."""
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from eosin.core import (
     ConfigError,
     ModelError,
-    Progress,
     hash_file,
     hash_object,
     load_config,
     suggest,
 )
-from eosin.inference import EncodedTiles, TileModel, open_encoded, open_session
-from eosin.runs.card import CARD_FILE, Card
+from eosin.inference import open_session
+from eosin.runs.card import CARD_FILE, MPP_TOLERANCE, Card
 from eosin.runs.origin import find_learnt, see_tiles
 from eosin.runs.run import ENCODER_FILE, keep_encoder, read_run
 from eosin.settings import Device, TileTraining
-from eosin.tiles import DAMAGED, TileFolder
+from eosin.studies.tile_encoder import TileEncoder
+from eosin.tiles import TileFolder
 
 if TYPE_CHECKING:
     from eosin.models import TorchEncoder, TorchEncoderSpec
-
-
-_MPP_TOLERANCE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class TileEncoder:
-    """An encoder with its weights.
-
-    Attributes:
-        model: Gives `features`, a vector per tile.
-        name: What it is called.
-        licence: Terms of its weights, as far as they are known.
-        sha256: Hash of its weights.
-        learnt_from: Whom a run fine-tuned it on, from `find_learnt`.
-    """
-
-    model: TileModel
-    name: str
-    licence: str
-    sha256: str
-    learnt_from: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> str:
-        """Hash of what it computes; of its description and weights without a graph."""
-        return getattr(self.model, "encoder_hash", None) or self.sha256
-
-    @property
-    def dimension(self) -> int:
-        """Features per tile."""
-        return int(self.model.outputs["features"][0])
 
 
 def open_tile_encoder(
@@ -107,44 +71,9 @@ def open_tile_encoder(
             given = "published" if weights == "auto" else weights
             encoder = open_torch_encoder(spec, weights=given, device=device)
             return wrap_torch_encoder(folder, encoder)
-        _export(folder, name, weights, path)
+        _export(folder, name, weights, place)
     return TileEncoder(
         open_session(path, device=device), name, _find_licence(weights), hash_file(path)
-    )
-
-
-def list_readable(folder: TileFolder) -> npt.NDArray[np.int64]:
-    """List the rows of a folder's tile table that can be read."""
-    is_damaged = folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
-    return np.flatnonzero(~is_damaged)
-
-
-def encode_rows(
-    folder: TileFolder,
-    encoder: TileEncoder,
-    rows: npt.NDArray[np.int64],
-    *,
-    views: int = 1,
-    progress: Progress | None = None,
-) -> npt.NDArray[np.float32]:
-    """Encode rows of a tile table, as far as they have not been encoded before.
-
-    `(rows of the tile table, dimension)`, means over the views; of one view a map of
-    the store's file. Rows that nobody asked for hold nothing.
-    """
-    store = open_store(folder, encoder)
-    store.encode(rows, views, lambda: encoder.model, progress=progress)
-    features = store.read(views)
-    return features[0] if views == 1 else features.mean(axis=0)
-
-
-def open_store(folder: TileFolder, encoder: TileEncoder) -> EncodedTiles:
-    """Open the place of an encoder's features of a folder's tiles."""
-    return open_encoded(
-        folder,
-        encoder=encoder.name,
-        graph=encoder.graph,
-        dimension=encoder.dimension,
     )
 
 
@@ -161,7 +90,6 @@ def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
     """Stop where tiles have not the size or resolution that an encoder needs."""
     info = folder.info
     needs = f"the encoder {spec.name} needs tiles of {spec.tile_px} px at {spec.mpp:g}"
-    cure = f"tile again with --mpp {spec.mpp:g} --tile-px {spec.tile_px}"
     if info.mpp is None:
         raise ModelError(
             f"{folder.path}: {needs} mpp, and nobody stated the mpp of these; import "
@@ -169,10 +97,10 @@ def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
         )
     # With context, a tile is shown on as many pixels as without.
     mpp = info.mpp * info.context
-    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > _MPP_TOLERANCE:
+    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > MPP_TOLERANCE:
         raise ModelError(
             f"{folder.path}: {needs} mpp, these have {info.tile_px} px at {mpp:g}; "
-            f"{cure}"
+            f"tile again with --mpp {spec.mpp:g} --tile-px {spec.tile_px}"
         )
 
 
@@ -210,7 +138,7 @@ def _open_run(
     )
 
 
-def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
+def _export(folder: TileFolder, name: str, weights: str, place: Path) -> None:
     """Write an encoder of the registry with its pooling as an ONNX file."""
     from eosin.models import (  # noqa: PLC0415
         ENCODERS,
@@ -233,12 +161,10 @@ def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
     given = "imagenet" if weights == "auto" else weights
     encoder = build_encoder(name, tile_px=folder.info.tile_px, weights=given, seed=0)
     classifier = build_classifier(encoder, n_classes=2, seed=0)
-    with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        made = Path(place) / path.name
-        export_onnx(build_stem(classifier, "head"), made)
-        # An equal file keeps its date, and what was encoded by it before.
-        if not path.exists() or hash_file(path) != hash_file(made):
-            made.replace(path)
+    with tempfile.TemporaryDirectory() as made:
+        graph = Path(made) / ENCODER_FILE
+        export_onnx(build_stem(classifier, "head"), graph)
+        keep_encoder(graph, place)
 
 
 def _find_licence(weights: str) -> str:

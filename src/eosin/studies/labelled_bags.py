@@ -25,7 +25,7 @@ from eosin.cohorts import (
 from eosin.core import CohortError, ConfigError, ManifestError, Progress, to_file_name
 from eosin.runs.origin import caution_learnt
 from eosin.settings import BagTraining
-from eosin.studies.encoders import list_readable
+from eosin.studies.tile_encoder import list_readable
 from eosin.tiles import TileFolder
 
 _SHOWN = 5

@@ -23,8 +23,8 @@ from eosin.runs.card import FoldCard
 from eosin.runs.origin import hash_features, see_features, see_tiles
 from eosin.runs.run import Run, find_logits
 from eosin.settings import BagTraining
-from eosin.studies.encoders import TileEncoder, encode_rows, list_readable
 from eosin.studies.labelled_bags import label_encoded
+from eosin.studies.tile_encoder import TileEncoder, encode_rows, list_readable
 from eosin.tiles import TileFolder, open_tile_folder
 
 

@@ -24,11 +24,12 @@ from eosin.runs.origin import find_tile_folder, hash_features, see_features, see
 from eosin.runs.run import ENCODER_FILE, keep_encoder
 from eosin.settings import BagTraining, PixelTraining, TileTraining
 from eosin.studies.bag_learner import BagLearner
-from eosin.studies.encoders import encode_rows, list_readable, open_tile_encoder
+from eosin.studies.encoders import open_tile_encoder
 from eosin.studies.folds import Learner
 from eosin.studies.labelled_bags import check_features, label_encoded, read_labelled
 from eosin.studies.splits import split_tiles
 from eosin.studies.study import BagStudy, Study, study_bags, study_drawn
+from eosin.studies.tile_encoder import encode_rows, list_readable
 from eosin.studies.tile_learner import TileLearner
 from eosin.tiles import TileFolder, open_tile_folder
 
