@@ -56,8 +56,20 @@ def map_classes(
         if row in pixels
         for asked in _list_asked(kind, label, int(held_out.called[row]))
     ]
+    _ask_models(maps, held_out, settings, failures, progress)
+    return tuple(maps)
+
+
+def _ask_models(
+    maps: list[ClassMap],
+    held_out: HeldOutTiles,
+    settings: InterpretSettings,
+    failures: list[SlideFailure],
+    progress: Progress,
+) -> None:
+    """Give each map the mean of the models that may be asked about its tile."""
+    strengths: dict[int, list[npt.NDArray[np.float32]]] = {}
     jobs = list(_iter_jobs(held_out, maps))
-    found: dict[int, list[npt.NDArray[np.float32]]] = {}
     with progress.task("Asking models", len(jobs)) as task:
         for path, numbers in jobs:
             try:
@@ -65,24 +77,24 @@ def map_classes(
             except ModelError as error:
                 name = str(path.relative_to(held_out.run))
                 failures.append(SlideFailure(name, "interpret", str(error)))
-            else:
-                strengths = grad_cam(
-                    model,
-                    np.stack([maps[i].pixels for i in numbers]).astype(np.float32),
-                    np.array([maps[i].asked for i in numbers]),
-                    VARIANTS[settings.method],
-                    layer=settings.layer,
-                    batch=8,
+                task.advance()
+                continue
+            layer = find_map(model, settings.layer)
+            answers = grad_cam(
+                model,
+                np.stack([maps[i].pixels for i in numbers]).astype(np.float32),
+                np.array([maps[i].asked for i in numbers]),
+                VARIANTS[settings.method],
+                layer=settings.layer,
+                batch=8,
+            )
+            for i, answer in zip(numbers, answers, strict=True):
+                strengths.setdefault(i, []).append(answer)
+                mean = np.mean(strengths[i], axis=0, dtype=np.float32)
+                maps[i] = replace(
+                    maps[i], strength=mean, layer=layer.name, n_cells=layer.n_cells
                 )
-                layer = find_map(model, settings.layer)
-                for i, strength in zip(numbers, strengths, strict=True):
-                    found.setdefault(i, []).append(strength)
-                    mean = np.mean(found[i], axis=0, dtype=np.float32)
-                    maps[i] = replace(
-                        maps[i], strength=mean, layer=layer.name, n_cells=layer.n_cells
-                    )
             task.advance()
-    return tuple(maps)
 
 
 def _list_asked(kind: ExampleKind, label: int, called: int) -> tuple[int, ...]:
@@ -94,15 +106,15 @@ def _read(
     held_out: HeldOutTiles, rows: npt.NDArray[np.int64], failures: list[SlideFailure]
 ) -> dict[int, npt.NDArray[np.uint8]]:
     """Read the tiles that can be read, by their row."""
-    found = {}
+    pixels = {}
     with held_out.folder.open_reader(held_out.tiles) as reader:
         for row, tile in zip(rows.tolist(), reader.read_each(rows), strict=True):
             if isinstance(tile, SlideError):
                 name = str(held_out.tiles["tile_id"].iloc[row])
                 failures.append(SlideFailure(name, "interpret", str(tile)))
             else:
-                found[row] = tile.pixels
-    return found
+                pixels[row] = tile.pixels
+    return pixels
 
 
 def _iter_jobs(
@@ -132,53 +144,58 @@ def write_class_maps(
         rows = []
         side = held_out.folder.info.tile_px
         values = np.full((len(maps), side, side), np.nan, np.float16)
-        for i, found in enumerate(maps):
-            name = f"{i:03d}-{found.kind}.png"
-            both = np.concatenate([found.pixels, draw_class_map(found)], axis=1)
+        for i, class_map in enumerate(maps):
+            name = f"{i:03d}-{class_map.kind}.png"
+            both = np.concatenate([class_map.pixels, draw_class_map(class_map)], axis=1)
             Image.fromarray(both).save(temporary / name)
-            if found.strength is not None:
-                values[i] = found.strength
-            rows.append(_describe(found, held_out, mark_px) | {"file": name})
+            if class_map.strength is not None:
+                values[i] = class_map.strength
+            rows.append(_describe(class_map, held_out, mark_px) | {"file": name})
         pd.DataFrame(rows).to_csv(temporary / "maps.csv", index=False)
         np.save(temporary / "maps.npy", values)
 
 
-def _describe(found: ClassMap, held_out: HeldOutTiles, mark_px: int) -> dict[str, Any]:
-    names, tile = held_out.class_names, held_out.tiles.iloc[found.row]
-    peak_x, peak_y = _find_peak(found, held_out)
+def _describe(
+    class_map: ClassMap, held_out: HeldOutTiles, mark_px: int
+) -> dict[str, Any]:
+    names, tile = held_out.class_names, held_out.tiles.iloc[class_map.row]
+    peak_x, peak_y = _find_peak(class_map, held_out)
     described = {
         **dict(tile[list(_TILE_COLUMNS)]),
-        "kind": found.kind,
-        "class_name": names[found.label],
-        "called": names[held_out.called[found.row]],
-        "confidence": round(float(held_out.confidence[found.row]), 6),
-        "model": int(held_out.folds[found.row]),
-        "map_of": names[found.asked],
-        "layer": found.layer,
-        "places_a_side": found.n_cells,
+        "kind": class_map.kind,
+        "class_name": names[class_map.label],
+        "called": names[held_out.called[class_map.row]],
+        "confidence": round(float(held_out.confidence[class_map.row]), 6),
+        "model": int(held_out.folds[class_map.row]),
+        "map_of": names[class_map.asked],
+        "layer": class_map.layer,
+        "places_a_side": class_map.n_cells,
     }
     if held_out.probabilities is not None:
-        columns, own = held_out.card.target.columns, held_out.probabilities[found.row]
+        columns, own = (
+            held_out.card.target.columns,
+            held_out.probabilities[class_map.row],
+        )
         described |= {
             name: round(float(value), 6)
             for name, value in zip(columns, own, strict=True)
         }
     described |= {"peak_x_px0": peak_x, "peak_y_px0": peak_y}
     if mark_px:
-        described["centre_share"] = found.find_centre_share(mark_px)
+        described["centre_share"] = class_map.find_centre_share(mark_px)
     if held_out.folder.has_patches:
         described |= dict(tile[["source", "source_index"]])
     return described
 
 
 def _find_peak(
-    found: ClassMap, held_out: HeldOutTiles
+    class_map: ClassMap, held_out: HeldOutTiles
 ) -> tuple[int | None, int | None]:
     """Find where on the slide a map is highest, in level-0 pixels."""
-    if found.strength is None or found.strength.max() <= 0:
+    if class_map.strength is None or class_map.strength.max() <= 0:
         return None, None
-    tile = held_out.tiles.iloc[[found.row]]
+    tile = held_out.tiles.iloc[[class_map.row]]
     left, top, size = find_boxes(tile, held_out.folder.info.context)[0][:3]
-    height, width = found.strength.shape
-    y, x = np.unravel_index(int(found.strength.argmax()), found.strength.shape)
+    height, width = class_map.strength.shape
+    y, x = np.unravel_index(int(class_map.strength.argmax()), class_map.strength.shape)
     return int(left + (x + 0.5) * size / width), int(top + (y + 0.5) * size / height)

@@ -17,6 +17,7 @@ from eosin.bags import (
     read_clinical,
 )
 from eosin.cohorts import (
+    Cohort,
     find_divided,
     read_cohort,
     require_labels,
@@ -29,7 +30,7 @@ from eosin.studies.tile_encoder import list_readable
 from eosin.tiles import TileFolder
 
 _SHOWN = 5
-_NO_TILES = "slides without a tile"
+_NO_TILES, _NO_LABEL = "slides without a tile", "slides without a label"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,31 +61,13 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
     slides = read_cohort(
         cohort, class_names=classes, class_option="--classes", needs_files=False
     )
-    files = find_feature_files(features)
-    is_skipping = settings.missing == "skip"
-    table = slides.table
-    names = table["slide_id"].astype(str).map(to_file_name)
-    is_bare = ~names.isin(set(files))
+    files = set(find_feature_files(features))
     cautions = [say_unknown_patients(slides) or ""]
-    if is_skipping:
-        require_labels(slides, table[:0], classes, remedy="")
-        labelled = _leave_out(table, is_bare, "slides without features", cautions)
-        table = _leave_out(
-            labelled, labelled["label"].isna(), "slides without a label", cautions
-        )
-        others = sorted(set(files) - set(names))
-        cautions.append(_say_left_out(others, "feature files of no slide in the table"))
-        if table.empty:
-            raise CohortError(
-                f"{cohort}: no slide with a label has features in {features}"
-            )
-    else:
-        remedy = "label them, or leave them out by --set missing=skip"
-        require_labels(slides, table[~is_bare], classes, remedy=remedy)
-        if "n_tiles" in table:
-            # Glass without tissue says nothing of the rest.
-            is_glass = is_bare & (table["n_tiles"].astype(str) == "0")
-            table = _leave_out(table, is_glass, _NO_TILES, cautions)
+    is_skipping = settings.missing == "skip"
+    choose = _skip_what_lacks if is_skipping else _require_labels
+    table = choose(slides, files, classes, cautions)
+    if table.empty:
+        raise CohortError(f"{cohort}: no slide with a label has features in {features}")
     table = _name_classes(table, classes, str(cohort))
     bags = read_bags(
         features,
@@ -101,6 +84,37 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
         class_names=classes,
         cautions=tuple(filter(None, cautions)),
     )
+
+
+def _skip_what_lacks(
+    slides: Cohort, files: set[str], classes: Sequence[str], cautions: list[str]
+) -> pd.DataFrame:
+    """Choose the slides with a label and features."""
+    require_labels(slides, slides.table[:0], classes, remedy="")
+    names = _name_files(slides.table)
+    is_bare = ~names.isin(files)
+    table = _leave_out(slides.table, is_bare, "slides without features", cautions)
+    table = _leave_out(table, table["label"].isna(), _NO_LABEL, cautions)
+    others = sorted(files - set(names))
+    cautions.append(_say_left_out(others, "feature files of no slide in the table"))
+    return table
+
+
+def _require_labels(
+    slides: Cohort, files: set[str], classes: Sequence[str], cautions: list[str]
+) -> pd.DataFrame:
+    """Choose all slides; glass without tissue says nothing of the rest."""
+    table, is_bare = slides.table, ~_name_files(slides.table).isin(files)
+    remedy = "label them, or leave them out by --set missing=skip"
+    require_labels(slides, table[~is_bare], classes, remedy=remedy)
+    if "n_tiles" not in table:
+        return table
+    is_glass = is_bare & (table["n_tiles"].astype(str) == "0")
+    return _leave_out(table, is_glass, _NO_TILES, cautions)
+
+
+def _name_files(table: pd.DataFrame) -> pd.Series:
+    return table["slide_id"].astype(str).map(to_file_name)
 
 
 def label_encoded(
@@ -121,23 +135,7 @@ def label_encoded(
     }
     is_empty = ~folder.slides["slide_id"].isin(set(rows_of))
     table = _leave_out(folder.slides, is_empty, _NO_TILES, cautions)
-    bare = table.loc[table["label"].isna(), "slide_id"].astype(str)
-    if len(bare) and settings.missing == "stop":
-        raise CohortError(
-            f"{folder.path}: every slide needs a label in the slide table that was "
-            f"tiled, {len(bare)} have none ({', '.join(bare[:_SHOWN])}); label them, "
-            "or leave them out by --set missing=skip"
-        )
-    what = "slides without a label"
-    table = _leave_out(table, table["label"].isna(), what, cautions)
-    table = _name_classes(table, classes, str(folder.path))
-    divided = find_divided(table, "patient_id", "label")
-    if settings.unit == "patient" and divided:
-        raise CohortError(
-            f"{folder.path}: the slides of {len(divided)} patients contradict each "
-            f"other, such as {', '.join(divided[:_SHOWN])}; where patients are bags, "
-            "all slides of one need the same label"
-        )
+    table = _choose_labelled(table, classes, settings, str(folder.path), cautions)
     clinical = read_clinical(table, settings.columns) if settings.columns else {}
     coords = folder.tiles[["x_px0", "y_px0"]].to_numpy(np.int64)
     bags = [
@@ -160,6 +158,33 @@ def label_encoded(
         class_names=classes,
         cautions=tuple(cautions),
     )
+
+
+def _choose_labelled(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    settings: BagTraining,
+    where: str,
+    cautions: list[str],
+) -> pd.DataFrame:
+    """Choose the slides with a label; a patient who is a bag has one label."""
+    bare = table.loc[table["label"].isna(), "slide_id"].astype(str)
+    if len(bare) and settings.missing == "stop":
+        raise CohortError(
+            f"{where}: every slide needs a label in the slide table that was tiled, "
+            f"{len(bare)} have none ({', '.join(bare[:_SHOWN])}); label them, or leave "
+            "them out by --set missing=skip"
+        )
+    table = _leave_out(table, table["label"].isna(), _NO_LABEL, cautions)
+    table = _name_classes(table, classes, where)
+    divided = find_divided(table, "patient_id", "label")
+    if settings.unit == "patient" and divided:
+        raise CohortError(
+            f"{where}: the slides of {len(divided)} patients contradict each other, "
+            f"such as {', '.join(divided[:_SHOWN])}; where patients are bags, all "
+            "slides of one need the same label"
+        )
+    return table
 
 
 def _leave_out(
