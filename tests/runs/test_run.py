@@ -1,13 +1,11 @@
 import json
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.bags import Bag, read_bag_table, read_slide_bag
+from eosin.bags import read_bag_table
 from eosin.core import ManifestError, ModelError
-from eosin.models import load_mil_model, predict_bags
 from eosin.runs.run import read_run
 
 
@@ -69,19 +67,3 @@ def test_seen_is_who_trained_or_validated(run, pixels_run):
         is_seen = split != "test"
         assert drawn.was_seen(patients=rows["patient_id"][:1]) == is_seen
         assert drawn.was_seen(slides=rows["slide_id"][:1]) == is_seen
-
-
-@pytest.mark.parametrize("kind", ["slides", "pixels"])
-def test_heads_say_what_keras_says(request, kind):
-    made = request.getfixturevalue(f"{kind}_run")
-    run = read_run(made.path)
-    if kind == "slides":
-        bag = read_slide_bag(made.data / "M1.h5")
-    else:
-        pixels = np.random.default_rng(0).integers(0, 256, (5, 64 * 64 * 3), np.uint8)
-        bag = Bag(bag_id="B", features=pixels)
-    for head, stem in zip(run.open_heads(), run.card.models, strict=True):
-        model = load_mil_model(run.path / f"{stem}.keras")
-        (expected,), found = predict_bags(model, [bag]), head.predict(bag)
-        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-3)
-        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)

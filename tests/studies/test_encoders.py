@@ -3,13 +3,13 @@ import shutil
 import sys
 import types
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from eosin.core import ConfigError, MissingExtraError, ModelError, hash_file
-from eosin.inference import open_session
 from eosin.models import TorchEncoder, TorchEncoderSpec
 from eosin.studies import encoders as module
 from eosin.studies.encoders import (
@@ -69,16 +69,11 @@ def test_an_encoder_of_the_registry_is_made_once(folder, tiles, tmp_path):
     again = open_by(folder, "smallcnn", tmp_path, weights="none")
     assert again.sha256 == first.sha256
     assert (tmp_path / ENCODER_FILE).stat().st_mtime_ns == made
-    known = open_by(folder, "nonsense", tmp_path, known_sha256=first.sha256)
-    assert known.sha256 == first.sha256
-
-
-def test_a_damaged_encoder_file_is_made_anew(folder, tmp_path):
-    first = open_by(folder, "smallcnn", tmp_path, weights="none")
+    known = {"known_sha256": first.sha256}
+    assert open_by(folder, "nonsense", tmp_path, **known).sha256 == first.sha256
+    # Damaged, it is made anew.
     (tmp_path / ENCODER_FILE).write_bytes(b"")
-    again = open_by(
-        folder, "smallcnn", tmp_path, weights="none", known_sha256=first.sha256
-    )
+    again = open_by(folder, "smallcnn", tmp_path, weights="none", **known)
     assert again.sha256 == first.sha256
 
 
@@ -102,21 +97,12 @@ def test_published_weights_of_the_registry_are_imagenets(folder, tmp_path):
         open_by(folder, tmp_path, tmp_path)
 
 
-def test_a_run_takes_no_other_weights(folder, run_folder, tmp_path):
+def test_a_run_takes_no_other_weights_and_no_other_tiles(folder, run_folder, tmp_path):
     with pytest.raises(ModelError, match="a run has weights of its own"):
         open_by(folder, run_folder, tmp_path, weights="imagenet")
-
-
-def open_as(hashes):
-    """Open sessions whose encoders have these hashes, one after the other."""
-    left = iter(hashes)
-
-    def open_next(path, *, device):
-        session = open_session(path, device=device)
-        session.encoder_hash = next(left)
-        return session
-
-    return open_next
+    other = replace(folder, info=replace(folder.info, tile_px=32))
+    with pytest.raises(ModelError, match="tile_px 64, these have 32; tile again"):
+        open_by(other, run_folder, tmp_path)
 
 
 def test_an_ensemble_has_no_features_of_its_own(
@@ -129,30 +115,10 @@ def test_an_ensemble_has_no_features_of_its_own(
     # Folds whose encoder was not trained have one together.
     assert open_by(folder, tmp_path / "run", tmp_path).dimension == 192
     for hashes in (["one", "another"], [None, None]):
-        monkeypatch.setattr(module, "open_session", open_as(hashes))
+        sessions = [Mock(encoder_hash=own) for own in hashes]
+        monkeypatch.setattr(module, "open_session", Mock(side_effect=sessions))
         with pytest.raises(ModelError, match="an ensemble of 2 folds"):
             open_by(folder, tmp_path / "run", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"tile_px": 32}, "tile_px 64, these have 32; tile again"),
-        ({"mpp": 1.2}, "mpp 1, these have 1.2"),
-        ({"context": 2.0}, "context 1, these have 2"),
-        ({"mpp": 1.05}, None),
-        ({"mpp": None}, None),
-    ],
-)
-def test_a_run_refuses_tiles_of_another_kind(
-    folder, run_folder, tmp_path, changes, message
-):
-    other = replace(folder, info=replace(folder.info, **changes))
-    if message is None:
-        assert open_by(other, run_folder, tmp_path).dimension == 192
-    else:
-        with pytest.raises(ModelError, match=message):
-            open_by(other, run_folder, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -162,17 +128,14 @@ def test_a_run_refuses_tiles_of_another_kind(
         ({"mpp": 0.5}, "these have 64 px at 0.5; tile again with --mpp 1 --tile-px 64"),
         ({"context": 2.0}, "these have 64 px at 2"),
         ({"mpp": None}, "nobody stated the mpp"),
-        ({"mpp": 0.5, "context": 2.0}, None),
-        ({"mpp": 0.95}, None),
     ],
 )
 def test_a_pytorch_encoder_refuses_tiles_of_another_kind(folder, changes, message):
+    for fitting in ({"mpp": 0.5, "context": 2.0}, {"mpp": 0.95}):
+        require_tiles_of(replace(folder, info=replace(folder.info, **fitting)), SPEC)
     other = replace(folder, info=replace(folder.info, **changes))
-    if message is None:
+    with pytest.raises(ModelError, match=message):
         require_tiles_of(other, SPEC)
-    else:
-        with pytest.raises(ModelError, match=message):
-            require_tiles_of(other, SPEC)
 
 
 def test_a_pytorch_module_is_taken_with_its_entry(folder, tiles):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from eosin.bags import Bag, FeatureInfo, write_features
-from eosin.core import CohortError, ConfigError, ManifestError, Progress, write_json
+from eosin.core import CohortError, ConfigError, ManifestError, Progress
 from eosin.settings import BagTraining
 from eosin.studies.labelled_bags import check_features, label_encoded, read_labelled
 from eosin.studies.study import study_bags
@@ -16,9 +16,13 @@ STOP = BagTraining(classes=CLASSES, folds=2)
 SKIP = replace(STOP, missing="skip")
 
 
-def write_slides(folder, names):
+NAMES = [f"S{i}" for i in range(8)]
+BARE = ["normal", "normal", "tumor", None, "normal", "normal", "tumor", "tumor"]
+
+
+def write_slides(folder):
     rng = np.random.default_rng(0)
-    for name in names:
+    for name in NAMES:
         info = FeatureInfo(slide_id=name, encoder="e", tile_px=8, mpp=1, size_px0=8)
         features = rng.normal(size=(4, 3)).astype(np.float32)
         write_features(folder / f"{name}.h5", features, np.zeros((4, 2), int), info)
@@ -27,7 +31,7 @@ def write_slides(folder, names):
 
 def write_table(path, **columns):
     table = {
-        "slide_id": [f"S{i}" for i in range(8)],
+        "slide_id": NAMES,
         "patient_id": [f"P{i // 2}" for i in range(8)],
         "label": ["normal", "normal", "Tumor", "Tumor"] * 2,
     }
@@ -37,7 +41,7 @@ def write_table(path, **columns):
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
-    return write_slides(tmp_path_factory.mktemp("f"), [f"S{i}" for i in range(8)])
+    return write_slides(tmp_path_factory.mktemp("f"))
 
 
 def test_bags_have_labels_patients_and_columns(features, tmp_path):
@@ -76,17 +80,8 @@ def test_columns_that_do_not_fit_are_named_with_their_table(features, tmp_path):
             )
 
 
-def test_patients_that_the_encoder_learnt_from_are_a_caution(tmp_path):
-    folder = write_slides(tmp_path / "f", [f"S{i}" for i in range(8)])
-    learnt = {"run": "runs/a", "patients": ["P0", "P3", "P9"], "slides": []}
-    write_json(folder / "run.json", {"notes": {"encoder_learnt_from": learnt}})
-    (said,) = read_labelled(folder, write_table(tmp_path / "s.csv"), STOP).cautions
-    assert "2 of these 4 patients (P0, P3)" in said
-
-
 def test_what_is_missing_stops(features, tmp_path):
-    labels = ["normal", "normal", "tumor", None, "normal", "normal", "tumor", "tumor"]
-    path = write_table(tmp_path / "s.csv", label=labels)
+    path = write_table(tmp_path / "s.csv", label=BARE)
     with pytest.raises(CohortError, match="1 have none, such as S3; label them, or"):
         read_labelled(features, path, STOP)
     bare = tmp_path / "b.csv"
@@ -94,7 +89,7 @@ def test_what_is_missing_stops(features, tmp_path):
     for settings in (STOP, SKIP):
         with pytest.raises(CohortError, match="needs a column 'label' with the class"):
             read_labelled(features, bare, settings)
-    names = [f"S{i}" for i in range(6)] + ["T6", "T7"]
+    names = [*NAMES[:6], "T6", "T7"]
     with pytest.raises(ManifestError) as caught:
         read_labelled(features, write_table(path, slide_id=names), STOP)
     assert "2 of 8 slides have no features, such as T6, T7;" in str(caught.value)
@@ -104,9 +99,8 @@ def test_what_is_missing_stops(features, tmp_path):
 def test_what_is_missing_is_left_out_and_told_where_that_was_asked_for(
     features, tmp_path
 ):
-    labels = ["normal", "normal", "tumor", None, "normal", "normal", "tumor", "tumor"]
-    names = [f"S{i}" for i in range(6)] + ["T6", "T7"]
-    path = write_table(tmp_path / "s.csv", slide_id=names, label=labels)
+    names = [*NAMES[:6], "T6", "T7"]
+    path = write_table(tmp_path / "s.csv", slide_id=names, label=BARE)
     found = read_labelled(features, path, SKIP)
     assert [bag.bag_id for bag in found.bags] == ["S0", "S1", "S2", "S4", "S5"]
     assert found.cautions == (
@@ -121,13 +115,13 @@ def test_what_is_missing_is_left_out_and_told_where_that_was_asked_for(
 
 def test_slides_without_tissue_do_not_end_a_study(features, tmp_path):
     words = {
-        "slide_id": [f"S{i}" for i in range(8)] + ["B8"],
+        "slide_id": [*NAMES, "B8"],
         "patient_id": [f"P{i // 2}" for i in range(9)],
         "label": ["normal", "tumor"] * 4 + ["normal"],
     }
     path = write_table(tmp_path / "s.csv", **words, n_tiles=[4] * 8 + [0])
     found = read_labelled(features, path, STOP)
-    assert [bag.bag_id for bag in found.bags] == words["slide_id"][:8]
+    assert [bag.bag_id for bag in found.bags] == NAMES
     assert found.cautions == ("1 slides without a tile were left out, such as B8.",)
     path = write_table(tmp_path / "s.csv", **words, n_tiles=4)
     with pytest.raises(ManifestError, match=r"such as B8; embed them, .*missing=skip"):
@@ -174,16 +168,20 @@ def test_encoded_slides_hold_the_tiles_that_can_be_read(folder):
 
 
 def test_encoded_patients_have_all_their_slides(folder):
+    patients = np.arange(10) // 2
     slides = folder.slides.assign(
-        patient_id=[f"P{i // 2}" for i in range(10)], label=["normal", "tumor"] * 5,
-        age=range(10),
-    )  # fmt: skip
-    slides["label"] = slides["patient_id"].map(lambda p: CLASSES[int(p[1:]) % 2])
-    slides["age"] = slides["patient_id"].str[1:].astype(int) + 50
-    found = encode(replace(folder, slides=slides), unit="patient", columns=("age",))
+        patient_id=[f"P{i}" for i in patients],
+        label=[CLASSES[i % 2] for i in patients],
+        age=50 + patients,
+    )
+    words = {"unit": "patient", "columns": ("age",)}
+    found = encode(replace(folder, slides=slides), **words)
     assert [bag.patient_id for bag in found.bags] == [f"P{i}" for i in range(5)]
     assert found.bags[0].slide_ids == tuple(slides["slide_id"][:2])
     assert found.bags[1].clinical == {"age": "51"}
+    slides.loc[0, "label"] = "tumor"
+    with pytest.raises(CohortError, match=r"1 patients contradict .* P0; where"):
+        encode(replace(folder, slides=slides), **words)
 
 
 def test_encoded_slides_without_a_label_stop_or_are_left_out(folder):
@@ -194,8 +192,8 @@ def test_encoded_slides_without_a_label_stop_or_are_left_out(folder):
         encode(bare)
     found = encode(bare, missing="skip")
     assert len(found.bags) == 9
-    assert any(f"without a label were left out, such as {name}" in t
-               for t in found.cautions)  # fmt: skip
+    said = f"1 slides without a label were left out, such as {name}."
+    assert said in found.cautions
     slides.loc[3, "label"] = "odd"
     with pytest.raises(CohortError, match="holds odd, which is none of the classes"):
         encode(replace(folder, slides=slides))

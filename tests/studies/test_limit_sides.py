@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eosin.bags import open_features
 from eosin.core import ConfigError, ManifestError
 from eosin.settings import LimitSettings
 from eosin.studies.limit_sides import FoldBags, read_study_tiles, reduce_features
-from eosin.tiles import read_manifest, write_manifest
 from eosin.tiles.folder import open_tile_folder
 
 CONFIG = LimitSettings(
@@ -35,8 +35,6 @@ def find_patients(tiles, bags):
 
 
 def test_tiles_have_their_own_features(tiles, folders):
-    from eosin.bags import open_features
-
     assert tiles.features.shape == (360, 6)
     assert tiles.is_witness.sum() == 6 * 12
     for row in (0, 200, 359):
@@ -52,6 +50,10 @@ def test_no_tile_and_no_patient_is_on_two_sides(tiles):
         assert sorted(np.concatenate(sides)) == list(range(360))
         patients = [set(tiles.table["patient_id"].iloc[rows]) for rows in sides]
         assert sum(map(len, patients)) == len(set.union(*patients)) == 12
+    counts = tiles.count_sources()
+    assert list(counts["side"][:3]) == ["train", "val", "test"]
+    for name, n in (("patients", 12), ("witness_tiles", 72), ("other_tiles", 288)):
+        assert (counts.groupby("fold")[name].sum() == n).all()
 
 
 def test_bags_are_of_their_own_side_and_have_their_witnesses(tiles, fold):
@@ -67,18 +69,18 @@ def test_bags_are_of_their_own_side_and_have_their_witnesses(tiles, fold):
         assert all(len(np.unique(bag.read(), axis=0)) == 8 for bag in bags)
 
 
-def test_fewer_bags_are_the_beginning_of_more(fold):
+def test_draws_begin_alike_and_negatives_are_the_same_for_every_rate(fold):
     few, many = fold.draw("train", 10, (4, 1)), fold.draw("train", 30, (4, 1))
-    for one, other in zip(few, many, strict=False):
-        np.testing.assert_array_equal(one.read(), other.read())
+    assert_equal(few, many[:10])
     other = fold.draw("train", 10, (4, 1), seed=1)
     assert not np.array_equal(few[0].read(), other[0].read())
-
-
-def test_negative_bags_are_the_same_for_every_rate(fold):
     one, other = fold.draw("test", 10, (4,)), fold.draw("test", 10, (1,))
-    for i in range(0, 10, 2):
-        np.testing.assert_array_equal(one[i].read(), other[i].read())
+    assert_equal(one[::2], other[::2])
+
+
+def assert_equal(bags, others):
+    for one, other in zip(bags, others, strict=True):
+        np.testing.assert_array_equal(one.read(), other.read())
 
 
 def test_resampled_bags_are_of_test_patients_drawn_again(tiles, fold):
@@ -94,9 +96,7 @@ def test_resampled_bags_are_of_test_patients_drawn_again(tiles, fold):
         assert seen[-1] <= held
     # Two witness patients and two others: some draw leaves one out.
     assert any(patients < held for patients in seen)
-    again = fold.draw_resampled(3, 12, (4, 1))[0]
-    for one, other in zip(fold.draw_resampled(3, 12, (4, 1))[0], again, strict=True):
-        np.testing.assert_array_equal(one.read(), other.read())
+    assert_equal(*[fold.draw_resampled(3, 12, (4, 1))[0] for _ in range(2)])
 
 
 def test_resampling_has_tiles_enough_whatever_is_drawn(tiles):
@@ -111,24 +111,10 @@ def test_others_may_be_of_other_patients_where_the_drawn_have_none(tiles):
     # Every patient of the test side has nothing but witnesses, save those without.
     rows = tiles.find_rows(0, "test")
     own = tiles.table["patient_id"].iloc[rows[tiles.is_witness[rows]]].unique()
-    is_own = tiles.table["patient_id"].isin(own)
-    slides = tiles.splits["patient_id"].isin(set(tiles.table["patient_id"]))
-    all_but = replace_witnesses(tiles, is_own.to_numpy())
-    assert slides.all()
-    negatives, _ = FoldBags(all_but, 0, CONFIG).draw_resampled(0, 4, (1,))
+    is_own = tiles.table["patient_id"].isin(own).to_numpy()
+    fold = FoldBags(replace(tiles, is_witness=is_own), 0, CONFIG)
+    negatives, _ = fold.draw_resampled(0, 4, (1,))
     assert all(bag.instance_labels.sum() == 0 for bag in negatives)
-
-
-def replace_witnesses(tiles, is_witness):
-    return replace(tiles, is_witness=is_witness)
-
-
-def test_sources_are_counted(tiles):
-    counts = tiles.count_sources()
-    assert list(counts["side"][:3]) == ["train", "val", "test"]
-    assert (counts.groupby("fold")["patients"].sum() == 12).all()
-    assert (counts.groupby("fold")["witness_tiles"].sum() == 72).all()
-    assert (counts.groupby("fold")["other_tiles"].sum() == 288).all()
 
 
 def test_too_few_tiles_are_an_error(tiles):
@@ -164,36 +150,30 @@ def test_only_training_tiles_decide_on_the_components():
     np.testing.assert_array_equal(one[:20], two[:20])
 
 
-def relabel(folder, out, change):
-    table, info = read_manifest(folder / "tiles.parquet")
-    names = ("normal", "adenoma", "tumor")
-    table["adenoma_fraction"] = 0.0
-    table["label"] = change(table["label"])
-    write_manifest(out / "tiles.parquet", table, replace(info, class_names=names))
-    pd.read_csv(folder / "slides.csv").to_csv(out / "slides.csv", index=False)
-    return open_tile_folder(out)
+def relabel(folder, change):
+    tiles = folder.tiles.assign(label=pd.array(change(folder.tiles["label"]), "Int8"))
+    info = replace(folder.info, class_names=("normal", "adenoma", "tumor"))
+    return replace(folder, tiles=tiles, info=info)
 
 
-def test_one_of_several_classes_may_be_looked_for(folders, tmp_path):
-    def change(label):
-        # Tiles 0 to 3 of a slide are adenomas, 4 to 11 tumour.
-        place = np.arange(len(label)) % 30
-        return pd.array(np.where(label == 1, 1 + (place > 3), 0), "Int8")
-
-    folder = relabel(folders[1], tmp_path, change)
-    whole = read_study_tiles(folders[0], folder, CONFIG)
+def test_one_of_several_classes_may_be_looked_for(folders):
+    features, folder = folders[0], open_tile_folder(folders[1])
+    # Tiles 0 to 3 of a slide are adenomas, 4 to 11 tumour.
+    is_tumour = np.arange(360) % 30 > 3
+    folder = relabel(folder, lambda label: np.where(label == 1, 1 + is_tumour, 0))
+    whole = read_study_tiles(features, folder, CONFIG)
     assert whole.class_names == ("normal", "adenoma+tumor")
     assert whole.is_witness.sum() == 72
     config = replace(CONFIG, witness_class="tumor")
-    tumour = read_study_tiles(folders[0], folder, config)
+    tumour = read_study_tiles(features, folder, config)
     assert tumour.class_names == ("normal", "tumor")
     assert (len(tumour.table), tumour.is_witness.sum()) == (360 - 24, 48)
     assert tumour.sha256 != whole.sha256
     with pytest.raises(ConfigError, match="one of adenoma, tumor, got 'normal'"):
-        read_study_tiles(folders[0], folder, replace(CONFIG, witness_class="normal"))
+        read_study_tiles(features, folder, replace(CONFIG, witness_class="normal"))
 
 
-def test_tiles_of_one_class_are_refused(folders, tmp_path):
-    folder = relabel(folders[1], tmp_path, lambda label: label * 0)
+def test_tiles_of_one_class_are_refused(folders):
+    folder = relabel(open_tile_folder(folders[1]), lambda label: label * 0)
     with pytest.raises(ManifestError, match="got 360 and 0; label them"):
         read_study_tiles(folders[0], folder, CONFIG)

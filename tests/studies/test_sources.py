@@ -9,8 +9,8 @@ import pytest
 from eosin.bags import read_bag_table
 from eosin.core import ConfigError, ManifestError, Progress
 from eosin.settings import BagTraining, PixelTraining, TileTraining
-from eosin.studies.bag_learner import BagLearner, PixelLearner
-from eosin.studies.sources import open_source, prepare
+from eosin.studies.bag_learner import BagLearner
+from eosin.studies.sources import open_source
 from eosin.studies.tile_learner import TileLearner
 from eosin.tiles import open_tile_folder, read_manifest, write_manifest
 
@@ -84,7 +84,7 @@ def test_a_column_that_changed_is_another_input(tile_folder, tmp_path):
 
 def prepare_from(data, out, settings, **words):
     source = open_source(data, words.get("cohort"), words.get("tiles"), settings)
-    return prepare(source, out, Progress())
+    return source.prepare(out, Progress())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_bags_of_pixels_hold_the_pixels_of_their_tiles(
     tile_folder, drawn_bags, tmp_path
 ):
     study, learner, sees = prepare_from(drawn_bags, tmp_path, PixelTraining())
-    assert isinstance(learner, PixelLearner)
+    assert isinstance(learner, BagLearner)
     assert (study.unit, sees.dimension, sees.tile_px) == ("bag", None, 64)
     folder = open_tile_folder(tile_folder)
     table, _ = read_bag_table(drawn_bags / "bags.parquet")
@@ -128,7 +128,7 @@ def test_tiles_are_encoded_once_for_all_that_need_them(
     first = json.loads((encoded_run.path / "card.json").read_text())["sees"]
     store = list(encoded_run.data.glob("cache/*"))
     study, learner, sees = prepare_from(drawn_run.data, tmp_path, drawn_run.settings)
-    assert type(learner) is BagLearner
+    assert isinstance(learner, BagLearner)
     assert (sees.encoder_sha256, sees.dimension) == (
         first["encoder_sha256"], first["dimension"],
     )  # fmt: skip

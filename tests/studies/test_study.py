@@ -1,6 +1,5 @@
 import numpy as np
 import pandas as pd
-import pytest
 
 from eosin.bags import Bag
 from eosin.runs.run import SPLIT_COLUMNS
@@ -9,8 +8,7 @@ from eosin.studies.labelled_bags import LabelledBags
 from eosin.studies.study import study_bags
 
 
-@pytest.fixture(scope="module")
-def patients():
+def test_splits_have_a_row_for_each_slide_of_a_bag():
     """Eight patients of two slides, each a bag."""
     bags = [
         Bag(
@@ -23,22 +21,13 @@ def patients():
         )
         for i in range(8)
     ]
-    table = pd.DataFrame(
-        {
-            "slide_id": [name for bag in bags for name in bag.slide_ids],
-            "patient_id": np.repeat([bag.bag_id for bag in bags], 2),
-            "label": np.repeat(["n", "t"] * 4, 2),
-            "age": np.repeat([bag.clinical["age"] for bag in bags], 2),
-        }
-    )
-    return LabelledBags(
-        bags=bags, table=table, class_names=("n", "t"), cautions=("One was left out.",)
-    )
-
-
-def test_splits_have_a_row_for_each_slide_of_a_bag(patients):
+    rows = [(name, bag.bag_id, bag.label, 50) for bag in bags for name in bag.slide_ids]
+    columns = ["slide_id", "patient_id", "label", "age"]
+    table = pd.DataFrame(rows, columns=columns).replace({"label": {0: "n", 1: "t"}})
+    words = {"class_names": ("n", "t"), "cautions": ("One was left out.",)}
     settings = BagTraining(folds=2, unit="patient", columns=("age",))
-    study = study_bags(patients, settings, where="s.csv")
+    labelled = LabelledBags(bags=bags, table=table, **words)
+    study = study_bags(labelled, settings, where="s.csv")
     assert (study.unit, study.n_folds) == ("patient", 2)
     assert tuple(study.splits) == SPLIT_COLUMNS
     assert len(study.splits) == 2 * 16
@@ -46,7 +35,6 @@ def test_splits_have_a_row_for_each_slide_of_a_bag(patients):
         split_of = dict(zip(study.patients, study.sides[fold], strict=True))
         assert (rows["split"] == rows["patient_id"].map(split_of)).all()
         assert (rows["slide_id"].str[1] == rows["patient_id"].str[1]).all()
-    assert study.labels.tolist() == [0, 1] * 4
     assert study.cautions == ("One was left out.",)
     assert study.kinds == {"age": "number"}
     # Each patient counts once.

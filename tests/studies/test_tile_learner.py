@@ -9,8 +9,8 @@ from eosin.inference.scoring import score_rows
 from eosin.runs.run import find_logits
 from eosin.settings import TileTraining
 from eosin.studies import tile_learner
-from eosin.studies.study import study_tiles
-from eosin.studies.tile_learner import Augmentation, TileLearner
+from eosin.studies.sources import open_source
+from eosin.studies.tile_learner import Augmentation
 from eosin.tiles import apply_view, open_tile_folder
 
 FROZEN = TileTraining(
@@ -19,9 +19,8 @@ FROZEN = TileTraining(
 
 
 def make_learner(tile_folder, out, settings=FROZEN):
-    folder = open_tile_folder(tile_folder)
-    study = study_tiles(folder, settings)
-    return TileLearner(folder, study, settings, out, Progress())
+    source = open_source(tile_folder, None, None, settings)
+    return source.prepare(out, Progress())[1]
 
 
 def test_an_export_that_differs_stops_the_run(tile_folder, tmp_path, monkeypatch):

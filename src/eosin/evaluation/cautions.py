@@ -36,12 +36,9 @@ def find_cautions(
 def _caution_patients(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
     n = max(result.n_patients for result in levels.values())
     if n == 0:
-        yield (
-            "Bags were drawn from tiles of the same patients, and each counts as if it "
-            "had none in common with others: the intervals are too narrow for a claim "
-            "about new patients."
-        )
-    elif n == 1:
+        # Of drawn bags, whose study says how many patients they share.
+        return
+    if n == 1:
         yield (
             "All results come from a single patient. There is no interval, and "
             "nothing here says how the model does on other patients."

@@ -13,14 +13,15 @@ from eosin.core import (
     read_json,
     write_json,
 )
-from eosin.evaluation import Classes, Unit
+from eosin.core.plain import from_plain, to_plain
+from eosin.evaluation import Classes, Thresholds, Unit
 from eosin.settings import TileSpec, TissueName
 
 CARD_FILE = "card.json"
 # Of a run's files; those of another one would be read wrongly.
 _FORMAT = 3
 # Slides are rarely scanned at exactly the resolution that their makers name.
-_MPP_TOLERANCE = 0.1
+MPP_TOLERANCE = 0.1
 
 Learner = Literal["tiles", "bags", "pixels"]
 
@@ -59,11 +60,7 @@ class Sees:
 
     @property
     def spec(self) -> TileSpec:
-        """How a slide is cut into such tiles.
-
-        Raises:
-            ModelError: Nobody stated their resolution or their side.
-        """
+        """How a slide is cut into such tiles; a ModelError where nobody stated it."""
         if self.mpp is None or self.tile_px is None:
             missing = "resolution" if self.mpp is None else "side"
             raise ModelError(
@@ -74,16 +71,13 @@ class Sees:
         return TileSpec(self.mpp, self.tile_px, self.overlap_px, self.context)
 
     def find_differences(self, other: "Sees") -> list[str]:
-        """Say what is otherwise with other tiles or features, a text a difference.
-
-        What either side does not say is not compared.
-        """
+        """Say what is otherwise with others, as far as both say it, a text each."""
         problems = []
         if self.tile_px and other.tile_px and self.tile_px != other.tile_px:
             problems.append(f"tile_px {self.tile_px}, these have {other.tile_px}")
         if self.context != other.context:
             problems.append(f"context {self.context:g}, these have {other.context:g}")
-        if self.mpp and other.mpp and abs(other.mpp / self.mpp - 1) > _MPP_TOLERANCE:
+        if self.mpp and other.mpp and abs(other.mpp / self.mpp - 1) > MPP_TOLERANCE:
             problems.append(f"mpp {self.mpp:g}, these have {other.mpp:g}")
         hashes = self.encoder_sha256, other.encoder_sha256
         is_other = all(hashes) and hashes[0] != hashes[1]
@@ -124,6 +118,11 @@ class FoldCard:
     settings: Mapping[str, Any] = field(default_factory=dict)
     clinical: tuple[Mapping[str, Any], ...] | None = None
     cautions: tuple[str, ...] = ()
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Of tiles, and of slides, patients or bags."""
+        return Thresholds(self.tile_threshold, self.threshold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +183,11 @@ class Card:
         return self.learner != "bags"
 
     @property
+    def bag_unit(self) -> Literal["slide", "patient"]:
+        """What is a bag of whole slides; models of drawn bags take those too."""
+        return "patient" if self.unit == "patient" else "slide"
+
+    @property
     def is_cross_validated(self) -> bool:
         """Whether each patient is held out by one of several folds."""
         return len(self.folds) > 1
@@ -197,16 +201,11 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Write `card.json` to a run folder."""
-        content = {"format": _FORMAT, **dataclasses.asdict(self)}
-        write_json(folder / CARD_FILE, content)
+        write_json(folder / CARD_FILE, {"format": _FORMAT, **to_plain(self)})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a run folder's card.
-
-        Raises:
-            ModelError: There is none, or it is of another version of eosin.
-        """
+        """Read a run folder's card; a ModelError where it has none of this version."""
         path = Path(folder) / CARD_FILE
         if not path.exists():
             raise ModelError(
@@ -222,18 +221,5 @@ class Card:
                 f"{path}: was written by another version of eosin (card format "
                 f"{found}, this version reads {_FORMAT}); train again with this version"
             )
-        content["sees"] = Sees(**content["sees"])
-        content["folds"] = tuple(_make(FoldCard, fold) for fold in content["folds"])
-        content["together"] = _make(FoldCard, content["together"])
-        card: Self = _make(cls, content)
+        card: Self = from_plain(content, cls)
         return card
-
-
-def _make(cls: Any, content: Mapping[str, Any]) -> Any:
-    """Make a dataclass of what JSON held, where tuples are lists."""
-    return cls(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in content.items()
-        }
-    )

@@ -32,24 +32,17 @@ def choose(
 ) -> FoldCard:
     """Choose temperature, thresholds and, of tiles, the slide score.
 
-    A fold's test patients validate in other folds, so that what several folds choose
-    together has seen them: they are called by their own fold's choices.
-
-    Args:
-        held: Rows of `Run.held_out` whose split is `val`, of one fold or of several;
-            of a unit that is in several the mean is taken.
-        unit: What a row is.
-        target: The classes.
-        rule: How thresholds are chosen.
-        slide_labels: Of tiles the labels of their slides, where slides have any.
+    `held` are rows of `Run.held_out` whose split is `val`, of one fold or of several;
+    of a unit that is in several the mean is taken. A fold's test patients validate in
+    other folds, so that what several folds choose together has seen them: they are
+    called by their own fold's choices.
     """
     labelled = held[held["label"].notna()]
     fit = fit_temperature(find_logits(labelled), labels_of(labelled))
     cautions = [f"Temperature: {fit.caution}."] if fit.caution else []
-    rows = pool(held, unit=unit, target=target, temperature=fit.temperature)
     if unit == "tile":
-        chosen = choose_on_validation(
-            rows, target=target, slide_labels=slide_labels, rule=rule
+        chosen = explain_choices(
+            held, fit.temperature, target=target, rule=rule, slide_labels=slide_labels
         )
         return FoldCard(
             temperature=fit.temperature,
@@ -58,6 +51,7 @@ def choose(
             share=chosen.aggregation.aggregation.share,
             cautions=(*cautions, *chosen.cautions),
         )
+    rows = pool(held, unit=unit, target=target, temperature=fit.temperature)
     threshold = choose_threshold(
         labels_of(rows), target.take(rows), target=target, rule=rule
     )
@@ -76,21 +70,11 @@ def pool(
     unit: Unit,
     target: Classes,
     temperature: float,
-    split: str = "val",
 ) -> pd.DataFrame:
-    """Average what several folds say of a unit, as a prediction table.
-
-    Args:
-        held: Rows of `Run.held_out`.
-        unit: What a row is.
-        target: The classes.
-        temperature: Logits are divided by it.
-        split: What the table calls these rows.
-    """
+    """Average what several folds say of a unit, as a prediction table."""
     values = pd.DataFrame(target.activate(find_logits(held), temperature))
     mean = values.groupby(held["id"].to_numpy()).mean()
     rows = held.drop_duplicates("id").sort_values("id", ignore_index=True)
-    rows = rows.assign(split=split)
     if unit == "tile":
         rows = rows.rename(columns={"id": "tile_id"})
     return build_predictions(rows, mean.to_numpy(), target, unit=unit)
@@ -98,19 +82,15 @@ def pool(
 
 def explain_choices(
     held_out: pd.DataFrame,
-    together: FoldCard,
+    temperature: float,
     *,
     target: Classes,
     rule: str,
     slide_labels: SlideLabels | None,
 ) -> ValidationChoices:
-    """Choose of tiles once more, for what a page says of the alternatives."""
-    rows = pool(
-        held_out[held_out["split"] == "val"],
-        unit="tile",
-        target=target,
-        temperature=together.temperature,
-    )
+    """Choose of tiles, with what a page says of the alternatives."""
+    val = held_out[held_out["split"] == "val"]
+    rows = pool(val, unit="tile", target=target, temperature=temperature)
     return choose_on_validation(
         rows, target=target, slide_labels=slide_labels, rule=rule
     )

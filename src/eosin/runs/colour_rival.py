@@ -1,6 +1,6 @@
 """Mean colour alone, as a rival of any model on the same patients."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from eosin.core import ManifestError, hash_file
 from eosin.evaluation import (
     COLOUR_COLUMNS,
     EvaluationResult,
-    SlideAggregation,
     Thresholds,
     aggregate_predictions,
     build_predictions,
@@ -48,38 +47,27 @@ class ColourRival:
     ) -> EvaluationResult | None:
         """Score tiles, slides and patients; all folds choose together.
 
-        Args:
-            scored: The tiles that the model was scored on.
-            external: Tiles of another cohort, scored by all folds; None scores each
-                fold's test.
-
-        Returns:
-            The evaluation; None where tiles were cut without measuring colours.
+        `scored` are the tiles that the model was scored on. Tiles of another cohort
+        (`external`) are scored by all folds; without them each fold's test is. None
+        where tiles were cut without measuring colours.
         """
-        target = self.run.card.target
-        source = self.folder.studied_tiles
-        parts = []
+        target, source = self.run.card.target, self.folder.studied_tiles
+        tables = []
         for _, slides in self.run.splits.groupby("fold"):
             split_of = dict(zip(slides["slide_id"], slides["split"], strict=True))
-            tiles = source.assign(split=source["slide_id"].map(split_of))
-            held = tiles[tiles["split"] == "test"] if external is None else external
-            try:
-                rival = fit_colour_baseline(tiles, target=target)
-                parts.append(
-                    (rival.predict(tiles[tiles["split"] == "val"]), rival.predict(held))
-                )
-            except ManifestError:
-                return None
+            tables.append(source.assign(split=source["slide_id"].map(split_of)))
+        parts = self._fit_folds(tables, external)
+        if parts is None:
+            return None
         chosen = choose_on_validation(
-            _average([part[0] for part in parts]),
+            _average([val for val, _ in parts]),
             target=target,
             slide_labels=self.folder.slide_labels,
             rule=self.run.card.threshold_rule,
         )
-        aggregation: SlideAggregation = chosen.aggregation.aggregation
         table = aggregate_predictions(
-            _average([part[1] for part in parts]),
-            aggregation,
+            _average([held for _, held in parts]),
+            chosen.aggregation.aggregation,
             target=target,
             slide_labels=scored.slide_labels,
         )
@@ -88,49 +76,55 @@ class ColourRival:
     def evaluate_bags(self) -> EvaluationResult | None:
         """Score slides, patients or drawn bags by the mean colour of their tiles.
 
-        Each fold chooses its threshold on its own validation bags.
-
-        Returns:
-            The evaluation; None where colours are not at hand, or a fold's training
-            bags are all of one class.
+        Each fold chooses its threshold on its own validation bags. None where colours
+        are not at hand, or a fold's training bags are all of one class.
         """
         colours = self._find_bag_colours()
         if colours is None:
             return None
         card = self.run.card
-        target = card.target
-        number = {name: index for index, name in enumerate(card.class_names)}
-        parts: list[pd.DataFrame] = []
+        target, rule = card.target, card.threshold_rule
+        bags = self.run.splits.drop_duplicates(["fold", "id"]).merge(colours, on="id")
+        bags["label"] = bags["label"].map(card.class_names.index)
+        # As if each were a tile of one colour.
+        bags = bags.assign(slide_id=bags["id"]).rename(columns={"id": "tile_id"})
+        parts = self._fit_folds([table for _, table in bags.groupby("fold")])
+        if parts is None:
+            return None
+        tests: list[pd.DataFrame] = []
         by_group: dict[str, Thresholds] = {}
-        for _, fold in self.run.splits.drop_duplicates(["fold", "id"]).groupby("fold"):
-            bags = fold.drop(columns="slide_id").merge(colours, on="id")
-            bags["label"] = bags["label"].map(number)
-            bags = bags.rename(columns={"id": "tile_id"})
-            bags["slide_id"] = bags["tile_id"]
-            try:
-                rival = fit_colour_baseline(bags, target=target)
-                scored = rival.predict(bags[bags["split"] != "train"])
-            except ManifestError:
-                return None
-            scored = build_predictions(
-                scored, target.take(scored), target, unit=card.unit
+        for part in parts:
+            val, test = (
+                build_predictions(rows, target.take(rows), target, unit=card.unit)
+                for rows in part
             )
-            test, rows = (scored[scored["split"] == s] for s in ("test", "val"))
             choice = choose_threshold(
-                labels_of(rows),
-                target.take(rows),
-                target=target,
-                rule=card.threshold_rule,
+                labels_of(val), target.take(val), target=target, rule=rule
             )
-            parts.append(test)
+            tests.append(test)
             own = Thresholds(slide=choice.threshold)
             by_group |= dict.fromkeys(groups_of(test), own)
         table = aggregate_predictions(
-            pd.concat(parts, ignore_index=True), target=target
+            pd.concat(tests, ignore_index=True), target=target
         )
         return evaluate_predictions(
             table, thresholds=Thresholds(slide=0.5), by_group=by_group, **self.options
         )
+
+    def _fit_folds(
+        self, tables: Iterable[pd.DataFrame], external: pd.DataFrame | None = None
+    ) -> list[tuple[pd.DataFrame, pd.DataFrame]] | None:
+        """Fit to each fold's table; predict its validation, and its test or others."""
+        parts = []
+        for table in tables:
+            held = table[table["split"] == "test"] if external is None else external
+            try:
+                rival = fit_colour_baseline(table, target=self.run.card.target)
+                val = rival.predict(table[table["split"] == "val"])
+                parts.append((val, rival.predict(held)))
+            except ManifestError:
+                return None
+        return parts
 
     def _find_bag_colours(self) -> pd.DataFrame | None:
         """Return the mean colour of each bag: `id` and the colours."""

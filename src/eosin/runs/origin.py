@@ -1,6 +1,7 @@
 """What tiles and features were made from, and whom their encoder has learnt from."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,19 @@ from eosin.core import (
     read_json,
 )
 from eosin.runs.card import Sees
+from eosin.runs.run import Run
 from eosin.tiles import TileFolder, read_tile_settings
 
 LEARNT = "The features' encoder was fine-tuned or chosen on"
 """How the caution begins."""
 
 _NOTE = "encoder_learnt_from"
+# What feature files say of `Sees`, and as what.
+_TOLD: Mapping[str, type] = {
+    **dict.fromkeys(("encoder", "encoder_sha256", "licence", "tissue"), str),
+    **dict.fromkeys(("mpp", "context", "min_tissue"), float),
+    **dict.fromkeys(("tile_px", "overlap_px", "views"), int),
+}
 
 
 def see_tiles(folder: TileFolder) -> Sees:
@@ -38,49 +46,26 @@ def see_tiles(folder: TileFolder) -> Sees:
 
 
 def see_features(path: Path) -> Sees:
-    """Say what a file's features were made from, as far as it says it.
-
-    Files of `eosin embed` say it all, TRIDENT's the encoder.
-    """
+    """Say what features were made from, as far as their file says it."""
     if path.suffix == ".pt":
         return Sees()
     try:
         known = read_attributes(path)
     except ManifestError:
         return Sees()
-    numbers = {
-        name: float(known[name])
-        for name in ("mpp", "tile_px", "overlap_px", "context", "min_tissue", "views")
-        if name in known and np.isfinite(known[name])
-    }
-    context = numbers.get("context", 1.0)
-    mpp = numbers.get("mpp")
-    texts = {
-        name: str(known[name]) or None
-        for name in ("encoder", "encoder_sha256", "tissue")
+    told = {
+        name: kind(known[name])
+        for name, kind in _TOLD.items()
         if name in known
+        and (known[name] != "" if kind is str else np.isfinite(known[name]))
     }
-    return Sees(
-        encoder=texts.get("encoder"),
-        encoder_sha256=texts.get("encoder_sha256"),
-        licence=str(known.get("licence", "")),
-        # The file says at which resolution the encoder saw a tile and what is around.
-        mpp=None if mpp is None else mpp / context,
-        tile_px=int(numbers["tile_px"]) if "tile_px" in numbers else None,
-        overlap_px=int(numbers.get("overlap_px", 0)),
-        context=context,
-        tissue=texts.get("tissue") or Sees.tissue,  # type: ignore[arg-type]
-        min_tissue=numbers.get("min_tissue", Sees.min_tissue),
-        views=int(numbers.get("views", 1)),
-    )
+    sees = Sees(**told)
+    # The file says at which resolution the encoder saw a tile and what is around.
+    return replace(sees, mpp=None if sees.mpp is None else sees.mpp / sees.context)
 
 
 def read_attributes(path: Path) -> Mapping[str, Any]:
-    """Read the attributes of a feature file, whatever it calls its features.
-
-    Raises:
-        ManifestError: It cannot be read.
-    """
+    """Read the attributes of a feature file, whatever it calls its features."""
     for name in ("features", "feats"):
         try:
             return FeatureFile(path, name).attributes
@@ -90,40 +75,34 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
 
 
 def hash_features(folder: Path) -> str:
-    """Hash which feature files a folder has, and what is in them.
-
-    Of large files only the size and both ends are looked at.
-    """
+    """Hash a folder's feature files; of large ones their size and both ends."""
     files = find_feature_files(folder)
     return hash_object({name: fingerprint_file(p) for name, p in files.items()})
 
 
 def find_tile_folder(features: Path) -> Path | None:
     """Return the tile folder that features or bags were made from, if it is said."""
-    record = Path(features) / "run.json"
-    if not record.is_file():
-        return None
-    found = read_json(record).get("notes", {}).get("tiles")
-    return Path(found) if found else None
+    place = _read_notes(features).get("tiles")
+    return Path(place) if place else None
 
 
-def find_learnt(run: Path) -> dict[str, Any]:
-    """List whom the encoder of a run of `eosin train` was fine-tuned or chosen on.
+def _read_notes(folder: Path) -> Mapping[str, Any]:
+    """Read what a command noted in its folder; nothing in those of other tools."""
+    record = Path(folder) / "run.json"
+    return dict(read_json(record).get("notes", {})) if record.is_file() else {}
 
-    Returns:
-        `run`, `patients` and `slides`, those of training and validation. Empty where
-        the encoder was frozen, as it then learnt nothing, and where the run does not
-        say what it was.
+
+def find_learnt(run: Run) -> dict[str, Any]:
+    """List whom the encoder of a tile classifier was fine-tuned or chosen on.
+
+    The training's and the validation's `patients` and `slides`, and the `run`. Empty
+    where the encoder was frozen, as it then learnt nothing.
     """
-    record, splits = Path(run) / "run.json", Path(run) / "splits.csv"
-    if not record.is_file() or not splits.is_file():
+    if find_depth(run.record["settings"]) == "none":
         return {}
-    if find_depth(read_json(record).get("settings", {})) == "none":
-        return {}
-    table = pd.read_csv(splits, dtype=str, keep_default_na=False)
-    own = table[table["split"].isin(("train", "val"))]
+    own = run.splits[run.splits["split"].isin(("train", "val"))]
     return {
-        "run": str(Path(run).resolve()),
+        "run": str(run.path.resolve()),
         "patients": sorted(set(own["patient_id"])),
         "slides": sorted(set(own["slide_id"])),
     }
@@ -143,24 +122,15 @@ def note_learnt(learnt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def caution_learnt(features: Path, slides: pd.DataFrame) -> tuple[str, ...]:
-    """Say how many of a study's patients the encoder of its features learnt from.
+    """Say how many patients of a study's `slides` the features' encoder learnt from.
 
-    Args:
-        features: Folder of feature files; `eosin embed` notes there whom its encoder
-            learnt from.
-        slides: `slide_id` and `patient_id` of the study.
-
-    Returns:
-        One sentence, or none.
+    `eosin embed` notes them in the folder of features. One sentence, or none.
     """
-    record = Path(features) / "run.json"
-    notes = read_json(record).get("notes", {}) if record.is_file() else {}
-    if not (learnt := notes.get(_NOTE)):
+    if not (learnt := _read_notes(features).get(_NOTE)):
         return ()
     patients = slides["patient_id"].astype(str)
-    is_known = patients.isin(learnt["patients"]) | slides["slide_id"].astype(str).isin(
-        learnt["slides"]
-    )
+    is_known = patients.isin(learnt["patients"])
+    is_known |= slides["slide_id"].astype(str).isin(learnt["slides"])
     known = sorted(set(patients[is_known]))
     if not known:
         return ()

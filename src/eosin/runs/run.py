@@ -1,5 +1,6 @@
 """A finished run of `eosin train`, as later steps read it."""
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags import BagScores, ClinicalEncoding
-from eosin.core import ManifestError, ModelError, hash_file, hash_object, read_json
+from eosin.core import (
+    ManifestError,
+    ModelError,
+    atomic_path,
+    hash_file,
+    hash_object,
+    read_json,
+)
 from eosin.inference import BagHead
 from eosin.runs.card import CARD_FILE, Card, Sees
 from eosin.settings import Device
@@ -85,15 +93,10 @@ class Run:
         ]
 
     def pool_folds(self, scores: Sequence[BagScores]) -> npt.NDArray[np.float64]:
-        """Turn what all models say of one bag into each fold's probabilities.
+        """Turn what `open_heads` say of one bag into each fold's probabilities.
 
         The models of one fold (its seeds) are averaged by their logits, as in training.
-
-        Args:
-            scores: Of `open_heads`, in its order.
-
-        Returns:
-            `(folds, classes)`; their mean is what the run says.
+        `(folds, classes)`; their mean is what the run says.
         """
         each = iter(scores)
         logits = [
@@ -127,15 +130,7 @@ class Run:
         return set(rows["slide_id"]), set(rows["patient_id"])
 
     def require_unseen(self, slides: pd.DataFrame, *, where: str) -> None:
-        """Stop where an external cohort shares a slide or a patient with training.
-
-        Args:
-            slides: `slide_id` and `patient_id` of the cohort.
-            where: What messages call it.
-
-        Raises:
-            ManifestError: It does.
-        """
+        """Stop where an external cohort shares a slide or a patient with training."""
         for column in ("patient_id", "slide_id"):
             known = set(self.splits[column])
             shared = sorted(known & set(slides[column].astype(str)))
@@ -148,16 +143,7 @@ class Run:
                 )
 
     def require_like(self, other: Sees, *, where: str, advice: str) -> None:
-        """Stop where tiles or features are not those that the models learnt from.
-
-        Args:
-            other: What they are.
-            where: What messages call them.
-            advice: What to do where they differ.
-
-        Raises:
-            ModelError: They differ in size, context, mpp or encoder.
-        """
+        """Stop where tiles or features are not those that the models learnt from."""
         if problems := self.card.sees.find_differences(other):
             raise ModelError(
                 f"{where}: the model of {self.path} was trained on "
@@ -165,11 +151,7 @@ class Run:
             )
 
     def require_classes(self, class_names: Iterable[str], *, where: str) -> None:
-        """Stop where others have other classes, or another order of them.
-
-        Raises:
-            ModelError: They have.
-        """
+        """Stop where others have other classes, or another order of them."""
         names = tuple(class_names)
         if names != self.card.class_names:
             raise ModelError(
@@ -179,6 +161,15 @@ class Run:
             )
 
 
+def keep_encoder(graph: Path, folder: Path) -> None:
+    """Copy an encoder's graph beside the features or models that were made by it."""
+    copy = folder / ENCODER_FILE
+    # An equal file keeps its date.
+    if not copy.exists() or hash_file(copy) != hash_file(graph):
+        with atomic_path(copy) as temporary:
+            shutil.copyfile(graph, temporary)
+
+
 def find_logits(rows: pd.DataFrame) -> npt.NDArray[np.floating[Any]]:
     """Return the columns `logit_<i>` of a table, `(rows, outputs)`, as kept."""
     names = [name for name in rows if str(name).startswith("logit_")]
@@ -186,11 +177,7 @@ def find_logits(rows: pd.DataFrame) -> npt.NDArray[np.floating[Any]]:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run folder.
-
-    Raises:
-        ModelError: It is none, is unfinished, is of another version, or lacks a file.
-    """
+    """Read a run folder; a ModelError where it is no finished run of this version."""
     path = Path(path)
     card = Card.read(path)
     record = read_json(path / "run.json") if (path / "run.json").is_file() else {}

@@ -13,6 +13,7 @@ from eosin.settings.names import (
     put_negative_first,
 )
 from eosin.settings.setting import setting
+from eosin.settings.tiling import Device
 from eosin.settings.training import FoldSettings, ModelSettings
 
 BagUnit = Literal["slide", "patient"]
@@ -65,6 +66,7 @@ class BagTraining(FoldSettings, BagModel):
             `mixed_bfloat16` saves about half the time where the processor has
             instructions for it (AVX512-BF16, AMX, GPUs), and costs time elsewhere.
         weights: The encoder's weights: `imagenet`, `none` (random), or a file.
+        device: Where the encoder runs; training is Keras'.
     """
 
     classes: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ class BagTraining(FoldSettings, BagModel):
     folds: int = setting(5, least=2)
     encoder: str = setting("densenet121", names=KNOWN_ENCODERS)
     weights: str = "imagenet"
+    device: Device = "auto"
     columns: tuple[str, ...] = ()
     choose: tuple[str, ...] = ()
     inner_folds: int = setting(3, least=2)

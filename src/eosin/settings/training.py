@@ -55,16 +55,14 @@ class SplitSettings(FoldSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(Settings):
-    """What all models have: how their thresholds are chosen, and where they run.
+    """What all models have: how their thresholds are chosen.
 
     Attributes:
         threshold_rule: How thresholds are chosen on validation patients: `youden`,
             `sensitivity@x` or `specificity@x`.
-        device: Where encoders and exported models run; training is Keras'.
     """
 
     threshold_rule: str = "youden"
-    device: Device = "auto"
 
     def check(self) -> None:
         """Stop where the rule is none."""
@@ -103,6 +101,7 @@ class TileTraining(RecipeSettings, ModelSettings, SplitSettings, HeadFit):
         stain_jitter: Strength of random staining in training, 0 for none; 0.2 is about
             the spread between laboratories.
         views: Turns and flips that prediction averages over.
+        device: Where encoders and exported models run; training is Keras'.
         tune_epochs: Epochs of fine-tuning at most.
         tune_learning_rate: Peak learning rate of fine-tuning.
         tune_batch: Tiles per step of fine-tuning.
@@ -122,6 +121,7 @@ class TileTraining(RecipeSettings, ModelSettings, SplitSettings, HeadFit):
     cached_views: Literal[8, 4, 2, 1] = 8
     stain_jitter: float = setting(0.0, least=0)
     views: NViews = 1
+    device: Device = "auto"
     epochs: int | Literal["auto"] = "auto"
     tune_epochs: int = setting(8, least=1)
     tune_learning_rate: float = setting(1e-4, above=0)

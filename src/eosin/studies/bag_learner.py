@@ -20,7 +20,7 @@ from eosin.models import (
     predict_bags,
     save_mil_model,
 )
-from eosin.settings import BagModel, BagTraining, PixelTraining
+from eosin.settings import BagTraining, PixelTraining
 from eosin.studies.folds import Fitted
 from eosin.studies.nested_choices import Choice, choose_settings
 from eosin.studies.splits import Sides
@@ -32,20 +32,24 @@ _CHECKPOINT = "training.npz"
 
 
 class BagLearner:
-    """Trains models of bags of features.
+    """Trains models of bags of features, or with their encoder on tiles' pixels.
 
-    Args:
-        study: The bags.
-        settings: How to train.
-        out: The run folder, to which models are written.
-        progress: Told how far it is.
+    Models are written to the run folder `out`. Instances of pixels are `(px * px *
+    3,)`, uint8, of tiles of `tile_px`, which is 0 for features.
     """
 
     def __init__(
-        self, study: BagStudy, settings: BagTraining, out: Path, progress: Progress
+        self,
+        study: BagStudy,
+        settings: BagTraining | PixelTraining,
+        out: Path,
+        progress: Progress,
+        *,
+        tile_px: int = 0,
     ) -> None:
         self._study, self._settings = study, settings
         self._out, self._progress = out, progress
+        self._tile_px = tile_px
         self.n_seeds = settings.n_seeds
         self._choices: dict[int, Choice] = {}
 
@@ -55,8 +59,8 @@ class BagLearner:
 
     def fit(self, fold: int, seed: int, state: Path) -> Fitted:
         """Train one model; see `Learner`."""
-        study, split = self._study, self._study.sides[fold]
-        settings = self._choose(fold)
+        split, choice = self._study.sides[fold], self._choose(fold)
+        settings = choice.chosen if choice else self._settings
         model, fit = self.train(split, settings, seed, state)
         self._progress.say(
             f"fold {fold}, seed {seed}: best epoch {fit.best.epoch}, validation loss "
@@ -64,26 +68,29 @@ class BagLearner:
         )
         self._export(model, fold, seed)
         held = np.flatnonzero((split == "val") | (split == "test"))
-        predictions = predict_bags(model, [study.bags[int(row)] for row in held])
-        for row, prediction in zip(held, predictions, strict=True):
-            if seed == 0 and split[row] == "test":
-                self._write_attention(study.bags[int(row)], prediction.attention)
+        scores = predict_bags(model, self._study.take(held))
+        if seed == 0:
+            for row, scored in zip(held, scores, strict=True):
+                if split[row] == "test":
+                    self._write_attention(self._study.bags[int(row)], scored.attention)
         (state / _CHECKPOINT).unlink(missing_ok=True)
         return Fitted(
-            held_out=tabulate(study, held, split, predictions),
+            held_out=tabulate(self._study.take(held), split[held], scores),
             history=fit.history,
             facts={
                 "aggregator": settings.aggregator,
-                "settings": dict(self._choices[fold].settings)
-                if fold in self._choices
-                else {},
+                "settings": dict(choice.settings) if choice else {},
                 "clinical": model.clinical.to_config() if model.clinical else None,
             },
             warnings=fit.warnings,
         )
 
     def train(
-        self, split: Sides, settings: BagModel, seed: int, state: Path
+        self,
+        split: Sides,
+        settings: BagTraining | PixelTraining,
+        seed: int,
+        state: Path,
     ) -> tuple[MILModel, FitResult]:
         """Train one model on the bags whose split is `train`; `val` stops it.
 
@@ -100,7 +107,23 @@ class BagLearner:
         listeners = Listeners(state / _CHECKPOINT, self._progress)
         return model, train_mil(model, bags, settings, listeners)
 
-    def _build(self, bags: TrainingBags, settings: Any, *, seed: int) -> MILModel:
+    def _build(
+        self, bags: TrainingBags, settings: BagTraining | PixelTraining, *, seed: int
+    ) -> MILModel:
+        shared: dict[str, Any] = {
+            "n_classes": bags.n_classes,
+            "widths": settings.widths,
+            "dropout": settings.dropout,
+            "seed": seed,
+        }
+        if isinstance(settings, PixelTraining):
+            return build_pixel_mil_model(
+                settings.aggregator,
+                settings.encoder,
+                tile_px=self._tile_px,
+                weights=settings.weights,
+                **shared,
+            )
         clinical = None
         if self._study.kinds:
             values = self._study.list_clinical(bags.train_rows)
@@ -108,37 +131,29 @@ class BagLearner:
         return build_mil_model(
             settings.aggregator,
             dimension=bags.n_features,
-            n_classes=bags.n_classes,
-            widths=settings.widths,
-            dropout=settings.dropout,
             precision=settings.precision,
-            seed=seed,
             clinical=clinical,
+            **shared,
         )
 
     def tabulate_choices(self) -> pd.DataFrame | None:
         """List what each fold chose among, and how it scored; None without a choice."""
-        if not getattr(self._settings, "choose", ()):
-            return None
         # Folds that were finished before an interruption read what they chose.
-        folds = range(self._study.n_folds)
-        table = pd.concat(
-            [self._find_choice(fold).table.assign(fold=fold) for fold in folds]
-        )
-        table.insert(0, "fold", table.pop("fold"))
-        return table
+        choices = {fold: self._choose(fold) for fold in range(self._study.n_folds)}
+        tables = {fold: choice.table for fold, choice in choices.items() if choice}
+        if not tables:
+            return None
+        return pd.concat(tables, names=["fold", None]).reset_index(level="fold")
 
-    def _choose(self, fold: int) -> BagModel:
-        """Let a fold choose its settings, by its training patients."""
-        if not getattr(self._settings, "choose", ()):
-            return self._settings
-        return self._find_choice(fold).chosen
-
-    def _find_choice(self, fold: int) -> Choice:
+    def _choose(self, fold: int) -> Choice | None:
+        """Let a fold choose its settings, by its training patients, if it is to."""
+        settings = self._settings
+        if isinstance(settings, PixelTraining) or not settings.choose:
+            return None
         if fold not in self._choices:
             self._choices[fold] = choose_settings(
                 self._study,
-                self._settings,
+                settings,
                 fold,
                 self._train_and_score,
                 state=self._out / "state" / f"inner_{fold}",
@@ -152,11 +167,9 @@ class BagLearner:
         """Train one setting on an inner fold, and score what that holds out."""
         model, fit = self.train(split, settings, 0, state)
         rows = np.flatnonzero(split == "test")
-        predictions = predict_bags(model, [self._study.bags[int(row)] for row in rows])
-        return Fitted(
-            held_out=tabulate(self._study, rows, split, predictions),
-            history=fit.history,
-        )
+        bags = self._study.take(rows)
+        held_out = tabulate(bags, split[rows], predict_bags(model, bags))
+        return Fitted(held_out=held_out, history=fit.history)
 
     def _export(self, model: MILModel, fold: int, seed: int) -> None:
         """Write a model for Keras and for ONNX Runtime, and compare both."""
@@ -178,62 +191,22 @@ class BagLearner:
             table.to_csv(temporary, index=False, float_format="%.6g")
 
 
-class PixelLearner(BagLearner):
-    """Trains an encoder and an aggregator together, on bags of tiles' pixels.
-
-    Args:
-        study: The bags, whose instances are `(px * px * 3,)`, uint8.
-        settings: How to train.
-        tile_px: Side of a tile.
-        out: The run folder, to which models are written.
-        progress: Told how far it is.
-    """
-
-    def __init__(
-        self,
-        study: BagStudy,
-        settings: PixelTraining,
-        tile_px: int,
-        out: Path,
-        progress: Progress,
-    ) -> None:
-        super().__init__(study, settings, out, progress)  # type: ignore[arg-type]
-        self._tile_px = tile_px
-
-    def _build(self, bags: TrainingBags, settings: Any, *, seed: int) -> MILModel:
-        return build_pixel_mil_model(
-            settings.aggregator,
-            settings.encoder,
-            tile_px=self._tile_px,
-            weights=settings.weights,
-            n_classes=bags.n_classes,
-            widths=settings.widths,
-            dropout=settings.dropout,
-            seed=seed,
-        )
-
-
 def tabulate(
-    study: BagStudy,
-    rows: npt.NDArray[np.int64],
-    split: Sides,
-    predictions: Sequence[BagScores],
+    bags: Sequence[Bag], split: Sides, scores: Sequence[BagScores]
 ) -> pd.DataFrame:
     """Say of some bags whose they are, and what a model says of them.
 
-    Returns:
-        `id, slide_id, patient_id, label, split` and `logit_<i>`; a bag of several
-        slides is of the slide that is called as the bag is.
+    `id, slide_id, patient_id, label, split` and `logit_<i>`; a bag of several slides is
+    of the slide that is called as the bag is.
     """
-    bags = [study.bags[int(row)] for row in rows]
     table = pd.DataFrame(
         {
             "id": [bag.bag_id for bag in bags],
             "slide_id": [bag.bag_id for bag in bags],
             "patient_id": [str(bag.patient_id) for bag in bags],
             "label": pd.array([bag.label for bag in bags], "Int64"),
-            "split": split[rows],
+            "split": split,
         }
     )
-    logits = np.array([p.logits for p in predictions], np.float64)
+    logits = np.array([bag.logits for bag in scores], np.float64)
     return table.join(pd.DataFrame(logits).add_prefix("logit_"))

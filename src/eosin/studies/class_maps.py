@@ -1,7 +1,7 @@
 """Maps of what a trained model looks at, on the tiles that say most about it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,6 @@ VARIANTS: Mapping[CamMethod, Variant] = {
 }
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """A tile that is to be shown, and the class that its map is to be of."""
-
-    kind: ExampleKind
-    row: int
-    label: int
-    asked: int
-
-
 def map_classes(
     held_out: HeldOutTiles,
     settings: InterpretSettings,
@@ -44,16 +34,8 @@ def map_classes(
     """Map the surest right, the surest wrong and the least sure tiles of each class.
 
     Each tile is mapped for its call, a wrong one for its label as well, by the models
-    that did not train on it.
-
-    Args:
-        held_out: The tiles; without predictions there is no map.
-        settings: How maps are made, and how many tiles are shown.
-        failures: Tiles and models that had to be given up on are added to it.
-        progress: Told of every model.
-
-    Raises:
-        ModelError: A model has no such layer.
+    that did not train on it; without predictions there is no map. Tiles and models that
+    had to be given up on are added to `failures`.
     """
     if held_out.probabilities is None:
         return ()
@@ -67,77 +49,81 @@ def map_classes(
     )
     rows = np.unique(np.concatenate([np.arange(0), *chosen.values()]))
     pixels = _read(held_out, rows, failures)
-    wishes = []
-    for (label, kind), own in chosen.items():
-        for row in (row for row in own.tolist() if row in pixels):
-            called = int(held_out.called[row])
-            asked = (called, label) if kind == "wrong" else (called,)
-            wishes += [_Wish(kind, row, label, one) for one in asked]
-    sums: dict[int, list[npt.NDArray[np.float32]]] = {}
-    seen: dict[int, tuple[str, int]] = {}
-    jobs = list(_iter_jobs(held_out, wishes))
+    maps = [
+        ClassMap(kind, row, label, asked, pixels[row], None, "", 0)
+        for (label, kind), own in chosen.items()
+        for row in own.tolist()
+        if row in pixels
+        for asked in _list_asked(kind, label, int(held_out.called[row]))
+    ]
+    _ask_models(maps, held_out, settings, failures, progress)
+    return tuple(maps)
+
+
+def _ask_models(
+    maps: list[ClassMap],
+    held_out: HeldOutTiles,
+    settings: InterpretSettings,
+    failures: list[SlideFailure],
+    progress: Progress,
+) -> None:
+    """Give each map the mean of the models that may be asked about its tile."""
+    strengths: dict[int, list[npt.NDArray[np.float32]]] = {}
+    jobs = list(_iter_jobs(held_out, maps))
     with progress.task("Asking models", len(jobs)) as task:
         for path, numbers in jobs:
-            tiles = np.stack([pixels[wishes[i].row] for i in numbers])
-            asked_classes = np.array([wishes[i].asked for i in numbers])
             try:
                 model = load_classifier(path)
             except ModelError as error:
                 name = str(path.relative_to(held_out.run))
                 failures.append(SlideFailure(name, "interpret", str(error)))
-            else:
-                maps = grad_cam(
-                    model,
-                    tiles.astype(np.float32),
-                    asked_classes,
-                    VARIANTS[settings.method],
-                    layer=settings.layer,
-                    batch=8,
+                task.advance()
+                continue
+            layer = find_map(model, settings.layer)
+            answers = grad_cam(
+                model,
+                np.stack([maps[i].pixels for i in numbers]).astype(np.float32),
+                np.array([maps[i].asked for i in numbers]),
+                VARIANTS[settings.method],
+                layer=settings.layer,
+                batch=8,
+            )
+            for i, answer in zip(numbers, answers, strict=True):
+                strengths.setdefault(i, []).append(answer)
+                mean = np.mean(strengths[i], axis=0, dtype=np.float32)
+                maps[i] = replace(
+                    maps[i], strength=mean, layer=layer.name, n_cells=layer.n_cells
                 )
-                layer = find_map(model, settings.layer)
-                for i, values in zip(numbers, maps, strict=True):
-                    sums.setdefault(i, []).append(values)
-                    seen[i] = layer.name, layer.n_cells
             task.advance()
-    return tuple(
-        ClassMap(
-            wish.kind,
-            wish.row,
-            wish.label,
-            wish.asked,
-            pixels[wish.row],
-            np.mean(sums[i], axis=0, dtype=np.float32) if i in sums else None,
-            *seen.get(i, ("", 0)),
-        )
-        for i, wish in enumerate(wishes)
-    )
+
+
+def _list_asked(kind: ExampleKind, label: int, called: int) -> tuple[int, ...]:
+    """List the classes that a tile is mapped for: its call, and a wrong one's label."""
+    return (called, label) if kind == "wrong" else (called,)
 
 
 def _read(
     held_out: HeldOutTiles, rows: npt.NDArray[np.int64], failures: list[SlideFailure]
 ) -> dict[int, npt.NDArray[np.uint8]]:
     """Read the tiles that can be read, by their row."""
-    found = {}
+    pixels = {}
     with held_out.folder.open_reader(held_out.tiles) as reader:
         for row, tile in zip(rows.tolist(), reader.read_each(rows), strict=True):
             if isinstance(tile, SlideError):
                 name = str(held_out.tiles["tile_id"].iloc[row])
                 failures.append(SlideFailure(name, "interpret", str(tile)))
             else:
-                found[row] = tile.pixels
-    return found
+                pixels[row] = tile.pixels
+    return pixels
 
 
 def _iter_jobs(
-    held_out: HeldOutTiles, wishes: Sequence[_Wish]
+    held_out: HeldOutTiles, maps: Sequence[ClassMap]
 ) -> Iterator[tuple[Path, list[int]]]:
     """Yield each model with the numbers of the tiles that it may be asked about."""
     for fold, name in enumerate(held_out.card.models):
-        numbers = [
-            i
-            for i, wish in enumerate(wishes)
-            if held_out.folds[wish.row] in (fold, EVERY_FOLD)
-        ]
+        folds = [held_out.folds[one.row] for one in maps]
+        numbers = [i for i, own in enumerate(folds) if own in (fold, EVERY_FOLD)]
         if numbers:
             yield (held_out.run / name).with_suffix(".keras"), numbers
 
@@ -148,70 +134,68 @@ def write_class_maps(
     """Write `maps.csv`, `maps.npy` and each map over its tile as PNG.
 
     A row of `maps.csv` stands for a map: the tile, its slide and place, its label and
-    call, the class asked for, where on the slide the map is highest, and the file. The
-    rows of `maps.npy` (`(maps, height, width)`, float16, 0 to 1) are in that order;
-    those without a map are NaN.
-
-    Args:
-        maps: What to write.
-        held_out: The tiles.
-        out: The folder to write to.
-        mark_px: Side of the central square whose share is told; 0 for none.
-
-    Raises:
-        RunError: A file cannot be written.
+    call, the class asked for, where on the slide the map is highest, and the file; the
+    share of the central square of `mark_px` pixels, if any. The rows of `maps.npy`
+    (`(maps, height, width)`, float16, 0 to 1) are in that order; those without a map
+    are NaN.
     """
     with atomic_path(out) as temporary:
         temporary.mkdir()
         rows = []
         side = held_out.folder.info.tile_px
         values = np.full((len(maps), side, side), np.nan, np.float16)
-        for i, found in enumerate(maps):
-            name = f"{i:03d}-{found.kind}.png"
-            both = np.concatenate([found.pixels, draw_class_map(found)], axis=1)
+        for i, class_map in enumerate(maps):
+            name = f"{i:03d}-{class_map.kind}.png"
+            both = np.concatenate([class_map.pixels, draw_class_map(class_map)], axis=1)
             Image.fromarray(both).save(temporary / name)
-            if found.strength is not None:
-                values[i] = found.strength
-            rows.append(_describe(found, held_out, mark_px) | {"file": name})
+            if class_map.strength is not None:
+                values[i] = class_map.strength
+            rows.append(_describe(class_map, held_out, mark_px) | {"file": name})
         pd.DataFrame(rows).to_csv(temporary / "maps.csv", index=False)
         np.save(temporary / "maps.npy", values)
 
 
-def _describe(found: ClassMap, held_out: HeldOutTiles, mark_px: int) -> dict[str, Any]:
-    names, tile = held_out.class_names, held_out.tiles.iloc[found.row]
-    probabilities = held_out.probabilities
-    described = {name: tile[name] for name in _TILE_COLUMNS}
-    described |= {
-        "kind": found.kind,
-        "class_name": names[found.label],
-        "called": names[held_out.called[found.row]],
-        "confidence": round(float(held_out.confidence[found.row]), 6),
-        "model": int(held_out.folds[found.row]),
-        "map_of": names[found.asked],
-        "layer": found.layer,
-        "places_a_side": found.n_cells,
+def _describe(
+    class_map: ClassMap, held_out: HeldOutTiles, mark_px: int
+) -> dict[str, Any]:
+    names, tile = held_out.class_names, held_out.tiles.iloc[class_map.row]
+    peak_x, peak_y = _find_peak(class_map, held_out)
+    described = {
+        **dict(tile[list(_TILE_COLUMNS)]),
+        "kind": class_map.kind,
+        "class_name": names[class_map.label],
+        "called": names[held_out.called[class_map.row]],
+        "confidence": round(float(held_out.confidence[class_map.row]), 6),
+        "model": int(held_out.folds[class_map.row]),
+        "map_of": names[class_map.asked],
+        "layer": class_map.layer,
+        "places_a_side": class_map.n_cells,
     }
-    if probabilities is not None:
+    if held_out.probabilities is not None:
+        columns, own = (
+            held_out.card.target.columns,
+            held_out.probabilities[class_map.row],
+        )
         described |= {
-            f"probability_{name}": round(float(value), 6)
-            for name, value in zip(names, probabilities[found.row], strict=True)
+            name: round(float(value), 6)
+            for name, value in zip(columns, own, strict=True)
         }
-    described["peak_x_px0"], described["peak_y_px0"] = _find_peak(found, held_out)
+    described |= {"peak_x_px0": peak_x, "peak_y_px0": peak_y}
     if mark_px:
-        described["centre_share"] = found.find_centre_share(mark_px)
+        described["centre_share"] = class_map.find_centre_share(mark_px)
     if held_out.folder.has_patches:
-        described |= {k: tile[k] for k in ("source", "source_index")}
+        described |= dict(tile[["source", "source_index"]])
     return described
 
 
 def _find_peak(
-    found: ClassMap, held_out: HeldOutTiles
+    class_map: ClassMap, held_out: HeldOutTiles
 ) -> tuple[int | None, int | None]:
     """Find where on the slide a map is highest, in level-0 pixels."""
-    if found.strength is None or found.strength.max() <= 0:
+    if class_map.strength is None or class_map.strength.max() <= 0:
         return None, None
-    tile = held_out.tiles.iloc[[found.row]]
+    tile = held_out.tiles.iloc[[class_map.row]]
     left, top, size = find_boxes(tile, held_out.folder.info.context)[0][:3]
-    height, width = found.strength.shape
-    y, x = np.unravel_index(int(found.strength.argmax()), found.strength.shape)
+    height, width = class_map.strength.shape
+    y, x = np.unravel_index(int(class_map.strength.argmax()), class_map.strength.shape)
     return int(left + (x + 0.5) * size / width), int(top + (y + 0.5) * size / height)

@@ -1,66 +1,28 @@
 """The encoder that a name, a run or a description stands for, ready to run."""
 
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from eosin.core import (
     ConfigError,
     ModelError,
-    Progress,
-    atomic_path,
     hash_file,
     hash_object,
     load_config,
     suggest,
 )
-from eosin.inference import EncodedTiles, Session, TileModel, open_encoded, open_session
-from eosin.runs.card import CARD_FILE, Card, Sees
+from eosin.inference import open_session
+from eosin.runs.card import CARD_FILE, MPP_TOLERANCE, Card
 from eosin.runs.origin import find_learnt, see_tiles
-from eosin.runs.run import ENCODER_FILE, read_run
+from eosin.runs.run import ENCODER_FILE, keep_encoder, read_run
 from eosin.settings import Device, TileTraining
-from eosin.tiles import DAMAGED, TileFolder
+from eosin.studies.tile_encoder import TileEncoder
+from eosin.tiles import TileFolder
 
 if TYPE_CHECKING:
     from eosin.models import TorchEncoder, TorchEncoderSpec
-
-
-_MPP_TOLERANCE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class TileEncoder:
-    """An encoder with its weights.
-
-    Attributes:
-        model: Gives `features`, a vector per tile.
-        name: What it is called.
-        licence: Terms of its weights, as far as they are known.
-        sha256: Hash of its weights.
-        learnt_from: Whom a run fine-tuned it on, from `find_learnt`.
-    """
-
-    model: TileModel
-    name: str
-    licence: str
-    sha256: str
-    learnt_from: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> str:
-        """Hash of what it computes; of its description and weights without a graph."""
-        return getattr(self.model, "encoder_hash", None) or self.sha256
-
-    @property
-    def dimension(self) -> int:
-        """Features per tile."""
-        return int(self.model.outputs["features"][0])
 
 
 def open_tile_encoder(
@@ -86,11 +48,6 @@ def open_tile_encoder(
         module: A PyTorch encoder of one's own, in place of the one that is named.
         known_sha256: Hash of the `encoder.onnx` that was made here before of the same
             settings; it is taken as it is.
-
-    Raises:
-        ConfigError: There is no such encoder, or the tiles are too small for it.
-        ModelError: Its weights cannot be had, or it was made for other tiles.
-        MissingExtraError: A package that it needs is not installed.
     """
     if module is not None:
         return wrap_torch_encoder(folder, module)
@@ -114,89 +71,14 @@ def open_tile_encoder(
             given = "published" if weights == "auto" else weights
             encoder = open_torch_encoder(spec, weights=given, device=device)
             return wrap_torch_encoder(folder, encoder)
-        _export(folder, name, weights, path)
+        _export(folder, name, weights, place)
     return TileEncoder(
         open_session(path, device=device), name, _find_licence(weights), hash_file(path)
     )
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedFolder:
-    """A folder's tiles as an encoder sees them.
-
-    Attributes:
-        features: `(rows of the tile table, dimension)`, a map of the store's file; rows
-            that nobody asked for hold nothing.
-        sees: What was encoded, and by what.
-    """
-
-    features: npt.NDArray[np.float32]
-    sees: Sees
-
-
-def encode_folder(
-    folder: TileFolder,
-    name: str,
-    *,
-    weights: str,
-    device: Device,
-    place: Path,
-    rows: npt.NDArray[np.int64] | None = None,
-    progress: Progress | None = None,
-) -> EncodedFolder:
-    """Encode a folder's tiles, as far as they have not been encoded before.
-
-    Args:
-        folder: The tiles.
-        name: As for `open_tile_encoder`.
-        weights: As for `open_tile_encoder`.
-        device: Where the encoder runs.
-        place: The folder that `encoder.onnx` is written to.
-        rows: Rows of the tile table; None takes all that can be read.
-        progress: Told how far it is.
-
-    Raises:
-        SlideError: A tile cannot be read.
-    """
-    encoder = open_tile_encoder(
-        folder, name, weights=weights, device=device, place=place
-    )
-    store = open_store(folder, encoder)
-    if rows is None:
-        is_damaged = folder.tiles["flags"].str.contains(DAMAGED)
-        rows = np.flatnonzero(~is_damaged.to_numpy(bool))
-    store.encode(rows, 1, lambda: encoder.model, progress=progress)
-    sees = replace(
-        see_tiles(folder),
-        encoder=encoder.name,
-        weights=weights,
-        licence=encoder.licence,
-        encoder_sha256=encoder.graph,
-        dimension=encoder.dimension,
-    )
-    return EncodedFolder(store.read(1)[0], sees)
-
-
-def open_store(folder: TileFolder, encoder: TileEncoder) -> EncodedTiles:
-    """Open the place of an encoder's features of a folder's tiles.
-
-    Raises:
-        RunError: It cannot be written.
-    """
-    return open_encoded(
-        folder,
-        encoder=encoder.name,
-        graph=encoder.graph,
-        dimension=encoder.dimension,
-    )
-
-
 def wrap_torch_encoder(folder: TileFolder, encoder: "TorchEncoder") -> TileEncoder:
-    """Take a PyTorch encoder for the tiles of a folder.
-
-    Raises:
-        ModelError: It was made for other tiles.
-    """
+    """Take a PyTorch encoder for the tiles of a folder, if it was made for such."""
     spec = encoder.spec
     require_tiles_of(folder, spec)
     # The normalisation and the pooling count as much as the weights do.
@@ -205,14 +87,9 @@ def wrap_torch_encoder(folder: TileFolder, encoder: "TorchEncoder") -> TileEncod
 
 
 def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
-    """Stop where tiles are not as a PyTorch encoder needs them.
-
-    Raises:
-        ModelError: They have another size or resolution, or nobody stated it.
-    """
+    """Stop where tiles have not the size or resolution that an encoder needs."""
     info = folder.info
     needs = f"the encoder {spec.name} needs tiles of {spec.tile_px} px at {spec.mpp:g}"
-    cure = f"tile again with --mpp {spec.mpp:g} --tile-px {spec.tile_px}"
     if info.mpp is None:
         raise ModelError(
             f"{folder.path}: {needs} mpp, and nobody stated the mpp of these; import "
@@ -220,59 +97,48 @@ def require_tiles_of(folder: TileFolder, spec: "TorchEncoderSpec") -> None:
         )
     # With context, a tile is shown on as many pixels as without.
     mpp = info.mpp * info.context
-    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > _MPP_TOLERANCE:
+    if info.tile_px != spec.tile_px or abs(mpp / spec.mpp - 1) > MPP_TOLERANCE:
         raise ModelError(
             f"{folder.path}: {needs} mpp, these have {info.tile_px} px at {mpp:g}; "
-            f"{cure}"
+            f"tile again with --mpp {spec.mpp:g} --tile-px {spec.tile_px}"
         )
 
 
 def _open_run(
-    folder: TileFolder, run: Path, weights: str, device: Device, place: Path
+    folder: TileFolder, path: Path, weights: str, device: Device, place: Path
 ) -> TileEncoder:
     """Take the encoder of a run, fine-tuned as it is, and put it in its place."""
-    found = read_run(run)
-    card = found.card
+    run = read_run(path)
+    card = run.card
     if card.learner != "tiles":
         raise ModelError(
-            f"{run}: holds a bag model; name a run of a tile classifier, or an encoder"
+            f"{path}: holds a bag model; name a run of a tile classifier, or an encoder"
         )
     if weights != "auto":
         raise ModelError(
-            f"{run}: a run has weights of its own, and {weights} were asked for; leave "
-            "out --weights, or name the encoder alone"
+            f"{path}: a run has weights of its own, and {weights} were asked for; "
+            "leave out --weights, or name the encoder alone"
         )
-    sessions = [open_session(run / name, device=device) for name in card.models]
-    if len(sessions) > 1 and not _share_encoder(sessions):
+    sessions = [open_session(path / name, device=device) for name in card.models]
+    graphs = {session.encoder_hash for session in sessions}
+    # Folds have one encoder together where it stays frozen.
+    if len(sessions) > 1 and (len(graphs) > 1 or None in graphs):
         raise ModelError(
-            f"{run}: holds an ensemble of {len(card.models)} folds, each with features "
-            "of its own; train one model for all (--folds 1) and name its run"
+            f"{path}: holds an ensemble of {len(card.models)} folds, each with "
+            "features of its own; train one model for all (--folds 1) and name its run"
         )
-    found.require_like(
+    run.require_like(
         see_tiles(folder), where=str(folder.path), advice="tile again as it needs it"
     )
-    path = run / card.models[0]
-    copy = place / ENCODER_FILE
-    if not copy.exists() or hash_file(copy) != hash_file(path):
-        with atomic_path(copy) as temporary:
-            shutil.copyfile(path, temporary)
-    name = f"{card.sees.encoder} of {run.resolve().name}"
+    path = path / card.models[0]
+    keep_encoder(path, place)
+    name = f"{card.sees.encoder} of {run.path.resolve().name}"
     return TileEncoder(
-        sessions[0],
-        name,
-        card.sees.licence,
-        hash_file(path),
-        find_learnt(run),
+        sessions[0], name, card.sees.licence, hash_file(path), find_learnt(run)
     )
 
 
-def _share_encoder(sessions: Sequence[Session]) -> bool:
-    """Say whether all folds have one encoder, as those have where it stays frozen."""
-    hashes = {session.encoder_hash for session in sessions}
-    return len(hashes) == 1 and None not in hashes
-
-
-def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
+def _export(folder: TileFolder, name: str, weights: str, place: Path) -> None:
     """Write an encoder of the registry with its pooling as an ONNX file."""
     from eosin.models import (  # noqa: PLC0415
         ENCODERS,
@@ -295,12 +161,10 @@ def _export(folder: TileFolder, name: str, weights: str, path: Path) -> None:
     given = "imagenet" if weights == "auto" else weights
     encoder = build_encoder(name, tile_px=folder.info.tile_px, weights=given, seed=0)
     classifier = build_classifier(encoder, n_classes=2, seed=0)
-    with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        made = Path(place) / path.name
-        export_onnx(build_stem(classifier, "head"), made)
-        # An equal file keeps its date, and what was encoded by it before.
-        if not path.exists() or hash_file(path) != hash_file(made):
-            made.replace(path)
+    with tempfile.TemporaryDirectory() as made:
+        graph = Path(made) / ENCODER_FILE
+        export_onnx(build_stem(classifier, "head"), graph)
+        keep_encoder(graph, place)
 
 
 def _find_licence(weights: str) -> str:

@@ -1,21 +1,20 @@
 """Fitting the folds of a study, each kept when it is done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from eosin.core import Progress, atomic_path, read_json, write_json
+from eosin.core import Progress, atomic_path, read_json, write_csv, write_json
 from eosin.evaluation import Classes
 from eosin.runs.card import FoldCard
 from eosin.runs.choices import SlideLabels, choose
 from eosin.runs.run import HELD_OUT_FILE, SPLITS_FILE, find_logits
 from eosin.studies.study import Study
-
-_RESULT, _HELD = "result.json", "held_out.parquet"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,10 +72,8 @@ class Folds:
 
     def write(self, study: Study, out: Path) -> None:
         """Write `splits.csv`, `held_out.parquet` and `history.csv`."""
-        tables = {SPLITS_FILE: study.splits, "history.csv": self.history}
-        for name, table in tables.items():
-            with atomic_path(out / name) as temporary:
-                table.to_csv(temporary, index=False)
+        write_csv(out / SPLITS_FILE, study.splits)
+        write_csv(out / "history.csv", self.history)
         with atomic_path(out / HELD_OUT_FILE) as temporary:
             self.held_out.to_parquet(temporary, index=False)
 
@@ -92,17 +89,8 @@ def fit_folds(
 ) -> Folds:
     """Fit every fold, and choose on the patients that validate.
 
-    Args:
-        study: Units and splits.
-        learner: Trains the models.
-        rule: How thresholds are chosen.
-        state: Where checkpoints and the numbers of finished fits are kept.
-        progress: Told how far it is.
-        slide_labels: Of tiles the labels of their slides, where slides have any.
-
-    Raises:
-        ConfigError: A class has no unit to train on, or settings contradict.
-        ModelError: Training diverged, or an exported model differs.
+    Checkpoints and the numbers of finished fits are kept in `state`. `slide_labels` are
+    of tiles the labels of their slides, where slides have any.
     """
     held_parts, histories, cards, warnings = [], [], [], []
     how: dict[str, Any] = {
@@ -114,9 +102,10 @@ def fit_folds(
     for fold in range(study.n_folds):
         if study.n_folds > 1:
             progress.say(f"Fold {fold + 1} of {study.n_folds}")
+        places = [state / f"fold_{fold}_{seed}" for seed in range(learner.n_seeds)]
         seeds = [
-            _fit(learner, fold, seed, state / f"fold_{fold}_{seed}")
-            for seed in range(learner.n_seeds)
+            fit_once(place, partial(learner.fit, fold, seed, place))
+            for seed, place in enumerate(places)
         ]
         held = _average(seeds)
         held_parts.append(held.assign(fold=fold))
@@ -141,39 +130,27 @@ def fit_folds(
     )
 
 
-def _fit(learner: Learner, fold: int, seed: int, state: Path) -> Fitted:
-    """Fit one model, or read what it gave."""
-    if (fitted := read_fitted(state)) is None:
-        keep_fitted(state, learner.fit(fold, seed, state))
-        fitted = read_fitted(state)
-    if fitted is None:
-        raise AssertionError(state)
-    return fitted
-
-
-def keep_fitted(state: Path, fitted: Fitted) -> None:
-    """Keep what came of a fit, its numbers last, so that it is whole or not there."""
-    state.mkdir(parents=True, exist_ok=True)
-    with atomic_path(state / _HELD) as temporary:
-        fitted.held_out.to_parquet(temporary, index=False)
-    history = fitted.history.astype(object).where(fitted.history.notna(), None)
-    write_json(
-        state / _RESULT,
-        {
-            "history": history.to_dict("records"),
-            "facts": dict(fitted.facts),
-            "warnings": list(fitted.warnings),
-        },
-    )
-
-
-def read_fitted(state: Path) -> Fitted | None:
-    """Read what `keep_fitted` kept; None where that fit is not finished."""
-    if not (state / _RESULT).exists():
-        return None
-    content = read_json(state / _RESULT)
+def fit_once(state: Path, fit: Callable[[], Fitted]) -> Fitted:
+    """Fit and keep what comes of it in a folder, or read what is kept there."""
+    result, held_out = state / "result.json", state / "held_out.parquet"
+    if not result.exists():
+        fitted = fit()
+        state.mkdir(parents=True, exist_ok=True)
+        with atomic_path(held_out) as temporary:
+            fitted.held_out.to_parquet(temporary, index=False)
+        history = fitted.history.astype(object).where(fitted.history.notna(), None)
+        # Last of all, so that a fit is whole or not there.
+        write_json(
+            result,
+            {
+                "history": history.to_dict("records"),
+                "facts": dict(fitted.facts),
+                "warnings": list(fitted.warnings),
+            },
+        )
+    content = read_json(result)
     return Fitted(
-        held_out=pd.read_parquet(state / _HELD),
+        held_out=pd.read_parquet(held_out),
         history=pd.DataFrame(content["history"]),
         facts=content["facts"],
         warnings=tuple(content["warnings"]),

@@ -1,6 +1,6 @@
 """Labelled bags: features or encoded tiles of slides, with their slides' labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,21 @@ from eosin.bags import (
     read_bags,
     read_clinical,
 )
-from eosin.cohorts import read_cohort, require_labels, say_unknown_patients
+from eosin.cohorts import (
+    Cohort,
+    find_divided,
+    read_cohort,
+    require_labels,
+    say_unknown_patients,
+)
 from eosin.core import CohortError, ConfigError, ManifestError, Progress, to_file_name
 from eosin.runs.origin import caution_learnt
 from eosin.settings import BagTraining
-from eosin.tiles import DAMAGED, TileFolder
+from eosin.studies.tile_encoder import list_readable
+from eosin.tiles import TileFolder
 
 _SHOWN = 5
+_NO_TILES, _NO_LABEL = "slides without a tile", "slides without a label"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,13 +51,7 @@ class LabelledBags:
 
 
 def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> LabelledBags:
-    """Read feature files and their slide table; the slides may be elsewhere.
-
-    Raises:
-        ConfigError: No classes are named.
-        CohortError: The slide table is wrong, or slides have no label.
-        ManifestError: Features, slides and columns do not fit together.
-    """
+    """Read feature files and their slide table; the slides may be elsewhere."""
     classes = settings.classes
     if not classes:
         raise ConfigError(
@@ -59,32 +61,13 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
     slides = read_cohort(
         cohort, class_names=classes, class_option="--classes", needs_files=False
     )
-    table = slides.table
-    files = find_feature_files(features)
-    has_features = table["slide_id"].map(lambda name: to_file_name(str(name)) in files)
+    files = set(find_feature_files(features))
+    cautions = [say_unknown_patients(slides) or ""]
     is_skipping = settings.missing == "skip"
-    cautions = list(filter(None, [say_unknown_patients(slides)]))
-    if is_skipping:
-        cautions += _say_skipped(table, has_features, set(files))
-        require_labels(slides, table[:0], classes, remedy="")
-        table = table[has_features & table["label"].notna()].reset_index(drop=True)
-        if table.empty:
-            raise CohortError(
-                f"{cohort}: no slide with a label has features in {features}"
-            )
-    else:
-        bare = ~has_features & _have_no_tiles(table)
-        if bare.any():
-            # Glass without tissue says nothing of the rest.
-            empty = table.loc[bare, "slide_id"].astype(str)
-            cautions.append(
-                f"{len(empty)} slides without a tile were left out, such as "
-                f"{', '.join(empty.iloc[:_SHOWN])}."
-            )
-            table = table[~bare].reset_index(drop=True)
-            has_features = has_features[~bare].reset_index(drop=True)
-        remedy = "label them, or leave them out by --set missing=skip"
-        require_labels(slides, table[has_features], classes, remedy=remedy)
+    choose = _skip_what_lacks if is_skipping else _require_labels
+    table = choose(slides, files, classes, cautions)
+    if table.empty:
+        raise CohortError(f"{cohort}: no slide with a label has features in {features}")
     table = _name_classes(table, classes, str(cohort))
     bags = read_bags(
         features,
@@ -96,8 +79,42 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
     )
     cautions += caution_learnt(features, table)
     return LabelledBags(
-        bags=bags, table=table, class_names=classes, cautions=tuple(cautions)
+        bags=bags,
+        table=table,
+        class_names=classes,
+        cautions=tuple(filter(None, cautions)),
     )
+
+
+def _skip_what_lacks(
+    slides: Cohort, files: set[str], classes: Sequence[str], cautions: list[str]
+) -> pd.DataFrame:
+    """Choose the slides with a label and features."""
+    require_labels(slides, slides.table[:0], classes, remedy="")
+    names = _name_files(slides.table)
+    is_bare = ~names.isin(files)
+    table = _leave_out(slides.table, is_bare, "slides without features", cautions)
+    table = _leave_out(table, table["label"].isna(), _NO_LABEL, cautions)
+    others = sorted(files - set(names))
+    cautions.append(_say_left_out(others, "feature files of no slide in the table"))
+    return table
+
+
+def _require_labels(
+    slides: Cohort, files: set[str], classes: Sequence[str], cautions: list[str]
+) -> pd.DataFrame:
+    """Choose all slides; glass without tissue says nothing of the rest."""
+    table, is_bare = slides.table, ~_name_files(slides.table).isin(files)
+    remedy = "label them, or leave them out by --set missing=skip"
+    require_labels(slides, table[~is_bare], classes, remedy=remedy)
+    if "n_tiles" not in table:
+        return table
+    is_glass = is_bare & (table["n_tiles"].astype(str) == "0")
+    return _leave_out(table, is_glass, _NO_TILES, cautions)
+
+
+def _name_files(table: pd.DataFrame) -> pd.Series:
+    return table["slide_id"].astype(str).map(to_file_name)
 
 
 def label_encoded(
@@ -105,69 +122,85 @@ def label_encoded(
 ) -> LabelledBags:
     """Make bags of a tile folder's slides, with the labels of its slide table.
 
-    Args:
-        folder: The tiles.
-        features: `(rows of the tile table, dimension)`.
-        settings: How to train; without classes they are those of the tiles.
-
-    Raises:
-        CohortError: A slide has no label, or a class no slide.
+    `features` are `(rows of the tile table, dimension)`. Without classes in the
+    settings they are those of the tiles.
     """
     classes = settings.classes or folder.info.class_names
     cautions = list(folder.info.cautions)
-    slides = folder.slides
-    is_damaged = folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
-    slide_rows = {
-        str(name): np.asarray(rows, np.int64)
-        for name, rows in folder.tiles.groupby("slide_id").indices.items()
-    }
+    readable = list_readable(folder)
+    tiles = folder.tiles.iloc[readable]
     rows_of = {
-        name: rows[~is_damaged[rows]]
-        for name, rows in slide_rows.items()
-        if not is_damaged[rows].all()
+        str(name): readable[places]
+        for name, places in tiles.groupby("slide_id").indices.items()
     }
-    has_tiles = slides["slide_id"].isin(set(rows_of))
-    if not has_tiles.all():
-        empty = slides.loc[~has_tiles, "slide_id"].astype(str)
-        cautions.append(
-            f"{len(empty)} slides without a tile were left out, such as "
-            f"{', '.join(empty.iloc[:_SHOWN])}."
-        )
-    table = slides[has_tiles].reset_index(drop=True)
-    bare = table["label"].isna()
-    if bare.any():
-        names = ", ".join(table.loc[bare, "slide_id"].astype(str)[:_SHOWN])
-        if settings.missing == "stop":
-            raise CohortError(
-                f"{folder.path}: every slide needs a label in the slide table that was "
-                f"tiled, {int(bare.sum())} have none ({names}); label them, or leave "
-                "them out by --set missing=skip"
-            )
-        cautions.append(
-            f"{int(bare.sum())} slides without a label were left out, such as {names}."
-        )
-        table = table[~bare].reset_index(drop=True)
-    table = _name_classes(table, classes, str(folder.path))
-    number = {name: index for index, name in enumerate(classes)}
+    is_empty = ~folder.slides["slide_id"].isin(set(rows_of))
+    table = _leave_out(folder.slides, is_empty, _NO_TILES, cautions)
+    table = _choose_labelled(table, classes, settings, str(folder.path), cautions)
     clinical = read_clinical(table, settings.columns) if settings.columns else {}
     coords = folder.tiles[["x_px0", "y_px0"]].to_numpy(np.int64)
     bags = [
         Bag(
-            bag_id=str(row["slide_id"]),
-            features=DrawnFeatures(features, rows_of[row["slide_id"]]),
-            coords=coords[rows_of[row["slide_id"]]],
-            label=number[str(row["label"])],
-            patient_id=str(row["patient_id"]),
-            slide_ids=(str(row["slide_id"]),),
-            clinical=clinical.get(str(row["patient_id"])),
+            bag_id=slide_id,
+            features=DrawnFeatures(features, rows_of[slide_id]),
+            coords=coords[rows_of[slide_id]],
+            label=classes.index(label),
+            patient_id=patient_id,
+            slide_ids=(slide_id,),
+            clinical=clinical.get(patient_id),
         )
-        for row in table.to_dict("records")
+        for slide_id, patient_id, label in table[["slide_id", "patient_id", "label"]]
+        .astype(str)
+        .itertuples(index=False)
     ]
-    if settings.unit == "patient":
-        bags = join_patients(bags)
     return LabelledBags(
-        bags=bags, table=table, class_names=classes, cautions=tuple(cautions)
+        bags=join_patients(bags) if settings.unit == "patient" else bags,
+        table=table,
+        class_names=classes,
+        cautions=tuple(cautions),
     )
+
+
+def _choose_labelled(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    settings: BagTraining,
+    where: str,
+    cautions: list[str],
+) -> pd.DataFrame:
+    """Choose the slides with a label; a patient who is a bag has one label."""
+    bare = table.loc[table["label"].isna(), "slide_id"].astype(str)
+    if len(bare) and settings.missing == "stop":
+        raise CohortError(
+            f"{where}: every slide needs a label in the slide table that was tiled, "
+            f"{len(bare)} have none ({', '.join(bare[:_SHOWN])}); label them, or leave "
+            "them out by --set missing=skip"
+        )
+    table = _leave_out(table, table["label"].isna(), _NO_LABEL, cautions)
+    table = _name_classes(table, classes, where)
+    divided = find_divided(table, "patient_id", "label")
+    if settings.unit == "patient" and divided:
+        raise CohortError(
+            f"{where}: the slides of {len(divided)} patients contradict each other, "
+            f"such as {', '.join(divided[:_SHOWN])}; where patients are bags, all "
+            "slides of one need the same label"
+        )
+    return table
+
+
+def _leave_out(
+    table: pd.DataFrame, is_out: pd.Series, what: str, cautions: list[str]
+) -> pd.DataFrame:
+    """Leave slides out, and say so among the cautions."""
+    if is_out.any():
+        cautions.append(_say_left_out(table.loc[is_out, "slide_id"], what))
+    return table[~is_out].reset_index(drop=True)
+
+
+def _say_left_out(names: Iterable[object], what: str) -> str:
+    """Say how many things were left out; an empty text where none was."""
+    texts = list(map(str, names))
+    shown = ", ".join(texts[:_SHOWN])
+    return f"{len(texts)} {what} were left out, such as {shown}." if texts else ""
 
 
 def _name_classes(
@@ -190,42 +223,11 @@ def _name_classes(
     return table.assign(label=labels)
 
 
-def _have_no_tiles(table: pd.DataFrame) -> pd.Series:
-    """Find the slides of which `eosin tile` says in its table that they gave none."""
-    if "n_tiles" not in table:
-        return pd.Series(False, index=table.index)  # noqa: FBT003 - a value
-    return table["n_tiles"].astype(str) == "0"
-
-
-def _say_skipped(
-    table: pd.DataFrame, has_features: pd.Series, files: set[str]
-) -> list[str]:
-    """Say what is left out where that was asked for."""
-    known = {to_file_name(str(name)) for name in table["slide_id"]}
-    has_label = table["label"].notna()
-    left_out = (
-        ("slides without features", table.loc[~has_features, "slide_id"]),
-        ("slides without a label", table.loc[has_features & ~has_label, "slide_id"]),
-        ("feature files of no slide in the table", sorted(files - known)),
-    )
-    return [
-        f"{len(names)} {what} were left out, such as "
-        f"{', '.join(map(str, list(names)[:_SHOWN]))}."
-        for what, names in left_out
-        if len(names)
-    ]
-
-
 def check_features(bags: Sequence[Bag], progress: Progress) -> tuple[str, ...]:
     """Read every feature once, before hours are spent on them.
 
-    Memory is bounded by a block of a bag.
-
-    Returns:
-        Cautions about features that say nothing, as sentences.
-
-    Raises:
-        ManifestError: Features are not finite, or all are constant.
+    Memory is bounded by a block of a bag. Stops where features are not finite, or all
+    are constant; gives cautions about those that say nothing.
     """
     lowest = np.full(bags[0].n_features, np.inf)
     highest = -lowest

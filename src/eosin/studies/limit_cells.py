@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from eosin.bags import Bag
+from eosin.bags import Bag, BagScores
 from eosin.evaluation import (
     COLOUR_COLUMNS,
     Classes,
@@ -25,7 +25,7 @@ from eosin.evaluation import (
     find_sensitivity,
 )
 from eosin.models import MILModel, build_mil_model, predict_bags
-from eosin.settings import BagFit, LimitSettings
+from eosin.settings import LimitSettings
 from eosin.studies.limit_sides import FoldBags, StudyTiles
 from eosin.training import TrainingBags, train_mil
 
@@ -54,10 +54,14 @@ class Cell:
     seed: int
 
     @property
+    def group(self) -> tuple[str, int, str]:
+        """What cells of other folds and seeds share."""
+        return self.training, self.n_bags, self.aggregator
+
+    @property
     def name(self) -> str:
         """A name for files."""
-        place = f"{self.seed}_{self.fold}"
-        return f"{self.training}_{self.n_bags}_{self.aggregator}_{place}"
+        return "_".join(map(str, (*self.group, self.seed, self.fold)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +81,18 @@ class TestBags:
 
 def list_cells(config: LimitSettings) -> list[Cell]:
     """List all cells, those of one fold together."""
-    return [
-        Cell(*parts)
-        for parts in itertools.product(
-            range(config.folds),
-            config.train_witnesses,
-            config.bags,
-            config.aggregators,
-            config.seeds,
-        )
-    ]
+    parts = itertools.product(
+        range(config.folds),
+        config.train_witnesses,
+        config.bags,
+        config.aggregators,
+        config.seeds,
+    )
+    return [Cell(*part) for part in parts]
 
 
 def draw_test_bags(bags: FoldBags, config: LimitSettings) -> TestBags:
-    """Draw a fold's test bags of every witness rate from its held-out patients.
-
-    Raises:
-        ManifestError: There are too few tiles.
-    """
+    """Draw a fold's test bags of every witness rate from its held-out patients."""
     drawn = [bags.draw("test", config.test_bags, (n,)) for n in config.witnesses]
     return TestBags(
         drawn[0][::2],
@@ -111,30 +109,28 @@ def run_cell(
 ) -> dict[str, Any]:
     """Train one model and score it; all choices are made on validation bags.
 
-    Returns:
-        What JSON can hold: `threshold`, `val_roc_auc`, `best_epoch`, `epochs`,
-        `seconds`, `negatives` (logits), and for each number of witnesses `positives`
-        (logits), `attention_auc`; `resampled_sensitivity` and `resampled_auc`,
-        `(resamples, rates)`.
+    Gives what JSON can hold: `threshold`, `val_roc_auc`, `best_epoch`, `epochs`,
+    `seconds`, `negatives` (logits), and for each number of witnesses `positives`
+    (logits), `attention_auc`; `resampled_sensitivity` and `resampled_auc`,
+    `(resamples, rates)`.
     """
     started = time.perf_counter()
     witnesses = config.find_train_witnesses(cell.training)
     train = bags.draw("train", cell.n_bags, witnesses, seed=cell.seed)
     val = bags.draw("val", config.val_bags, witnesses)
+    fitting = replace(config, seed=1000 * cell.seed + config.seed)
     model = build_mil_model(
         cell.aggregator,
         dimension=bags.features.shape[1],
         widths=config.widths,
         dropout=config.dropout,
-        seed=1000 * cell.seed + config.seed,
+        seed=fitting.seed,
     )
+    rows = np.arange(len(train) + len(val))
     data = TrainingBags(
-        [*train, *val],
-        np.arange(len(train)),
-        np.arange(len(train), len(train) + len(val)),
-        _TARGET.class_names,
+        [*train, *val], rows[: len(train)], rows[len(train) :], _TARGET.class_names
     )
-    fit = train_mil(model, data, _seed_training(config, cell))
+    fit = train_mil(model, data, fitting)
     val_logits = score(model, val)
     labels = np.array([bag.label for bag in val], np.int64)
     choice = choose_threshold(
@@ -150,55 +146,42 @@ def run_cell(
     }
 
 
-def _seed_training(config: LimitSettings, cell: Cell) -> BagFit:
-    return replace(config, seed=1000 * cell.seed + config.seed)
-
-
 def score(model: MILModel, bags: Sequence[Bag]) -> Floats:
     """Give the bags' logits, `(bags,)`."""
-    found = predict_bags(model, bags)
-    return np.array([prediction.logits[0] for prediction in found], np.float64)
+    return _take_logits(predict_bags(model, bags))
+
+
+def _take_logits(scores: Sequence[BagScores]) -> Floats:
+    return np.array([bag.logits[0] for bag in scores], np.float64)
 
 
 def _score_test(
     model: MILModel, test: TestBags, config: LimitSettings
 ) -> dict[str, Any]:
-    negatives = score(model, test.negatives)
     positives, attention = [], []
-    for own in test.positives:
-        found = predict_bags(model, own)
-        positives.append(np.array([f.logits[0] for f in found], np.float64))
-        is_witness = np.array([bag.instance_labels for bag in own]) > 0
-        attention.append(
-            compute_instance_auc(np.array([f.attention for f in found]), is_witness)
-        )
-    sensitivities, aucs = _score_resampled(model, test, config)
+    for bags in test.positives:
+        scores = predict_bags(model, bags)
+        positives.append(_take_logits(scores).tolist())
+        is_witness = np.array([bag.instance_labels for bag in bags]) > 0
+        auc = compute_instance_auc(np.array([s.attention for s in scores]), is_witness)
+        attention.append(None if math.isnan(auc) else auc)
+    # All resampled bags in one go.
+    drawn = [bags for low, high in test.resampled for bags in (low, *high)]
+    logits = score(model, list(itertools.chain(*drawn)))
+    logits = logits.reshape(config.n_resamples, -1, config.resample_bags)
+    sensitivities = [
+        [find_sensitivity(low, high, specificity=config.specificity) for high in highs]
+        for low, *highs in logits
+    ]
     return {
-        "negatives": negatives.tolist(),
-        "positives": [own.tolist() for own in positives],
-        "attention_auc": [None if math.isnan(auc) else auc for auc in attention],
-        "resampled_sensitivity": sensitivities.tolist(),
-        "resampled_auc": aucs.tolist(),
+        "negatives": score(model, test.negatives).tolist(),
+        "positives": positives,
+        "attention_auc": attention,
+        "resampled_sensitivity": sensitivities,
+        "resampled_auc": [
+            [find_auc(low, high) for high in highs] for low, *highs in logits
+        ],
     }
-
-
-def _score_resampled(
-    model: MILModel, test: TestBags, config: LimitSettings
-) -> tuple[Floats, Floats]:
-    """Score all resampled bags in one go; `(resamples, rates)` each."""
-    parts = [part for low, high in test.resampled for part in (low, *high)]
-    logits = score(model, list(itertools.chain(*parts)))
-    n_kinds = 1 + len(config.witnesses)
-    shaped = logits.reshape(config.n_resamples, n_kinds, config.resample_bags)
-    sensitivities = np.zeros((config.n_resamples, n_kinds - 1))
-    aucs = np.zeros_like(sensitivities)
-    for i, (negatives, *positives) in enumerate(shaped):
-        for j, own in enumerate(positives):
-            sensitivities[i, j] = find_sensitivity(
-                negatives, own, specificity=config.specificity
-            )
-            aucs[i, j] = find_auc(negatives, own)
-    return sensitivities, aucs
 
 
 def find_auc(negatives: Floats, positives: Floats) -> float:
@@ -214,18 +197,15 @@ def measure_ceiling(
 
     A logistic regression learns the labels of the training side's tiles, validation
     chooses how strongly it is held back, and the held-out patients' tiles are scored.
-    Where the tile table holds mean colours, the same is done with them alone.
-
-    Returns:
-        `features` and, where there are colours, `colour`: each `instance_auc`, and for
-        each number of witnesses `roc_auc` and `sensitivity`.
+    Of `features` and, where the tile table holds mean colours, of `colour`: each
+    `instance_auc`, and for each number of witnesses `roc_auc` and `sensitivity`.
     """
-    found = {"features": _measure(bags.features, bags, config)}
+    ceilings = {"features": _measure(bags.features, bags, config)}
     if set(COLOUR_COLUMNS) <= set(tiles.table.columns):
         colours = tiles.table[list(COLOUR_COLUMNS)].to_numpy(np.float32)
         if np.isfinite(colours).all():
-            found["colour"] = _measure(colours, bags, config)
-    return found
+            ceilings["colour"] = _measure(colours, bags, config)
+    return ceilings
 
 
 def _measure(
@@ -234,20 +214,20 @@ def _measure(
     train, is_witness = bags.list_instances("train")
     val, is_val_witness = bags.list_instances("val")
     test, is_test_witness = bags.list_instances("test")
-    best, best_auc = None, -1.0
-    for strength in _REGULARISATIONS:
-        model = make_pipeline(
+    models = [
+        make_pipeline(
             StandardScaler(),
             LogisticRegression(C=strength, class_weight="balanced", max_iter=1000),
-        )
-        model.fit(features[train], is_witness)
-        auc = float(
-            roc_auc_score(is_val_witness, model.decision_function(features[val]))
-        )
-        if auc > best_auc:
-            best, best_auc = model, auc
-    if best is None:  # pragma: no cover - the loop has fitted one
-        raise ValueError("no instance classifier was fitted")
+        ).fit(features[train], is_witness)
+        for strength in _REGULARISATIONS
+    ]
+    # Of equal ones the first, which is held back most.
+    best = max(
+        models,
+        key=lambda model: roc_auc_score(
+            is_val_witness, model.decision_function(features[val])
+        ),
+    )
     scores = best.decision_function(features[test])
     own, others = find_log_ratios(scores[is_test_witness], scores[~is_test_witness])
     ceilings = [

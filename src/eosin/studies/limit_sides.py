@@ -25,6 +25,10 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 SIDES = ("train", "val", "test")
+_COUNTED = [
+    *("fold", "side", "patients", "patients_with_witnesses", "slides"),
+    *("witness_tiles", "other_tiles"),
+]
 # A share of a side's seeds, so that no two draws are the same.
 _SEEDS = {"train": 1, "val": 2, "test": 3, "resample": 4}
 
@@ -55,47 +59,28 @@ class StudyTiles:
     def find_rows(self, fold: int, side: str) -> Rows:
         """Find the tiles of a side."""
         is_own = (self.splits["fold"] == fold) & (self.splits["split"] == side)
-        own = self.splits[is_own]
-        return np.flatnonzero(self.table["slide_id"].isin(set(own["slide_id"])))
+        slides = set(self.splits.loc[is_own, "slide_id"])
+        return np.flatnonzero(self.table["slide_id"].isin(slides))
 
     def count_sources(self) -> pd.DataFrame:
-        """Count what each side of each fold draws from.
-
-        Returns:
-            `fold, side, patients, patients_with_witnesses, slides, witness_tiles,
-            other_tiles`.
-        """
+        """Count what each side of each fold draws from, a row each."""
         counts = []
         for fold in sorted(self.splits["fold"].unique().tolist()):
             for side in SIDES:
                 rows = self.find_rows(fold, side)
-                own, is_witness = self.table.iloc[rows], self.is_witness[rows]
-                counts.append(
-                    {
-                        "fold": fold,
-                        "side": side,
-                        "patients": own["patient_id"].nunique(),
-                        "patients_with_witnesses": own.loc[
-                            is_witness, "patient_id"
-                        ].nunique(),
-                        "slides": own["slide_id"].nunique(),
-                        "witness_tiles": int(is_witness.sum()),
-                        "other_tiles": int((~is_witness).sum()),
-                    }
-                )
-        return pd.DataFrame(counts)
+                tiles, is_witness = self.table.iloc[rows], self.is_witness[rows]
+                patients = tiles["patient_id"].nunique()
+                positive = tiles.loc[is_witness, "patient_id"].nunique()
+                slides = tiles["slide_id"].nunique()
+                n_tiles = is_witness.sum(), (~is_witness).sum()
+                counts.append((fold, side, patients, positive, slides, *n_tiles))
+        return pd.DataFrame(counts, columns=_COUNTED)
 
 
 def read_study_tiles(
     features: Path, folder: TileFolder, config: LimitSettings
 ) -> StudyTiles:
-    """Read labelled tiles and their features, and share the patients out.
-
-    Raises:
-        ConfigError: The witness class is not one of the tiles'.
-        CohortError: The patients cannot be split.
-        ManifestError: Tiles have no label, or labelled ones no features.
-    """
+    """Read labelled tiles and their features, and share the patients out."""
     tiles = folder.tiles[folder.tiles["label"].notna()]
     chosen = find_witnesses(
         tiles["label"].to_numpy(np.int64), folder.info.class_names, config.witness_class
@@ -109,19 +94,18 @@ def read_study_tiles(
             f"{int((~is_witness).sum()):,} and {int(is_witness.sum()):,}; label them "
             "by annotations"
         )
-    found = read_tile_features(features, tiles, np.arange(len(tiles)))
+    values = read_tile_features(features, tiles, np.arange(len(tiles)))
     has_tiles = folder.slides["slide_id"].isin(set(tiles["slide_id"]))
-    splits = split_tiles(replace(folder, slides=folder.slides[has_tiles]), config)
-    digest = hashlib.sha256(found.tobytes())
+    digest = hashlib.sha256(values.tobytes())
     digest.update(is_witness.tobytes())
     return StudyTiles(
-        tiles,
-        is_witness,
-        found,
-        splits,
-        names,
-        folder.knows_patients,
-        digest.hexdigest(),
+        table=tiles,
+        is_witness=is_witness,
+        features=values,
+        splits=split_tiles(replace(folder, slides=folder.slides[has_tiles]), config),
+        class_names=names,
+        knows_patients=folder.knows_patients,
+        sha256=digest.hexdigest(),
     )
 
 
@@ -131,11 +115,6 @@ class FoldBags:
     Features are reduced to the main components of the training side's, turned at
     random: scaling by deviation, which comes later, would blow up the weakest of the
     components as they are.
-
-    Args:
-        tiles: All tiles.
-        fold: Which fold.
-        config: How bags are drawn.
     """
 
     def __init__(self, tiles: StudyTiles, fold: int, config: LimitSettings) -> None:
@@ -145,8 +124,6 @@ class FoldBags:
         self.features = reduce_features(
             tiles.features, self._rows["train"], config.components, seed=config.seed
         )
-        self._slide_codes, names = pd.factorize(tiles.table["slide_id"])
-        self._slide_names = np.asarray(names, object)
 
     def list_instances(self, side: str) -> tuple[Rows, npt.NDArray[np.bool_]]:
         """Return the tiles of a side and which of them are witnesses."""
@@ -160,9 +137,6 @@ class FoldBags:
 
         Bag number i depends on the seed, the fold and on i, so that fewer bags are
         the beginning of more, and negative ones are the same whatever the witnesses.
-
-        Raises:
-            ManifestError: The side has too few tiles.
         """
         rows, is_witness = self.list_instances(side)
         draw = BagDraw(
@@ -177,7 +151,7 @@ class FoldBags:
         )
         places = pd.Index(self._tiles.table["tile_id"]).get_indexer(table["tile_id"])
         return [
-            self._make_bag(f"{side}-{i}", own, label=i % 2)
+            self._make_bag(f"{side}-{i}", own)
             for i, own in enumerate(places.reshape(n_bags, -1).astype(np.int64))
         ]
 
@@ -189,60 +163,48 @@ class FoldBags:
         Patients with witnesses and those without are drawn apart, so that both kinds
         stay as many; a patient drawn twice has its tiles twice. Where the drawn
         patients have fewer tiles than a bag takes, tiles are drawn with replacement.
-
-        Returns:
-            Negative bags, and positive ones for each number of witnesses.
+        Gives negative bags, and positive ones for each number of witnesses.
         """
         rng = np.random.default_rng(
             (self._config.seed, self.fold, _SEEDS["resample"], resample)
         )
         others, own = self._resample_pools(rng)
-        size = self._config.bag_size
-
-        def fill(pool: Rows, n: int) -> Rows:
-            return rng.choice(pool, n, replace=len(pool) < n)
-
-        def make(n_witnesses: int) -> list[Bag]:
-            name = f"resample-{resample}-{n_witnesses}"
-            return [
-                self._make_bag(
-                    f"{name}-{i}",
-                    rng.permutation(
-                        np.concatenate(
-                            [fill(others, size - n_witnesses), fill(own, n_witnesses)]
-                        )
-                    ),
-                    label=int(n_witnesses > 0),
+        kinds = []
+        for n in (0, *witnesses):
+            bags = []
+            for i in range(n_bags):
+                rows = np.concatenate(
+                    [
+                        rng.choice(pool, k, replace=len(pool) < k)
+                        for pool, k in ((others, self._config.bag_size - n), (own, n))
+                    ]
                 )
-                for i in range(n_bags)
-            ]
-
-        return make(0), [make(n) for n in witnesses]
+                name = f"resample-{resample}-{n}-{i}"
+                bags.append(self._make_bag(name, rng.permutation(rows)))
+            kinds.append(bags)
+        return kinds[0], kinds[1:]
 
     def _resample_pools(self, rng: np.random.Generator) -> tuple[Rows, Rows]:
         rows, is_witness = self.list_instances("test")
         patients = self._tiles.table["patient_id"].astype(str).to_numpy()[rows]
-        with_witnesses = np.unique(patients[is_witness])
-        without = np.setdiff1d(patients, with_witnesses)
-        drawn = [
-            rng.choice(names, len(names))
-            for names in (with_witnesses, without)
-            if len(names)
-        ]
-        parts = [np.flatnonzero(patients == name) for name in np.concatenate(drawn)]
-        pool = np.concatenate(parts)
+        positive = np.unique(patients[is_witness])
+        kinds = positive, np.setdiff1d(patients, positive)
+        drawn = [rng.choice(names, len(names)) for names in kinds if len(names)]
+        places = [np.flatnonzero(patients == name) for name in np.concatenate(drawn)]
+        pool = np.concatenate(places)
         shown = is_witness[pool]
         # Of patients with nothing but witnesses there may be no other tile.
         others = rows[pool[~shown]] if (~shown).any() else rows[~is_witness]
         return others, rows[pool[shown]]
 
-    def _make_bag(self, bag_id: str, rows: Rows, *, label: int) -> Bag:
+    def _make_bag(self, bag_id: str, rows: Rows) -> Bag:
+        is_witness = self._tiles.is_witness[rows]
         return Bag(
             bag_id=bag_id,
             features=DrawnFeatures(self.features, rows),
-            label=label,
-            instance_labels=self._tiles.is_witness[rows].astype(np.int64),
-            slide_ids=tuple(self._slide_names[np.unique(self._slide_codes[rows])]),
+            label=int(is_witness.any()),
+            instance_labels=is_witness.astype(np.int64),
+            slide_ids=tuple(self._tiles.table["slide_id"].iloc[rows].unique()),
         )
 
 
@@ -252,15 +214,8 @@ def reduce_features(
     """Reduce features to the main components of the training tiles', turned at random.
 
     Each feature is centred and scaled by the training tiles' mean and deviation first.
-
-    Args:
-        features: `(tiles, features)`.
-        train_rows: Tiles that decide on the components.
-        components: How many; None, or as many as there are, leaves features alone.
-        seed: Of the turn.
-
-    Returns:
-        `(tiles, components)`, float32.
+    `(tiles, components)`, float32; without components, or with as many as there are,
+    the features as they are.
     """
     if components is None or components >= features.shape[1]:
         return features

@@ -1,7 +1,5 @@
 """From the cells of a limit study to its tables, and what must be said of them."""
 
-import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,24 +24,20 @@ from eosin.studies.limit_sides import StudyTiles
 Floats = npt.NDArray[np.float64]
 
 NOT_REACHED = "not reached"
-_MEASURES = (
-    "roc_auc",
-    "accuracy",
-    "precision",
-    "recall",
-    "specificity",
-    "sensitivity",
-    "attention_auc",
-)
+GROUP = ("training", "bags", "aggregator")
 TABLES = ("cells", "summary", "limits", "ceilings", "sources", "splits")
+_SHARES = ("accuracy", "precision", "recall", "specificity")
+_COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative")
+_MEASURES = ("roc_auc", *_SHARES, "sensitivity", "attention_auc")
+_CELL_COLUMNS = (
+    *("witnesses", "rate", "roc_auc", *_SHARES, *_COUNTS),
+    *("sensitivity", "attention_auc", "val_roc_auc", "seconds"),
+)
 
 # Fewer on a test side, and the study is about these few.
 _FEW_PATIENTS = 5
 # An instance AUC of colour alone from which on it may be what is found.
 _MUCH_COLOUR = 0.7
-
-
-GROUP = ("training", "bags", "aggregator")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,137 +66,114 @@ def tabulate_study(
     ceilings: Sequence[Mapping[str, Any]],
     config: LimitSettings,
 ) -> LimitTables:
-    """Make the tables of a study.
+    """Make the tables of what `run_cell` and, for every fold, `measure_ceiling` gave.
 
     What a threshold calls is pooled over the folds, each with its own threshold. AUC
     and sensitivity at a specificity are found within each fold and averaged, because
     scores of different models do not compare.
-
-    Args:
-        found: What `run_cell` gave for every cell.
-        ceilings: What `measure_ceiling` gave for every fold.
-        config: The study's.
     """
-    groups: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = {}
-    for cell, content in found.items():
-        key = (cell.training, cell.n_bags, cell.aggregator)
-        groups.setdefault(key, {}).setdefault(cell.seed, []).append(content)
-    cells, summary, limits = [], [], []
-    for key, by_seed in groups.items():
-        head = dict(zip(GROUP, key, strict=True))
-        own = [
-            {**head, "seed": seed, **row}
-            for seed, folds in by_seed.items()
-            for row in _tabulate_seed(folds, config)
-        ]
-        rows, limit = _summarise(own, by_seed, config)
-        cells += own
-        summary += [{**head, **row} for row in rows]
-        limits.append({**head, **limit})
+    by_fold = [
+        row
+        for cell, content in found.items()
+        for row in _list_rates(cell, content, config)
+    ]
+    cells = _pool_folds(pd.DataFrame(by_fold))
+    summaries, limits = [], []
+    for group, own in cells.groupby(list(GROUP), sort=False):
+        contents = {c: found[c] for c in found if c.group == group}
+        powers = _average_folds(contents, "resampled_sensitivity")
+        summary = _average_seeds(own)
+        for name, values in (
+            ("sensitivity", powers),
+            ("roc_auc", _average_folds(contents, "resampled_auc")),
+        ):
+            means = draw_means(values, seed=config.seed)
+            ends = np.quantile(means, [0.025, 0.975], axis=0)
+            summary[f"{name}_low"], summary[f"{name}_high"] = ends
+        summaries.append(summary)
+        limit = _find_limit(summary, powers, config)
+        limit["val_roc_auc"] = float(own["val_roc_auc"].mean())
+        limits.append(dict(zip(GROUP, group, strict=True)) | limit)
+    counts = list(_COUNTS)
+    summary = pd.concat(summaries, ignore_index=True)
+    summary = summary[[*summary.columns.drop(counts), *counts]]
     return LimitTables(
-        pd.DataFrame(cells),
-        pd.DataFrame(summary),
-        pd.DataFrame(limits),
-        _tabulate_ceilings(ceilings, config),
+        cells, summary, pd.DataFrame(limits), _tabulate_ceilings(ceilings, config)
     )
 
 
-def _tabulate_seed(
-    folds: Sequence[Mapping[str, Any]], config: LimitSettings
-) -> list[dict[str, Any]]:
-    """Make one row per number of witnesses, the folds together."""
-    rows = []
+def _list_rates(
+    cell: Cell, content: Mapping[str, Any], config: LimitSettings
+) -> Iterator[dict[str, Any]]:
+    """Yield a row per number of witnesses."""
+    low, threshold = np.asarray(content["negatives"]), content["threshold"]
+    n_false = int((low >= threshold).sum())
+    attention = np.array(content["attention_auc"], np.float64)
     for place, n in enumerate(config.witnesses):
-        counts = np.zeros(4, np.int64)
-        aucs, sensitivities, attention = [], [], []
-        for fold in folds:
-            low = np.asarray(fold["negatives"])
-            high = np.asarray(fold["positives"][place])
-            aucs.append(find_auc(low, high))
-            sensitivities.append(
-                find_sensitivity(low, high, specificity=config.specificity)
-            )
-            n_true = int((high >= fold["threshold"]).sum())
-            n_false = int((low >= fold["threshold"]).sum())
-            counts += (n_true, n_false, len(low) - n_false, len(high) - n_true)
-            auc = fold["attention_auc"][place]
-            attention.append(math.nan if auc is None else auc)
-        rows.append(
-            {
-                "witnesses": n,
-                "rate": n / config.bag_size,
-                "roc_auc": float(np.mean(aucs)),
-                **_derive(*counts.tolist()),
-                "sensitivity": float(np.mean(sensitivities)),
-                "attention_auc": float(np.mean(attention)),
-                "val_roc_auc": float(np.mean([fold["val_roc_auc"] for fold in folds])),
-                "seconds": float(sum(fold["seconds"] for fold in folds)),
-            }
-        )
-    return rows
+        high = np.asarray(content["positives"][place])
+        n_true = int((high >= threshold).sum())
+        yield {
+            **dict(zip(GROUP, cell.group, strict=True)),
+            "seed": cell.seed,
+            "witnesses": n,
+            "rate": n / config.bag_size,
+            "roc_auc": find_auc(low, high),
+            "true_positive": n_true,
+            "false_positive": n_false,
+            "true_negative": len(low) - n_false,
+            "false_negative": len(high) - n_true,
+            "sensitivity": find_sensitivity(low, high, specificity=config.specificity),
+            "attention_auc": attention[place],
+            "val_roc_auc": content["val_roc_auc"],
+            "seconds": content["seconds"],
+        }
 
 
-def _derive(tp: int, fp: int, tn: int, fn: int) -> dict[str, Any]:
-    """Derive the usual shares from a confusion matrix."""
-    return {
-        "accuracy": (tp + tn) / (tp + fp + tn + fn),
-        "precision": tp / (tp + fp) if tp + fp else math.nan,
-        "recall": tp / (tp + fn),
-        "specificity": tn / (tn + fp),
-        "true_positive": tp,
-        "false_positive": fp,
-        "true_negative": tn,
-        "false_negative": fn,
-    }
+def _pool_folds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average and sum over the folds, and derive the shares of what was called."""
+    by_cell = rows.groupby([*GROUP, "seed", "witnesses", "rate"], sort=False)
+    means = by_cell[["roc_auc", "sensitivity", "attention_auc", "val_roc_auc"]]
+    table = means.agg(_mean).join(by_cell[[*_COUNTS, "seconds"]].sum()).reset_index()
+    true, false = table["true_positive"], table["false_positive"]
+    missed, spared = table["false_negative"], table["true_negative"]
+    table["accuracy"] = (true + spared) / (true + false + spared + missed)
+    # Where nothing was called, 0 / 0 is NaN.
+    table["precision"] = true / (true + false)
+    table["recall"] = true / (true + missed)
+    table["specificity"] = spared / (spared + false)
+    return table[[*GROUP, "seed", *_CELL_COLUMNS]]
 
 
-def _summarise(
-    own: Sequence[Mapping[str, Any]],
-    by_seed: Mapping[int, Sequence[Mapping[str, Any]]],
-    config: LimitSettings,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Average over seeds, and find the limit with its interval."""
-    table = pd.DataFrame(own)
-    powers, aucs = (
-        np.stack(
-            [
-                np.mean([fold[name] for fold in folds], axis=0)
-                for folds in by_seed.values()
-            ],
-            axis=1,
-        )
-        for name in ("resampled_sensitivity", "resampled_auc")
-    )
-    bands = {
-        name: np.quantile(draw_means(values, seed=config.seed), [0.025, 0.975], axis=0)
-        for name, values in (("sensitivity", powers), ("roc_auc", aucs))
-    }
-    rows = []
-    for place, n in enumerate(config.witnesses):
-        part = table[table["witnesses"] == n]
-        row = {"witnesses": n, "rate": n / config.bag_size, "seeds": len(part)}
-        for name in _MEASURES:
-            row[name] = float(part[name].mean())
-            row[f"{name}_sd"] = float(part[name].std()) if len(part) > 1 else math.nan
-        for name, (low, high) in bands.items():
-            row |= {f"{name}_low": low[place], f"{name}_high": high[place]}
-        for name in ("true_positive", "false_positive"):
-            row[name] = int(part[name].sum())
-        for name in ("true_negative", "false_negative"):
-            row[name] = int(part[name].sum())
-        rows.append(row)
-    limit = _find_limit(rows, powers, config)
-    return rows, {**limit, "val_roc_auc": float(table["val_roc_auc"].mean())}
+def _mean(values: pd.Series) -> float:
+    """Average; NaN where one is, which the mean of pandas leaves out."""
+    return float(np.mean(values.to_numpy()))
+
+
+def _average_folds(contents: Mapping[Cell, Mapping[str, Any]], name: str) -> Floats:
+    """Average what resampled patients gave, `(resamples, seeds, rates)`."""
+    by_seed: dict[int, list[Any]] = {}
+    for cell, content in contents.items():
+        by_seed.setdefault(cell.seed, []).append(content[name])
+    return np.stack([np.mean(folds, axis=0) for folds in by_seed.values()], axis=1)
+
+
+def _average_seeds(cells: pd.DataFrame) -> pd.DataFrame:
+    """Average one group's cells over the seeds, a row per number of witnesses."""
+    by_rate = cells.groupby([*GROUP, "witnesses", "rate"], sort=False)
+    table = by_rate.size().to_frame("seeds")
+    for name in _MEASURES:
+        table[name] = by_rate[name].agg(pd.Series.mean)
+        table[f"{name}_sd"] = by_rate[name].agg(pd.Series.std)
+    return table.join(by_rate[list(_COUNTS)].sum()).reset_index()
 
 
 def _find_limit(
-    rows: Sequence[Mapping[str, Any]], powers: Floats, config: LimitSettings
+    summary: pd.DataFrame, powers: Floats, config: LimitSettings
 ) -> dict[str, Any]:
     order = np.argsort(config.witnesses)
-    rates = [rows[i]["rate"] for i in order]
-    found = interpolate_limit(
-        rates, [rows[i]["sensitivity"] for i in order], power=config.power
-    )
+    rates = summary["rate"].to_numpy()[order].tolist()
+    means = summary["sensitivity"].to_numpy()[order].tolist()
+    found = interpolate_limit(rates, means, power=config.power)
     interval = bootstrap_limit(
         rates, powers[..., order], power=config.power, seed=config.seed
     )
@@ -229,45 +200,32 @@ def say_limit(limit: DetectionLimit, size: int) -> str:
 def _tabulate_ceilings(
     ceilings: Sequence[Mapping[str, Any]], config: LimitSettings
 ) -> pd.DataFrame:
-    rows = []
-    sources = dict.fromkeys(itertools.chain(*ceilings))
-    for source in sources:
-        own = [fold[source] for fold in ceilings if source in fold]
-        for place, n in enumerate(config.witnesses):
-            rows.append(
-                {
-                    "source": source,
-                    "witnesses": n,
-                    "rate": n / config.bag_size,
-                    "instance_auc": float(np.mean([f["instance_auc"] for f in own])),
-                    "roc_auc": float(np.mean([f["roc_auc"][place] for f in own])),
-                    "sensitivity": float(
-                        np.mean([f["sensitivity"][place] for f in own])
-                    ),
-                }
-            )
-    return pd.DataFrame(rows)
+    """Average the folds, a row per source and number of witnesses."""
+    rows = [
+        {
+            "source": source,
+            "witnesses": n,
+            "rate": n / config.bag_size,
+            "instance_auc": ceiling["instance_auc"],
+            "roc_auc": ceiling["roc_auc"][place],
+            "sensitivity": ceiling["sensitivity"][place],
+        }
+        for fold in ceilings
+        for source, ceiling in fold.items()
+        for place, n in enumerate(config.witnesses)
+    ]
+    by_rate = pd.DataFrame(rows).groupby(["source", "witnesses", "rate"], sort=False)
+    return by_rate.agg(_mean).reset_index()
 
 
 def write_tables(
     out: Path, data: StudyTiles, *, tables: LimitTables, sources: pd.DataFrame
 ) -> None:
-    """Write the tables of a study as CSV, each whole or not at all.
-
-    Raises:
-        RunError: A file cannot be written.
-    """
-    frames = (
-        tables.cells,
-        tables.summary,
-        tables.limits,
-        tables.ceilings,
-        sources,
-        data.splits,
-    )
-    for name, frame in zip(TABLES, frames, strict=True):
+    """Write the tables of a study as CSV, each whole or not at all."""
+    frames = {**vars(tables), "sources": sources, "splits": data.splits}
+    for name in TABLES:
         with atomic_path(out / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False, float_format="%.6g")
+            frames[name].to_csv(temporary, index=False, float_format="%.6g")
 
 
 def find_cautions(

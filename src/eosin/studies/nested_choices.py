@@ -7,6 +7,7 @@ scored on them, and the best one is then trained as the fold's own.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from eosin.core import CohortError, Progress, read_json, write_json
 from eosin.evaluation import compute_probabilities, compute_roc_auc, labels_of
 from eosin.runs.run import find_logits
 from eosin.settings import BagTraining
-from eosin.studies.folds import Fitted, keep_fitted, read_fitted
+from eosin.studies.folds import Fitted, fit_once
 from eosin.studies.splits import Sides, divide_patients
 from eosin.studies.study import BagStudy
 
@@ -57,51 +58,36 @@ def choose_settings(
     """Choose among settings by the patients that are not in a fold's test.
 
     The settings with the lowest log loss over the bags that their inner folds held out
-    win; of equal ones the first.
-
-    Args:
-        study: All bags; those of the fold's test are not looked at.
-        settings: The study's, with `choose`.
-        fold: Which fold.
-        score: Trains settings on an inner fold and scores what that holds out.
-        state: Folder for what is finished, so that a killed study goes on.
-        progress: Told how far it is.
-
-    Raises:
-        CohortError: A class has too few patients for the inner folds.
+    win; of equal ones the first. What is finished is kept in `state`, so that a killed
+    study goes on.
     """
     candidates = settings.list_choices()
     if not (state / _RESULT).exists():
         inner = divide_inner(study, settings, fold)
-        rows = [
-            _measure(
-                [
-                    _score_inner(side, own, score, state / f"{number}" / f"{k}")
-                    for k, side in enumerate(inner)
-                ]
-            )
-            for number, own in enumerate(candidates)
-        ]
+        rows = []
+        for number, candidate in enumerate(candidates):
+            places = [state / f"{number}" / f"{k}" for k in range(len(inner))]
+            fits = [
+                fit_once(place, partial(score, side, candidate, place))
+                for place, side in zip(places, inner, strict=True)
+            ]
+            rows.append(_measure([fitted.held_out for fitted in fits]))
         write_json(state / _RESULT, rows)
     scores = pd.DataFrame(read_json(state / _RESULT))
     best = int(scores["log_loss"].to_numpy().argmin())
     names = list(settings.choices)
-    table = pd.DataFrame([_describe(own, names) for own in candidates]).join(scores)
+    described = [_describe(candidate, names) for candidate in candidates]
+    table = pd.DataFrame(described).join(scores)
     table["is_chosen"] = np.arange(len(table)) == best
-    chosen = _describe(candidates[best], names)
-    words = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    words = ", ".join(f"{name} {value}" for name, value in described[best].items())
     progress.say(f"fold {fold}: chose {words}")
-    return Choice(candidates[best], chosen, table)
+    return Choice(candidates[best], described[best], table)
 
 
 def divide_inner(study: BagStudy, settings: BagTraining, fold: int) -> list[Sides]:
     """Divide the patients outside a fold's test into inner folds.
 
-    Returns:
-        For each inner fold the split of every bag; empty texts for those of `test`.
-
-    Raises:
-        CohortError: A class has too few patients.
+    For each the split of every bag, with empty texts for those of the fold's test.
     """
     inside = set(study.patients[study.sides[fold] != "test"])
     table = study.table[study.table["patient_id"].astype(str).isin(inside)]
@@ -128,17 +114,6 @@ def _describe(settings: BagTraining, names: Sequence[str]) -> dict[str, Any]:
         name: "+".join(map(str, value)) if isinstance(value, tuple) else value
         for name, value in values.items()
     }
-
-
-def _score_inner(
-    side: Sides, settings: BagTraining, score: Score, state: Path
-) -> pd.DataFrame:
-    """Score what one inner fold holds out, or read what was scored before."""
-    fitted = read_fitted(state)
-    if fitted is None:
-        fitted = score(side, settings, state)
-        keep_fitted(state, fitted)
-    return fitted.held_out
 
 
 def _measure(parts: Sequence[pd.DataFrame]) -> dict[str, Any]:

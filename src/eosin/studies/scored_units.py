@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags import Bag, find_feature_files, read_bags
@@ -14,23 +14,18 @@ from eosin.core import ConfigError, ManifestError, ModelError, Progress, hash_fi
 from eosin.evaluation import (
     SlideAggregation,
     Thresholds,
-    Unit,
     aggregate_predictions,
     build_predictions,
     groups_of,
 )
-from eosin.inference import (
-    open_encoded,
-    open_session,
-    score_bag,
-    score_by_features,
-)
+from eosin.inference import open_session, score_bag, score_by_features
 from eosin.runs.card import FoldCard
 from eosin.runs.origin import hash_features, see_features, see_tiles
 from eosin.runs.run import Run, find_logits
 from eosin.settings import BagTraining
 from eosin.studies.labelled_bags import label_encoded
-from eosin.tiles import DAMAGED, TileFolder, open_tile_folder
+from eosin.studies.tile_encoder import TileEncoder, encode_rows, list_readable
+from eosin.tiles import TileFolder, open_tile_folder
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,26 +53,18 @@ class ScoredUnits:
         """What is scored."""
         return "external" if self.is_external else "test"
 
+    @property
+    def tile_folder(self) -> TileFolder:
+        """The tiles that a tile classifier is scored on; there are always some."""
+        return cast("TileFolder", self.folder)
+
     def score(self, progress: Progress) -> tuple[pd.DataFrame, int]:
         """Make the prediction table; count tiles that could not be read."""
         if not self.is_external:
             return self._read_held_out(), 0
-        card = self.run.card
-        if card.learner == "tiles":
+        if self.run.card.learner == "tiles":
             return self._score_tiles(progress)
-        probabilities = score_bags(self.run, self.external, progress)
-        rows = pd.DataFrame(
-            {
-                "id": [bag.bag_id for bag in self.external],
-                "patient_id": [str(bag.patient_id) for bag in self.external],
-                "split": "external",
-                "label": pd.array([bag.label for bag in self.external], "Int64"),
-            }
-        )
-        # Models of drawn bags score whole slides too.
-        unit: Unit = "patient" if card.unit == "patient" else "slide"
-        table = build_predictions(rows, probabilities, card.target, unit=unit)
-        return aggregate_predictions(table, target=card.target), 0
+        return self._score_bags(progress), 0
 
     def _read_held_out(self) -> pd.DataFrame:
         """Read what each fold said of the units that it held out."""
@@ -88,40 +75,21 @@ class ScoredUnits:
             values = card.target.activate(find_logits(rows), chosen.temperature)
             rows = rows.reset_index(drop=True)
             if card.unit == "tile":
-                rows = rows.rename(columns={"id": "tile_id"}).merge(
-                    self._list_places(), on="tile_id", how="left"
-                )
-            parts.append(
-                self._aggregate(
-                    build_predictions(rows, values, card.target, unit=card.unit), chosen
-                )
-            )
+                # Where they lie, as far as they are on slides.
+                places = ["tile_id", "x_px0", "y_px0", "size_px0"]
+                tiles = self.tile_folder.tiles.filter(places)
+                rows = rows.rename(columns={"id": "tile_id"})
+                rows = rows.merge(tiles, on="tile_id", how="left")
+            table = build_predictions(rows, values, card.target, unit=card.unit)
+            parts.append(self._aggregate(table, chosen))
         return pd.concat(parts, ignore_index=True)
-
-    def _list_places(self) -> pd.DataFrame:
-        """List where tiles lie, as far as they are on slides."""
-        names = ["tile_id", "x_px0", "y_px0", "size_px0"]
-        tiles = require_tiles(self.folder, self.run).tiles
-        return tiles[[name for name in names if name in tiles]]
-
-    def _aggregate(self, table: pd.DataFrame, chosen: FoldCard) -> pd.DataFrame:
-        """Score slides and patients, by the share that goes with the thresholds."""
-        target = self.run.card.target
-        if self.run.card.unit != "tile":
-            return aggregate_predictions(table, target=target)
-        return aggregate_predictions(
-            table,
-            SlideAggregation(share=chosen.share or 1.0),
-            target=target,
-            slide_labels=require_tiles(self.folder, self.run).slide_labels,
-        )
 
     def _score_tiles(self, progress: Progress) -> tuple[pd.DataFrame, int]:
         """Score external tiles by all folds together."""
-        card, folder = self.run.card, require_tiles(self.folder, self.run)
+        card = self.run.card
         scored = score_by_features(
-            folder,
-            folder.studied_tiles,
+            self.tile_folder,
+            self.tile_folder.studied_tiles,
             [self.run.path / name for name in card.models],
             views=card.views,
             temperature=card.together.temperature,
@@ -135,6 +103,40 @@ class ScoredUnits:
         )
         return self._aggregate(table, card.together), scored.n_unreadable
 
+    def _score_bags(self, progress: Progress) -> pd.DataFrame:
+        """Score external bags by all folds, whose probabilities are averaged."""
+        run, card = self.run, self.run.card
+        heads, probabilities = run.open_heads(), []
+        with progress.task("Scoring bags", len(self.external)) as task:
+            for bag in self.external:
+                scores = run.pool_folds(score_bag(heads, bag))
+                probabilities.append(scores.mean(axis=0))
+                task.advance()
+        rows = pd.DataFrame(
+            {
+                "id": [bag.bag_id for bag in self.external],
+                "patient_id": [str(bag.patient_id) for bag in self.external],
+                "split": "external",
+                "label": pd.array([bag.label for bag in self.external], "Int64"),
+            }
+        )
+        table = build_predictions(
+            rows, np.array(probabilities), card.target, unit=card.bag_unit
+        )
+        return aggregate_predictions(table, target=card.target)
+
+    def _aggregate(self, table: pd.DataFrame, chosen: FoldCard) -> pd.DataFrame:
+        """Score slides and patients, by the share that goes with the thresholds."""
+        target = self.run.card.target
+        if self.run.card.unit != "tile":
+            return aggregate_predictions(table, target=target)
+        return aggregate_predictions(
+            table,
+            SlideAggregation(share=chosen.share or 1.0),
+            target=target,
+            slide_labels=self.tile_folder.slide_labels,
+        )
+
     def find_group_thresholds(self) -> dict[str, Thresholds] | None:
         """Find each patient's thresholds: those of the fold that held them out."""
         card = self.run.card
@@ -144,45 +146,9 @@ class ScoredUnits:
         test = held[held["split"] == "test"]
         if card.unit == "bag":
             test = test.assign(patient_id=None)
-        by_fold = [find_thresholds(chosen) for chosen in card.folds]
+        by_fold = [chosen.thresholds for chosen in card.folds]
         owners = groups_of(test).tolist()
         return {p: by_fold[k] for p, k in zip(owners, test["fold"], strict=True)}
-
-
-def score_bags(
-    run: Run, bags: Sequence[Bag], progress: Progress
-) -> npt.NDArray[np.float64]:
-    """Score bags by all folds of a run, whose probabilities are averaged.
-
-    Returns:
-        `(bags, classes)`.
-    """
-    heads = run.open_heads()
-    rows = []
-    with progress.task("Scoring bags", len(bags)) as task:
-        for bag in bags:
-            rows.append(run.pool_folds(score_bag(heads, bag)).mean(axis=0))
-            task.advance()
-    return np.array(rows)
-
-
-def find_thresholds(chosen: FoldCard) -> Thresholds:
-    """Take the thresholds out of a fold's choices."""
-    return Thresholds(chosen.tile_threshold, chosen.threshold)
-
-
-def require_tiles(folder: TileFolder | None, run: Run) -> TileFolder:
-    """Return the tiles that a tile classifier is scored on.
-
-    Raises:
-        ManifestError: They are gone.
-    """
-    if folder is None:
-        raise ManifestError(
-            f"{run.path}: the tiles that it was trained on are gone; give others by "
-            "--on"
-        )
-    return folder
 
 
 def open_scored_units(
@@ -190,16 +156,8 @@ def open_scored_units(
 ) -> ScoredUnits:
     """Find out what is to be scored, and stop where it must not be.
 
-    Args:
-        run: The model.
-        on: An external cohort; None scores what the training held out.
-        cohort: The slide table of external features.
-        progress: Told how far encoding is.
-
-    Raises:
-        ModelError: The model was trained on other tiles or features.
-        ManifestError: Training patients are in the cohort, or tiles are gone.
-        ConfigError: `on` is not what this kind of model is scored on.
+    An external cohort lies `on` a tile folder, or is features with their slide table
+    (`cohort`); without one, what the training held out is scored.
     """
     if on is None:
         if cohort is not None:
@@ -220,20 +178,21 @@ def open_scored_units(
 
 
 def _open_held_out(run: Run) -> ScoredUnits:
+    if run.card.learner != "tiles":
+        return ScoredUnits(run=run, inputs={})
     source = run.find_source("tiles")
-    folder = None
-    if run.card.learner == "tiles":
-        if source is None or not source.exists():
-            require_tiles(None, run)
-        folder = open_tile_folder(Path(str(source)))
-        if folder.sha256 != run.card.training_data["tiles_sha256"]:
-            raise ManifestError(
-                f"{folder.path}: its tiles are no longer those that {run.path} was "
-                "trained on; train again, or give other tiles by --on"
-            )
-    inputs: dict[str, str] = {}
-    if folder is not None:
-        inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.hash_labels()}
+    if source is None or not source.exists():
+        raise ManifestError(
+            f"{run.path}: the tiles that it was trained on are gone; give others by "
+            "--on"
+        )
+    folder = open_tile_folder(source)
+    if folder.sha256 != run.card.training_data["tiles_sha256"]:
+        raise ManifestError(
+            f"{folder.path}: its tiles are no longer those that {run.path} was "
+            "trained on; train again, or give other tiles by --on"
+        )
+    inputs = {"tiles.parquet": folder.sha256, "slides.csv": folder.hash_labels()}
     return ScoredUnits(run=run, inputs=inputs, folder=folder)
 
 
@@ -258,29 +217,18 @@ def _open_tiles(run: Run, on: Path, progress: Progress) -> ScoredUnits:
 
 def _encode_bags(run: Run, folder: TileFolder, progress: Progress) -> Sequence[Bag]:
     """Encode the slides of a tile folder as a bag model's own were."""
-    card, encoder = run.card, run.encoder
-    if encoder is None or card.sees.encoder_sha256 is None:
+    card, sees, graph = run.card, run.card.sees, run.encoder
+    if graph is None or sees.encoder_sha256 is None:
         raise ModelError(
             f"{run.path}: its encoder is not known; score features of the slides, made "
             "as the training's were: --on FEATURES --cohort SLIDES.csv"
         )
-    session = open_session(encoder)
-    store = open_encoded(
-        folder,
-        encoder=card.sees.encoder or "encoder",
-        graph=card.sees.encoder_sha256,
-        dimension=int(session.outputs["features"][0]),
-    )
-    is_damaged = folder.tiles["flags"].str.contains(DAMAGED).to_numpy(bool)
-    rows = np.flatnonzero(~is_damaged)
-    n_views = card.sees.views
-    store.encode(rows, n_views, lambda: session, progress=progress)
-    views = store.read(n_views)
-    features = views[0] if n_views == 1 else views.mean(axis=0)
+    name = sees.encoder or "encoder"
+    encoder = TileEncoder(open_session(graph), name, sees.licence, sees.encoder_sha256)
+    rows = list_readable(folder)
+    features = encode_rows(folder, encoder, rows, views=sees.views, progress=progress)
     settings = BagTraining(
-        classes=card.class_names,
-        unit="patient" if card.unit == "patient" else "slide",
-        columns=card.columns,
+        classes=card.class_names, unit=card.bag_unit, columns=card.columns
     )
     return label_encoded(folder, features, settings).bags
 
@@ -307,7 +255,7 @@ def _open_features(run: Run, on: Path, cohort: Path | None) -> ScoredUnits:
         on,
         slides.table,
         card.class_names,
-        per="patient" if card.unit == "patient" else "slide",
+        per=card.bag_unit,
         columns=card.columns,
     )
     return ScoredUnits(

@@ -20,15 +20,10 @@ def split_tiles(folder: TileFolder, settings: SplitSettings) -> pd.DataFrame:
     A slide without a label of its own has that of its tiles: the commonest positive
     class, or the negative one. One whose tiles have none either (as a test set's
     patches) is in no split.
-
-    Raises:
-        CohortError: The patients cannot be split, or nothing has a label.
     """
     slides = folder.slides[["slide_id", "patient_id", "split"]].copy()
-    slides["split"] = [None if pd.isna(s) else str(s) for s in slides["split"]]
-    slides["split"] = (
-        slides["split"].astype("object").where(slides["split"].notna(), None)
-    )
+    given = slides["split"].astype(object)
+    slides["split"] = given.where(given.notna(), None)
     slides["label"] = _label_slides(folder)
     slides = slides[slides["label"].notna()].reset_index(drop=True)
     if slides.empty:
@@ -39,16 +34,12 @@ def split_tiles(folder: TileFolder, settings: SplitSettings) -> pd.DataFrame:
         )
     negative = folder.info.class_names[0]
     if settings.folds == 1:
-        fractions = (
-            1 - settings.val_fraction - settings.test_fraction,
-            settings.val_fraction,
-            settings.test_fraction,
+        val, test = settings.val_fraction, settings.test_fraction
+        fractions = (1 - val - test, val, test)
+        split = split_patients(
+            slides, fractions=fractions, negative=negative, seed=settings.seed
         )
-        parts = [
-            split_patients(
-                slides, fractions=fractions, negative=negative, seed=settings.seed
-            )
-        ]
+        parts = [split]
     else:
         if slides["split"].notna().any():
             raise CohortError(
@@ -76,19 +67,9 @@ def divide_patients(
     negative: str,
     seed: int,
 ) -> list[Sides]:
-    """Make folds by patient; of each the split of every bag.
+    """Make folds by patient; of each the split of every bag, by its owner.
 
-    Args:
-        table: `patient_id` and `label` of the slides; bags of other patients get an
-            empty text.
-        owners: Patient of each bag.
-        n_folds: 2 or more.
-        val_fraction: Share of a fold's other patients that validate.
-        negative: Name of the negative class.
-        seed: Decides who goes where.
-
-    Raises:
-        CohortError: A class has fewer patients than there are folds.
+    Bags of patients that are not in the table of slides get an empty text.
     """
     folds = fold_patients(
         table,
@@ -110,13 +91,6 @@ def divide_drawn(table: pd.DataFrame, *, where: str) -> list[Sides]:
 
     With sides `train`, `val` and `test` there is one. With sides `fold_<k>` each is
     held out once, and the next one validates.
-
-    Args:
-        table: Of `read_bag_table`.
-        where: What messages call it.
-
-    Raises:
-        ManifestError: There is no side to validate or test on.
     """
     sides = table.drop_duplicates("bag_id")["split"].to_numpy(np.str_)
     names = sorted(set(sides.tolist()), key=lambda name: (len(name), name))
@@ -138,39 +112,25 @@ def divide_drawn(table: pd.DataFrame, *, where: str) -> list[Sides]:
 
 
 def say_left_out(folder: TileFolder, splits: pd.DataFrame) -> list[str]:
-    """Say what is in no split because nobody labelled it, as sentences.
-
-    Args:
-        folder: The tiles.
-        splits: From `split_tiles`.
-    """
+    """Say what is in no split because nobody labelled it, as sentences."""
     if folder.has_patches:
-        n, what = int(folder.tiles["label"].isna().sum()), "patches"
+        is_left, what = folder.tiles["label"].isna(), "patches"
     else:
         is_left = ~folder.slides["slide_id"].isin(set(splits["slide_id"]))
-        n, what = int(is_left.sum()), "slides"
+        what = "slides"
+    n = int(is_left.sum())
     return [f"{n:,} {what} without a label are in no split."] if n else []
 
 
 def _label_slides(folder: TileFolder) -> pd.Series:
+    """Give each slide its class's name; NaN where neither it nor a tile has any."""
     names = folder.info.class_names
-    given = folder.slides["label"]
     labelled = folder.tiles[folder.tiles["label"].notna()]
-    counts = pd.crosstab(labelled["slide_id"], labelled["label"])
-    positive = counts.drop(columns=0, errors="ignore")
+    counts = pd.crosstab(labelled["slide_id"], labelled["label"].astype(np.int64))
+    positive = counts.reindex(columns=range(1, len(names)), fill_value=0)
     # The commonest positive class, or the negative one where there is none.
-    best = (
-        positive.idxmax(axis=1).where(positive.sum(axis=1) > 0, 0)
-        if len(positive.columns)
-        else pd.Series(0, index=counts.index)
-    )
-    by_tiles = best.to_dict()
-    found: list[str | None] = []
-    for slide_id, label in zip(folder.slides["slide_id"], given, strict=True):
-        if isinstance(label, str) and label in names:
-            found.append(label)
-        elif slide_id in by_tiles:
-            found.append(names[int(by_tiles[slide_id])])
-        else:
-            found.append(None)
-    return pd.Series(found, index=folder.slides.index, dtype="object")
+    commonest = positive.idxmax(axis=1).where(positive.any(axis=1), 0)
+    by_tiles = {slide: names[label] for slide, label in commonest.items()}
+    given = folder.slides["label"].astype(object)
+    of_tiles = folder.slides["slide_id"].map(by_tiles).astype(object)
+    return given.where(given.isin(names), of_tiles)

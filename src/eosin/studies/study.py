@@ -19,10 +19,9 @@ from eosin.bags import (
 from eosin.core import ManifestError
 from eosin.evaluation import Unit
 from eosin.runs.run import SPLIT_COLUMNS
-from eosin.settings import BagTraining, SplitSettings
+from eosin.settings import BagTraining
 from eosin.studies.labelled_bags import LabelledBags
-from eosin.studies.splits import Sides, divide_drawn, divide_patients, split_tiles
-from eosin.tiles import TileFolder
+from eosin.studies.splits import Sides, divide_drawn, divide_patients
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -66,18 +65,17 @@ class BagStudy(Study):
     kinds: dict[str, ColumnKind]
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """Of the bags."""
-        return np.array([bag.label for bag in self.bags], np.int64)
-
-    @property
     def patients(self) -> npt.NDArray[np.str_]:
         """Of the bags."""
         return list_patients(self.bags)
 
+    def take(self, rows: npt.NDArray[np.int64]) -> list[Bag]:
+        """Take some bags."""
+        return [self.bags[row] for row in rows]
+
     def list_clinical(self, rows: npt.NDArray[np.int64]) -> list[ClinicalValues]:
         """List the clinical values of the patients of some bags, each once."""
-        values = {self.patients[row]: self.bags[row].clinical or {} for row in rows}
+        values = {bag.patient_id: bag.clinical or {} for bag in self.take(rows)}
         return list(values.values())
 
 
@@ -86,34 +84,10 @@ def list_patients(bags: Sequence[Bag]) -> npt.NDArray[np.str_]:
     return np.array([str(bag.patient_id) for bag in bags])
 
 
-def study_tiles(folder: TileFolder, settings: SplitSettings) -> Study:
-    """Make the study of a tile classifier.
-
-    Raises:
-        CohortError: The patients cannot be split, or nothing has a label.
-    """
-    return Study(
-        unit="tile",
-        class_names=folder.info.class_names,
-        splits=split_tiles(folder, settings),
-        cautions=folder.info.cautions,
-    )
-
-
 def study_bags(
     labelled: LabelledBags, settings: BagTraining, *, where: str
 ) -> BagStudy:
-    """Make the study of bags of features, cross-validated by patient.
-
-    Args:
-        labelled: The bags.
-        settings: How to train.
-        where: What messages call their slide table.
-
-    Raises:
-        CohortError: A class has fewer patients than there are folds.
-        ManifestError: A clinical column cannot be read.
-    """
+    """Make the study of bags of features, cross-validated by patient."""
     table, names = labelled.table, labelled.class_names
     kinds: dict[str, ColumnKind] = {}
     if settings.columns:
@@ -130,17 +104,10 @@ def study_bags(
         negative=names[0],
         seed=settings.seed,
     )
-    sources = pd.DataFrame(
-        [
-            {"bag_id": bag.bag_id, "slide_id": name, "patient_id": str(bag.patient_id)}
-            for bag in labelled.bags
-            for name in bag.slide_ids
-        ]
-    )
     return BagStudy(
         unit=settings.unit,
         class_names=names,
-        splits=_list_splits(labelled.bags, sides, names, sources),
+        splits=_list_splits(labelled.bags, sides, names, table),
         cautions=labelled.cautions,
         bags=labelled.bags,
         table=table,
@@ -159,15 +126,7 @@ def study_drawn(
 ) -> BagStudy:
     """Make the study of drawn bags.
 
-    Args:
-        table: Of `read_bag_table`.
-        info: Of the table.
-        tile_ids: Every tile that is drawn, once.
-        values: Their features or pixels, `(tiles, numbers)`.
-        where: What messages call the table.
-
-    Raises:
-        ManifestError: There is no side to validate or test on.
+    `values` are features or pixels of the tiles in `tile_ids`, `(tiles, numbers)`.
     """
     bags = [
         # Its tiles come from many patients, so that it counts as one of its own.
@@ -183,11 +142,10 @@ def study_drawn(
         f"{n:,} {'patient' if n == 1 else 'patients'}. The intervals count every bag "
         "as a patient of its own, and so are too narrow for a claim about new patients."
     )
-    sources = table[["bag_id", "slide_id", "patient_id"]].astype(str).drop_duplicates()
     return BagStudy(
         unit="bag",
         class_names=info.class_names,
-        splits=_list_splits(bags, sides, info.class_names, sources),
+        splits=_list_splits(bags, sides, info.class_names, table),
         cautions=(caution,),
         bags=bags,
         table=table,
@@ -200,20 +158,26 @@ def _list_splits(
     bags: Sequence[Bag],
     sides: Sequence[Sides],
     class_names: Sequence[str],
-    sources: pd.DataFrame,
+    slides: pd.DataFrame,
 ) -> pd.DataFrame:
     """List the splits of bags, a row for each slide that a bag has tiles of."""
-    parts = [
-        pd.DataFrame(
+    names = slides["slide_id"].astype(str)
+    owners = dict(zip(names, slides["patient_id"].astype(str), strict=True))
+    rows = pd.DataFrame(
+        [
             {
-                "fold": fold,
-                "id": [bag.bag_id for bag in bags],
-                "label": [class_names[int(bag.label or 0)] for bag in bags],
-                "split": split,
+                "id": bag.bag_id,
+                "slide_id": name,
+                "patient_id": owners[name],
+                "label": class_names[int(bag.label or 0)],
             }
-        )
+            for bag in bags
+            for name in bag.slide_ids
+        ]
+    )
+    counts = [len(bag.slide_ids) for bag in bags]
+    folds = [
+        rows.assign(fold=fold, split=np.repeat(split, counts))
         for fold, split in enumerate(sides)
     ]
-    table = pd.concat(parts, ignore_index=True)
-    table = table.merge(sources, left_on="id", right_on="bag_id", how="left")
-    return table[list(SPLIT_COLUMNS)]
+    return pd.concat(folds, ignore_index=True)[list(SPLIT_COLUMNS)]

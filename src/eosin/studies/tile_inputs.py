@@ -1,7 +1,7 @@
 """What the folds of a run are trained on: a classifier, labels, encoded tiles."""
 
 import tempfile
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,6 @@ from eosin.training import ChosenTiles, TrainingTiles, Views
 
 class TileInputs:
     """Makes what training a fold needs; the encoder runs over each tile once for all.
-
-    Args:
-        folder: The tiles.
-        splits: One row per fold and slide.
-        config: How to train.
-        progress: Told how far it is.
 
     Attributes:
         tiles: The labelled tiles that any fold trains or validates on.
@@ -87,20 +81,13 @@ class TileInputs:
 
     def find_tiles(self, fold: int, split: str) -> pd.DataFrame:
         """Find every studied tile of the slides of one split of a fold."""
-        slides = self._slides_of(fold)
-        ids = set(slides.loc[slides["split"] == split, "slide_id"])
         tiles = self._folder.studied_tiles
-        return tiles[tiles["slide_id"].isin(ids)].reset_index(drop=True)
+        is_own = tiles["slide_id"].map(self._list_splits(fold)) == split
+        return tiles[is_own].reset_index(drop=True)
 
     def arrange(self, fold: int) -> TrainingTiles:
-        """Say which of `tiles` a fold trains and validates on.
-
-        Raises:
-            ConfigError: A class has no training tile.
-        """
-        slides = self._slides_of(fold)
-        split_of = dict(zip(slides["slide_id"], slides["split"], strict=True))
-        splits = self.tiles["slide_id"].map(split_of).to_numpy()
+        """Say which of `tiles` a fold trains and validates on."""
+        splits = self.tiles["slide_id"].map(self._list_splits(fold)).to_numpy()
         return TrainingTiles(
             labels=self.tiles["label"].to_numpy(np.int64),
             slide_ids=self.tiles["slide_id"].to_numpy(str),
@@ -109,22 +96,22 @@ class TileInputs:
             class_names=self._folder.info.class_names,
         )
 
+    def _list_splits(self, fold: int) -> dict[str, str]:
+        slides = self._splits[self._splits["fold"] == fold]
+        return dict(zip(slides["slide_id"], slides["split"], strict=True))
+
     def encode(self, classifier: Any) -> dict[str, Views]:
         """Encode `tiles` in all views, or find it done.
 
-        Args:
-            classifier: From `build`, with its encoder as it was built.
-
-        Returns:
-            `features`, `(views, tiles, dimension)`, and, where the last block is to
-            be trained, `activations`, `(views, tiles, height, width, channels)`.
+        Gives `features`, `(views, tiles, dimension)`, by the encoder as it was built,
+        and, where the last block is to be trained, `activations`, `(views, tiles,
+        height, width, channels)`.
         """
-        config = self._config
-        weights = hash_weights(classifier)
+        config, weights = self._config, hash_weights(classifier)
         if config.depth in ("last", "progressive"):
-            return dict(self._encode_part(classifier, "last", weights))
+            return self._encode_part(classifier, "last", weights)
         if config.stain_jitter:
-            return dict(self._encode_part(classifier, "head", weights))
+            return self._encode_part(classifier, "head", weights)
         encoded = find_encoded(self._folder, weights=weights)
         if (
             encoded is None
@@ -158,21 +145,21 @@ class TileInputs:
             weights=weights,
         )
 
-    def _slides_of(self, fold: int) -> pd.DataFrame:
-        return self._splits[self._splits["fold"] == fold]
-
     def _encode_part(
         self, classifier: Any, depth: Depth, weights: str
-    ) -> dict[str, npt.NDArray[Any]]:
+    ) -> dict[str, Views]:
         """Encode what only trainings of these settings need: activations, stains."""
         config = self._config
-        # What was encoded for the last block holds the head's features as well.
-        depths: tuple[Depth, ...] = ("head", "last") if depth == "head" else ("last",)
         names = ["features"] if depth == "head" else ["activations", "features"]
+        # What was encoded for the last block holds the head's features as well.
+        depths: tuple[Depth, ...] = (depth, "last")
         for other in depths:
-            known = self._read_part(self._make_key(other, weights), names)
-            if known is not None:
-                return known
+            key = self._make_key(other, weights)
+            read = partial(read_encoded, self._find_part(key), key, len(self.tiles))
+            known = {name: read(name) for name in names}
+            arrays = {name: own for name, own in known.items() if own is not None}
+            if len(arrays) == len(names):
+                return dict(arrays)
         key = self._make_key(depth, weights)
         cache = self._find_part(key)
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +171,7 @@ class TileInputs:
             tiles: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], view: int
         ) -> npt.NDArray[np.uint8]:
             # View 0 stays as it is: validation looks at it.
-            if view == 0 or config.stain_jitter == 0:
+            if view == 0:
                 return tiles
             rng = np.random.default_rng((config.seed, view, int(rows[0])))
             return jitter.apply(tiles, rng)
@@ -200,7 +187,7 @@ class TileInputs:
                 key=key,
                 views=config.cached_views,
                 outputs=names,
-                augment=augment,
+                augment=augment if config.stain_jitter else None,
                 progress=self._progress,
             )
             # Within the lock, without which what was just encoded may have to go.
@@ -209,19 +196,7 @@ class TileInputs:
                 1 if config.stain_jitter else config.cached_views,
                 arrays["features"],
             )
-        return arrays
-
-    def _read_part(
-        self, key: str, names: Sequence[str]
-    ) -> dict[str, npt.NDArray[Any]] | None:
-        """Read what was encoded under a key; None where it is missing or unfinished."""
-        arrays = {}
-        for name in names:
-            found = read_encoded(self._find_part(key), key, len(self.tiles), name)
-            if found is None:
-                return None
-            arrays[name] = found
-        return arrays
+        return dict(arrays)
 
     def _make_key(self, depth: Depth, weights: str) -> str:
         config = self._config

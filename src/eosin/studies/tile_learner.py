@@ -1,5 +1,7 @@
 """Training one fold: encode once, fit the head, fine-tune, export, check."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import (
-    ModelError,
-    Progress,
-)
+from eosin.core import ModelError, Progress
 from eosin.inference import open_session, score_by_features
 from eosin.models import export_onnx, save_classifier
 from eosin.settings import TileTraining, TuneFit
@@ -26,6 +25,7 @@ from eosin.training import (
     Listeners,
     PixelTiles,
     SnapshotKeeper,
+    Views,
     fine_tune,
     fit_head,
     plan_unfreezing,
@@ -38,12 +38,7 @@ _TOLERANCE = 1e-4
 class TileLearner:
     """Trains tile classifiers; the encoder runs over each tile once for all folds.
 
-    Args:
-        folder: The tiles.
-        study: Their splits.
-        settings: How to train.
-        out: The run folder, to which models are written.
-        progress: Told how far it is.
+    Models are written to the run folder `out`.
     """
 
     n_seeds = 1
@@ -101,65 +96,43 @@ class TileLearner:
             warnings.append(f"{scored.n_unreadable} {side} tiles are damaged.")
         table = scored.tiles[["tile_id", "slide_id", "patient_id", "label"]]
         table = table.rename(columns={"tile_id": "id"}).assign(split=split)
-        names = [f"logit_{i}" for i in range(scored.logits.shape[1])]
-        return table.reset_index(drop=True).join(
-            pd.DataFrame(scored.logits, columns=names)
-        )
+        return table.join(pd.DataFrame(scored.logits).add_prefix("logit_"))
 
     def _fit(self, classifier: Any, fold: int, state: Path) -> list[FitResult]:
         """Run the stages that the config asks for."""
-        config = self._config
-        tiles = self._inputs.arrange(fold)
-        snapshots = SnapshotKeeper(state / "snapshots", max(1, config.snapshots))
-
-        def keep(metrics: EpochMetrics) -> None:
-            if config.snapshots:
-                snapshots.offer(classifier, metrics)
+        config, tiles = self._config, self._inputs.arrange(fold)
+        on_best: Callable[[EpochMetrics], None] | None = None
+        if config.snapshots:
+            keeper = SnapshotKeeper(state / "snapshots", config.snapshots)
+            on_best = partial(keeper.offer, classifier)
 
         def listen(stage: str) -> Listeners:
             return Listeners(
-                state / f"{stage}.npz", self._progress, self._say_epoch, keep
+                state / f"{stage}.npz", self._progress, self._say_epoch, on_best
             )
 
         fits: list[FitResult] = []
-        activations = None
+        activations: Views | None = None
         if config.weights != "none" or config.depth != "all":
             arrays = self._inputs.encode(classifier)
-            activations = arrays.get("activations")
-            fits.append(
-                fit_head(
-                    classifier,
-                    arrays["features"],
-                    tiles,
-                    config,
-                    listen("head"),
-                )
-            )
+            features, activations = arrays["features"], arrays.get("activations")
+            fits.append(fit_head(classifier, features, tiles, config, listen("head")))
         if config.depth == "none":
             return fits
         with self._inputs.open_reader() as reader:
-            pixels = PixelTiles(
-                reader.read,
-                len(self._inputs.tiles),
-                augment=Augmentation(config.stain_jitter),
-            )
-            for number, step in enumerate(self._plan(classifier), start=1):
-                # The trunk's activations are those of the untrained encoder, and only
-                # the first step leaves it as it is.
-                source: CachedViews | PixelTiles = pixels
-                if number == 1 and activations is not None:
-                    source = CachedViews(activations)
-                stage = (
-                    FINE_TUNE_STAGE if number == 1 else f"{FINE_TUNE_STAGE}_{number}"
-                )
+            augment = Augmentation(config.stain_jitter)
+            pixels = PixelTiles(reader.read, len(self._inputs.tiles), augment=augment)
+            # The trunk's activations are those of the untrained encoder, and only the
+            # first step leaves it as it is.
+            first: PixelTiles | CachedViews = pixels
+            if activations is not None:
+                first = CachedViews(activations)
+            for number, step in enumerate(self._plan(classifier)):
+                stage = f"{FINE_TUNE_STAGE}_{number + 1}" if number else FINE_TUNE_STAGE
+                source = pixels if number else first
                 fits.append(
                     fine_tune(
-                        classifier,
-                        source,
-                        tiles,
-                        step,
-                        listen(stage),
-                        stage=stage,
+                        classifier, source, tiles, step, listen(stage), stage=stage
                     )
                 )
         return fits
@@ -204,11 +177,7 @@ class TileLearner:
 
 
 class Augmentation:
-    """Random turns, flips and staining of training tiles.
-
-    Args:
-        stain_jitter: Strength of the staining, 0 for none.
-    """
+    """Random turns, flips and staining (0 for none) of training tiles."""
 
     def __init__(self, stain_jitter: float) -> None:
         self._jitter = StainJitter(stain_jitter)

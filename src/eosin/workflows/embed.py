@@ -24,7 +24,8 @@ from eosin.inference import EncodedTiles, Part, list_parts
 from eosin.runs.origin import note_learnt, see_tiles
 from eosin.runs.run import ENCODER_FILE
 from eosin.settings import EmbedSettings, require_settings
-from eosin.studies.encoders import TileEncoder, open_store, open_tile_encoder
+from eosin.studies.encoders import open_tile_encoder
+from eosin.studies.tile_encoder import TileEncoder, open_store
 from eosin.tiles import DAMAGED, TileFolder, open_tile_folder
 
 _OUTPUTS = ("*.h5", ENCODER_FILE, "run.json")

@@ -37,12 +37,7 @@ from eosin.reports import (
 from eosin.runs.choices import explain_choices, list_fold_cautions
 from eosin.runs.colour_rival import ColourRival, open_training_tiles
 from eosin.runs.run import read_run
-from eosin.studies.scored_units import (
-    ScoredUnits,
-    find_thresholds,
-    open_scored_units,
-    require_tiles,
-)
+from eosin.studies.scored_units import ScoredUnits, open_scored_units
 
 _OUTPUTS = (
     "figures",
@@ -153,7 +148,7 @@ def _evaluate(
     write_predictions(out / "predictions.parquet", table, card.target)
     result = evaluate_predictions(
         table,
-        thresholds=find_thresholds(card.together),
+        thresholds=card.together.thresholds,
         by_group=units.find_group_thresholds(),
         **options,
     )
@@ -189,7 +184,7 @@ def _describe(units: ScoredUnits, table: pd.DataFrame) -> dict[str, Any]:
     if card.learner == "tiles":
         validation = explain_choices(
             run.held_out,
-            card.together,
+            card.together.temperature,
             target=card.target,
             rule=card.threshold_rule,
             slide_labels=trained_on.slide_labels if trained_on else None,
@@ -206,7 +201,7 @@ def _list_units(units: ScoredUnits, table: pd.DataFrame) -> pd.DataFrame:
     """List what the splits hold; with folds each unit is tested once."""
     run, card = units.run, units.run.card
     if card.unit == "tile":
-        tiles = require_tiles(units.folder, run).tiles
+        tiles = units.tile_folder.tiles
         if units.is_external or card.is_cross_validated:
             return tiles.assign(split=units.split)
         splits = run.splits.drop_duplicates("slide_id").set_index("slide_id")["split"]
@@ -227,7 +222,7 @@ def _map_slides(
     if card.learner == "tiles":
         tiles = select_level(table, "tile")
         threshold = card.together.tile_threshold
-        folder = require_tiles(units.folder, run)
+        folder = units.tile_folder
         return map_probabilities(folder, tiles, result, threshold)
     if units.is_external:
         return []
@@ -244,7 +239,7 @@ def _evaluate_colours(
         return None
     rival = ColourRival(run, trained_on, options)
     if run.card.learner == "tiles":
-        scored = require_tiles(units.folder, run)
+        scored = units.tile_folder
         external = scored.studied_tiles.assign(split="external")
         return rival.evaluate_tiles(scored, external if units.is_external else None)
     return None if units.is_external else rival.evaluate_bags()

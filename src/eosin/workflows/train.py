@@ -26,7 +26,7 @@ from eosin.settings import (
 )
 from eosin.studies.bag_learner import BagLearner
 from eosin.studies.folds import Folds, fit_folds
-from eosin.studies.sources import Source, TrainSettings, open_source, prepare
+from eosin.studies.sources import Source, TrainSettings, open_source
 from eosin.studies.splits import say_left_out
 from eosin.studies.study import Study
 
@@ -141,7 +141,7 @@ def train(
 def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult:
     """Make the study and its learner, fit the folds, and write what describes them."""
     out, settings = record.folder, source.settings
-    study, learner, sees = prepare(source, out, progress)
+    study, learner, sees = source.prepare(out, progress)
     folder = source.folder
     folds = fit_folds(
         study,
@@ -184,7 +184,6 @@ def _make_card(
     cautions: Sequence[str],
 ) -> Card:
     settings, folder = source.settings, source.folder
-    drawn = source.bags[2] if source.bags else None
     learners: dict[type, Any] = {TileTraining: "tiles", PixelTraining: "pixels"}
     tiles = settings if isinstance(settings, TileTraining) else None
     trained = study.splits[study.splits["split"] == "train"]
@@ -210,8 +209,8 @@ def _make_card(
         threshold_rule=settings.threshold_rule,
         views=tiles.views if tiles else 1,
         columns=getattr(settings, "columns", ()),
-        bag_size=drawn.size if drawn else None,
-        witnesses=drawn.witnesses if drawn else (),
+        bag_size=source.drawn.size if source.drawn else None,
+        witnesses=source.drawn.witnesses if source.drawn else (),
         training_data=counts,
         cautions=tuple(dict.fromkeys(cautions)),
         is_made_data=folder is not None and folder.is_made,
