@@ -90,7 +90,7 @@ def _ask_models(
             )
             for i, answer in zip(numbers, answers, strict=True):
                 strengths.setdefault(i, []).append(answer)
-                mean = np.mean(strengths[i], axis=0, dtype=np.float32)
+                mean = np.asarray(np.mean(strengths[i], axis=0, dtype=np.float32))
                 maps[i] = replace(
                     maps[i], strength=mean, layer=layer.name, n_cells=layer.n_cells
                 )

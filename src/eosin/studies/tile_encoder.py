@@ -62,8 +62,8 @@ def encode_rows(
     """
     store = open_store(folder, encoder)
     store.encode(rows, views, lambda: encoder.model, progress=progress)
-    features = store.read(views)
-    return features[0] if views == 1 else features.mean(axis=0)
+    features: npt.NDArray[np.float32] = store.read(views)
+    return features[0] if views == 1 else np.asarray(features.mean(axis=0))
 
 
 def open_store(folder: TileFolder, encoder: TileEncoder) -> EncodedTiles:
