@@ -10,7 +10,7 @@ from eosin.models import (
     build_encoder,
     export_onnx,
     load_classifier,
-    save_classifier,
+    save_model,
     split_model,
 )
 from eosin.models.grad_cam import find_gradients, grad_cam
@@ -126,7 +126,7 @@ def test_sizes_that_cannot_be_halved_evenly_are_refused(tile_px):
 
 
 def test_a_saved_classifier_gives_the_same(classifier, tiles, tmp_path):
-    save_classifier(classifier, tmp_path / "model.keras")
+    save_model(classifier, tmp_path / "model.keras")
     loaded = load_classifier(tmp_path / "model.keras")
     np.testing.assert_array_equal(
         loaded.predict_on_batch(tiles), classifier.predict_on_batch(tiles)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from eosin.core import ConfigError, ModelError
-from eosin.models import build_classifier, load_classifier, save_classifier
+from eosin.models import build_classifier, load_classifier, save_model
 from eosin.models.keras_backend import keras
 
 
@@ -50,7 +50,7 @@ def test_bad_settings_are_refused(small_encoder, options, message):
 
 def test_a_saved_classifier_comes_back(small_classifier, tiles, tmp_path):
     path = tmp_path / "mon modèle.keras"
-    save_classifier(small_classifier, path)
+    save_model(small_classifier, path)
     np.testing.assert_array_equal(
         load_classifier(path).predict_on_batch(tiles),
         small_classifier.predict_on_batch(tiles),

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from eosin.bags import Bag, BagScores, ClinicalEncoding
 from eosin.core import AGGREGATOR_SUFFIX, PROJECTION_SUFFIX, ModelError
 from eosin.models.keras_backend import keras
-from eosin.models.mil_body import TILE_ENCODING
-from eosin.models.mil_models import MILModel
+from eosin.models.mil_models import TILE_ENCODING, MILModel
 from eosin.models.mil_prediction import predict_bags
 from eosin.models.onnx_export import export_tiles_view, name_ports, trace, write_graph
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from eosin.core import RunError, atomic_path, read_json, write_json
-from eosin.models import export_onnx, load_classifier, save_classifier
+from eosin.models import export_onnx, load_classifier, save_model
 from eosin.training.history import HISTORY_COLUMNS, EpochMetrics
 
 _LIST_FILE = "snapshots.json"
@@ -43,7 +43,7 @@ class SnapshotKeeper:
         ranked = sorted([*others, metrics], key=_rank)
         kept, dropped = ranked[: self._n_kept], ranked[self._n_kept :]
         if metrics in kept:
-            save_classifier(classifier, self._folder / f"{_name(metrics)}.keras")
+            save_model(classifier, self._folder / f"{_name(metrics)}.keras")
         write_json(self._folder / _LIST_FILE, [asdict(row) for row in kept])
         for row in dropped:
             (self._folder / f"{_name(row)}.keras").unlink(missing_ok=True)
@@ -71,7 +71,7 @@ class SnapshotKeeper:
         rows = self.list()
         for row in rows:
             classifier = load_classifier(self._folder / f"{_name(row)}.keras")
-            save_classifier(classifier, place / f"{_name(row)}.keras")
+            save_model(classifier, place / f"{_name(row)}.keras")
             export_onnx(classifier, place / f"{_name(row)}.onnx")
         table = pd.DataFrame([asdict(row) for row in rows])
         table.insert(0, "snapshot", [_name(row) for row in rows])

@@ -26,6 +26,8 @@ class DSMIL(Aggregator):
         **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
     """
 
+    option_names = ("units",)
+
     def __init__(self, n_outputs: int, *, units: int = 128, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
         self.units = units
@@ -72,7 +74,3 @@ class DSMIL(Aggregator):
         del mask
         critical = bag_loss(labels, outputs["critical_logits"])
         return (critical + bag_loss(labels, outputs["bag_logits"])) / 2
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "units": self.units}

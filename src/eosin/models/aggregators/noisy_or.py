@@ -34,6 +34,8 @@ class NoisyOrAggregator(InstanceAggregator):
         ValueError: `prior` is not in (0, 1).
     """
 
+    option_names = ("prior",)
+
     def __init__(self, n_outputs: int, *, prior: float = 0.02, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
         if not 0 < prior < 1:
@@ -51,7 +53,3 @@ class NoisyOrAggregator(InstanceAggregator):
         half = ops.tanh(rate / 2)
         logits = rate + ops.log(2 * half / (1 + half))
         return logits, rates / ops.maximum(total, 1e-30)[:, None, :]
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "prior": self.prior}
