@@ -235,8 +235,9 @@ class GroupBatchNormalization(keras.layers.BatchNormalization):
         # the textbook's order takes four. On a CPU the passes are the cost.
         factor = self.gamma * ops.rsqrt(variance + self.epsilon)
         summand = self.beta - mean * factor
-        factor, summand = (ops.repeat(x, N_ELEMENTS) for x in (factor, summand))
-        return ops.cast(values * factor + summand, self.compute_dtype)
+        normalised = values * ops.repeat(factor, N_ELEMENTS)
+        normalised = normalised + ops.repeat(summand, N_ELEMENTS)
+        return ops.cast(normalised, self.compute_dtype)
 
     def _follow(self, stored: Any, current: Any) -> None:
         current = ops.cast(ops.stop_gradient(current), stored.dtype)

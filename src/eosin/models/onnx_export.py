@@ -16,6 +16,7 @@ import onnx
 from eosin.core import ENCODER_HASH, HEAD, ModelError, atomic_path
 from eosin.models.encoder_graphs import cut_head, hash_encoder
 from eosin.models.keras_backend import keras
+from eosin.models.keras_files import first_line
 from eosin.models.registry import ENCODERS
 from eosin.models.tile_classifiers import FEATURES_LAYER, LOGITS_LAYER
 
@@ -155,11 +156,10 @@ def trace(view: Any, batch: int | None) -> onnx.ModelProto:
                 input_signature=[inputs] if len(inputs) > 1 else inputs,
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(
                 f"{view.name} cannot be written as ONNX by the Keras backend "
                 f"'{keras.config.backend()}' with a batch of {batch or 'any size'} "
-                f"({first_line}); try another backend or a fixed batch"
+                f"({first_line(error)}); try another backend or a fixed batch"
             ) from error
         proto: onnx.ModelProto = onnx.load_model(path)
     # Notes for debuggers: lines of Keras' source files on this machine.

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from eosin.core import ModelError
+from eosin.models.keras_files import first_line
 from eosin.models.registry import ENCODERS, EncoderSpec
 
 _Shapes = Counter[tuple[int, ...]]
@@ -44,7 +45,7 @@ def load_weights(encoder: Any, spec: EncoderSpec, path: Path) -> None:
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise ModelError(
             f"{path}: has the arrays of {spec.name} but not its layout "
-            f"({_first_line(error)}); save it with Keras as *.weights.h5"
+            f"({first_line(error)}); save it with Keras as *.weights.h5"
         ) from error
     if not all(np.isfinite(array).all() for array in encoder.get_weights()):
         raise ModelError(
@@ -108,8 +109,3 @@ def _describe(shapes: _Shapes) -> str:
 
 def _count(shapes: _Shapes) -> int:
     return sum(int(np.prod(shape)) * n for shape, n in shapes.items())
-
-
-def _first_line(error: BaseException) -> str:
-    """Give an error's first line; Keras' run over pages."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
