@@ -34,7 +34,7 @@ from eosin.settings import TuneFit
 from eosin.studies.tile_learner import Augmentation
 from eosin.training import PixelTiles, TrainingTiles
 from eosin.training.loop import run_epochs
-from eosin.training.tile_batches import TileBatches
+from eosin.training.tile_training import TileBatches
 
 TILE_PX, CENTRE_PX = 96, 32
 LOW, HIGH = (TILE_PX - CENTRE_PX) // 2, (TILE_PX + CENTRE_PX) // 2

@@ -7,7 +7,7 @@ from eosin.core import ModelError
 from eosin.models import build_mil_model, predict_bags
 from eosin.settings import BagFit
 from eosin.training import TrainingBags
-from eosin.training.bag_batches import BagBatches
+from eosin.training.mil_training import BagBatches
 
 
 def _build():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eosin.training.sampling import count_epoch, draw_epoch, find_shares
+from eosin.training.batches import count_epoch, draw_epoch, find_shares
 
 # Slide A: 6 normal and 2 tumour tiles; B: 2 normal, 1 tumour; C: 1 normal.
 LABELS = np.array([0] * 6 + [1] * 2 + [0] * 2 + [1] + [0])

@@ -10,7 +10,7 @@ from eosin.settings import HeadFit, TuneFit
 from eosin.training import CachedViews, TrainingTiles
 from eosin.training.batches import Batch
 from eosin.training.optimisation import encode_labels
-from eosin.training.tile_batches import TileBatches, mix_batch
+from eosin.training.tile_training import TileBatches, mix_batch
 
 
 def _make(n_classes, views=1, n=40):

@@ -1,21 +1,11 @@
 """What training tells of itself: one row per epoch, and its result."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pandas as pd
 
 from eosin.settings import Monitor
-
-HISTORY_COLUMNS = (
-    "stage",
-    "epoch",
-    "learning_rate",
-    "loss",
-    "val_loss",
-    "val_roc_auc",
-    "seconds",
-)
 
 
 @dataclass(frozen=True)
@@ -55,6 +45,9 @@ class EpochMetrics:
         return self.val_loss < other.val_loss
 
 
+HISTORY_COLUMNS = tuple(field.name for field in fields(EpochMetrics))
+
+
 @dataclass(frozen=True)
 class FitResult:
     """What came of one stage.
@@ -63,28 +56,18 @@ class FitResult:
         epochs: Every epoch that ran, in order.
         best: The best of them; the last where nothing validated.
         monitor: What picked it. None where nothing validated.
-        stopped_early: Whether patience ran out before the last epoch.
         warnings: What the user should know, as sentences.
-        is_best_kept: Whether the model holds the best epoch's weights. False
-            where fine-tuning did no better than what it started from, which was
-            put back.
     """
 
     epochs: tuple[EpochMetrics, ...]
     best: EpochMetrics
     monitor: Monitor | None
-    stopped_early: bool
     warnings: tuple[str, ...]
-    is_best_kept: bool = True
 
     @property
     def history(self) -> pd.DataFrame:
         """The epochs as a table with `HISTORY_COLUMNS`; no AUC is NaN."""
-        table = pd.DataFrame(
-            [[getattr(row, name) for name in HISTORY_COLUMNS] for row in self.epochs],
-            columns=list(HISTORY_COLUMNS),
-        )
-        return table.astype({"val_roc_auc": "float64"})
+        return pd.DataFrame(self.epochs).astype({"val_roc_auc": "float64"})
 
 
 def find_best(epochs: Sequence[EpochMetrics], monitor: Monitor | None) -> EpochMetrics:

@@ -29,12 +29,7 @@ class Views(Protocol):
 
 
 class ChosenTiles:
-    """Some tiles of an array of views, read where they lie.
-
-    Args:
-        array: `(views, tiles, ...)`; a memory map will do.
-        rows: Which of its tiles, in the order that they are to have.
-    """
+    """Some tiles of an array of views `(views, tiles, ...)`, read where they lie."""
 
     def __init__(self, array: NDArray[Any], rows: Rows) -> None:
         self._array, self._rows = array, rows
@@ -99,8 +94,7 @@ class PixelTiles:
             thread, but never twice at a time.
         n_tiles: Rows that can be read.
         augment: Changes a batch of uint8 tiles for training; gets all its
-            randomness from the generator that it is given. None trains on the
-            tiles as they are.
+            randomness from the generator. None trains on the tiles as they are.
     """
 
     def __init__(
@@ -128,10 +122,9 @@ TileSource = CachedViews | PixelTiles
 
 
 def iter_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """Make each item's result in a thread, one ahead of whoever takes them.
+    """Make each item's result in a thread, in order, one ahead of whoever takes them.
 
-    The results come in order, and are made in order by one thread, so that what
-    is made does not depend on how the threads run.
+    One thread makes them, so that what is made does not depend on how threads run.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         waiting: Future[Made] | None = None
