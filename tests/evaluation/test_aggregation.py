@@ -186,8 +186,8 @@ def test_a_broken_table_is_refused(cohort, target):
         )
 
 
-def test_aggregations_describe_themselves():
-    assert (
-        SlideAggregation(1.0).describe().startswith("mean of the probabilities of all")
-    )
-    assert "highest 10% of" in SlideAggregation(0.1).describe()
+def test_aggregations_describe_themselves_in_the_studys_words():
+    words = SlideAggregation(1.0).describe()
+    assert words == "mean of the probabilities of every tile of the slide"
+    words = SlideAggregation(0.1).describe(tile="patch", slide="group")
+    assert words == "mean of the highest 10% of the group's patch probabilities"

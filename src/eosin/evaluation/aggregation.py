@@ -47,22 +47,19 @@ class SlideAggregation:
         if self.patient not in ("max", "mean"):
             raise ValueError(f"patient must be max or mean, got '{self.patient}'")
 
-    def describe(self) -> str:
-        """Say in words how a slide gets its probability."""
+    def describe(self, *, tile: str = "tile", slide: str = "slide") -> str:
+        """Say how a slide gets its probability, in the study's words for both."""
         if self.share == 1:
-            return "mean of the probabilities of all tiles of the slide"
-        return f"mean of the highest {self.share:.0%} of the slide's tile probabilities"
+            return f"mean of the probabilities of every {tile} of the {slide}"
+        return (
+            f"mean of the highest {self.share:.0%} of the {slide}'s {tile} "
+            "probabilities"
+        )
 
     def score_slide(
         self, probabilities: npt.NDArray[np.floating]
     ) -> npt.NDArray[np.float64]:
-        """Score one slide from its tiles.
-
-        Args:
-            probabilities: `(tiles, classes)`, at least one tile.
-
-        Returns:
-            Probabilities of the slide, `(classes,)`.
+        """Score one slide from its tiles, `(tiles, classes)` to `(classes,)`.
 
         Raises:
             ValueError: There is no tile.
@@ -116,20 +113,10 @@ def choose_aggregation(
 ) -> AggregationChoice:
     """Choose the share by slide ROC AUC on validation slides only.
 
-    Of equally good shares the one nearest to 0.1 wins: few validation slides leave
-    many equal, and the mean over all tiles would then pass over small tumours.
-
-    Args:
-        predictions: A prediction table; only tile rows of split `val` are read.
-        target: The classes.
-        slide_labels: Label of each slide; None takes them from the tiles, as
-            `aggregate_predictions` does.
-        shares: What to try.
-        patient: Passed on to the aggregation.
-
-    Returns:
-        The choice. Where validation has no slide of some class, nothing can be
-        chosen: the share is 0.1 and the caution says why.
+    Of equally good shares the one nearest to 0.1 wins: few validation slides leave many
+    equal, and the mean over all tiles would then pass over small tumours. Where
+    validation has no slide of some class, nothing can be chosen: the share is 0.1 and
+    the caution says why.
     """
     tiles = select_level(predictions, "tile", split="val")
     aucs: dict[float, float] = {}

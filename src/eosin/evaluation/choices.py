@@ -27,13 +27,7 @@ from eosin.evaluation.thresholds import (
 
 @dataclass(frozen=True)
 class ValidationChoices:
-    """An aggregation and two thresholds, chosen on validation.
-
-    Attributes:
-        aggregation: How slides and patients are scored.
-        tile: Threshold of tiles.
-        slide: Threshold of slides and patients.
-    """
+    """How slides and patients are scored, and two thresholds, chosen on validation."""
 
     aggregation: AggregationChoice
     tile: ThresholdChoice
@@ -65,12 +59,8 @@ def choose_on_validation(
 ) -> ValidationChoices:
     """Choose aggregation and thresholds on the rows of split `val`.
 
-    Args:
-        predictions: A prediction table; only tile rows of split `val` are read.
-        target: The classes.
-        slide_labels: As for `aggregate_predictions`.
-        rule: As for `choose_threshold`.
-        patient: As for `SlideAggregation`.
+    Arguments are those of `aggregate_predictions`, `choose_threshold` and
+    `SlideAggregation`; only tile rows are read.
 
     Raises:
         ValueError: The rule is unknown.

@@ -134,7 +134,8 @@ def _describe_scores(
             n_slides = count(chosen.n_slides, f"validation {nouns.slide}")
             why = f"chosen among {len(chosen.auc_by_share)} shares on {n_slides} "
             why += f"(AUC {best:.2f})"
-        how = f"{chosen.aggregation.describe()}; {why}"
+        how = chosen.aggregation.describe(tile=nouns.tile, slide=nouns.slide)
+        how = f"{how}; {why}"
         if chosen.aggregation.patient == "mean":
             of_patient = f"the mean of the {plural(nouns.slide)}"
     yield f"Score of a {nouns.slide}", how

@@ -51,7 +51,7 @@ def frozen(layers: Iterable[Any]) -> Iterator[None]:
 
 
 def find_stages(trunk: Any) -> list[list[Any]]:
-    """Group a trunk's layers with weights by the size of what they give, the last first.
+    """Group a trunk's layers with weights by the size of their output, the last first.
 
     A stage of a convolutional network ends where it halves its maps.
     """
@@ -81,7 +81,7 @@ def find_learning_rate_factors(
 
 @contextmanager
 def moving_less(variables: Sequence[Any], factors: Sequence[float]) -> Iterator[None]:
-    """Shorten what one training step in a block does to variables; a factor of 1 is none.
+    """Shorten what one training step in a block does to variables, by their factors.
 
     Adam's steps, and those of every optimiser whose state does not depend on the
     learning rate, are then exactly what that factor of the learning rate gives.

@@ -17,6 +17,7 @@ from eosin.core import (
     write_json,
 )
 from eosin.evaluation import (
+    UNITS,
     EvaluationResult,
     evaluate_predictions,
     select_level,
@@ -150,12 +151,14 @@ def _evaluate(
         "n_bootstrap": n_bootstrap,
         "seed": seed,
     }
+    nouns = Nouns.of_study(card.unit, units.folder)
     table, n_unreadable = units.score(progress)
     write_predictions(out / "predictions.parquet", table, card.target)
     result = evaluate_predictions(
         table,
         thresholds=find_thresholds(card.together),
         by_group=units.find_group_thresholds(),
+        words={unit: nouns.of(unit) for unit in UNITS},
         **options,
     )
     rival = _evaluate_colours(units, options)
@@ -164,7 +167,11 @@ def _evaluate(
         cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
     write_json(out / "metrics.json", result.metrics)
     facts = EvaluationFacts(
-        result=result, baseline=rival, cautions=cautions, **_describe(units, table)
+        result=result,
+        baseline=rival,
+        cautions=cautions,
+        nouns=nouns,
+        **_describe(units, table),
     )
     overlays = write_overlays(
         _map_slides(units, table, result), out / "overlays", progress
@@ -200,7 +207,6 @@ def _describe(units: ScoredUnits, table: pd.DataFrame) -> dict[str, Any]:
         "card": card,
         "settings": run.record["settings"],
         "units": rows,
-        "nouns": Nouns.of_study(card.unit, folder),
         "validation": validation,
         "history": pd.read_csv(history) if history.is_file() else None,
         "versions": run.record["versions"],
