@@ -46,10 +46,8 @@ def compute_probabilities(
 ) -> npt.NDArray[np.float64]:
     """Turn logits into probabilities, `(rows, classes)`.
 
-    Args:
-        logits: `(rows, 1)` or `(rows,)` with two classes, where the logit is that
-            of class 1, else `(rows, classes)`.
-        temperature: Above 0.
+    With two classes logits are of class 1, `(rows, 1)` or `(rows,)`, else `(rows,
+    classes)`.
 
     Raises:
         ValueError: The temperature is not above 0.

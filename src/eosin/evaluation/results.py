@@ -68,7 +68,7 @@ class LevelResult:
     """What was found of one unit.
 
     Attributes:
-        level: The unit: `tile`, `slide`, `patient` or `bag`.
+        level: The unit.
         n: Labelled rows; only these are scored.
         n_unlabelled: Rows without a label.
         n_patients: Patients of the labelled rows; 0 of bags that name none.
@@ -80,8 +80,8 @@ class LevelResult:
             curve is undefined is left out.
         precision_curves: Likewise.
         reliability: Rows binned by probability.
-        scores_by_class: Probability of class 1 by label, with more than two
-            classes that of the called class; an array for each class.
+        scores_by_class: For each label, the probability of class 1, with more than
+            two classes that of the called class.
         threshold_range: Lowest and highest threshold that calls were made at, where
             folds had their own; None where `threshold` served for all.
     """

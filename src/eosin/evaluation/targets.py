@@ -72,12 +72,10 @@ class Classes:
         return values
 
     def call(self, values: Floats, threshold: Threshold) -> Ints:
-        """Turn probabilities into called classes, `(rows,)`.
+        """Turn probabilities `(rows, classes)` into called classes, `(rows,)`.
 
-        Args:
-            values: `(rows, classes)`.
-            threshold: Of two classes the second is called where its probability
-                reaches it. Not used with more, called for the highest probability.
+        Of two classes the second is called where its probability reaches the threshold,
+        with more the one with the highest probability.
 
         Raises:
             ValueError: Two classes come without a threshold.

@@ -9,15 +9,13 @@ _FEATURES, _LOGITS = "features", "logits"
 
 
 def hash_encoder(model: onnx.ModelProto) -> str | None:
-    """Hash all that a model computes from a tile up to its features.
+    """Hash all that a model computes from a tile up to its features, as SHA-256.
 
     Operators, their settings and every constant count, names do not, nor steps that
     change nothing. So two files of one hash give the same features of the same tile,
-    whatever head follows; a trained encoder has another hash than the one it was.
-
-    Returns:
-        SHA-256 as text; None of a model that has no features, or with loops or
-        branches, whose inner parts are not looked into.
+    whatever head follows; a trained encoder has another hash than the one it was. There
+    is none of a model that has no features, or with loops or branches, whose inner
+    parts are not looked into.
     """
     model = onnx.shape_inference.infer_shapes(model)
     graph = model.graph
@@ -55,8 +53,7 @@ def hash_encoder(model: onnx.ModelProto) -> str | None:
 def cut_head(model: onnx.ModelProto) -> str | None:
     """Cut a classifier's graph behind its features, as text (ONNX in base64).
 
-    Returns:
-        None of a model that has no features or no logits.
+    None of a model that has no features or no logits.
     """
     if not {_FEATURES, _LOGITS} <= {output.name for output in model.graph.output}:
         return None

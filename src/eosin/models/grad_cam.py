@@ -27,11 +27,9 @@ _RESHAPING = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """A place in a model on which alone all that follows rests.
+    """A place in a model, a layer or operation, on which alone all that follows rests.
 
-    Attributes:
-        name: Of the layer, or of the operation, that gives it.
-        tensor: What it gives, `(batch, height, width, channels)`.
+    Its `tensor` is `(batch, height, width, channels)`.
     """
 
     name: str
@@ -142,16 +140,10 @@ def _map_batch(
 
 
 def weigh_activations(activations: Maps, gradients: Maps, variant: Variant) -> Maps:
-    """Sum a feature map's channels by what their gradients weigh.
+    """Sum feature maps' channels by their gradients, of the maps' shape.
 
-    Args:
-        activations: `(tiles, height, width, channels)`.
-        gradients: Of a logit by them, of the same shape.
-        variant: `grad_cam` or `grad_cam_plus_plus`.
-
-    Returns:
-        `(tiles, height, width)`, 0 or more; 1 at the highest place of each tile
-        that has any.
+    Activations are `(tiles, height, width, channels)`. The result is 0 or more, and 1
+    at the highest place of each tile that has any.
     """
     if variant == "grad_cam":
         weights = gradients.mean(axis=(1, 2), keepdims=True)
@@ -172,16 +164,9 @@ def find_linear_gradients(
 ) -> Maps:
     """Give the gradient through an average over the places and a dense layer.
 
-    A place's share of the average is the same everywhere, and the dense layer's
-    kernel says what the average is worth. No backend has to differentiate.
-
-    Args:
-        kernel: The dense layer's, `(channels, logits)`.
-        activations: `(tiles, height, width, channels)`.
-        signs: How much of each logit is asked for, `(tiles, logits)`.
-
-    Returns:
-        As `activations`.
+    A place's share of the average is the same everywhere, and the dense layer's kernel
+    `(channels, logits)` says what the average is worth. No backend has to
+    differentiate.
     """
     places = activations.shape[1] * activations.shape[2]
     per_channel = (signs @ kernel.T / places)[:, None, None, :]
@@ -189,18 +174,10 @@ def find_linear_gradients(
 
 
 def find_gradients(tail: Any, activations: Maps, signs: NDArray[np.float32]) -> Maps:
-    """Give the gradient of logits by the activations that a model's tail takes.
+    """Give the gradient of logits, by how much each counts, by a tail's activations.
 
-    This is the one place that asks which backend runs: Keras 3 computes on any of
-    them, but has no function of its own that gives a gradient by an input.
-
-    Args:
-        tail: A model from activations to logits.
-        activations: `(tiles, height, width, channels)`.
-        signs: How much of each logit is asked for, `(tiles, logits)`.
-
-    Returns:
-        As `activations`.
+    This is the one place that asks which backend runs: Keras 3 computes on any of them,
+    but has no function of its own that gives a gradient by an input.
 
     Raises:
         ModelError: The backend cannot differentiate.
@@ -269,11 +246,7 @@ def _choose_logits(
 
 
 def find_map(model: Any, layer: str | None = None) -> FeatureMap:
-    """Find the feature map that `grad_cam` looks at.
-
-    Args:
-        model: As for `grad_cam`.
-        layer: Its name; None takes the default.
+    """Find the feature map that `grad_cam` looks at: of a layer, or the default one.
 
     Raises:
         ModelError: The model has no feature map, or not of this layer.
@@ -287,13 +260,8 @@ def list_feature_maps(model: Any) -> list[FeatureMap]:
     """List the feature maps at which a model can be cut in two, the first one first.
 
     Those within a branch that another one bypasses are left out, and so is what only
-    was padded or cropped. A model within the model counts as one layer.
-
-    Args:
-        model: A functional `keras.Model`.
-
-    Returns:
-        Empty where a layer is used several times, and of a `Sequential` model.
+    was padded or cropped. A model within the model counts as one layer. There are none
+    where a layer is used several times, and of a `Sequential` model.
     """
     steps = list(_iter_steps(model))
     if len({id(operation) for operation, _, _ in steps}) < len(steps):

@@ -122,7 +122,6 @@ class LiftingConvolution(_OrientedConvolution):
         channels: Channels of the map; it has as many values per place as
             channels times elements.
         kernel_size: Width and height of the filters, odd.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         maps: `(batch, height, width, image channels)`, float.
@@ -157,7 +156,6 @@ class GroupConvolution(_OrientedConvolution):
     Args:
         channels: Channels of the map that comes out.
         kernel_size: Width and height of the filters, odd.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         maps: `(batch, height, width, channels in * elements)`, float.
@@ -196,7 +194,6 @@ class GroupBatchNormalization(keras.layers.BatchNormalization):
     Args:
         momentum: How slowly the stored statistics follow, [0, 1).
         epsilon: Added to the variance.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         maps: `(batch, height, width, channels * elements)`, float.

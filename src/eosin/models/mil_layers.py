@@ -78,7 +78,6 @@ class ClinicalHead(keras.layers.Layer):
 
     Args:
         n_outputs: Logits per bag.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         clinical: `(batch, numbers)`, float.
@@ -118,7 +117,6 @@ class TileEncoding(keras.layers.Layer):
 
     Args:
         encoder: From `build_encoder`; its weights become this layer's.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         bags: `(batch, instances, px * px * 3)`, in 0..255.
@@ -176,7 +174,6 @@ class SeededDropout(keras.layers.Layer):
     Args:
         rate: Share that is dropped, [0, 1).
         seed: Seed of the draws.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         inputs: Any shape, float.

@@ -207,8 +207,7 @@ def build_mil_model(  # noqa: PLR0913 - each says another thing of the model
             instances one by one. A method without a projection has none.
         dropout: Share of the projected features that training drops, [0, 1).
         precision: dtype of the computation; weights, softmax and logits are
-            float32 always. Training scales no loss, so it is for bfloat16 and
-            float32; float16 is for prediction.
+            float32 always. Training scales no loss, so float16 is not for it.
         seed: Seed of the weights and of dropout.
         options: Arguments of the method, such as `{"k": 8}`.
         clinical: Encodes the clinical columns that it takes besides. None takes none.

@@ -91,10 +91,12 @@ def export_tiles_view(
         proto = trace(view, None)
     else:
         proto, batch = _trace_for_any_batch(view)
-    shapes = [tensor.shape for tensor in view.outputs]
-    ports = dict(zip(outputs, shapes, strict=True))
+    ports = {n: t.shape for n, t in zip(outputs, view.outputs, strict=True)}
     name_ports(proto, {ONNX_INPUT: view.input_shape}, ports, axis=batch or "batch")
-    return _write(proto, path, batch)
+    encoder_hash = hash_encoder(proto)
+    notes = {ENCODER_HASH: encoder_hash, HEAD: cut_head(proto)}
+    write_graph(proto, path, {name: note for name, note in notes.items() if note})
+    return ExportedModel(path, tuple(outputs), batch, encoder_hash)
 
 
 def _find_outputs(model: Any) -> dict[str, Any]:
@@ -130,9 +132,7 @@ def _trace_for_any_batch(view: Any) -> tuple[onnx.ModelProto, int | None]:
 def trace(view: Any, batch: int | None) -> onnx.ModelProto:
     """Let Keras export a model, and read what it wrote.
 
-    Args:
-        view: The model; its inputs are a list where it has several.
-        batch: What an open first axis of its inputs becomes; None leaves it open.
+    A `batch` of None leaves an open first axis of the inputs open.
 
     Raises:
         ModelError: It cannot be exported.
@@ -183,18 +183,16 @@ def name_ports(
     *,
     axis: str | int,
 ) -> None:
-    """Give inputs and outputs their names and shapes, in place.
+    """Give inputs and outputs their names and shapes, in place and in order.
 
-    Args:
-        proto: The graph.
-        inputs: Shapes by the names that they are to have, in order.
-        outputs: Likewise.
-        axis: Name or size of the axis that is open (None) in the shapes.
+    `axis` is the name or the size of the axis that is open (None) in the shapes.
     """
     graph = proto.graph
-    pairs = zip(graph.input, inputs, strict=False)
+    pairs = [
+        *zip(graph.input, inputs, strict=False),
+        *zip(graph.output, outputs, strict=True),
+    ]
     names = {port.name: name for port, name in pairs}
-    names |= {p.name: name for p, name in zip(graph.output, outputs, strict=True)}
     for node in graph.node:
         for ports in (node.input, node.output):
             for i, name in enumerate(ports):
@@ -219,15 +217,6 @@ def write_graph(
     onnx.helper.set_model_props(proto, dict(notes or {}))
     with atomic_path(path) as temporary:
         onnx.save_model(proto, temporary)
-
-
-def _write(proto: onnx.ModelProto, path: Path, batch: int | None) -> ExportedModel:
-    """Write a model of tiles, with what must be known of its parts."""
-    encoder_hash = hash_encoder(proto)
-    notes = {ENCODER_HASH: encoder_hash, HEAD: cut_head(proto)}
-    write_graph(proto, path, {name: note for name, note in notes.items() if note})
-    names = tuple(port.name for port in proto.graph.output)
-    return ExportedModel(path, names, batch, encoder_hash)
 
 
 @contextmanager

@@ -115,14 +115,7 @@ class TorchEncoder:
     def run(
         self, tiles: npt.NDArray[np.uint8], *, batch: int = 32
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Encode tiles of any number.
-
-        Args:
-            tiles: `(tiles, px, px, 3)`, raw RGB.
-            batch: Tiles at once.
-
-        Returns:
-            `features`, `(tiles, dimension)`.
+        """Encode tiles `(tiles, px, px, 3)`, raw RGB, to `features` `(tiles, dimension)`.
 
         Raises:
             ValueError: The tiles are not uint8 or of another size.

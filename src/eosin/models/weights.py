@@ -17,16 +17,10 @@ _Shapes = Counter[tuple[int, ...]]
 
 
 def load_weights(encoder: Any, spec: EncoderSpec, path: Path) -> None:
-    """Load an encoder's weights from a Keras HDF5 file, in place.
+    """Load a Keras HDF5 file without a head into an encoder built for `spec`, in place.
 
-    Both layouts are read: that of Keras 3 (`*.weights.h5`) and the older one
-    that keras.applications publishes (`*_notop.h5`). The numbers may be stored
-    as float16.
-
-    Args:
-        encoder: A model built for `spec`.
-        spec: The encoder that the file must hold, without a head.
-        path: The file.
+    Both layouts are read: that of Keras 3 (`*.weights.h5`) and the older one that
+    keras.applications publishes (`*_notop.h5`). The numbers may be stored as float16.
 
     Raises:
         ModelError: The file is missing, not HDF5, of another architecture or

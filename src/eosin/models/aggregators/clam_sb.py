@@ -20,14 +20,13 @@ class CLAMSB(Aggregator):
     classifier's bias.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of the attention's layers, at least 1.
         k: Instances of each end that the instance loss takes, at least 1.
         bag_weight: Share of the bag's loss, in [0, 1].
         is_exclusive: Whether a bag's instances may be of its own class only, as
             tumour subtypes are (CLAM's `subtyping`). Not so where positive bags
             hold negative instances.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: A number is out of its range.
@@ -128,13 +127,14 @@ def find_instance_loss(
     k: int,
     is_exclusive: bool,
 ) -> Any:
-    """Give each bag's instance loss (Lu et al., 2021).
+    """Give each bag's instance loss, `(batch,)` (Lu et al., 2021).
 
     Attention makes the pseudo-labels: for the bag's own class, the `k` highest
-    instances of its branch count as positive, the `k` lowest as negative. Where
-    classes exclude each other, the `k` highest of every other class's branch
-    count as negative for that class, and the classes' losses are averaged. A bag
-    of `n` instances takes `n // 2` at most from each end, so that none is both.
+    instances of its branch count as positive, the `k` lowest as negative. Where classes
+    exclude each other, the `k` highest of every other class's branch count as negative
+    for that class, and the classes' losses are averaged. A bag of `n` instances takes
+    `n // 2` at most from each end, so that none is both; one of one instance has a loss
+    of 0.
 
     Args:
         labels: `(batch, classes)`, 0 and 1, perhaps smoothed.
@@ -144,9 +144,6 @@ def find_instance_loss(
         mask: True at real instances, `(batch, instances)`.
         k: Instances from each end, at least 1.
         is_exclusive: Whether classes exclude each other.
-
-    Returns:
-        Losses, `(batch,)`; 0 for a bag of one instance.
     """
     classes = scores.shape[-1]
     n_real = ops.sum(ops.cast(mask, "int32"), axis=1)

@@ -21,9 +21,8 @@ class DSMIL(Aggregator):
     nothing but padding gets half the second stream's bias.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of the queries, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
     """
 
     option_names = ("units",)

@@ -25,10 +25,9 @@ class NoisyOrAggregator(InstanceAggregator):
     A bag of nothing but padding gets logits of -16.
 
     Args:
-        n_outputs: As in `Aggregator`.
         prior: Probability that an instance starts with, in (0, 1). A high one
             makes every large bag surely positive before anything is learnt.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: `prior` is not in (0, 1).

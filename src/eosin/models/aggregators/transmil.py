@@ -42,11 +42,10 @@ class TransMIL(Aggregator):
     bag of nothing but padding gets the logits of the class token alone.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of all heads together, a multiple of `heads`.
         heads: Heads of both layers, at least 1.
         landmarks: Landmarks of the first layer, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: A number is below 1, or `heads` does not divide `units`.
@@ -222,22 +221,19 @@ def attend_by_landmarks(
 ) -> Any:
     """Approximate softmax attention by landmarks (Xiong et al., 2021).
 
-    `softmax(Q K') V` becomes `softmax(Q k') pinv(softmax(q k')) softmax(q K') V`,
-    where the landmarks `q` and `k` are means of queries and of keys. Memory grows
-    with tokens times landmarks. Where every token is a landmark and `n_steps` is
-    large, the result is exact.
+    `softmax(Q K') V` becomes `softmax(Q k') pinv(softmax(q k')) softmax(q K') V`, where
+    the landmarks `q` and `k` are means of queries and of keys. Memory grows with tokens
+    times landmarks. Where every token is a landmark and `n_steps`, towards the
+    pseudo-inverse, is large, the result is exact.
 
     Args:
-        queries: `(batch, heads, tokens, width)`, scaled.
+        queries: `(batch, heads, tokens, width)`, scaled; keys and values likewise.
         keys: As `queries`.
         values: As `queries`.
         assignment: Which landmark each token belongs to, `(batch, tokens,
             landmarks)`, 0 or 1; padding belongs to none.
         mask: True at real tokens, `(batch, tokens)`.
         n_steps: Steps of the iteration towards the pseudo-inverse.
-
-    Returns:
-        float32, of the shape of `queries`.
     """
     counts = ops.sum(assignment, axis=1)
     means = assignment / ops.maximum(counts, 1.0)[:, None, :]
