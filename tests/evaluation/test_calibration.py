@@ -28,23 +28,6 @@ def test_a_planted_temperature_is_recovered_with_three_classes():
     )
 
 
-def test_calibrating_lowers_the_calibration_error():
-    rng = np.random.default_rng(2)
-    honest = rng.normal(0, 1.5, 5000)
-    labels = (rng.random(5000) < expit(honest)).astype(int)
-    logits = 3 * honest
-    temperature = fit_temperature(logits[:, None], labels).temperature
-    before, after = (
-        compute_reliability(compute_probabilities(logits, t)[:, 1], labels == 1)
-        for t in (1, temperature)
-    )
-    errors = [
-        np.average(np.abs(bins.mean_probability - bins.observed_share), weights=bins.n)
-        for bins in (before, after)
-    ]
-    assert errors[1] < 0.03 < errors[0]
-
-
 def test_labels_of_one_class_leave_the_temperature_at_one():
     fit = fit_temperature(np.array([1.0, 2.0]), np.array([1, 1]))
     assert fit.temperature == 1

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eosin.bags import Bag, fit_clinical, read_batch
+from eosin.bags import Bag, fit_clinical
 from eosin.core import ConfigError, ModelError
 from eosin.models import (
     build_encoder,
@@ -38,20 +38,6 @@ def test_features_are_scaled_as_the_training_data_were():
     np.testing.assert_allclose(logits, [[2 + 5 + 100]])
 
 
-def test_the_body_takes_features_that_were_scaled_before():
-    model = build_mil_model("gated_attention", dimension=3)
-    model.scaling.set_statistics(
-        np.array([1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0]), clip=0.5
-    )
-    bag = Bag(bag_id="S", features=np.random.default_rng(0).normal(size=(5, 3)))
-    batch = read_batch([bag], np.array([0]), scale=model.scaling.scale, n_instances=7)
-    found = model.body.predict_on_batch(
-        {"features": batch.features, "mask": batch.mask}
-    )
-    expected = _run(model, bag.features[None])
-    np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-6)
-
-
 def test_what_lies_far_out_is_moved_to_the_limit(tmp_path):
     model = build_mil_model("linear_probe", dimension=2)
     model.aggregator.head.set_weights([np.array([[1.0], [10.0]]), np.zeros(1)])
@@ -63,34 +49,7 @@ def test_what_lies_far_out_is_moved_to_the_limit(tmp_path):
         np.testing.assert_allclose(_run(each, features)["logits"], [[8], [17]])
 
 
-def test_dropout_is_for_training_only():
-    model = build_mil_model("mean", dimension=4, dropout=0.5)
-    features = np.ones((1, 3, 4), np.float32)
-    np.testing.assert_array_equal(
-        _run(model, features)["logits"], _run(model, features)["logits"]
-    )
-    without = build_mil_model("mean", dimension=4, dropout=0.0)
-    names = [layer.name for layer in without.projection.layers]
-    assert names == ["instances", "dense_0"]
-
-
-def test_a_model_of_several_widths_comes_back_from_its_file(tmp_path):
-    model = build_mil_model(
-        "clam_mb", dimension=4, n_classes=3, widths=(5, 6), options={"k": 2}, seed=9
-    )
-    save_model(model, tmp_path / "model.keras")
-    loaded = load_mil_model(tmp_path / "model.keras")
-    assert loaded.get_config() == model.get_config()
-    for a, b in zip(model.weights, loaded.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_files_that_are_no_mil_model_are_refused(tmp_path):
-    with pytest.raises(ModelError, match="no such model"):
-        load_mil_model(tmp_path / "missing.keras")
-    (tmp_path / "text.keras").write_text("hello")
-    with pytest.raises(ModelError, match="not a Keras model that this version reads"):
-        load_mil_model(tmp_path / "text.keras")
     inputs = keras.Input((3,))
     keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="but not a MIL model of eosin"):
@@ -253,8 +212,6 @@ def test_features_are_no_pixels():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_classes": 1}, "needs 2 classes or more"),
-        ({"dropout": 1.0}, "dropout must be in"),
         ({"encoder": "nothing"}, "encoder must be one of"),
         ({"tile_px": 8}, "needs tiles of at least 16 px"),
     ],

@@ -120,22 +120,19 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, small_encoder):
         build_encoder("smallcnn", tile_px=32, weights=path)
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ModelError, match="no such weights file"):
-        build_encoder("smallcnn", tile_px=32, weights=tmp_path / "none.h5")
-
-
-def test_a_file_of_another_format_is_refused(tmp_path):
-    path = tmp_path / "weights.pt"
-    path.write_bytes(b"x")
-    with pytest.raises(ModelError, match="must be a Keras HDF5 file"):
-        build_encoder("smallcnn", tile_px=32, weights=path)
-
-
-def test_a_damaged_file_is_refused(tmp_path):
-    path = tmp_path / "damaged.weights.h5"
-    path.write_bytes(b"not HDF5 at all")
-    with pytest.raises(ModelError, match="not a readable HDF5 file"):
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.h5", None, "no such weights file"),
+        ("weights.pt", b"x", "must be a Keras HDF5 file"),
+        ("damaged.weights.h5", b"not HDF5 at all", "not a readable HDF5 file"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
         build_encoder("smallcnn", tile_px=32, weights=path)
 
 

@@ -29,16 +29,6 @@ def _validate(model, bags, rows):
     return BagBatches(model, chosen, BagFit()).validate()
 
 
-def test_nothing_to_validate_on_gives_no_figures(bags):
-    assert _validate(_build(), bags, np.array([], int)) is None
-
-
-def test_one_class_has_a_loss_and_no_auc(bags):
-    found = _validate(_build(), bags, np.array([8, 10]))
-    assert found.loss > 0
-    assert found.roc_auc is None
-
-
 def test_validation_gives_scikit_learns_figures(bags):
     model = _build()
     found = _validate(model, bags, bags.val_rows)

@@ -296,10 +296,6 @@ def test_a_small_set_is_passed_over_until_the_steps_are_enough(
     assert len(result.epochs) == 4
 
 
-def test_a_large_set_is_trained_as_without_a_least_number(head):
-    _assert_same(head.train(), head.train(config=replace(CONFIG, min_steps=16)))
-
-
 def test_mixup_trains_otherwise_and_still_learns(head):
     plain, mixed = head.train(), head.train(config=replace(CONFIG, mixup=0.4))
     assert not np.array_equal(plain[1][0], mixed[1][0])

@@ -56,11 +56,6 @@ def test_every_tile_is_drawn_as_often_as_its_share_says(shares, seed, epoch):
     assert (counts <= np.ceil(scaled + 1e-9)).all()
 
 
-def test_without_balancing_every_tile_is_drawn_once():
-    drawn = draw_epoch(np.arange(50), np.ones(50), seed=1, epoch=2)
-    np.testing.assert_array_equal(np.sort(drawn), np.arange(50))
-
-
 def test_the_order_depends_on_the_seed_and_the_epoch_alone():
     def draw(seed, epoch):
         return draw_epoch(np.arange(50), np.ones(50), seed=seed, epoch=epoch).tolist()

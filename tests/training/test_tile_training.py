@@ -190,18 +190,6 @@ def test_early_layers_move_less_by_their_decay(make_classifier, pixel_source, ti
     np.testing.assert_allclose(slow, [9e-5, 3e-4, 1e-3], rtol=1e-2)
 
 
-def test_unfreezing_step_by_step_goes_on_from_where_it_was(
-    make_classifier, pixel_source, tiles
-):
-    classifier = make_classifier()
-    last = replace(CONFIG, batch_norm="trained", learning_rate=3e-3, epochs=3)
-    first = fine_tune(classifier, pixel_source, tiles, last)
-    whole = replace(last, depth="all", layer_decay=0.3)
-    second = fine_tune(classifier, pixel_source, tiles, whole)
-    assert second.best.val_roc_auc >= first.best.val_roc_auc or second.warnings
-    assert all(layer.trainable for layer in classifier.layers)
-
-
 def test_a_stage_that_rests_keeps_its_weights(make_classifier, pixel_source, tiles):
     classifier = make_classifier()
     config = replace(CONFIG, depth="all", trunk_stages=1, epochs=1)

@@ -251,15 +251,6 @@ def test_two_seeds_start_from_two_models():
     )
 
 
-def test_no_two_layers_of_a_method_start_equal():
-    layer = AGGREGATORS["gated_attention"].layer(1, units=8)
-    layer.build((None, None, 8))
-    scores = layer.scores
-    assert not np.array_equal(
-        scores.content.get_weights()[0], scores.gate.get_weights()[0]
-    )
-
-
 def test_an_unknown_method_is_named_with_those_there_are():
     assert all(find_aggregator(name).name == name for name in AGGREGATORS)
     with pytest.raises(ConfigError, match=r"linear_probe, mean.*; got 'median'"):
@@ -272,6 +263,7 @@ def test_an_unknown_method_is_named_with_those_there_are():
     ("name", "options", "message"),
     [
         ("mean", {"n_outputs": 0}, "n_outputs must be 1 or more, got 0"),
+        ("attention", {"units": 0}, "units and branches must be 1 or more"),
         ("top_k_mean", {"k": 0}, "k must be 1 or more, got 0"),
         ("log_sum_exp", {"sharpness": 0}, "sharpness must be above 0, got 0"),
         ("noisy_or", {"prior": 1}, r"prior must be in \(0, 1\), got 1"),
