@@ -46,11 +46,9 @@ def test_scores_are_probabilities_whatever_the_order_of_tiles(n, n_classes, shar
     assert shuffled == pytest.approx(scores)
 
 
-def test_a_patient_takes_the_worst_slide_or_the_mean():
+def test_a_patient_takes_the_worst_slide():
     slides = two_columns([0.2, 0.8])
     assert SlideAggregation().score_patient(slides) == pytest.approx([0.2, 0.8])
-    mean = SlideAggregation(patient="mean").score_patient(slides)
-    assert mean == pytest.approx([0.5, 0.5])
 
 
 def test_contradicting_certainties_give_equal_probabilities():
@@ -155,7 +153,7 @@ def test_without_both_classes_on_validation_the_share_is_set(make_tiles, target,
 
 
 def test_settings_out_of_range_are_refused():
-    for bad in ({"share": 0}, {"share": 1.1}, {"patient": "min"}):
+    for bad in ({"share": 0}, {"share": 1.1}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             SlideAggregation(**bad)
     with pytest.raises(ValueError, match="at least one tile"):

@@ -252,14 +252,6 @@ def test_the_encoder_stays_as_it_was(make_classifier, features, tiles):
     assert changed == [False] * (len(before) - 2) + [True, True]
 
 
-def test_averaging_views_helps_validation(make_classifier, features, tiles):
-    results = [
-        fit_head(make_classifier(), features, tiles, HEAD, n_validation_views=n)
-        for n in (1, 2)
-    ]
-    assert results[1].best.val_loss < results[0].best.val_loss
-
-
 @pytest.mark.parametrize(
     "settings",
     [

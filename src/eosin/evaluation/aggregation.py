@@ -8,7 +8,7 @@ by themselves, with more they are brought to 1.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,21 +31,16 @@ class SlideAggregation:
     Attributes:
         share: Share of a slide's tiles that is averaged, above 0 and up to 1; at
             least one tile is taken.
-        patient: `max` takes the slide in which most was found (of the negative
-            class: the least), `mean` averages the slides.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: The share is out of range.
     """
 
     share: float = FALLBACK_SHARE
-    patient: Literal["max", "mean"] = "max"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and up to 1, got {self.share}")
-        if self.patient not in ("max", "mean"):
-            raise ValueError(f"patient must be max or mean, got '{self.patient}'")
 
     def describe(self, *, tile: str = "tile", slide: str = "slide") -> str:
         """Say how a slide gets its probability, in the study's words for both."""
@@ -76,10 +71,12 @@ class SlideAggregation:
     def score_patient(
         self, probabilities: npt.NDArray[np.floating]
     ) -> npt.NDArray[np.float64]:
-        """Score one patient from their slides, `(slides, classes)` to `(classes,)`."""
+        """Score one patient from their slides, `(slides, classes)` to `(classes,)`.
+
+        Of positive classes the slide counts in which most was found, of the negative
+        one that with the least.
+        """
         probabilities = np.asarray(probabilities, dtype=np.float64)
-        if self.patient == "mean":
-            return _normalise(probabilities.mean(axis=0))
         scores = probabilities.max(axis=0)
         scores[0] = probabilities[:, 0].min()
         return _normalise(scores)
@@ -108,8 +105,6 @@ def choose_aggregation(
     *,
     target: Classes,
     slide_labels: Mapping[str, int | None] | None = None,
-    shares: Sequence[float] = CANDIDATE_SHARES,
-    patient: Literal["max", "mean"] = "max",
 ) -> AggregationChoice:
     """Choose the share by slide ROC AUC on validation slides only.
 
@@ -121,7 +116,7 @@ def choose_aggregation(
     tiles = select_level(predictions, "tile", split="val")
     aucs: dict[float, float] = {}
     n_slides = 0
-    for share in shares:
+    for share in CANDIDATE_SHARES:
         slides = _score_slides(tiles, SlideAggregation(share), target, slide_labels)
         labelled = slides[slides["label"].notna()]
         labels = labels_of(labelled)
@@ -134,13 +129,11 @@ def choose_aggregation(
             f"them; the share of tiles that makes a slide's score was set to "
             f"{FALLBACK_SHARE:.0%}, not chosen"
         )
-        return AggregationChoice(
-            SlideAggregation(FALLBACK_SHARE, patient), {}, n_slides, caution
-        )
+        return AggregationChoice(SlideAggregation(), {}, n_slides, caution)
     best = max(aucs.values())
     tied = [share for share, auc in aucs.items() if auc >= best - 1e-9]
     share = min(tied, key=lambda share: abs(math.log(share / FALLBACK_SHARE)))
-    return AggregationChoice(SlideAggregation(share, patient), aucs, n_slides)
+    return AggregationChoice(SlideAggregation(share), aucs, n_slides)
 
 
 def aggregate_predictions(

@@ -6,7 +6,6 @@ of them sees a test or an external row.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
@@ -55,7 +54,6 @@ def choose_on_validation(
     target: Classes,
     slide_labels: Mapping[str, int | None] | None = None,
     rule: str = DEFAULT_RULE,
-    patient: Literal["max", "mean"] = "max",
 ) -> ValidationChoices:
     """Choose aggregation and thresholds on the rows of split `val`.
 
@@ -67,7 +65,7 @@ def choose_on_validation(
     """
     validation = select_level(predictions, "tile", split="val")
     aggregation = choose_aggregation(
-        validation, target=target, slide_labels=slide_labels, patient=patient
+        validation, target=target, slide_labels=slide_labels
     )
     table = aggregate_predictions(
         validation, aggregation.aggregation, target=target, slide_labels=slide_labels

@@ -56,7 +56,7 @@ class ExportedModel:
     encoder_hash: str | None
 
 
-def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> ExportedModel:
+def export_onnx(model: Any, path: Path) -> ExportedModel:
     """Write a model for ONNX Runtime.
 
     The input is called `tiles`, `(batch, px, px, 3)`, raw RGB in 0..255 as
@@ -64,12 +64,11 @@ def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> Exported
     `logits`; a model that ends in a feature map has `activations`, one that
     ends in a vector `features`. The file says what its encoder's hash is, and holds
     the classifier's head by itself (`Session.encoder_hash` and `Session.open_head`).
+    It takes a batch of any size wherever the graph allows it; the result says so.
 
     Args:
         model: An encoder, a classifier, or the trunk of one.
         path: File to write, ending in `.onnx`.
-        batch: The batch size that the file is to take. None asks for any size,
-            which is had wherever the graph allows it; the result says so.
 
     Raises:
         ModelError: The model cannot be exported.
@@ -77,18 +76,14 @@ def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> Exported
     """
     outputs = _find_outputs(model)
     view = keras.Model(model.input, list(outputs.values()), name=model.name)
-    return export_tiles_view(view, path, tuple(outputs), batch=batch)
+    return export_tiles_view(view, path, tuple(outputs))
 
 
-def export_tiles_view(
-    view: Any, path: Path, outputs: Sequence[str], *, batch: int | None = None
-) -> ExportedModel:
+def export_tiles_view(view: Any, path: Path, outputs: Sequence[str]) -> ExportedModel:
     """Write a model of tiles whose outputs have names; it has an encoder's name."""
     spec = ENCODERS.get(view.name)
-    if batch is not None:
-        proto = trace(view, batch)
-    elif spec is not None and spec.has_dynamic_export:
-        proto = trace(view, None)
+    if spec is not None and spec.has_dynamic_export:
+        proto, batch = trace(view, None), None
     else:
         proto, batch = _trace_for_any_batch(view)
     ports = {n: t.shape for n, t in zip(outputs, view.outputs, strict=True)}

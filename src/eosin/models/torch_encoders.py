@@ -115,7 +115,7 @@ class TorchEncoder:
     def run(
         self, tiles: npt.NDArray[np.uint8], *, batch: int = 32
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Encode raw RGB tiles `(tiles, px, px, 3)` to `features`, `(tiles, dimension)`.
+        """Encode raw RGB tiles, `(tiles, px, px, 3)`, to `(tiles, dimension)`.
 
         Raises:
             ValueError: The tiles are not uint8 or of another size.

@@ -125,7 +125,6 @@ def _describe_scores(
     validation: ValidationChoices | None, nouns: Nouns
 ) -> Iterator[tuple[str, str]]:
     how = "the model's own probability; nothing is averaged"
-    of_patient = f"that of the {nouns.slide} in which most was found"
     if validation is not None:
         chosen = validation.aggregation
         why = "set, because validation could not choose"
@@ -136,10 +135,9 @@ def _describe_scores(
             why += f"(AUC {best:.2f})"
         how = chosen.aggregation.describe(tile=nouns.tile, slide=nouns.slide)
         how = f"{how}; {why}"
-        if chosen.aggregation.patient == "mean":
-            of_patient = f"the mean of the {plural(nouns.slide)}"
     yield f"Score of a {nouns.slide}", how
     if nouns.slide != nouns.patient:
+        of_patient = f"that of the {nouns.slide} in which most was found"
         yield f"Score of a {nouns.patient}", of_patient
 
 

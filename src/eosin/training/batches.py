@@ -108,9 +108,9 @@ class Batches(ABC):
     def validate(self) -> Validation | None:
         """Score the validation rows; None without any."""
 
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Give what a checkpoint belongs to beside labels, splits and settings."""
+        return {}
 
     @abstractmethod
     def _plan(self, epoch: int) -> Sequence[Rows]:

@@ -31,18 +31,16 @@ class EpochMetrics:
     val_roc_auc: float | None
     seconds: float
 
-    def is_better_than(self, other: "EpochMetrics", monitor: Monitor | None) -> bool:
-        """Say whether this epoch beats another; a tie in the AUC asks the loss.
+    def rank(self, monitor: Monitor | None) -> tuple[float, ...]:
+        """Give what is lower for a better epoch; a tie in the AUC asks the loss.
 
         Without a monitor, where nothing validated, a later one is better.
         """
         if monitor is None:
-            return self.epoch > other.epoch
-        if monitor == "val_roc_auc":
-            mine, theirs = self.val_roc_auc or 0.0, other.val_roc_auc or 0.0
-            if mine != theirs:
-                return mine > theirs
-        return self.val_loss < other.val_loss
+            return (-self.epoch,)
+        if monitor == "val_loss":
+            return (self.val_loss,)
+        return -(self.val_roc_auc or 0.0), self.val_loss
 
 
 HISTORY_COLUMNS = tuple(field.name for field in fields(EpochMetrics))
@@ -72,8 +70,4 @@ class FitResult:
 
 def find_best(epochs: Sequence[EpochMetrics], monitor: Monitor | None) -> EpochMetrics:
     """Find the best epoch, of equal ones the first."""
-    best = epochs[0]
-    for row in epochs[1:]:
-        if row.is_better_than(best, monitor):
-            best = row
-    return best
+    return min(epochs, key=lambda metrics: metrics.rank(monitor))

@@ -30,7 +30,7 @@ class SnapshotKeeper:
         """
         # An epoch that is trained again after an interruption replaces itself.
         others = [row for row in self.list() if _name(row) != _name(metrics)]
-        ranked = sorted([*others, metrics], key=_rank)
+        ranked = sorted([*others, metrics], key=lambda row: row.rank("val_roc_auc"))
         kept, dropped = ranked[: self._n_kept], ranked[self._n_kept :]
         if metrics in kept:
             save_model(classifier, self._folder / f"{_name(metrics)}.keras")
@@ -63,8 +63,3 @@ class SnapshotKeeper:
 
 def _name(metrics: EpochMetrics) -> str:
     return f"{metrics.stage}_epoch_{metrics.epoch:02d}"
-
-
-def _rank(metrics: EpochMetrics) -> tuple[float, float]:
-    """Sort a better epoch before a worse one."""
-    return -(metrics.val_roc_auc or 0.0), metrics.val_loss

@@ -72,19 +72,10 @@ class TileBatches(Batches):
         self.n_steps: int = self._n_passes * steps
 
     def validate(self) -> Validation:
-        """Score the validation tiles; several views are averaged as probabilities."""
+        """Score the validation tiles."""
         rows = np.sort(self.data.val_rows)
-        n_views = self._source.n_validation_views
-        views = [
-            find_log_probabilities(np.concatenate(list(self._iter_logits(rows, view))))
-            for view in range(n_views)
-        ]
-        log_probabilities = np.logaddexp.reduce(views, axis=0) - np.log(n_views)
-        return score_validation(self.data.labels[rows], log_probabilities)
-
-    def describe(self) -> dict[str, Any]:
-        """Give the number of views that validation sees."""
-        return {"views": self._source.n_validation_views}
+        logits = np.concatenate(list(self._iter_logits(rows)))
+        return score_validation(self.data.labels[rows], find_log_probabilities(logits))
 
     def _plan(self, epoch: int) -> Sequence[Rows]:
         first = epoch * self._n_passes
@@ -97,11 +88,10 @@ class TileBatches(Batches):
         batch = self._make(self._source.read_training(rows, rng), rows)
         return mix_batch(batch, self._mixup, rng) if self._mixup else batch
 
-    def _iter_logits(self, rows: Rows, view: int) -> Iterator[NDArray[Any]]:
+    def _iter_logits(self, rows: Rows) -> Iterator[NDArray[Any]]:
         n = self.config.batch * _VALIDATION_FACTOR
         parts = [rows[i : i + n] for i in range(0, len(rows), n)]
-        read = self._source.read_validation
-        for inputs in iter_ahead(lambda part: read(part, view), parts):
+        for inputs in iter_ahead(self._source.read_validation, parts):
             yield self.model.predict_on_batch(inputs)
 
 
@@ -111,8 +101,6 @@ def fit_head(
     tiles: TrainingTiles,
     config: HeadFit,
     listeners: Listeners | None = None,
-    *,
-    n_validation_views: int = 1,
 ) -> FitResult:
     """Fit a classifier's head to cached features; the encoder never runs.
 
@@ -125,7 +113,6 @@ def fit_head(
         tiles: Labels and splits.
         config: The settings.
         listeners: Who hears of it, and where it keeps its state.
-        n_validation_views: Views over which validation averages.
 
     Raises:
         ConfigError: The features, the tiles and the settings do not fit the
@@ -133,10 +120,8 @@ def fit_head(
         ModelError: The loss became NaN or infinite.
         RunError: The checkpoint belongs to another training.
     """
-    source = CachedViews(features, n_validation_views=n_validation_views)
-    return run_epochs(
-        batch_features(classifier, source, tiles, config), "head", listeners
-    )
+    batches = batch_features(classifier, CachedViews(features), tiles, config)
+    return run_epochs(batches, "head", listeners)
 
 
 def batch_features(
@@ -192,7 +177,8 @@ def fine_tune(
     with preparing(classifier, source, tiles, config) as batches:
         before, weights = batches.validate(), take_arrays(batches.model.weights)
         result = run_epochs(batches, stage, listeners)
-        if result.best.is_better_than(_describe_start(before), result.monitor):
+        start = _describe_start(before).rank(result.monitor)
+        if result.best.rank(result.monitor) < start:
             return result
         put_arrays(batches.model.weights, weights)
     message = (
