@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eosin.evaluation import CURVE_GRID, METRICS, Classes
+from eosin.evaluation import METRICS, Classes
 from eosin.evaluation.intervals import (
     bootstrap,
     find_interval,
@@ -63,16 +63,6 @@ def test_intervals_hold_the_value_and_repeat_with_the_seed():
     for name, metric in one.items():
         assert covers(metric, metric.value), name
         assert (metric.n, metric.n_defined) == (300, 1000)
-
-
-def test_bands_lie_around_the_curve():
-    labels, probabilities, patients = simulate(15, 20, np.random.default_rng(5))
-    found = resample(labels, probabilities, patients, n_bootstrap=200)
-    (roc,), (precision,) = found.roc_bands, found.precision_bands
-    assert roc.low.shape == roc.high.shape == CURVE_GRID.shape
-    assert (roc.low <= roc.high).all()
-    assert roc.high[-1] == roc.low[-1] == 1
-    assert precision.low[-1] < precision.high[-1]
 
 
 def test_more_classes_have_a_band_each():

@@ -88,17 +88,6 @@ def test_the_upright_output_sums_a_plain_convolution_of_every_element():
         np.testing.assert_allclose(actual[0, ..., channel * N], expected, atol=1e-5)
 
 
-def test_turning_the_image_turns_the_lifted_map():
-    layer, image = LiftingConvolution(3), _draw((2, 6, 6, 3))
-    maps = _run(layer, image)
-    for element in range(N):
-        np.testing.assert_allclose(
-            _run(layer, _act(element, image)),
-            _act_on_maps(element, maps),
-            atol=1e-5,
-        )
-
-
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_turning_a_map_turns_what_comes_out(size):
     layer = GroupConvolution(2, size)

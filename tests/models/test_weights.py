@@ -93,14 +93,6 @@ def test_a_file_with_a_head_says_so(tmp_path, small_classifier):
         build_encoder("smallcnn", tile_px=32, weights=path)
 
 
-def test_a_file_of_nobody_asks_for_the_right_one(tmp_path):
-    path = tmp_path / "other.weights.h5"
-    with h5py.File(path, "w") as file:
-        file.create_dataset("layers/dense/vars/0", data=np.zeros((2, 3)))
-    with pytest.raises(ModelError, match="6 numbers in 1 arrays; give a file of"):
-        build_encoder("smallcnn", tile_px=32, weights=path)
-
-
 def test_the_right_arrays_in_another_layout_are_refused(tmp_path, small_encoder):
     path = tmp_path / "flat.weights.h5"
     with h5py.File(path, "w") as file:

@@ -353,9 +353,3 @@ def test_factors_of_the_learning_rate_are_those_learning_rates(
     slowed = _run_slowed(make_classifier, features, tiles, (0.25, 0.25), quick)
     for a, b in zip(slowed, head.train(config=config)[1], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_a_factor_of_one_changes_nothing(head, make_classifier, features, tiles):
-    slowed = _run_slowed(make_classifier, features, tiles, (1.0, 1.0))
-    for a, b in zip(slowed, head.train()[1], strict=True):
-        np.testing.assert_array_equal(a, b)

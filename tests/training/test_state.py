@@ -9,7 +9,6 @@ from eosin.training import EpochMetrics
 from eosin.training.state import (
     Checkpoint,
     WeightAverage,
-    copy_value,
     put_arrays,
     read_checkpoint,
     reset_dropout,
@@ -141,12 +140,6 @@ def test_an_average_goes_on_from_its_state_exactly(weight):
     _follow(second, weight, values[4:])
     for a, b in zip(second.take_state(), unbroken.take_state(), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_a_copy_does_not_follow_its_variable(weight):
-    copy = copy_value(weight)
-    weight.assign(weight + 1.0)
-    np.testing.assert_array_equal(_read(copy), [10.0, -4.0])
 
 
 def test_statistics_are_averaged_with_the_rest(make_classifier):

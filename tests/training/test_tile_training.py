@@ -230,12 +230,6 @@ def test_there_are_no_more_steps_than_stages(make_classifier):
     assert plan[-1].depth == "all"
 
 
-def test_a_planted_signal_is_learnt(make_classifier, features, tiles):
-    result = fit_head(make_classifier(), features, tiles, HEAD)
-    assert result.best.val_roc_auc > 0.9
-    assert result.epochs[-1].loss < result.epochs[0].loss
-
-
 def test_shuffled_labels_are_not_learnt(make_classifier, features, shuffled):
     config = replace(HEAD, monitor="val_loss", patience=None)
     result = fit_head(make_classifier(), features, shuffled, config)
@@ -255,6 +249,7 @@ def test_the_encoder_stays_as_it_was(make_classifier, features, tiles):
 @pytest.mark.parametrize(
     "settings",
     [
+        {},
         {"weight_decay": 0.01},
         {"schedule": "cosine", "label_smoothing": 0.1},
         {"schedule": "constant", "balance": "none", "class_weights": "balanced"},

@@ -1,5 +1,7 @@
 """Writing models for ONNX Runtime, which runs every finished model."""
 
+import base64
+import hashlib
 import logging
 import re
 import tempfile
@@ -14,7 +16,6 @@ import numpy as np
 import onnx
 
 from eosin.core import ENCODER_HASH, HEAD, ModelError, atomic_path
-from eosin.models.encoder_graphs import cut_head, hash_encoder
 from eosin.models.keras_backend import keras
 from eosin.models.keras_files import first_line
 from eosin.models.registry import ENCODERS
@@ -96,18 +97,14 @@ def export_tiles_view(view: Any, path: Path, outputs: Sequence[str]) -> Exported
 
 def _find_outputs(model: Any) -> dict[str, Any]:
     """Name the tensors that the file is to give."""
-    if len(model.outputs) > 1:
-        # A stem: activations and, from the same pass, features.
-        ranks = {4: "activations", 2: "features"}
-        return {ranks[len(tensor.shape)]: tensor for tensor in model.outputs}
-    names = {layer.name for layer in model.layers}
-    if {FEATURES_LAYER, LOGITS_LAYER} <= names:
+    if {FEATURES_LAYER, LOGITS_LAYER} <= {layer.name for layer in model.layers}:
         return {
             name: model.get_layer(name).output
             for name in (FEATURES_LAYER, LOGITS_LAYER)
         }
-    rank = len(model.output.shape)
-    return {"activations" if rank == 4 else "features": model.output}
+    # A stem gives both, in one pass.
+    ranks = {4: "activations", 2: "features"}
+    return {ranks[len(tensor.shape)]: tensor for tensor in model.outputs}
 
 
 def _trace_for_any_batch(view: Any) -> tuple[onnx.ModelProto, int | None]:
@@ -226,3 +223,70 @@ def _without_tracing_noise() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+def hash_encoder(model: onnx.ModelProto) -> str | None:
+    """Hash all that a model computes from a tile up to its features, as SHA-256.
+
+    Operators, their settings and every constant count, names do not, nor steps that
+    change nothing. So two files of one hash give the same features of the same tile,
+    whatever head follows; a trained encoder has another hash than the one it was. There
+    is none of a model that has no features, or with loops or branches, whose inner
+    parts are not looked into.
+    """
+    model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
+    if FEATURES_LAYER not in {output.name for output in graph.output} or any(
+        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for node in graph.node
+        for attribute in node.attribute
+    ):
+        return None
+    versions = sorted((opset.domain, opset.version) for opset in model.opset_import)
+    hashes = {"": ""}
+    for port in graph.input:
+        # The batch is left out: what is computed of a tile does not depend on it.
+        shape = [dim.dim_value for dim in port.type.tensor_type.shape.dim][1:]
+        hashes[port.name] = _hash(versions, port.type.tensor_type.elem_type, shape)
+    for tensor in graph.initializer:
+        content = onnx.numpy_helper.to_array(tensor).tobytes()
+        hashes[tensor.name] = _hash(tensor.data_type, list(tensor.dims), content)
+    types = {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
+    # ONNX keeps the nodes in an order in which each comes after what it needs.
+    for node in graph.node:
+        given = [hashes[name] for name in node.input]
+        if _changes_nothing(node, types):
+            hashes[node.output[0]] = given[0]
+            continue
+        settings = sorted(
+            a.SerializeToString(deterministic=True) for a in node.attribute
+        )
+        own = _hash(node.domain, node.op_type, settings, given)
+        for i, name in enumerate(node.output):
+            hashes[name] = _hash(own, i)
+    return hashes[FEATURES_LAYER]
+
+
+def cut_head(model: onnx.ModelProto) -> str | None:
+    """Cut a classifier's graph behind its features, as text (ONNX in base64).
+
+    None of a model that has no features or no logits.
+    """
+    if not {FEATURES_LAYER, LOGITS_LAYER} <= {
+        output.name for output in model.graph.output
+    }:
+        return None
+    head = onnx.utils.Extractor(model).extract_model([FEATURES_LAYER], [LOGITS_LAYER])
+    return base64.b64encode(head.SerializeToString(deterministic=True)).decode()
+
+
+def _changes_nothing(node: onnx.NodeProto, types: dict[str, int]) -> bool:
+    """Whether a node gives what it is given: identities, and casts to the own type."""
+    if node.op_type == "Identity":
+        return True
+    aims = {attribute.i for attribute in node.attribute if attribute.name == "to"}
+    return node.op_type == "Cast" and aims == {types.get(node.input[0])}
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
