@@ -83,8 +83,9 @@ def export_onnx(model: Any, path: Path) -> ExportedModel:
 def export_tiles_view(view: Any, path: Path, outputs: Sequence[str]) -> ExportedModel:
     """Write a model of tiles whose outputs have names; it has an encoder's name."""
     spec = ENCODERS.get(view.name)
+    batch: int | None = None
     if spec is not None and spec.has_dynamic_export:
-        proto, batch = trace(view, None), None
+        proto = trace(view, None)
     else:
         proto, batch = _trace_for_any_batch(view)
     ports = {n: t.shape for n, t in zip(outputs, view.outputs, strict=True)}
