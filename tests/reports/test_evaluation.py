@@ -7,7 +7,6 @@ import pytest
 from eosin.evaluation import (
     Classes,
     MetricResult,
-    SlideAggregation,
 )
 from eosin.reports import Nouns, make_evaluation_page
 from eosin.reports.page import Bar
@@ -378,15 +377,11 @@ def test_choices_are_said_with_what_they_rest_on(facts):
     assert rows["Temperature"] == "1.250, of all folds together"
 
 
-def test_other_rules_and_the_mean_of_slides_are_named(facts):
+def test_another_rule_is_named(facts):
     validation = facts.validation
     tile = dataclasses.replace(validation.tile, rule="sensitivity@0.95")
-    mean = dataclasses.replace(
-        validation.aggregation, aggregation=SlideAggregation(0.1, "mean")
-    )
-    rows = describe(facts, dataclasses.replace(validation, tile=tile, aggregation=mean))
+    rows = describe(facts, dataclasses.replace(validation, tile=tile))
     assert "by the rule sensitivity@0.95" in rows["A tile is called tumour from"]
-    assert rows["Score of a patient"] == "the mean of the slides"
 
 
 def test_folds_say_what_each_chose(facts):
