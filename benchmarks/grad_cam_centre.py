@@ -30,12 +30,12 @@ from sklearn.metrics import roc_auc_score
 
 from eosin.core import write_json
 from eosin.models import build_classifier, build_encoder, grad_cam
-from eosin.models.feature_maps import list_feature_maps
+from eosin.models.grad_cam import list_feature_maps
 from eosin.settings import TuneFit
 from eosin.studies.tile_learner import Augmentation
 from eosin.training import PixelTiles, TrainingTiles
 from eosin.training.loop import run_epochs
-from eosin.training.tile_batches import TileBatches
+from eosin.training.tile_training import TileBatches
 
 TILE_PX, CENTRE_PX = 96, 32
 LOW, HIGH = (TILE_PX - CENTRE_PX) // 2, (TILE_PX + CENTRE_PX) // 2

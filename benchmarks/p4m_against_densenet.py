@@ -34,7 +34,7 @@ from eosin.studies.tile_learner import Augmentation
 from eosin.tiles import N_VIEWS, apply_view
 from eosin.training import PixelTiles, TrainingTiles
 from eosin.training.loop import run_epochs
-from eosin.training.tile_batches import TileBatches
+from eosin.training.tile_training import TileBatches
 
 TILE_PX = 80
 PAIRS, SINGLES = 5, 2

@@ -31,7 +31,7 @@ from eosin.studies.tile_learner import Augmentation
 from eosin.tiles import PatchReader
 from eosin.training import CachedViews, PixelTiles, TrainingTiles
 from eosin.training.loop import trying_steps
-from eosin.training.tile_batches import TileBatches
+from eosin.training.tile_training import TileBatches
 
 N_TILES = 1024
 PATCH_PX, SLIDE_PX = 96, 256

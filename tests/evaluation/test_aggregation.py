@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eosin.core import ManifestError
 from eosin.evaluation import (
     SlideAggregation,
     aggregate_predictions,
@@ -47,11 +46,9 @@ def test_scores_are_probabilities_whatever_the_order_of_tiles(n, n_classes, shar
     assert shuffled == pytest.approx(scores)
 
 
-def test_a_patient_takes_the_worst_slide_or_the_mean():
+def test_a_patient_takes_the_worst_slide():
     slides = two_columns([0.2, 0.8])
     assert SlideAggregation().score_patient(slides) == pytest.approx([0.2, 0.8])
-    mean = SlideAggregation(patient="mean").score_patient(slides)
-    assert mean == pytest.approx([0.5, 0.5])
 
 
 def test_contradicting_certainties_give_equal_probabilities():
@@ -115,11 +112,6 @@ def test_patients_and_drawn_bags_have_nothing_above_them(make_tiles, target, uni
     assert aggregate_predictions(table, target=target).equals(table)
 
 
-def test_an_empty_table_stays_empty(cohort, target):
-    table = aggregate_predictions(cohort.iloc[:0], SlideAggregation(), target=target)
-    assert table.empty
-
-
 def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, target):
     # A tumour slide holds one hot tile in ten: only a small share sees it.
     tumour = [0.9] + [0.1] * 9
@@ -138,15 +130,6 @@ def test_the_share_that_ranks_validation_slides_best_is_chosen(make_tiles, targe
     assert choice.auc_by_share[0.3] == 1
     assert choice.auc_by_share[1.0] == 0
     assert (choice.n_slides, choice.caution) == (2, None)
-
-
-def test_equally_good_shares_leave_the_one_nearest_to_a_tenth(make_tiles, target):
-    tiles = make_tiles(
-        ("A", "P1", "val", 1, [0.9, 0.8]), ("B", "P2", "val", 0, [0.1, 0.2])
-    )
-    choice = choose_aggregation(tiles, target=target)
-    assert set(choice.auc_by_share.values()) == {1.0}
-    assert choice.aggregation.share == 0.1
 
 
 def test_test_rows_do_not_touch_the_choice(cohort, target):
@@ -170,24 +153,15 @@ def test_without_both_classes_on_validation_the_share_is_set(make_tiles, target,
 
 
 def test_settings_out_of_range_are_refused():
-    for bad in ({"share": 0}, {"share": 1.1}, {"patient": "min"}):
+    for bad in ({"share": 0}, {"share": 1.1}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             SlideAggregation(**bad)
     with pytest.raises(ValueError, match="at least one tile"):
         SlideAggregation().score_slide(np.zeros((0, 2)))
 
 
-def test_a_broken_table_is_refused(cohort, target):
-    with pytest.raises(ManifestError, match="patient_id"):
-        aggregate_predictions(
-            cohort.drop(columns="patient_id"),
-            SlideAggregation(),
-            target=target,
-        )
-
-
-def test_aggregations_describe_themselves():
-    assert (
-        SlideAggregation(1.0).describe().startswith("mean of the probabilities of all")
-    )
-    assert "highest 10% of" in SlideAggregation(0.1).describe()
+def test_aggregations_describe_themselves_in_the_studys_words():
+    words = SlideAggregation(1.0).describe()
+    assert words == "mean of the probabilities of every tile of the slide"
+    words = SlideAggregation(0.1).describe(tile="patch", slide="group")
+    assert words == "mean of the highest 10% of the group's patch probabilities"

@@ -8,12 +8,13 @@ from eosin.evaluation import (
 )
 
 
-def cautions_of(table, target):
+def cautions_of(table, target, words=None):
     return evaluate_predictions(
         aggregate_predictions(table, target=target),
         target=target,
         thresholds=Thresholds(0.5, 0.5),
         n_bootstrap=50,
+        words=words,
     ).cautions
 
 
@@ -64,6 +65,16 @@ def test_a_perfect_score_is_not_certain(make_tiles, target):
     found = cautions_of(tiles, target)
     words = "AUC and sensitivity and specificity of slides; ROC AUC"
     assert any(words in caution for caution in found)
+
+
+def test_patches_of_groups_are_called_so(make_tiles, target):
+    words = {"tile": "patch", "slide": "group", "patient": "group", "bag": "bag"}
+    found = " ".join(cautions_of(make_study(make_tiles, 6), target, words))
+    assert "Only 6 groups were scored" in found
+    assert "only 3 normal and 3 tumour groups" in found
+    assert not any(word in found for word in ("slide", "tile", "patient"))
+    tiles = make_tiles(*((f"S{i}", f"P{i}", "test", i % 2, [0.5]) for i in range(9)))
+    assert "Every patch counts" in cautions_of(tiles, target, words)[1]
 
 
 def test_drawn_bags_are_called_bags_and_no_patients_are_counted(make_tiles, target):

@@ -118,12 +118,6 @@ def test_slides_are_listed_with_the_clearest_mistakes_first(make_tiles, target):
     assert slides["wrong_margin"].to_numpy()[:2] == pytest.approx([0.25, 0.1])
 
 
-def test_a_table_of_tiles_alone_has_one_level(cohort):
-    result = evaluate(cohort)
-    assert list(result.levels) == ["tile"]
-    assert result.calls.empty
-
-
 def test_more_classes_need_no_threshold():
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 3
@@ -160,11 +154,6 @@ def test_a_split_without_labels_is_refused(predictions):
         evaluate(predictions, split="external")
     with pytest.raises(ManifestError, match="the table holds no row"):
         evaluate(predictions.iloc[:0])
-
-
-def test_two_classes_need_a_threshold(predictions):
-    with pytest.raises(ValueError, match="need a threshold"):
-        evaluate(predictions, thresholds=Thresholds(slide=0.5))
 
 
 def test_each_patient_may_have_thresholds_of_their_own_fold():

@@ -128,21 +128,6 @@ def test_calls_at_the_threshold_are_counted_by_hand():
     assert values["brier"] == pytest.approx(sum(errors) / 8)
 
 
-def test_calibration_error_by_hand():
-    # Bin 0.2-0.3: mean 0.25, none true. Bin 0.9-1: mean 0.95, 2 of 4 true.
-    labels = np.array([0, 0, 1, 1, 0, 0])
-    scores = np.array([0.2, 0.3 - 1e-9, 0.9, 1.0, 0.95, 0.95])
-    error, _ = find_values(labels, two_columns(scores))["ece"]
-    assert error == pytest.approx((2 * 0.25 + 4 * 0.45) / 6)
-
-
-def test_confusion_has_labels_in_rows():
-    sample = Classes(NAMES[:2]).sample(
-        np.array([0, 0, 0, 1, 1]), two_columns([0.1, 0.9, 0.9, 0.9, 0.1]), 0.5
-    )
-    assert sample.confusion.tolist() == [[[1, 2], [1, 1]]]
-
-
 @pytest.mark.parametrize(
     ("labels", "undefined", "word"),
     [

@@ -11,7 +11,6 @@ from eosin.evaluation import (
     groups_of,
     labels_of,
     read_predictions,
-    select_level,
     write_predictions,
 )
 
@@ -54,12 +53,6 @@ def test_places_may_be_missing_from_a_manifest(target):
     assert PREDICTION_SCHEMA.check(bare, target).equals(table)
 
 
-def test_levels_and_splits_are_selected(cohort):
-    assert len(select_level(cohort, "tile")) == 720
-    assert len(select_level(cohort, "tile", split="val")) == 240
-    assert select_level(cohort, "slide").empty
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -84,13 +77,6 @@ def test_what_breaks_the_schema_is_named(make_tiles, target, change, message):
     for column, value in change.items():
         table.loc[0, column] = value
     with pytest.raises(ManifestError, match=message):
-        PREDICTION_SCHEMA.check(table, target)
-
-
-def test_all_problems_are_listed_at_once(make_tiles, target):
-    table = make_tiles(("A", "P1", "test", 1, [0.7, 0.2]))
-    table.loc[0, ["level", "split"]] = ["region", "valid"]
-    with pytest.raises(ManifestError, match=r"level must.*split must"):
         PREDICTION_SCHEMA.check(table, target)
 
 

@@ -4,7 +4,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from eosin.core import ConfigError
-from eosin.evaluation import Classes, Target
+from eosin.evaluation import Classes
 
 TWO = Classes(("normal", "tumour"))
 THREE = Classes(("normal", "clear cell", "papillary"))
@@ -16,7 +16,7 @@ def two_columns(scores):
 
 
 @pytest.mark.parametrize("target", [TWO, THREE])
-def test_logits_become_values_that_are_called_and_scored(target: Target):
+def test_logits_become_values_that_are_called_and_scored(target):
     n_logits = 1 if target is TWO else 3
     logits = np.random.default_rng(0).normal(size=(20, n_logits))
     values = target.activate(logits, 1.7)
@@ -28,7 +28,6 @@ def test_logits_become_values_that_are_called_and_scored(target: Target):
     )
     np.testing.assert_allclose(values, expected, atol=1e-12)
     assert set(target.call(values, 0.5)) <= set(range(len(target.columns)))
-    assert target.loss.endswith("crossentropy")
     assert {metric.name for metric in target.metrics} >= {"roc_auc", "ece"}
 
 
@@ -77,21 +76,3 @@ def test_a_call_is_said_in_words():
 def test_two_different_classes_are_needed(names):
     with pytest.raises(ConfigError, match="two or more different class names"):
         Classes(names)
-
-
-@pytest.mark.parametrize(
-    ("labels", "values", "threshold", "message"),
-    [
-        ([0, 1], np.ones((2, 1)), 0.5, "2 probabilities are needed for each row"),
-        ([0, 1], np.ones(2), 0.5, "2 probabilities are needed"),
-        ([0], two_columns([0.1, 0.2]), 0.5, "a label and 2"),
-        ([], np.ones((0, 2)), 0.5, "at least one"),
-        ([0, 2], two_columns([0.1, 0.2]), 0.5, "0 to 1, got 0 to 2"),
-        ([-1, 1], two_columns([0.1, 0.2]), 0.5, "leave rows without a label out"),
-        ([0, 1], two_columns([0.1, np.nan]), 0.5, "finite"),
-        ([0, 1], two_columns([0.1, 0.2]), None, "need a threshold"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(labels, values, threshold, message):
-    with pytest.raises(ValueError, match=message):
-        TWO.sample(np.array(labels, dtype=np.int64), values, threshold)

@@ -102,19 +102,6 @@ def test_unknown_rules_are_refused(rule):
         choose(LABELS, SCORES, rule=rule)
 
 
-@pytest.mark.parametrize(
-    ("labels", "scores", "message"),
-    [
-        ([0, 1], [0.5], "for each row"),
-        ([0, 2], [0.5, 0.5], "0 or 1"),
-        ([0, 1], [0.5, np.nan], "finite"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(labels, scores, message):
-    with pytest.raises(ValueError, match=message):
-        choose(np.array(labels), scores)
-
-
 def test_more_classes_have_no_threshold():
     three = Classes(("normal", "clear cell", "papillary"))
     choice = choose_threshold(np.array([0, 2]), np.eye(3)[[0, 2]], target=three)

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 from eosin.models.attention import (
-    AttentionScores,
-    GatedAttentionScores,
     masked_softmax,
     seed_dense,
 )
@@ -49,39 +47,6 @@ def test_half_precision_scores_become_float32_weights():
     assert found.dtype == np.float32
     # float16 has no number within 1 % of 1 / 20,000.
     np.testing.assert_allclose(found, 1 / 20_000, rtol=1e-4)
-
-
-def test_scores_are_as_in_the_paper(bags):
-    plain = AttentionScores(6, branches=2)
-    found = _run(plain, bags)
-    (v, a), (w, b) = plain.content.get_weights(), plain.score.get_weights()
-    np.testing.assert_allclose(found, np.tanh(bags @ v + a) @ w + b, atol=1e-5)
-    gated = GatedAttentionScores(6, branches=2)
-    found = _run(gated, bags)
-    (v, a), (w, b) = gated.content.get_weights(), gated.score.get_weights()
-    u, c = gated.gate.get_weights()
-    expected = (np.tanh(bags @ v + a) * expit(bags @ u + c)) @ w + b
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        AttentionScores(6, branches=2, seed=3),
-        GatedAttentionScores(6, seed=3),
-    ],
-    ids=lambda layer: layer.name,
-)
-def test_a_layer_is_made_again_from_its_config(layer):
-    config = keras.saving.serialize_keras_object(layer)
-    again = keras.saving.deserialize_keras_object(config)
-    assert again.get_config() == layer.get_config()
-
-
-@pytest.mark.parametrize("options", [{"units": 0}, {"units": 1, "branches": 0}])
-def test_widths_are_at_least_1(options):
-    with pytest.raises(ValueError, match="units and branches must be 1 or more"):
-        AttentionScores(**options)
 
 
 def test_seeds_and_places_tell_layers_apart():

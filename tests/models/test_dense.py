@@ -91,13 +91,3 @@ def test_weights_of_keras_own_layer_are_taken(inputs, tmp_path):
     theirs.save_weights(tmp_path / "a.weights.h5")
     ours.load_weights(tmp_path / "a.weights.h5")
     np.testing.assert_array_equal(ours.get_weights()[1], np.full(32, 7))
-
-
-def test_a_saved_layer_comes_back(inputs, tmp_path):
-    model = keras.Sequential([keras.Input((300, 64)), make_pair()[0]])
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert isinstance(loaded.layers[0], Dense)
-    np.testing.assert_array_equal(
-        loaded.predict_on_batch(inputs), model.predict_on_batch(inputs)
-    )

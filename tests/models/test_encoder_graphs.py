@@ -11,7 +11,7 @@ from eosin.models import (
     export_onnx,
     split_model,
 )
-from eosin.models.encoder_graphs import hash_encoder as hash_graph
+from eosin.models.onnx_export import hash_encoder as hash_graph
 
 
 def build(*, seed=0, dropout=0.5, n_classes=2, encoder="smallcnn", tile_px=32):

@@ -1,7 +1,7 @@
 import pytest
 
 from eosin.models import ENCODERS, build_classifier, build_encoder
-from eosin.models.feature_maps import list_feature_maps
+from eosin.models.grad_cam import list_feature_maps
 from eosin.models.keras_backend import keras
 
 layers = keras.layers

@@ -7,15 +7,15 @@ import pytest
 from scipy.signal import correlate2d
 
 from eosin.models.group_convolutions import (
+    N_ELEMENTS as N,
+)
+from eosin.models.group_convolutions import (
     GroupBatchNormalization,
     GroupConvolution,
     GroupPooling,
     LiftingConvolution,
-    count_elements,
 )
 from eosin.models.keras_backend import keras
-
-GROUPS = ("p4", "p4m")
 
 
 def _act(element, array, axes=(1, 2)):
@@ -25,23 +25,22 @@ def _act(element, array, axes=(1, 2)):
     return np.rot90(array, element % 4, axes)
 
 
-def _compose(n_elements):
+def _compose():
     """Tell which element g after h is, from what they do to a lopsided image."""
     image = np.arange(9).reshape(3, 3)
-    known = {_act(g, image, (0, 1)).tobytes(): g for g in range(n_elements)}
+    known = {_act(g, image, (0, 1)).tobytes(): g for g in range(N)}
     return [
-        [known[_act(g, _act(h, image, (0, 1)), (0, 1)).tobytes()] for h in range(n)]
-        for n in (n_elements,)
-        for g in range(n)
+        [known[_act(g, _act(h, image, (0, 1)), (0, 1)).tobytes()] for h in range(N)]
+        for g in range(N)
     ]
 
 
-def _act_on_maps(element, maps, n_elements):
-    """Turn a map on a group: its places, and with them its elements."""
-    products = _compose(n_elements)
-    split = maps.reshape(*maps.shape[:3], -1, n_elements)
+def _act_on_maps(element, maps):
+    """Turn a map on the group: its places, and with them its elements."""
+    products = _compose()
+    split = maps.reshape(*maps.shape[:3], -1, N)
     turned = np.empty_like(split)
-    for h in range(n_elements):
+    for h in range(N):
         turned[..., products[element][h]] = _act(element, split[..., h])
     return turned.reshape(maps.shape)
 
@@ -54,94 +53,69 @@ def _run(layer, maps, **kwargs):
     return keras.ops.convert_to_numpy(layer(np.ascontiguousarray(maps), **kwargs))
 
 
-@pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("padding", ["valid", "same"])
-def test_lifting_is_a_plain_convolution_in_every_orientation(group, padding):
-    layer = LiftingConvolution(2, 3, group=group, padding=padding)
+def test_lifting_is_a_plain_convolution_in_every_orientation():
+    layer = LiftingConvolution(2, 3)
     image = _draw((1, 7, 6, 3))
-    n = count_elements(group)
     actual = _run(layer, image)
     kernel = layer.get_weights()[0]
     assert kernel.shape == (3, 3, 3, 2)
-    for element, channel in itertools.product(range(n), range(2)):
+    for element, channel in itertools.product(range(N), range(2)):
         expected = sum(
             correlate2d(
                 image[0, ..., i],
                 _act(element, kernel[..., i, channel], (0, 1)),
-                mode=padding,
+                mode="valid",
             )
             for i in range(3)
         )
         np.testing.assert_allclose(
-            actual[0, ..., channel * n + element], expected, atol=1e-5
+            actual[0, ..., channel * N + element], expected, atol=1e-5
         )
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_the_upright_output_sums_a_plain_convolution_of_every_element(group):
-    layer = GroupConvolution(2, 3, group=group)
-    n = count_elements(group)
-    maps = _draw((1, 5, 5, 3 * n))
+def test_the_upright_output_sums_a_plain_convolution_of_every_element():
+    layer = GroupConvolution(2, 3)
+    maps = _draw((1, 5, 5, 3 * N))
     actual = _run(layer, maps)
     kernel = layer.get_weights()[0]
-    assert kernel.shape == (3, 3, 3, n, 2)
+    assert kernel.shape == (3, 3, 3, N, 2)
     for channel in range(2):
         expected = sum(
-            correlate2d(maps[0, ..., i * n + h], kernel[..., i, h, channel], "valid")
+            correlate2d(maps[0, ..., i * N + h], kernel[..., i, h, channel], "valid")
             for i in range(3)
-            for h in range(n)
+            for h in range(N)
         )
-        np.testing.assert_allclose(actual[0, ..., channel * n], expected, atol=1e-5)
+        np.testing.assert_allclose(actual[0, ..., channel * N], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_turning_the_image_turns_the_lifted_map(group):
-    layer, image = LiftingConvolution(3, group=group), _draw((2, 6, 6, 3))
-    n = count_elements(group)
-    maps = _run(layer, image)
-    for element in range(n):
-        np.testing.assert_allclose(
-            _run(layer, _act(element, image)),
-            _act_on_maps(element, maps, n),
-            atol=1e-5,
-        )
-
-
-@pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("size", [1, 3, 5])
-@pytest.mark.parametrize("padding", ["valid", "same"])
-def test_turning_a_map_turns_what_comes_out(group, size, padding):
-    n = count_elements(group)
-    layer = GroupConvolution(2, size, group=group, padding=padding)
-    maps = _draw((2, 8, 8, 3 * n))
+def test_turning_a_map_turns_what_comes_out(size):
+    layer = GroupConvolution(2, size)
+    maps = _draw((2, 8, 8, 3 * N))
     expected = _run(layer, maps)
-    for element in range(n):
+    for element in range(N):
         np.testing.assert_allclose(
-            _run(layer, _act_on_maps(element, maps, n)),
-            _act_on_maps(element, expected, n),
+            _run(layer, _act_on_maps(element, maps)),
+            _act_on_maps(element, expected),
             atol=1e-4,
         )
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_pooling_averages_a_channels_elements(group):
-    n = count_elements(group)
-    maps = _draw((2, 4, 4, 3 * n))
-    actual = _run(GroupPooling(group=group), maps)
-    expected = [maps[..., i * n : (i + 1) * n].mean(axis=-1) for i in range(3)]
+def test_pooling_averages_a_channels_elements():
+    maps = _draw((2, 4, 4, 3 * N))
+    actual = _run(GroupPooling(), maps)
+    expected = [maps[..., i * N : (i + 1) * N].mean(axis=-1) for i in range(3)]
     np.testing.assert_allclose(actual, np.stack(expected, -1), atol=1e-6)
-    for element in range(n):
-        turned = _run(GroupPooling(group=group), _act_on_maps(element, maps, n))
+    for element in range(N):
+        turned = _run(GroupPooling(), _act_on_maps(element, maps))
         np.testing.assert_allclose(turned, _act(element, actual), atol=1e-6)
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_a_channels_elements_share_their_statistics(group):
-    n = count_elements(group)
-    layer = GroupBatchNormalization(group=group, momentum=0.75, epsilon=1e-3)
-    maps = 3 * _draw((4, 5, 5, 2 * n)) + 1
+def test_a_channels_elements_share_their_statistics():
+    layer = GroupBatchNormalization(momentum=0.75, epsilon=1e-3)
+    maps = 3 * _draw((4, 5, 5, 2 * N)) + 1
     actual = _run(layer, maps, training=True)
-    channels = maps.reshape(4, 5, 5, 2, n)
+    channels = maps.reshape(4, 5, 5, 2, N)
     mean, variance = channels.mean(axis=(0, 1, 2, 4)), channels.var(axis=(0, 1, 2, 4))
     expected = (channels - mean[:, None]) / np.sqrt(variance + 1e-3)[:, None]
     np.testing.assert_allclose(actual, expected.reshape(maps.shape), atol=1e-5)
@@ -184,14 +158,13 @@ def test_a_frozen_normalisation_keeps_and_uses_what_it_stored():
     assert [float(w[0]) for w in layer.get_weights()] == [2.0, 1.0, 3.0, 4.0]
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_a_network_is_saved_and_comes_back(group, tmp_path):
+def test_a_network_is_saved_and_comes_back(tmp_path):
     image = keras.Input((10, 10, 3))
-    x = LiftingConvolution(2, 5, group=group, padding="same")(image)
-    x = GroupBatchNormalization(group=group, momentum=0.5, epsilon=0.1)(x)
-    x = GroupConvolution(3, 3, group=group, kernel_initializer="zeros")(x)
-    model = keras.Model(image, GroupPooling(group=group)(x))
-    assert model.output_shape == (None, 8, 8, 3)
+    x = LiftingConvolution(2, 5)(image)
+    x = GroupBatchNormalization(momentum=0.5, epsilon=0.1)(x)
+    x = GroupConvolution(3, 3)(x)
+    model = keras.Model(image, GroupPooling()(x))
+    assert model.output_shape == (None, 4, 4, 3)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     tiles = _draw((2, 10, 10, 3))
@@ -200,8 +173,7 @@ def test_a_network_is_saved_and_comes_back(group, tmp_path):
     )
     for ours, theirs in zip(loaded.layers, model.layers, strict=True):
         assert ours.get_config() == theirs.get_config()
-    n = count_elements(group)
-    kernels = 25 * 3 * 2 + 9 * 2 * n * 3
+    kernels = 25 * 3 * 2 + 9 * 2 * N * 3
     assert model.count_params() == kernels + 4 * 2
 
 
@@ -226,9 +198,6 @@ def test_a_map_of_open_size_has_a_shape():
     [
         (lambda: LiftingConvolution(0), "channels must be 1 or more, got 0"),
         (lambda: LiftingConvolution(1, 2), "kernel_size must be odd.*got 2"),
-        (lambda: GroupConvolution(1, group="p6"), "group must be.*got 'p6'"),
-        (lambda: GroupConvolution(1, padding="full"), "padding must be.*got 'full'"),
-        (lambda: GroupPooling(group="Z2"), "group must be.*got 'Z2'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(build, message):

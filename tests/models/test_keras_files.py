@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from eosin.core import ModelError, RunError
-from eosin.models.keras_files import load_keras_model, save_keras_model
+from eosin.models.keras_files import load_keras_model, save_model
 
 
 def test_a_model_comes_back(small_encoder, tiles, tmp_path):
     path = tmp_path / "größe.keras"
-    save_keras_model(small_encoder, path)
+    save_model(small_encoder, path)
     np.testing.assert_array_equal(
         load_keras_model(path).predict_on_batch(tiles),
         small_encoder.predict_on_batch(tiles),
@@ -27,7 +27,7 @@ def test_a_failed_write_leaves_the_model_that_was_there(
 
     monkeypatch.setattr(small_encoder, "save", fill_disk)
     with pytest.raises(RunError, match="No space left"):
-        save_keras_model(small_encoder, path)
+        save_model(small_encoder, path)
     assert path.read_bytes() == b"earlier"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 

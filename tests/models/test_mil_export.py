@@ -17,7 +17,7 @@ from eosin.models import (
     export_mil_model,
     load_mil_model,
     predict_bags,
-    save_mil_model,
+    save_model,
 )
 
 DIMENSION = 6
@@ -70,7 +70,7 @@ def require_same(found, expected, atol=1e-5):
 @every_aggregator
 def test_an_exported_model_says_what_keras_says(name, tmp_path):
     model = build(name)
-    save_mil_model(model, tmp_path / "model_0.keras")
+    save_model(model, tmp_path / "model_0.keras")
     head = export(model, tmp_path)
     loaded = load_mil_model(tmp_path / "model_0.keras")
     assert head.n_outputs == 1

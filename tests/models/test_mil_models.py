@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 
-from eosin.bags import Bag, fit_clinical, read_batch
-from eosin.core import ModelError
+from eosin.bags import Bag, fit_clinical
+from eosin.core import ConfigError, ModelError
 from eosin.models import (
+    build_encoder,
     build_mil_model,
+    build_pixel_mil_model,
     load_mil_model,
     predict_bags,
-    save_mil_model,
+    save_model,
 )
 from eosin.models.keras_backend import keras
 
@@ -36,65 +38,18 @@ def test_features_are_scaled_as_the_training_data_were():
     np.testing.assert_allclose(logits, [[2 + 5 + 100]])
 
 
-def test_the_body_takes_features_that_were_scaled_before():
-    model = build_mil_model("gated_attention", dimension=3)
-    model.scaling.set_statistics(
-        np.array([1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0]), clip=0.5
-    )
-    bag = Bag(bag_id="S", features=np.random.default_rng(0).normal(size=(5, 3)))
-    batch = read_batch([bag], np.array([0]), scale=model.scaling.scale, n_instances=7)
-    found = model.body.predict_on_batch(
-        {"features": batch.features, "mask": batch.mask}
-    )
-    expected = _run(model, bag.features[None])
-    np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-6)
-
-
 def test_what_lies_far_out_is_moved_to_the_limit(tmp_path):
     model = build_mil_model("linear_probe", dimension=2)
     model.aggregator.head.set_weights([np.array([[1.0], [10.0]]), np.zeros(1)])
     model.scaling.set_statistics(np.array([1.0, 0.0]), np.array([2.0, 1.0]), clip=3)
     features = np.array([[[9.0, 0.5]], [[-99.0, 2.0]]], np.float32)
-    save_mil_model(model, tmp_path / "model.keras")
+    save_model(model, tmp_path / "model.keras")
     for each in (model, load_mil_model(tmp_path / "model.keras")):
         # (9 - 1) / 2 is 4, moved to 3; -50 is moved to -3.
         np.testing.assert_allclose(_run(each, features)["logits"], [[8], [17]])
 
 
-def test_rounding_noise_counts_as_constant():
-    model = build_mil_model("linear_probe", dimension=2)
-    model.scaling.set_statistics(np.array([1e4, 0.0]), np.array([1e-4, 1e-4]))
-    np.testing.assert_allclose(model.scaling.deviation, [1, 1e-4])
-
-
-def test_dropout_is_for_training_only():
-    model = build_mil_model("mean", dimension=4, dropout=0.5)
-    features = np.ones((1, 3, 4), np.float32)
-    np.testing.assert_array_equal(
-        _run(model, features)["logits"], _run(model, features)["logits"]
-    )
-    without = build_mil_model("mean", dimension=4, dropout=0.0)
-    names = [layer.name for layer in without.projection.layers]
-    assert names == ["instances", "dense_0"]
-
-
-def test_a_model_of_several_widths_comes_back_from_its_file(tmp_path):
-    model = build_mil_model(
-        "clam_mb", dimension=4, n_classes=3, widths=(5, 6), options={"k": 2}, seed=9
-    )
-    save_mil_model(model, tmp_path / "model.keras")
-    loaded = load_mil_model(tmp_path / "model.keras")
-    assert loaded.get_config() == model.get_config()
-    for a, b in zip(model.weights, loaded.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_files_that_are_no_mil_model_are_refused(tmp_path):
-    with pytest.raises(ModelError, match="no such model"):
-        load_mil_model(tmp_path / "missing.keras")
-    (tmp_path / "text.keras").write_text("hello")
-    with pytest.raises(ModelError, match="not a Keras model that this version reads"):
-        load_mil_model(tmp_path / "text.keras")
     inputs = keras.Input((3,))
     keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="but not a MIL model of eosin"):
@@ -153,7 +108,7 @@ def test_a_bag_in_parts_has_its_columns_too():
 
 def test_what_encodes_columns_is_in_the_model_file(tmp_path):
     model, _ = _make_clinical()
-    save_mil_model(model, tmp_path / "model.keras")
+    save_model(model, tmp_path / "model.keras")
     loaded = load_mil_model(tmp_path / "model.keras")
     assert loaded.clinical == CLINICAL
     for a, b in zip(
@@ -171,3 +126,97 @@ def test_a_bag_without_the_columns_is_refused():
     plain = build_mil_model("mean", dimension=4)
     assert plain.clinical is None
     assert plain.encode_clinical(_make_bags()[0]).shape == (0,)
+
+
+def test_without_layers_instances_reach_the_method_as_they_are():
+    model = build_mil_model("mean", dimension=4, widths=(), dropout=0.0)
+    bags = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    kernel, bias = model.aggregator.get_weights()
+    np.testing.assert_allclose(
+        _run(model, bags)["logits"], bags.mean(axis=1) @ kernel + bias, atol=1e-6
+    )
+
+
+def test_options_reach_the_method():
+    model = build_mil_model("top_k_mean", dimension=4, options={"k": 2})
+    assert model.aggregator.k == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"aggregator": "nothing"}, "aggregator must be one of linear_probe"),
+        ({"n_classes": 1}, "needs 2 classes or more, got 1"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"dimension": 0}, "dimension and widths must be 1 or more, got 0"),
+        ({"widths": (4, 0)}, "dimension and widths must be 1 or more"),
+        ({"options": {"k": 3, "kk": 3}}, "top_k_mean has no option kk; it has k$"),
+        ({"options": {"k": 0}}, "top_k_mean: k must be 1 or more, got 0"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        build_mil_model(**{"aggregator": "top_k_mean", "dimension": 4, **arguments})
+
+
+def _make_tiles(n_tiles=5, px=32):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (n_tiles, 3 * px**2), np.uint8)
+    return Bag(bag_id="B", features=pixels)
+
+
+def test_a_model_of_pixels_is_an_encoder_before_a_model_of_features():
+    model = build_pixel_mil_model("mean", "smallcnn", tile_px=32, weights="none")
+    assert (model.takes_pixels, model.scaling, model.scale) == (True, None, None)
+    encoder = build_encoder("smallcnn", tile_px=32, weights="none", seed=0)
+    bag = _make_tiles()
+    (found,) = predict_bags(model, [bag])
+    tiles = bag.features.reshape(5, 32, 32, 3)
+    x = encoder.predict(tiles, verbose=0).mean(axis=(1, 2))
+    dense, head = model.get_weights()[-4:-2], model.get_weights()[-2:]
+    x = np.maximum(x @ dense[0] + dense[1], 0).mean(axis=0)
+    assert found.logits == pytest.approx(x @ head[0] + head[1], abs=1e-5)
+    # Tiles are encoded some at a time.
+    (parts,) = predict_bags(model, [bag], max_padded=2)
+    assert parts.logits == pytest.approx(found.logits, abs=1e-5)
+
+
+def test_the_encoder_starts_from_the_weights_that_are_given(tmp_path):
+    other = build_encoder("smallcnn", tile_px=32, weights="none", seed=5)
+    other.save_weights(tmp_path / "own.weights.h5")
+    model = build_pixel_mil_model(
+        "max", "smallcnn", tile_px=32, weights=tmp_path / "own.weights.h5"
+    )
+    for a, b in zip(model.encoder.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_of_pixels_comes_back_from_its_file(tmp_path):
+    model = build_pixel_mil_model(
+        "gated_attention", "smallcnn", tile_px=32, weights="none", n_classes=3
+    )
+    save_model(model, tmp_path / "model.keras")
+    loaded = load_mil_model(tmp_path / "model.keras")
+    (one,), (other,) = (predict_bags(m, [_make_tiles()]) for m in (model, loaded))
+    np.testing.assert_array_equal(one.logits, other.logits)
+    assert one.logits.shape == (3,)
+
+
+def test_features_are_no_pixels():
+    model = build_pixel_mil_model("mean", "smallcnn", tile_px=32, weights="none")
+    with pytest.raises(ModelError, match=r"the pixels of tiles \(3072 numbers each\)"):
+        predict_bags(model, [Bag(bag_id="B", features=np.ones((2, 4)))])
+    assert build_mil_model("mean", dimension=4).encoder is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"encoder": "nothing"}, "encoder must be one of"),
+        ({"tile_px": 8}, "needs tiles of at least 16 px"),
+    ],
+)
+def test_pixel_models_that_cannot_be_built_are_refused(arguments, message):
+    words = {"aggregator": "mean", "encoder": "smallcnn", "tile_px": 32}
+    with pytest.raises(ConfigError, match=message):
+        build_pixel_mil_model(**{**words, "weights": "none", **arguments})

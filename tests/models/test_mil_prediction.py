@@ -48,11 +48,6 @@ def test_a_bag_in_parts_gives_the_same_as_a_whole_one(name):
         np.testing.assert_allclose(a.attention, b.attention, atol=1e-5)
 
 
-def test_methods_without_instance_scores_give_none():
-    (found,) = predict_bags(build_mil_model("transmil", dimension=4), _make_bags(3))
-    assert found.instance_logits is None
-
-
 def test_a_fixed_size_is_padded_to_and_not_passed():
     model = build_mil_model("concat40", dimension=4)
     assert len(predict_bags(model, _make_bags(40, 12), max_padded=10)) == 2
@@ -102,12 +97,6 @@ def test_tiles_are_read_once_and_chunks_change_nothing(n_tiles):
     whole = model.predict_on_batch(inputs)
     np.testing.assert_allclose(found.logits, whole["logits"][0], atol=1e-5)
     np.testing.assert_allclose(found.attention, whole["attention"][0], atol=1e-5)
-
-
-def test_a_bag_that_is_too_large_is_refused():
-    (bag,) = _make_bags(41)
-    with pytest.raises(ManifestError, match="at most 40 instances, got 41"):
-        predict_bags(build_mil_model("concat40", dimension=4), [bag])
 
 
 @pytest.mark.slow

@@ -71,16 +71,6 @@ def test_ports_have_open_batches_and_known_sizes(small_classifier, tmp_path):
     }
 
 
-def test_a_fixed_batch_stays_fixed(small_classifier, tiles, tmp_path):
-    exported = export_onnx(small_classifier, tmp_path / "model.onnx", batch=5)
-    assert exported.batch == 5
-    np.testing.assert_allclose(
-        _run(exported, tiles)["logits"],
-        small_classifier.predict_on_batch(tiles),
-        atol=1e-4,
-    )
-
-
 def _pad_like_xception():
     """A model that Keras' torch backend cannot export with an open batch."""
     tiles = keras.Input((32, 32, 3), name="tiles")
@@ -118,7 +108,7 @@ def test_a_graph_with_the_batch_in_its_constants_stays_fixed(tiles, tmp_path):
 
 
 def test_nothing_of_this_machine_is_written(small_classifier, tmp_path):
-    exported = export_onnx(small_classifier, tmp_path / "model.onnx", batch=2)
+    exported = export_onnx(small_classifier, tmp_path / "model.onnx")
     content = exported.path.read_bytes()
     assert b".py" not in content
     assert b"site-packages" not in content

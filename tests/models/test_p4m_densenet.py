@@ -9,9 +9,6 @@ from eosin.models import (
     build_classifier,
     build_encoder,
     export_onnx,
-    load_classifier,
-    save_classifier,
-    split_model,
 )
 from eosin.models.grad_cam import find_gradients, grad_cam
 from eosin.models.keras_backend import keras
@@ -125,14 +122,6 @@ def test_sizes_that_cannot_be_halved_evenly_are_refused(tile_px):
         build_encoder("p4m_densenet", tile_px=tile_px, weights="none")
 
 
-def test_a_saved_classifier_gives_the_same(classifier, tiles, tmp_path):
-    save_classifier(classifier, tmp_path / "model.keras")
-    loaded = load_classifier(tmp_path / "model.keras")
-    np.testing.assert_array_equal(
-        loaded.predict_on_batch(tiles), classifier.predict_on_batch(tiles)
-    )
-
-
 def test_onnx_runtime_gives_the_same_for_any_batch(classifier, tiles, tmp_path):
     exported = export_onnx(classifier, tmp_path / "model.onnx")
     assert exported.batch is None
@@ -146,14 +135,3 @@ def test_onnx_runtime_gives_the_same_for_any_batch(classifier, tiles, tmp_path):
         np.testing.assert_allclose(actual, expected, atol=1e-4)
         _, turned = session.run(None, {"tiles": _turn(given, (1, True))})
         np.testing.assert_allclose(turned, actual, atol=1e-5)
-
-
-def test_it_is_cut_before_its_last_block(classifier, tiles):
-    trunk, tail = split_model(classifier, "last")
-    activations = trunk.predict_on_batch(tiles)
-    assert activations.shape == (2, 4, 4, 8 * 44)
-    np.testing.assert_allclose(
-        tail.predict_on_batch(activations),
-        classifier.predict_on_batch(tiles),
-        atol=1e-6,
-    )

@@ -14,7 +14,7 @@ from eosin.models import (
     export_onnx,
     find_encoder,
     load_classifier,
-    save_classifier,
+    save_model,
     split_model,
 )
 from eosin.models.keras_backend import keras
@@ -98,7 +98,7 @@ def test_uint8_and_float_tiles_give_the_same(name):
 def test_a_saved_classifier_gives_the_same(name, tmp_path):
     classifier = build_classifier(_build(name), n_classes=3)
     path = tmp_path / "modèle un.keras"
-    save_classifier(classifier, path)
+    save_model(classifier, path)
     loaded = load_classifier(path)
     assert loaded.name == name
     tiles = _draw_tiles()

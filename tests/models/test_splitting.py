@@ -52,14 +52,6 @@ def test_a_stem_gives_activations_and_features_in_one_pass(small_classifier, til
         np.testing.assert_array_equal(actual, trunk.predict_on_batch(tiles))
 
 
-def test_a_stem_for_the_head_gives_features_alone(small_classifier, tiles):
-    trunk, _ = split_model(small_classifier, "head")
-    np.testing.assert_array_equal(
-        build_stem(small_classifier, "head").predict_on_batch(tiles),
-        trunk.predict_on_batch(tiles),
-    )
-
-
 def test_the_hash_sees_the_encoder_and_not_the_head(small_classifier):
     before = hash_weights(small_classifier)
     logits = small_classifier.get_layer("logits")

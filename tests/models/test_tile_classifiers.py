@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from eosin.core import ConfigError, ModelError
-from eosin.models import build_classifier, load_classifier, save_classifier
+from eosin.models import build_classifier, load_classifier
 from eosin.models.keras_backend import keras
 
 
@@ -27,15 +27,6 @@ def test_features_are_the_mean_over_the_feature_map(
     )
 
 
-def test_the_head_depends_on_its_seed_alone(small_encoder):
-    first, again, other = (
-        build_classifier(small_encoder, n_classes=2, seed=seed).get_layer("logits")
-        for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first.get_weights()[0], again.get_weights()[0])
-    assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -46,27 +37,6 @@ def test_the_head_depends_on_its_seed_alone(small_encoder):
 def test_bad_settings_are_refused(small_encoder, options, message):
     with pytest.raises(ConfigError, match=message):
         build_classifier(small_encoder, **options)
-
-
-def test_a_saved_classifier_comes_back(small_classifier, tiles, tmp_path):
-    path = tmp_path / "mon modèle.keras"
-    save_classifier(small_classifier, path)
-    np.testing.assert_array_equal(
-        load_classifier(path).predict_on_batch(tiles),
-        small_classifier.predict_on_batch(tiles),
-    )
-
-
-def test_a_missing_model_is_named(tmp_path):
-    with pytest.raises(ModelError, match="no such model"):
-        load_classifier(tmp_path / "none.keras")
-
-
-def test_a_damaged_model_is_refused(tmp_path):
-    path = tmp_path / "damaged.keras"
-    path.write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="not a Keras model"):
-        load_classifier(path)
 
 
 def test_a_model_that_is_no_tile_classifier_is_refused(small_encoder, tmp_path):

@@ -32,7 +32,7 @@ def test_without_validation_the_last_is_best():
 
 def test_the_table_has_the_columns_and_nan_for_no_auc():
     rows = (_make(1, 0.3, None), _make(2, 0.2, None))
-    result = FitResult(rows, rows[1], "val_loss", stopped_early=False, warnings=())
+    result = FitResult(rows, rows[1], "val_loss", warnings=())
     assert tuple(result.history.columns) == HISTORY_COLUMNS
     assert result.history["epoch"].tolist() == [1, 2]
     assert np.isnan(result.history["val_roc_auc"]).all()

@@ -179,12 +179,6 @@ def test_class_weights_shift_a_model_towards_the_rare_class(bags):
     assert mean_logit((1.0, 20.0)) > mean_logit("balanced")
 
 
-def test_concat40_trains_on_bags_of_40():
-    forty = _split(_draw(40, seed=1, sizes=(30, 40)), n_train=30)
-    result, _ = _train(forty, replace(CONFIG, epochs=1), _build("concat40"))
-    assert np.isfinite(result.best.val_loss)
-
-
 def test_a_model_for_other_bags_is_refused(bags):
     with pytest.raises(
         ConfigError, match=r"12 features and gives 3 classes.* 12 and 2"
@@ -318,16 +312,6 @@ def test_each_class_has_its_own_start(patients):
     start_clinical(model, TrainingBags(three, rows, rows[:0], ("a", "b", "c")))
     low, middle, high = model.clinical_head.get_weights()[0][0]
     assert low < middle < high
-
-
-def test_a_model_without_columns_stays_as_it_is(patients):
-    model = build_mil_model("gated_attention", dimension=N_FEATURES)
-    before = model.get_weights()
-    start_clinical(
-        model, split_clinical([replace(bag, clinical=None) for bag in patients])
-    )
-    for a, b in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_a_marker_is_learnt_beside_features_that_fit_anything(patients):

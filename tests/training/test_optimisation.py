@@ -87,10 +87,6 @@ def test_cosine_falls_from_the_peak_through_its_half():
     )
 
 
-def test_constant_stays():
-    assert set(_list_rates(5, "constant")) == {0.1}
-
-
 def test_weight_decay_leaves_biases_alone(make_classifier):
     head = make_classifier().get_layer("logits")
     head.bias.assign([1.0])
@@ -101,7 +97,3 @@ def test_weight_decay_leaves_biases_alone(make_classifier):
     optimiser.apply([keras.ops.convert_to_tensor(g) for g in gradients])
     np.testing.assert_allclose(head.bias.numpy(), [1.0])
     np.testing.assert_allclose(head.kernel.numpy(), before * (1 - 0.5 * 0.1), rtol=1e-5)
-
-
-def test_adam_has_no_weight_decay():
-    assert build_optimiser(HeadFit()).weight_decay is None

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eosin.training.sampling import count_epoch, draw_epoch, find_shares
+from eosin.training.batches import count_epoch, draw_epoch, find_shares
 
 # Slide A: 6 normal and 2 tumour tiles; B: 2 normal, 1 tumour; C: 1 normal.
 LABELS = np.array([0] * 6 + [1] * 2 + [0] * 2 + [1] + [0])
@@ -54,11 +54,6 @@ def test_every_tile_is_drawn_as_often_as_its_share_says(shares, seed, epoch):
     scaled = shares * count_epoch(shares) / shares.sum()
     assert (counts >= np.floor(scaled - 1e-9)).all()
     assert (counts <= np.ceil(scaled + 1e-9)).all()
-
-
-def test_without_balancing_every_tile_is_drawn_once():
-    drawn = draw_epoch(np.arange(50), np.ones(50), seed=1, epoch=2)
-    np.testing.assert_array_equal(np.sort(drawn), np.arange(50))
 
 
 def test_the_order_depends_on_the_seed_and_the_epoch_alone():

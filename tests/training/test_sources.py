@@ -23,11 +23,6 @@ def test_training_gets_one_view_of_each_tile():
     assert set(batch[:, 0] // 100) == {0, 1, 2, 3}
 
 
-def test_validation_gets_the_view_it_asks_for():
-    batch = CachedViews(_number()).read_validation(np.array([2, 4]), 3)
-    np.testing.assert_array_equal(batch, [[302], [304]])
-
-
 def test_some_tiles_of_an_array_are_as_an_array_of_them():
     rows = np.array([7, 2, 5])
     some, whole = ChosenTiles(_number(), rows), _number()[:, rows]
@@ -38,15 +33,9 @@ def test_some_tiles_of_an_array_are_as_an_array_of_them():
         for source in sources
     ]
     np.testing.assert_array_equal(*drawn)
-    seen = [source.read_validation(np.array([0, 2]), 3) for source in sources]
+    seen = [source.read_validation(np.array([0, 2])) for source in sources]
     np.testing.assert_array_equal(*seen)
-    np.testing.assert_array_equal(seen[0], [[307], [305]])
-
-
-@pytest.mark.parametrize("n", [0, 5])
-def test_more_validation_views_than_cached_are_refused(n):
-    with pytest.raises(ConfigError, match=r"must be in 1\.\.4"):
-        CachedViews(_number(), n_validation_views=n)
+    np.testing.assert_array_equal(seen[0], [[7], [5]])
 
 
 def test_features_without_views_are_refused():
@@ -62,7 +51,7 @@ def test_pixels_are_augmented_for_training_only():
     rows = np.array([1, 2])
     rng = np.random.default_rng(0)
     assert source.read_training(rows, rng).ravel().tolist() == [11, 12]
-    assert source.read_validation(rows, 0).ravel().tolist() == [1, 2]
+    assert source.read_validation(rows).ravel().tolist() == [1, 2]
     plain = PixelTiles(lambda rows: tiles[rows], 4)
     assert plain.read_training(rows, rng).ravel().tolist() == [1, 2]
 

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from eosin.core import ConfigError
 from eosin.models.keras_backend import keras
 from eosin.settings import HeadFit, TuneFit
 from eosin.training import CachedViews, TrainingTiles
 from eosin.training.batches import Batch
 from eosin.training.optimisation import encode_labels
-from eosin.training.tile_batches import TileBatches, mix_batch
+from eosin.training.tile_training import TileBatches, mix_batch
 
 
 def _make(n_classes, views=1, n=40):
@@ -42,12 +41,10 @@ def _find_probabilities(logits):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("n_views", [1, 3])
-def test_metrics_are_scikit_learns_on_mean_probabilities(n_classes, n_views):
+def test_metrics_are_scikit_learns_on_the_first_view(n_classes):
     tiles, logits = _make(n_classes, views=3)
-    source = CachedViews(logits, n_validation_views=n_views)
-    actual = _validate(source, tiles, batch=5)
-    expected = _find_probabilities(logits[:n_views]).mean(axis=0)[tiles.val_rows]
+    actual = _validate(CachedViews(logits), tiles, batch=5)
+    expected = _find_probabilities(logits[0])[tiles.val_rows]
     labels = tiles.labels[tiles.val_rows]
     assert actual.loss == pytest.approx(log_loss(labels, expected), rel=1e-6)
     scores = expected[:, 1] if n_classes == 2 else expected
@@ -60,20 +57,6 @@ def test_the_order_of_the_rows_does_not_matter():
     turned = replace(tiles, val_rows=tiles.val_rows[::-1])
     source = CachedViews(logits)
     assert _validate(source, tiles) == _validate(source, turned)
-
-
-def test_an_absent_class_leaves_no_auc():
-    tiles, logits = _make(2)
-    tiles = replace(tiles, val_rows=np.arange(12, 40, 2))
-    actual = _validate(CachedViews(logits), tiles)
-    assert actual.roc_auc is None
-    assert np.isfinite(actual.loss)
-
-
-def test_as_many_tiles_as_labels_are_needed():
-    tiles, logits = _make(2)
-    with pytest.raises(ConfigError, match=r"\(39\) must be as many as.*\(40\)"):
-        _validate(CachedViews(logits[:, 1:]), tiles)
 
 
 def _read_epochs(make_classifier, pixels, tiles, n_epochs=1, **settings):
@@ -167,13 +150,6 @@ def test_the_loss_of_a_blend_is_that_of_its_weighted_parts(n_classes, smoothing)
     np.testing.assert_allclose(actual, shares * mine + (1 - shares) * theirs, rtol=1e-4)
 
 
-def test_the_seed_decides():
-    inputs, targets = np.eye(5, dtype=np.float32), np.ones((5, 1), np.float32)
-    first, again, other = (_mix(inputs, targets, seed=s)[0] for s in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
 def test_a_small_alpha_leaves_most_tiles_nearly_whole():
     inputs, targets = np.eye(500, dtype=np.float32), np.ones((500, 1), np.float32)
     largest = {
@@ -181,11 +157,3 @@ def test_a_small_alpha_leaves_most_tiles_nearly_whole():
     }
     assert largest[0.05] > 0.99
     assert largest[5] < 0.7
-
-
-def test_a_single_tile_has_nobody_to_be_blended_with():
-    tile = np.full((1, 2), 7.0, np.float32)
-    mixed, labels, weights = _mix(tile, np.ones((1, 1), np.float32))
-    np.testing.assert_allclose(mixed, tile, rtol=1e-6)
-    assert labels == 1
-    assert weights == pytest.approx(1)

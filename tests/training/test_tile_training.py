@@ -75,7 +75,7 @@ def test_a_small_network_learns_from_scratch(make_classifier, pixel_source, tile
     )
     result = fine_tune(make_classifier(), pixel_source, tiles, config)
     assert result.best.val_roc_auc > 0.9
-    assert result.is_best_kept
+    assert not result.warnings
 
 
 @pytest.mark.parametrize("batch_norm", ["frozen", "trained"])
@@ -136,7 +136,7 @@ def test_fine_tuning_that_does_harm_is_taken_back(make_classifier, pixel_source,
     before = classifier.get_weights()
     harmful = replace(CONFIG, depth="all", learning_rate=10.0)
     result = fine_tune(classifier, pixel_source, tiles, harmful)
-    assert not result.is_best_kept
+    assert len(result.warnings) == 1
     assert "weights from before were kept" in result.warnings[-1]
     for a, b in zip(before, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -190,18 +190,6 @@ def test_early_layers_move_less_by_their_decay(make_classifier, pixel_source, ti
     np.testing.assert_allclose(slow, [9e-5, 3e-4, 1e-3], rtol=1e-2)
 
 
-def test_unfreezing_step_by_step_goes_on_from_where_it_was(
-    make_classifier, pixel_source, tiles
-):
-    classifier = make_classifier()
-    last = replace(CONFIG, batch_norm="trained", learning_rate=3e-3, epochs=3)
-    first = fine_tune(classifier, pixel_source, tiles, last)
-    whole = replace(last, depth="all", layer_decay=0.3)
-    second = fine_tune(classifier, pixel_source, tiles, whole)
-    assert second.best.val_roc_auc >= first.best.val_roc_auc or not second.is_best_kept
-    assert all(layer.trainable for layer in classifier.layers)
-
-
 def test_a_stage_that_rests_keeps_its_weights(make_classifier, pixel_source, tiles):
     classifier = make_classifier()
     config = replace(CONFIG, depth="all", trunk_stages=1, epochs=1)
@@ -242,12 +230,6 @@ def test_there_are_no_more_steps_than_stages(make_classifier):
     assert plan[-1].depth == "all"
 
 
-def test_a_planted_signal_is_learnt(make_classifier, features, tiles):
-    result = fit_head(make_classifier(), features, tiles, HEAD)
-    assert result.best.val_roc_auc > 0.9
-    assert result.epochs[-1].loss < result.epochs[0].loss
-
-
 def test_shuffled_labels_are_not_learnt(make_classifier, features, shuffled):
     config = replace(HEAD, monitor="val_loss", patience=None)
     result = fit_head(make_classifier(), features, shuffled, config)
@@ -264,17 +246,10 @@ def test_the_encoder_stays_as_it_was(make_classifier, features, tiles):
     assert changed == [False] * (len(before) - 2) + [True, True]
 
 
-def test_averaging_views_helps_validation(make_classifier, features, tiles):
-    results = [
-        fit_head(make_classifier(), features, tiles, HEAD, n_validation_views=n)
-        for n in (1, 2)
-    ]
-    assert results[1].best.val_loss < results[0].best.val_loss
-
-
 @pytest.mark.parametrize(
     "settings",
     [
+        {},
         {"weight_decay": 0.01},
         {"schedule": "cosine", "label_smoothing": 0.1},
         {"schedule": "constant", "balance": "none", "class_weights": "balanced"},

@@ -8,16 +8,28 @@ from eosin.core import ConfigError, ManifestError
 from eosin.training import TrainingBags
 
 
-def test_a_split_without_tiles_is_refused(tiles):
-    with pytest.raises(ConfigError, match="no labelled tile is in val"):
-        replace(tiles, val_rows=np.array([], int))
-
-
-def test_only_one_class_in_train_is_refused(tiles):
+def relabel(tiles, rows, label):
     labels = tiles.labels.copy()
-    labels[tiles.train_rows] = 0
-    with pytest.raises(ConfigError, match="has none of 'tumour'"):
-        replace(tiles, labels=labels)
+    labels[rows] = label
+    return {"labels": labels}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: {"val_rows": t.val_rows[:0]}, "no labelled tile is in val"),
+        (lambda t: relabel(t, t.train_rows, 0), "has none of 'tumour'"),
+        (lambda t: {"val_rows": np.arange(140, 200)}, "10 tiles are in train and in"),
+        (lambda t: {"val_rows": np.array([240])}, r"rows of val must be in 0\.\.239"),
+        (lambda t: relabel(t, 0, -1), r"tile 0 in train .* 0\.\.1 .* got none"),
+        (lambda t: {"slide_ids": t.slide_ids[1:]}, "got 240 and 239"),
+    ],
+)
+def test_tiles_that_do_not_fit_are_refused(tiles, change, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(tiles, **change(tiles))
+    # Outside both splits labels may be anything.
+    replace(tiles, **relabel(tiles, -1, -1), val_rows=tiles.val_rows[:-1])
 
 
 def test_a_class_absent_from_val_is_named_not_refused(tiles):
@@ -25,36 +37,6 @@ def test_a_class_absent_from_val_is_named_not_refused(tiles):
     labels[tiles.val_rows] = 1
     changed = replace(tiles, labels=labels)
     assert changed.find_missing(changed.val_rows) == ["normal"]
-
-
-def test_rows_on_both_sides_are_refused(tiles):
-    with pytest.raises(ConfigError, match="10 tiles are in train and in val"):
-        replace(tiles, val_rows=np.arange(140, 200))
-
-
-def test_rows_outside_the_table_are_refused(tiles):
-    with pytest.raises(ConfigError, match=r"rows of val must be in 0\.\.239"):
-        replace(tiles, val_rows=np.array([240]))
-
-
-def test_labels_without_a_class_are_refused(tiles):
-    labels = tiles.labels.copy()
-    labels[0] = -1
-    with pytest.raises(
-        ConfigError, match=r"tile 0 in train needs a label in 0\.\.1 .* got none"
-    ):
-        replace(tiles, labels=labels)
-
-
-def test_labels_outside_both_splits_may_be_anything(tiles):
-    labels = tiles.labels.copy()
-    labels[-1] = -1
-    replace(tiles, labels=labels, val_rows=tiles.val_rows[:-1])
-
-
-def test_as_many_slides_as_labels_are_needed(tiles):
-    with pytest.raises(ConfigError, match="got 240 and 239"):
-        replace(tiles, slide_ids=tiles.slide_ids[1:])
 
 
 def _make_bags(labels=(0, 1, 0, 1), train=(0, 1), val=(2, 3), **fields):

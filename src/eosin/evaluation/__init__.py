@@ -19,6 +19,7 @@ from eosin.evaluation.metrics import METRICS, Metric
 from eosin.evaluation.predictions import (
     PREDICTION_SCHEMA,
     SPLITS,
+    UNITS,
     Unit,
     build_predictions,
     groups_of,
@@ -34,7 +35,7 @@ from eosin.evaluation.results import (
     MetricResult,
     format_ends,
 )
-from eosin.evaluation.targets import Classes, Target, Threshold
+from eosin.evaluation.targets import Classes, Threshold
 from eosin.evaluation.thresholds import ThresholdChoice, Thresholds, choose_threshold
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "METRICS",
     "PREDICTION_SCHEMA",
     "SPLITS",
+    "UNITS",
     "Classes",
     "Curve",
     "DetectionLimit",
@@ -51,7 +53,6 @@ __all__ = [
     "Metric",
     "MetricResult",
     "SlideAggregation",
-    "Target",
     "Threshold",
     "ThresholdChoice",
     "Thresholds",

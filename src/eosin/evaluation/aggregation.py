@@ -8,7 +8,7 @@ by themselves, with more they are brought to 1.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,38 +31,30 @@ class SlideAggregation:
     Attributes:
         share: Share of a slide's tiles that is averaged, above 0 and up to 1; at
             least one tile is taken.
-        patient: `max` takes the slide in which most was found (of the negative
-            class: the least), `mean` averages the slides.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: The share is out of range.
     """
 
     share: float = FALLBACK_SHARE
-    patient: Literal["max", "mean"] = "max"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and up to 1, got {self.share}")
-        if self.patient not in ("max", "mean"):
-            raise ValueError(f"patient must be max or mean, got '{self.patient}'")
 
-    def describe(self) -> str:
-        """Say in words how a slide gets its probability."""
+    def describe(self, *, tile: str = "tile", slide: str = "slide") -> str:
+        """Say how a slide gets its probability, in the study's words for both."""
         if self.share == 1:
-            return "mean of the probabilities of all tiles of the slide"
-        return f"mean of the highest {self.share:.0%} of the slide's tile probabilities"
+            return f"mean of the probabilities of every {tile} of the {slide}"
+        return (
+            f"mean of the highest {self.share:.0%} of the {slide}'s {tile} "
+            "probabilities"
+        )
 
     def score_slide(
         self, probabilities: npt.NDArray[np.floating]
     ) -> npt.NDArray[np.float64]:
-        """Score one slide from its tiles.
-
-        Args:
-            probabilities: `(tiles, classes)`, at least one tile.
-
-        Returns:
-            Probabilities of the slide, `(classes,)`.
+        """Score one slide from its tiles, `(tiles, classes)` to `(classes,)`.
 
         Raises:
             ValueError: There is no tile.
@@ -79,10 +71,12 @@ class SlideAggregation:
     def score_patient(
         self, probabilities: npt.NDArray[np.floating]
     ) -> npt.NDArray[np.float64]:
-        """Score one patient from their slides, `(slides, classes)` to `(classes,)`."""
+        """Score one patient from their slides, `(slides, classes)` to `(classes,)`.
+
+        Of positive classes the slide counts in which most was found, of the negative
+        one that with the least.
+        """
         probabilities = np.asarray(probabilities, dtype=np.float64)
-        if self.patient == "mean":
-            return _normalise(probabilities.mean(axis=0))
         scores = probabilities.max(axis=0)
         scores[0] = probabilities[:, 0].min()
         return _normalise(scores)
@@ -111,30 +105,18 @@ def choose_aggregation(
     *,
     target: Classes,
     slide_labels: Mapping[str, int | None] | None = None,
-    shares: Sequence[float] = CANDIDATE_SHARES,
-    patient: Literal["max", "mean"] = "max",
 ) -> AggregationChoice:
     """Choose the share by slide ROC AUC on validation slides only.
 
-    Of equally good shares the one nearest to 0.1 wins: few validation slides leave
-    many equal, and the mean over all tiles would then pass over small tumours.
-
-    Args:
-        predictions: A prediction table; only tile rows of split `val` are read.
-        target: The classes.
-        slide_labels: Label of each slide; None takes them from the tiles, as
-            `aggregate_predictions` does.
-        shares: What to try.
-        patient: Passed on to the aggregation.
-
-    Returns:
-        The choice. Where validation has no slide of some class, nothing can be
-        chosen: the share is 0.1 and the caution says why.
+    Of equally good shares the one nearest to 0.1 wins: few validation slides leave many
+    equal, and the mean over all tiles would then pass over small tumours. Where
+    validation has no slide of some class, nothing can be chosen: the share is 0.1 and
+    the caution says why.
     """
     tiles = select_level(predictions, "tile", split="val")
     aucs: dict[float, float] = {}
     n_slides = 0
-    for share in shares:
+    for share in CANDIDATE_SHARES:
         slides = _score_slides(tiles, SlideAggregation(share), target, slide_labels)
         labelled = slides[slides["label"].notna()]
         labels = labels_of(labelled)
@@ -147,13 +129,11 @@ def choose_aggregation(
             f"them; the share of tiles that makes a slide's score was set to "
             f"{FALLBACK_SHARE:.0%}, not chosen"
         )
-        return AggregationChoice(
-            SlideAggregation(FALLBACK_SHARE, patient), {}, n_slides, caution
-        )
+        return AggregationChoice(SlideAggregation(), {}, n_slides, caution)
     best = max(aucs.values())
     tied = [share for share, auc in aucs.items() if auc >= best - 1e-9]
     share = min(tied, key=lambda share: abs(math.log(share / FALLBACK_SHARE)))
-    return AggregationChoice(SlideAggregation(share, patient), aucs, n_slides)
+    return AggregationChoice(SlideAggregation(share), aucs, n_slides)
 
 
 def aggregate_predictions(

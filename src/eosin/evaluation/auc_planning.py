@@ -47,13 +47,7 @@ class AUCPlan:
 
 
 def find_standard_error(auc: float, n_positive: int, n_negative: int) -> float:
-    """Return the standard error of an area under the ROC curve.
-
-    Args:
-        auc: The area, 0 to 1.
-        n_positive: Patients with the finding, 1 or more.
-        n_negative: Patients without it, 1 or more.
-    """
+    """Return the standard error of an area under the ROC curve."""
     both_above = auc / (2 - auc)
     both_below = 2 * auc**2 / (1 + auc)
     variance = (

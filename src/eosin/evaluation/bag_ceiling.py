@@ -32,12 +32,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BagCeiling:
-    """What the best bag score reaches.
-
-    Attributes:
-        roc_auc: Its area under the ROC curve.
-        sensitivity: At the specificity that was asked for.
-    """
+    """The best bag score's ROC AUC, and its sensitivity at the specificity wanted."""
 
     roc_auc: float
     sensitivity: float
@@ -51,24 +46,10 @@ def find_log_ratios(witnesses: Floats, others: Floats) -> tuple[Floats, Floats]:
     with half an instance added to each, so that it is finite. On the same instances as
     it is used on it flatters a little, as a ceiling may.
 
-    Args:
-        witnesses: Scores of witnesses, one or more.
-        others: Scores of all other instances, one or more.
-
     Returns:
         Log ratios of the witnesses and of the others, in their order.
-
-    Raises:
-        ValueError: There are no scores on a side, or they are not finite.
     """
-    if min(len(witnesses), len(others)) == 0:
-        raise ValueError(
-            "scores of both witnesses and others are needed, got "
-            f"{len(witnesses)} and {len(others)}"
-        )
     scores = np.concatenate([witnesses, others]).astype(np.float64)
-    if not np.isfinite(scores).all():
-        raise ValueError("instance scores must be finite")
     values, places = np.unique(scores, return_inverse=True)
     is_witness = np.arange(len(scores)) < len(witnesses)
     n_all = np.bincount(places, minlength=len(values)).astype(np.float64)
@@ -85,23 +66,8 @@ def find_log_ratios(witnesses: Floats, others: Floats) -> tuple[Floats, Floats]:
 
 
 def score_bags(log_ratios: Floats, n_witnesses: int) -> Floats:
-    """Compute the log likelihood ratio of bags with so many witnesses against none.
-
-    Args:
-        log_ratios: Of the instances, `(bags, instances)`.
-        n_witnesses: `w`, from 1 to the bags' size.
-
-    Returns:
-        `(bags,)`.
-
-    Raises:
-        ValueError: `n_witnesses` is out of range.
-    """
+    """Compute bags' log likelihood ratio of so many witnesses against none."""
     n_bags, size = log_ratios.shape
-    if not 1 <= n_witnesses <= size:
-        raise ValueError(
-            f"n_witnesses must be 1 to the bags' size {size}, got {n_witnesses}"
-        )
     sums = np.full((n_bags, n_witnesses + 1), -np.inf)
     sums[:, 0] = 0.0
     for j in range(size):
@@ -133,9 +99,6 @@ def find_bag_ceiling(
         specificity: At which the sensitivity is told.
         n_bags: Bags that are drawn, half of them positive, 2 or more.
         seed: Of the draws.
-
-    Raises:
-        ValueError: `n_witnesses` is out of range.
     """
     rng = np.random.default_rng(seed)
     half = n_bags // 2

@@ -5,6 +5,7 @@ darker than stroma. A model that is no better than three numbers for each tile
 has not learnt what tissue looks like.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,23 +24,13 @@ COLOUR_COLUMNS = ("mean_red", "mean_green", "mean_blue")
 
 @dataclass(frozen=True)
 class ColourBaseline:
-    """Logistic regression on the mean colour of tiles.
-
-    Attributes:
-        pipeline: Standardisation, then logistic regression with balanced classes.
-        target: The classes.
-        n_tiles: Tiles it was fitted to.
-    """
+    """Logistic regression, classes balanced, on tiles' mean colour, standardised."""
 
     pipeline: Pipeline
     target: Classes
-    n_tiles: int
 
     def predict(self, tiles: pd.DataFrame) -> pd.DataFrame:
-        """Score tiles and return them as tile rows of a prediction table.
-
-        Args:
-            tiles: A manifest with `COLOUR_COLUMNS`, 0 to 255.
+        """Score tiles of a manifest and return them as tile rows of a prediction table.
 
         Raises:
             ManifestError: A colour column is missing or has a gap.
@@ -52,22 +43,13 @@ class ColourBaseline:
 
 
 def fit_colour_baseline(tiles: pd.DataFrame, *, target: Classes) -> ColourBaseline:
-    """Fit the baseline on the labelled tiles of split `train`.
-
-    Args:
-        tiles: A manifest with columns `split`, `label` and `COLOUR_COLUMNS`; rows
-            of other splits are not read.
-        target: The classes.
+    """Fit the baseline on the labelled tiles of split `train`; others are not read.
 
     Raises:
         ManifestError: A column is missing or has a gap, or the labelled training
             tiles do not hold two classes.
     """
-    needed = ("split", "label")
-    if missing := [name for name in needed if name not in tiles.columns]:
-        raise ManifestError(
-            f"the tile table must have the column(s) {', '.join(missing)}"
-        )
+    _require(tiles, ("split", "label"))
     train = tiles[(tiles["split"] == "train") & tiles["label"].notna()]
     labels = train["label"].to_numpy(dtype=np.int64)
     if len(np.unique(labels)) < 2:
@@ -80,18 +62,21 @@ def fit_colour_baseline(tiles: pd.DataFrame, *, target: Classes) -> ColourBaseli
         StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
     )
     pipeline.fit(_take_colours(train), labels)
-    return ColourBaseline(pipeline, target, len(labels))
+    return ColourBaseline(pipeline, target)
 
 
 def _take_colours(tiles: pd.DataFrame) -> npt.NDArray[np.float64]:
-    missing = [name for name in COLOUR_COLUMNS if name not in tiles.columns]
-    if missing:
-        raise ManifestError(
-            f"the tile table must have the column(s) {', '.join(missing)}; tile the "
-            f"slides again with this version of eosin"
-        )
+    _require(tiles, COLOUR_COLUMNS)
     colours = tiles[list(COLOUR_COLUMNS)].to_numpy(dtype=np.float64)
     if not np.isfinite(colours).all():
         n_bad = int((~np.isfinite(colours)).any(axis=1).sum())
         raise ManifestError(f"mean colours must be numbers; {n_bad} tile(s) have none")
     return colours
+
+
+def _require(tiles: pd.DataFrame, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in tiles.columns]:
+        raise ManifestError(
+            f"the tile table must have the column(s) {', '.join(missing)}; tile the "
+            f"slides again with this version of eosin"
+        )

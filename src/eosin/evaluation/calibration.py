@@ -18,35 +18,22 @@ _PRIOR_SPREAD = 0.5
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """A temperature and what it did on the data it was fitted to.
+    """What logits are divided by, and why it deserves doubt; None where nothing does.
 
-    Attributes:
-        temperature: Logits are divided by it; above 1 softens, below 1 sharpens.
-        nll_before: Mean negative log-likelihood in nats at temperature 1.
-        nll_after: The same at `temperature`.
-        n: Rows used.
-        caution: Why the temperature deserves doubt; None where nothing does.
+    A temperature above 1 softens, one below 1 sharpens.
     """
 
     temperature: float
-    nll_before: float
-    nll_after: float
-    n: int
     caution: str | None = None
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Rows binned by probability, in equal bins from 0 to 1.
+    """Rows binned by probability, in equal bins from 0 to 1; each field is `(bins,)`.
 
-    With two classes the probability is that of class 1 and the outcome whether
-    the label is 1. With more it is the probability of the called class and the
-    outcome whether the call was right. An empty bin holds NaN.
-
-    Attributes:
-        n: Rows in each bin, `(bins,)`.
-        mean_probability: Mean probability in each bin, `(bins,)`.
-        observed_share: Share of the outcome in each bin, `(bins,)`.
+    With two classes the probability is that of class 1 and the outcome whether the
+    label is 1. With more it is the probability of the called class and the outcome
+    whether the call was right. An empty bin has a mean and a share of NaN.
     """
 
     n: npt.NDArray[np.int64]
@@ -59,10 +46,8 @@ def compute_probabilities(
 ) -> npt.NDArray[np.float64]:
     """Turn logits into probabilities, `(rows, classes)`.
 
-    Args:
-        logits: `(rows, 1)` or `(rows,)` with two classes, where the logit is that
-            of class 1, else `(rows, classes)`.
-        temperature: Above 0.
+    With two classes logits are of class 1, `(rows, 1)` or `(rows,)`, else `(rows,
+    classes)`.
 
     Raises:
         ValueError: The temperature is not above 0.
@@ -85,8 +70,8 @@ def fit_temperature(
     """Find the temperature at which validation labels are likeliest.
 
     Guo et al., 2017, with a normal prior around 0 on the temperature's logarithm. Rows
-    that are all called right would be likeliest at a temperature of 0, and a handful
-    of validation patients often is; the prior keeps few rows near 1 and is as nothing
+    that are all called right would be likeliest at a temperature of 0, and a handful of
+    validation patients often is; the prior keeps few rows near 1 and is as nothing
     beside thousands. The search stays within 0.2 and 20. A temperature changes no
     ranking, and no call at a threshold of 0.5.
 
@@ -99,7 +84,7 @@ def fit_temperature(
         fitted: the temperature is 1, and the caution says so.
 
     Raises:
-        ValueError: Shapes differ, there are no rows, or a logit is not finite.
+        ValueError: There are no rows, or a logit is not finite.
     """
     logits = np.asarray(logits, dtype=np.float64)
     if logits.ndim == 1 or logits.shape[1] == 1:
@@ -107,17 +92,10 @@ def fit_temperature(
         flat = logits.reshape(len(logits))
         logits = np.stack([np.zeros_like(flat), flat], axis=1)
     labels = np.asarray(labels, dtype=np.int64)
-    if labels.shape != (len(logits),) or len(labels) == 0:
+    if not len(labels) or not np.isfinite(logits).all():
         raise ValueError(
-            f"one label is needed for each row and at least one row, got logits of "
-            f"shape {logits.shape} and labels of shape {labels.shape}"
-        )
-    if not np.isfinite(logits).all():
-        raise ValueError("logits must be finite numbers, got NaN or infinity")
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(
-            f"labels must be 0 to {logits.shape[1] - 1}, got {labels.min()} to "
-            f"{labels.max()}"
+            f"a temperature needs labelled rows and finite logits, got {len(labels)} "
+            f"rows and {np.isfinite(logits).all(axis=1).sum()} of them finite"
         )
     rows = np.arange(len(labels))
 
@@ -125,10 +103,9 @@ def fit_temperature(
         scaled = logits / np.exp(log_temperature)
         return float(-log_softmax(scaled, axis=1)[rows, labels].mean())
 
-    before = nll(0.0)
     if len(np.unique(labels)) < 2:
         caution = "the labels hold one class only; the temperature was left at 1"
-        return TemperatureFit(1.0, before, before, len(labels), caution)
+        return TemperatureFit(1.0, caution)
     bounds = (np.log(LOWEST_TEMPERATURE), np.log(HIGHEST_TEMPERATURE))
     found = minimize_scalar(
         lambda x: nll(x) + (x / _PRIOR_SPREAD) ** 2 / (2 * len(labels)),
@@ -138,13 +115,7 @@ def fit_temperature(
     )
     is_at_bound = min(found.x - bounds[0], bounds[1] - found.x) < 1e-3
     caution = "the best temperature lies at the end of the range searched"
-    return TemperatureFit(
-        temperature=float(np.exp(found.x)),
-        nll_before=before,
-        nll_after=nll(found.x),
-        n=len(labels),
-        caution=caution if is_at_bound else None,
-    )
+    return TemperatureFit(float(np.exp(found.x)), caution if is_at_bound else None)
 
 
 def assign_bins(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -155,12 +126,7 @@ def assign_bins(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 def compute_reliability(
     shown: npt.NDArray[np.float64], is_true: npt.NDArray[np.bool_]
 ) -> Reliability:
-    """Bin rows by probability and see how often the outcome came true.
-
-    Args:
-        shown: The probability of each row, `(rows,)`.
-        is_true: Whether what it is the probability of came true, `(rows,)`.
-    """
+    """Bin rows by the probability `shown` of each, and see how often it came true."""
     bins = assign_bins(shown)
     n = np.bincount(bins, minlength=N_BINS)
     with np.errstate(invalid="ignore"):

@@ -1,5 +1,6 @@
 """What a reader must know before believing an evaluation's numbers."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from eosin.evaluation.metrics import METRICS
@@ -12,83 +13,86 @@ from eosin.evaluation.results import LevelResult
 TOO_FEW_PATIENTS = 5
 FEW_PATIENTS = 20
 _FEW_ROWS_OF_CLASS = 5
+_FEWEST_FIRST: tuple[Unit, ...] = ("slide", "bag", "patient", "tile")
 _PERFECTIBLE = ("roc_auc", "sensitivity", "specificity")
 
 
 def find_cautions(
-    levels: Mapping[Unit, LevelResult], class_names: Sequence[str]
+    levels: Mapping[Unit, LevelResult],
+    class_names: Sequence[str],
+    words: Mapping[Unit, str],
 ) -> tuple[str, ...]:
-    """Say in plain sentences what limits these results.
+    """Say in plain sentences what limits results of one unit or more.
 
-    Args:
-        levels: Results by unit, at least one.
-        class_names: In the order of the labels.
+    `words` are the study's own for its units, such as `patch` for tiles.
     """
-    return (
-        *_caution_patients(levels),
-        *_caution_ungrouped(levels),
-        *_caution_classes(levels, class_names),
-        *_caution_perfect(levels),
-        *_caution_undefined(levels),
+    found = (
+        _caution_patients(levels, words["patient"]),
+        _caution_ungrouped(levels, words["tile"]),
+        _caution_classes(levels, class_names, words),
+        _caution_perfect(levels, words),
+        _caution_undefined(levels, words),
     )
+    return tuple(itertools.chain.from_iterable(found))
 
 
-def _caution_patients(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
+def _caution_patients(levels: Mapping[Unit, LevelResult], noun: str) -> Iterator[str]:
     n = max(result.n_patients for result in levels.values())
+    nouns = _plural(noun)
     if n == 0:
         # Of drawn bags, whose study says how many patients they share.
         return
     if n == 1:
         yield (
-            "All results come from a single patient. There is no interval, and "
-            "nothing here says how the model does on other patients."
+            f"All results come from a single {noun}. There is no interval, and "
+            f"nothing here says how the model does on other {nouns}."
         )
     elif n < TOO_FEW_PATIENTS:
         yield (
-            f"Only {n} patients were scored. Do not rely on the intervals: with so few "
-            f"patients they are too narrow, and may miss the truth in one study of two "
+            f"Only {n} {nouns} were scored. Do not rely on the intervals: with so few "
+            f"{nouns} they are too narrow, and may miss the truth in one study of two "
             f"or three instead of one of twenty."
         )
     elif n < FEW_PATIENTS:
         yield (
-            f"Only {n} patients were scored. The intervals are wide and, with so few "
-            f"patients, still somewhat too narrow."
+            f"Only {n} {nouns} were scored. The intervals are wide and, with so few "
+            f"{nouns}, still somewhat too narrow."
         )
 
 
-def _caution_ungrouped(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
+def _caution_ungrouped(levels: Mapping[Unit, LevelResult], noun: str) -> Iterator[str]:
     tiles = levels.get("tile")
     if tiles is not None and tiles.n > 1 and tiles.n_patients == tiles.n:
         yield (
-            "Every tile counts as a patient of its own, so no patient is known. If "
-            "tiles share patients, the intervals are too narrow and the split may have "
-            "shown the model tissue of the patients it is tested on."
+            f"Every {noun} counts as a patient of its own, so no patient is known. If "
+            f"{_plural(noun)} share patients, the intervals are too narrow and the "
+            f"split may have shown the model tissue of the patients it is tested on."
         )
 
 
 def _caution_classes(
-    levels: Mapping[Unit, LevelResult], class_names: Sequence[str]
+    levels: Mapping[Unit, LevelResult],
+    class_names: Sequence[str],
+    words: Mapping[Unit, str],
 ) -> Iterator[str]:
-    for level in ("slide", "bag", "patient", "tile"):
-        result = levels.get(level)
-        if result is None:
+    for unit in _FEWEST_FIRST:
+        if unit not in levels:
             continue
-        few = [
-            f"{n} {name}"
-            for name, n in zip(class_names, result.n_by_class, strict=True)
-            if n < _FEW_ROWS_OF_CLASS
-        ]
+        counts = zip(levels[unit].n_by_class, class_names, strict=True)
+        few = [f"{n} {name}" for n, name in counts if n < _FEW_ROWS_OF_CLASS]
         if few:
             yield (
-                f"There are only {' and '.join(few)} {result.level}s; one more or less "
-                f"would change the numbers of the {result.level} level visibly."
+                f"There are only {' and '.join(few)} {_plural(words[unit])}; one more "
+                f"or less would change the numbers of the {words[unit]} level visibly."
             )
             return
 
 
-def _caution_perfect(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
+def _caution_perfect(
+    levels: Mapping[Unit, LevelResult], words: Mapping[Unit, str]
+) -> Iterator[str]:
     perfect = []
-    for result in levels.values():
+    for unit, result in levels.items():
         names = [
             metric.words
             for metric in METRICS
@@ -97,7 +101,7 @@ def _caution_perfect(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
             and result.metrics[metric.name].low == 1
         ]
         if names:
-            perfect.append(f"{' and '.join(names)} of {result.level}s")
+            perfect.append(f"{' and '.join(names)} of {_plural(words[unit])}")
     if perfect:
         yield (
             f"Perfect in every resample: {'; '.join(perfect)}. Resampling cannot "
@@ -106,8 +110,14 @@ def _caution_perfect(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
         )
 
 
-def _caution_undefined(levels: Mapping[Unit, LevelResult]) -> Iterator[str]:
-    for result in levels.values():
-        reason = result.metrics["roc_auc"].reason
-        if result.metrics["roc_auc"].value is None:
-            yield f"At {result.level} level there is no AUC: {reason}."
+def _caution_undefined(
+    levels: Mapping[Unit, LevelResult], words: Mapping[Unit, str]
+) -> Iterator[str]:
+    for unit, result in levels.items():
+        metric = result.metrics["roc_auc"]
+        if metric.value is None:
+            yield f"At {words[unit]} level there is no AUC: {metric.reason}."
+
+
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("tch") else f"{noun}s"

@@ -6,7 +6,6 @@ of them sees a test or an external row.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
@@ -27,13 +26,7 @@ from eosin.evaluation.thresholds import (
 
 @dataclass(frozen=True)
 class ValidationChoices:
-    """An aggregation and two thresholds, chosen on validation.
-
-    Attributes:
-        aggregation: How slides and patients are scored.
-        tile: Threshold of tiles.
-        slide: Threshold of slides and patients.
-    """
+    """How slides and patients are scored, and two thresholds, chosen on validation."""
 
     aggregation: AggregationChoice
     tile: ThresholdChoice
@@ -61,23 +54,18 @@ def choose_on_validation(
     target: Classes,
     slide_labels: Mapping[str, int | None] | None = None,
     rule: str = DEFAULT_RULE,
-    patient: Literal["max", "mean"] = "max",
 ) -> ValidationChoices:
     """Choose aggregation and thresholds on the rows of split `val`.
 
-    Args:
-        predictions: A prediction table; only tile rows of split `val` are read.
-        target: The classes.
-        slide_labels: As for `aggregate_predictions`.
-        rule: As for `choose_threshold`.
-        patient: As for `SlideAggregation`.
+    Arguments are those of `aggregate_predictions`, `choose_threshold` and
+    `SlideAggregation`; only tile rows are read.
 
     Raises:
         ValueError: The rule is unknown.
     """
     validation = select_level(predictions, "tile", split="val")
     aggregation = choose_aggregation(
-        validation, target=target, slide_labels=slide_labels, patient=patient
+        validation, target=target, slide_labels=slide_labels
     )
     table = aggregate_predictions(
         validation, aggregation.aggregation, target=target, slide_labels=slide_labels

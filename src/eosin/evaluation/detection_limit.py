@@ -35,13 +35,11 @@ class DetectionLimit:
 
 @dataclass(frozen=True)
 class LimitInterval:
-    """Where the limit lies in resampled studies.
+    """Where the limit lies in resampled studies, from the smaller rate to the larger.
 
-    Attributes:
-        low: End of the interval with the smaller rate.
-        high: The other end; its rate is None where the limit is not reached in so
-            many of the resampled studies that the interval has no end.
-        share_reached: Share of the resampled studies with a limit.
+    The rate of `high` is None where the limit is not reached in so many of the
+    resampled studies that the interval has no end; `share_reached` is the share with a
+    limit.
     """
 
     low: DetectionLimit
@@ -54,25 +52,10 @@ def find_sensitivity(
 ) -> float:
     """Find the share of positives above what a share of the negatives stays below.
 
-    The threshold is the lowest score of a negative which at least `specificity` of
-    all negatives do not exceed; a positive counts when it exceeds it, so that equal
-    scores count for nothing.
-
-    Args:
-        negatives: Scores of negative bags, one or more.
-        positives: Scores of positive bags, one or more.
-        specificity: In (0, 1].
-
-    Raises:
-        ValueError: There is no score on a side, or `specificity` is out of range.
+    The threshold is the lowest score of a negative which at least `specificity` of all
+    negatives do not exceed; a positive counts when it exceeds it, so that equal scores
+    count for nothing. There is one score or more on each side.
     """
-    if min(len(negatives), len(positives)) == 0:
-        raise ValueError(
-            "scores of both negatives and positives are needed, got "
-            f"{len(negatives)} and {len(positives)}"
-        )
-    if not 0 < specificity <= 1:
-        raise ValueError(f"specificity must be in (0, 1], got {specificity:g}")
     # A hair less, because 0.95 of 20 is 19 only on paper.
     place = math.ceil(specificity * len(negatives) - 1e-9) - 1
     threshold = np.sort(negatives)[place]
@@ -82,22 +65,7 @@ def find_sensitivity(
 def interpolate_limit(
     rates: Sequence[float], powers: Sequence[float], *, power: float = 0.9
 ) -> DetectionLimit:
-    """Find the limit on a curve of power.
-
-    Args:
-        rates: Witness rates, rising, each in (0, 1].
-        powers: Power at each of them.
-        power: The power that is asked for, (0, 1].
-
-    Raises:
-        ValueError: The rates do not rise, or numbers are missing or out of range.
-    """
-    if len(rates) != len(powers) or not len(rates):
-        raise ValueError(
-            f"as many rates as powers are needed, got {len(rates)} and {len(powers)}"
-        )
-    if rates[0] <= 0 or rates[-1] > 1 or np.any(np.diff(rates) <= 0):
-        raise ValueError(f"rates must rise within (0, 1], got {list(rates)}")
+    """Find the limit on a curve of power at rising witness rates, each in (0, 1]."""
     is_found = np.asarray(powers) >= power - 1e-12
     if not is_found[-1]:
         return DetectionLimit(None)
@@ -122,16 +90,8 @@ def bootstrap_limit(
     """Find the limit's interval over resampled patients and seeds.
 
     Each draw takes one of the resampled sets of patients and as many seeds as there
-    are, with replacement; the ends are percentiles of the draws' limits, where one
-    that is not reached is larger than all that are.
-
-    Args:
-        rates: Witness rates, rising.
-        powers: `(resamples, seeds, rates)`, power on each resampled set of patients.
-        power: The power that is asked for.
-        confidence: Of the interval, (0, 1).
-        n_draws: Draws, 1 or more.
-        seed: Of the draws.
+    are, with replacement; the ends are percentiles of the draws' limits, where one that
+    is not reached is larger than all that are. `powers` is `(resamples, seeds, rates)`.
     """
     means = draw_means(powers, n_draws=n_draws, seed=seed)
     found = [interpolate_limit(rates, row, power=power) for row in means]
@@ -150,23 +110,9 @@ def bootstrap_limit(
 def draw_means(values: Floats, *, n_draws: int = 2000, seed: int = 0) -> Floats:
     """Draw a resampled set of patients, and seeds with replacement, and average.
 
-    Args:
-        values: `(resamples, seeds, ...)`.
-        n_draws: Draws.
-        seed: Of the draws.
-
-    Returns:
-        `(draws, ...)`, means over the drawn seeds.
-
-    Raises:
-        ValueError: There is no resample or no seed.
+    From `(resamples, seeds, ...)` to `(draws, ...)`.
     """
     values = np.asarray(values, np.float64)
-    if values.ndim < 2 or 0 in values.shape[:2]:
-        raise ValueError(
-            f"values must be (resamples, seeds, ...), one or more each, got the shape "
-            f"{values.shape}"
-        )
     n_resamples, n_seeds = values.shape[:2]
     rng = np.random.default_rng(seed)
     which = rng.integers(n_resamples, size=(n_draws, 1))
@@ -181,14 +127,8 @@ def compute_instance_auc(
     """Compute the ROC AUC of instance scores within each bag, averaged over bags.
 
     Within bags, because attention sums to 1 over a bag and its numbers mean nothing
-    beyond it.
-
-    Args:
-        scores: `(bags, instances)`.
-        is_witness: `(bags, instances)`.
-
-    Returns:
-        The mean over bags with witnesses and others; NaN where there is none.
+    beyond it. Scores and witnesses are `(bags, instances)`; the mean is over bags that
+    hold witnesses and others, and NaN where there is none.
     """
     n_witnesses = is_witness.sum(axis=1)
     n_others = is_witness.shape[1] - n_witnesses

@@ -35,6 +35,7 @@ def evaluate_predictions(
     split: str = "test",
     n_bootstrap: int = 1000,
     seed: int = 0,
+    words: Mapping[Unit, str] | None = None,
 ) -> EvaluationResult:
     """Score one split of a prediction table for every unit that it holds.
 
@@ -50,6 +51,7 @@ def evaluate_predictions(
         split: The split to score.
         n_bootstrap: Resamples of patients for the intervals; 0 for none.
         seed: Decides which resamples are drawn.
+        words: What cautions call each unit; None calls a tile a tile.
 
     Raises:
         ManifestError: The table breaks the schema, or the split has no labelled row.
@@ -89,7 +91,9 @@ def evaluate_predictions(
         calls=_rank_calls(
             rows, target, _find_thresholds(rows, listed, target, thresholds, by_group)
         ),
-        cautions=find_cautions(levels, target.class_names),
+        cautions=find_cautions(
+            levels, target.class_names, words or {unit: unit for unit in UNITS}
+        ),
     )
 
 

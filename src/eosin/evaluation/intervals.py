@@ -36,13 +36,9 @@ _BLOCK_COUNTS = 1 << 22
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What resampling says about one sample.
+    """What resampling says about one sample: metrics by name, and limits of curves.
 
-    Attributes:
-        metrics: By metric name.
-        roc_bands: Limits of the ROC curve of each ranked class; None where a curve has
-            no interval.
-        precision_bands: Limits of the precision-recall curve, likewise.
+    There is a band for each ranked class; None where a curve has no interval.
     """
 
     metrics: dict[str, MetricResult]
@@ -60,21 +56,13 @@ def bootstrap(
 ) -> Bootstrap:
     """Compute every metric, and its interval by resampling groups of rows.
 
-    Args:
-        sample: The rows.
-        metrics: What is computed.
-        groups: Of each row its patient, or whatever else is drawn as a whole.
-        n_bootstrap: Number of resamples; 0 gives no intervals.
-        seed: Decides which resamples are drawn.
+    `groups` says of each row its patient, or whatever else is drawn as a whole; 0
+    resamples give no intervals.
 
     Raises:
-        ValueError: There is not one group for each row, or `n_bootstrap` is negative.
+        ValueError: `n_bootstrap` is negative.
     """
     n_rows = len(sample.labels)
-    if len(groups) != n_rows:
-        raise ValueError(
-            f"each row needs its patient, got {len(groups)} for {n_rows} rows"
-        )
     if n_bootstrap < 0:
         raise ValueError(f"n_bootstrap must be 0 or more, got {n_bootstrap}")
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
@@ -123,9 +111,8 @@ def bootstrap(
 def iter_resamples(n_groups: int, n_resamples: int, seed: int) -> Iterator[Floats]:
     """Draw how often each group is in each resample, `(resamples, groups)`.
 
-    Yields:
-        Some of the resamples at a time, so that 200,000 tiles without a patient id
-        do not fill the memory.
+    Some of the resamples come at a time, so that 200,000 tiles without a patient id do
+    not fill the memory.
     """
     rng = np.random.default_rng(seed)
     size = max(1, _BLOCK_COUNTS // n_groups)
@@ -149,13 +136,9 @@ def find_interval(
 ) -> tuple[float | None, float | None, int, str | None]:
     """Take the 95 % expanded percentile interval of a metric's resampled values.
 
-    Args:
-        values: `(resamples,)`, NaN where the metric was undefined.
-        n_groups: Groups that were drawn from, at least 2.
-
     Returns:
-        Its ends, None where fewer than half the values are defined; how many are; and
-        why there is no interval.
+        Its ends, None where fewer than half the values are defined (are not NaN); how
+        many are; and why there is no interval.
     """
     defined = values[np.isfinite(values)]
     if len(defined) < _LEAST_DEFINED_SHARE * len(values):

@@ -28,8 +28,7 @@ class Ranking:
         average_precision: `(resamples,)`, NaN where there is no positive row.
         sensitivity: On the ROC curve at each point of `CURVE_GRID` taken as
             1 - specificity, `(resamples, grid)`.
-        precision: On the precision-recall curve at each point of `CURVE_GRID` taken
-            as recall, `(resamples, grid)`.
+        precision: On the precision-recall curve, with the grid taken as recall.
     """
 
     roc_auc: Floats
@@ -40,12 +39,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Band:
-    """Pointwise 95 % limits of a curve, at `CURVE_GRID` on its x axis.
-
-    Attributes:
-        low: Lower limits, `(grid,)`.
-        high: Upper limits, `(grid,)`.
-    """
+    """Pointwise 95 % limits of a curve at `CURVE_GRID` on its x axis, `(grid,)`."""
 
     low: Floats
     high: Floats
@@ -84,11 +78,8 @@ def rank_rows(
 ) -> Ranking:
     """Rank one class against the rest in each resample.
 
-    Args:
-        is_positive: `(rows,)`.
-        scores: Probability of the class, `(rows,)`.
-        groups: Number of each row's group, `(rows,)`.
-        counts: How often each group counts, `(resamples, groups)`.
+    `groups` `(rows,)` numbers each row's group, and `counts` `(resamples, groups)` says
+    how often each counts.
     """
     blocks = list(_iter_blocks(is_positive, scores, groups, counts))
     return Ranking(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
@@ -97,10 +88,8 @@ def rank_rows(
 def compute_roc_auc(labels: Ints, values: Floats) -> float:
     """Compute the area under the ROC curve; every class must have a label.
 
-    Args:
-        labels: `(rows,)`.
-        values: Probabilities, `(rows, classes)`. With two classes the second is
-            scored, with more each against the rest, and the areas are averaged.
+    With two classes the second is scored, with more each against the rest, and the
+    areas are averaged.
     """
     nobody, once = np.zeros(len(labels), np.int64), np.ones((1, 1))
     areas = [
@@ -118,15 +107,8 @@ def find_curves(
 ) -> tuple[Curve | None, Curve | None]:
     """Find the ROC and the precision-recall curve of one class.
 
-    Args:
-        is_positive: `(rows,)`.
-        scores: Probability of the class, `(rows,)`.
-        class_name: The class's name.
-        bands: Limits to keep with the curves.
-
-    Returns:
-        The ROC curve, None unless both sides have a row; the precision-recall curve,
-        None without a positive row.
+    The ROC curve is None unless both sides have a row; the precision-recall curve
+    without a positive row.
     """
     order, ends = _sort(scores)
     hits, taken = _accumulate(is_positive[order], np.ones((1, len(scores))), ends)

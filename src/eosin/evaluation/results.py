@@ -17,13 +17,8 @@ from eosin.evaluation.targets import Classes
 def format_ends(low: float | None, high: float | None) -> tuple[str, str] | None:
     """Write the ends of an interval, with two decimals or as many as part them.
 
-    Args:
-        low: The lower end; None without one.
-        high: The upper end; None without one.
-
-    Returns:
-        Both ends; None where no interval can be given. One without width is none
-        either: nothing varied that could be measured.
+    None where there is no interval, or none with a width: nothing varied that could be
+    measured.
     """
     if low is None or high is None or low == high:
         return None
@@ -36,11 +31,11 @@ def format_ends(low: float | None, high: float | None) -> tuple[str, str] | None
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric with its interval.
+    """One metric with its 95 % interval over patients.
 
     Attributes:
-        value: The value; None where it is undefined, never NaN.
-        low: Lower end of the 95 % interval over patients; None without one.
+        value: None where it is undefined, never NaN.
+        low: Lower end; None without one.
         high: Upper end; None without one.
         n: Labelled rows that it rests on.
         n_defined: Bootstrap resamples in which the metric was defined.
@@ -73,7 +68,7 @@ class LevelResult:
     """What was found of one unit.
 
     Attributes:
-        level: The unit: `tile`, `slide`, `patient` or `bag`.
+        level: The unit.
         n: Labelled rows; only these are scored.
         n_unlabelled: Rows without a label.
         n_patients: Patients of the labelled rows; 0 of bags that name none.
@@ -85,8 +80,8 @@ class LevelResult:
             curve is undefined is left out.
         precision_curves: Likewise.
         reliability: Rows binned by probability.
-        scores_by_class: Probability of class 1 by label, with more than two
-            classes that of the called class; an array for each class.
+        scores_by_class: For each label, the probability of class 1, with more than
+            two classes that of the called class.
         threshold_range: Lowest and highest threshold that calls were made at, where
             folds had their own; None where `threshold` served for all.
     """

@@ -1,8 +1,6 @@
 """What a model predicts: how its output is read, called, scored and learnt."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,28 +13,6 @@ from eosin.evaluation.ranking import Floats, Ints, list_ranked
 
 # One for all rows, or one for each; None with more than two classes.
 Threshold = float | Floats | None
-
-
-class Target(Protocol):
-    """What a model predicts of a unit, of whatever kind."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Of a prediction table, in the order of the values."""
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """By which predictions are scored."""
-
-    @property
-    def loss(self) -> str:
-        """What is made small in training, by its name in Keras."""
-
-    def activate(self, logits: npt.NDArray[np.floating], temperature: float) -> Floats:
-        """Turn a model's output into what the columns hold."""
-
-    def call(self, values: Floats, threshold: Threshold) -> Ints:
-        """Say what each row is called."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +48,12 @@ class Classes:
     @property
     def columns(self) -> tuple[str, ...]:
         """`probability_<class>` of each class."""
-        return tuple(probability_columns(self.class_names))
+        return tuple(f"probability_{name}" for name in self.class_names)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """All of `METRICS`."""
         return METRICS
-
-    @property
-    def loss(self) -> str:
-        """The cross entropy of one logit for two classes, else of one for each."""
-        return "binary_crossentropy" if self.is_binary else "categorical_crossentropy"
 
     def activate(
         self, logits: npt.NDArray[np.floating], temperature: float = 1.0
@@ -101,17 +72,19 @@ class Classes:
         return values
 
     def call(self, values: Floats, threshold: Threshold) -> Ints:
-        """Turn probabilities into called classes, `(rows,)`.
+        """Turn probabilities `(rows, classes)` into called classes, `(rows,)`.
 
-        Args:
-            values: `(rows, classes)`.
-            threshold: Of two classes the second is called where its probability
-                reaches it. Not used with more, called for the highest probability.
+        Of two classes the second is called where its probability reaches the threshold,
+        with more the one with the highest probability.
 
         Raises:
             ValueError: Two classes come without a threshold.
         """
-        return call_classes(values, threshold)
+        if not self.is_binary:
+            return np.asarray(values.argmax(axis=1), np.int64)
+        if threshold is None:
+            raise ValueError("two classes need a threshold, got None")
+        return np.asarray(values[:, 1] >= threshold, np.int64)
 
     def describe_call(
         self,
@@ -120,12 +93,10 @@ class Classes:
         noun: str = "slide",
         quantity: str = "probability",
     ) -> str:
-        """Say in a sentence when a slide is called what.
+        """Say in a sentence when something is called what.
 
-        Args:
-            threshold: Of the second class; not used with more than two.
-            noun: What is called.
-            quantity: What the threshold is on.
+        `noun` is what is called, `quantity` what the threshold of the second class is
+        on.
         """
         if not self.is_binary or threshold is None:
             return f"A {noun} is called what it is most probably."
@@ -135,9 +106,9 @@ class Classes:
         )
 
     def find_shown(self, values: Floats) -> Ints:
-        """Find the class whose probability stands for a row: of two the second.
+        """Find the class whose probability stands for a row.
 
-        With more classes it is the most probable one.
+        Of two it is the second, else the most probable one.
         """
         if self.is_binary:
             return np.ones(len(values), np.int64)
@@ -148,13 +119,8 @@ class Classes:
     ) -> Floats:
         """Measure how far each probability lies beyond what a right call needs.
 
-        Args:
-            labels: `(rows,)`; what those without one get, below 0, means nothing.
-            values: `(rows, classes)`.
-            threshold: As for `call`.
-
-        Returns:
-            `(rows,)`, above 0 where the call is wrong.
+        That is `(rows,)`, above 0 where the call is wrong; of a row without a label
+        (below 0) it means nothing.
         """
         if self.is_binary and threshold is not None:
             excess = values[:, 1] - threshold
@@ -169,34 +135,7 @@ class Classes:
         return table[list(self.columns)].to_numpy(np.float64)
 
     def sample(self, labels: Ints, values: Floats, threshold: Threshold) -> Sample:
-        """Make labels and probabilities ready to be scored, each row once.
-
-        Args:
-            labels: `(rows,)`, 0 to classes - 1.
-            values: `(rows, classes)`.
-            threshold: As for `call`.
-
-        Raises:
-            ValueError: There are no rows, a shape or a label does not fit, or two
-                classes come without a threshold.
-        """
-        n_classes = len(self.class_names)
-        if labels.shape != (len(values),) or values.shape != (len(labels), n_classes):
-            raise ValueError(
-                f"a label and {n_classes} probabilities are needed for each row, got "
-                f"arrays of shape {labels.shape} and {values.shape}"
-            )
-        if not len(labels):
-            raise ValueError("at least one row is needed, got none")
-        if labels.min() < 0 or labels.max() >= n_classes:
-            raise ValueError(
-                f"labels must be 0 to {n_classes - 1}, got {labels.min()} to "
-                f"{labels.max()}; leave rows without a label out"
-            )
-        if not np.isfinite(values).all():
-            raise ValueError(
-                "probabilities must be finite numbers, got NaN or infinity"
-            )
+        """Make labelled rows ready to be scored, each of them once."""
         shown = self.find_shown(values)
         return Sample(
             class_names=self.class_names,
@@ -208,17 +147,3 @@ class Classes:
             is_true=labels == shown,
             groups=np.zeros(len(labels), np.int64),
         )
-
-
-def probability_columns(class_names: Sequence[str]) -> list[str]:
-    """Name the probability column of each class, in the order of the labels."""
-    return [f"probability_{name}" for name in class_names]
-
-
-def call_classes(values: Floats, threshold: Threshold) -> Ints:
-    """Turn probabilities into called classes, as `Classes.call` does."""
-    if values.shape[1] > 2:
-        return np.asarray(values.argmax(axis=1), np.int64)
-    if threshold is None:
-        raise ValueError("two classes need a threshold, got None")
-    return np.asarray(values[:, 1] >= threshold, np.int64)

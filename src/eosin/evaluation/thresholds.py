@@ -62,8 +62,8 @@ def choose_threshold(
 ) -> ThresholdChoice:
     """Choose a threshold from labels and probabilities.
 
-    Thresholds are tried half-way between neighbouring probabilities, so that no
-    row lies on one. Among equally good ones the widest gap is taken.
+    Thresholds are tried half-way between neighbouring probabilities, so that no row
+    lies on one. Among equally good ones the widest gap is taken.
 
     Args:
         labels: `(rows,)`, of the validation split.
@@ -78,13 +78,12 @@ def choose_threshold(
         threshold is 0.5, the rule `fixed`, and the caution says why.
 
     Raises:
-        ValueError: The rule is unknown, or the arrays do not fit together.
+        ValueError: The rule is unknown.
     """
     name, least = parse_threshold_rule(rule)
     labels = np.asarray(labels, dtype=np.int64)
     if not target.is_binary:
         return ThresholdChoice(None, "highest", None, None, len(labels))
-    _check(labels, values)
     scores = np.asarray(values, dtype=np.float64)[:, 1]
     n_positive = int((labels == 1).sum())
     n_negative = len(labels) - n_positive
@@ -118,18 +117,6 @@ def choose_threshold(
         specificity=float(specificity[index]),
         n=len(labels),
     )
-
-
-def _check(labels: npt.NDArray[np.integer], values: npt.NDArray[np.floating]) -> None:
-    if values.shape != (len(labels), 2):
-        raise ValueError(
-            "a label and two probabilities are needed for each row, got arrays of "
-            f"shape {labels.shape} and {values.shape}"
-        )
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError("labels must be 0 or 1; leave rows without a label out")
-    if not np.isfinite(values).all():
-        raise ValueError("probabilities must be finite numbers, got NaN or infinity")
 
 
 def _find_candidates(

@@ -4,9 +4,14 @@ from eosin.models.aggregators.registry import AGGREGATORS, find_aggregator
 from eosin.models.encoders import build_encoder
 from eosin.models.grad_cam import Variant, find_map, grad_cam
 from eosin.models.keras_backend import has_gpu
-from eosin.models.mil_building import build_mil_model, build_pixel_mil_model
+from eosin.models.keras_files import save_model
 from eosin.models.mil_export import check_mil_export, export_mil_model
-from eosin.models.mil_models import MILModel, load_mil_model, save_mil_model
+from eosin.models.mil_models import (
+    MILModel,
+    build_mil_model,
+    build_pixel_mil_model,
+    load_mil_model,
+)
 from eosin.models.mil_prediction import predict_bags
 from eosin.models.onnx_export import ExportedModel, export_onnx
 from eosin.models.registry import ENCODERS, find_encoder
@@ -16,7 +21,6 @@ from eosin.models.tile_classifiers import (
     LOGITS_LAYER,
     build_classifier,
     load_classifier,
-    save_classifier,
 )
 from eosin.models.torch_encoders import (
     TORCH_ENCODERS,
@@ -55,7 +59,6 @@ __all__ = [
     "load_mil_model",
     "open_torch_encoder",
     "predict_bags",
-    "save_classifier",
-    "save_mil_model",
+    "save_model",
     "split_model",
 ]

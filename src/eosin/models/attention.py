@@ -14,19 +14,11 @@ HIDDEN_SCORE = -1e9
 
 
 def masked_softmax(scores: Any, mask: Any, *, axis: int) -> Any:
-    """Turn scores into weights that sum to 1 over what the mask shows.
+    """Turn scores into weights that sum to 1 over what the mask shows, along an axis.
 
-    Computed in float32 whatever comes in, because half precision cannot hold
-    the weights of a large bag.
-
-    Args:
-        scores: Any shape, float.
-        mask: True at what counts; fits `scores` by broadcasting, bool.
-        axis: Over which the weights sum to 1.
-
-    Returns:
-        float32, of the shape of `scores`: exactly 0 where the mask is False,
-        and 0 everywhere where the mask shows nothing.
+    Computed in float32 whatever comes in, because half precision cannot hold the
+    weights of a large bag. They are exactly 0 where the mask is False, and 0 everywhere
+    where it shows nothing.
     """
     hidden = ops.where(mask, ops.cast(scores, "float32"), HIDDEN_SCORE)
     # Not Keras' softmax, which warns of a bag of one instance.
@@ -56,7 +48,6 @@ class AttentionScores(keras.layers.Layer):
         units: Width of the tanh layer, at least 1.
         branches: Scores per instance, at least 1.
         seed: Seed of the weights.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         bags: Instance features, `(batch, instances, features)`, float.

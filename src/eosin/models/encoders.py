@@ -45,6 +45,8 @@ def build_encoder(
     with _seeded_initialisers(seed):
         if weights == "imagenet":
             feature_map = _build_pretrained(spec, preprocessed)
+        elif spec.imagenet_licence is None:
+            feature_map = spec.build(preprocessed)
         else:
             feature_map = spec.build(preprocessed, None)
     encoder = keras.Model(tiles, feature_map, name=spec.name)

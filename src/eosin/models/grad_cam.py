@@ -1,15 +1,16 @@
 """Which parts of a tile speak for a class: Grad-CAM and Grad-CAM++."""
 
 import importlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eosin.core import ModelError
-from eosin.models.feature_maps import FeatureMap, list_feature_maps
 from eosin.models.keras_backend import keras
 from eosin.models.registry import ENCODERS
 from eosin.models.tile_classifiers import DROPOUT_LAYER, FEATURES_LAYER, LOGITS_LAYER
@@ -20,6 +21,24 @@ Maps = NDArray[np.float32]
 ops = keras.ops
 
 _TINY = 1e-12
+# What these give is of another size than what was looked at.
+_RESHAPING = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """A place in a model, a layer or operation, on which alone all that follows rests.
+
+    Its `tensor` is `(batch, height, width, channels)`.
+    """
+
+    name: str
+    tensor: Any
+
+    @property
+    def n_cells(self) -> int:
+        """Places along the shorter side."""
+        return int(min(self.tensor.shape[1:3]))
 
 
 def grad_cam(
@@ -121,16 +140,10 @@ def _map_batch(
 
 
 def weigh_activations(activations: Maps, gradients: Maps, variant: Variant) -> Maps:
-    """Sum a feature map's channels by what their gradients weigh.
+    """Sum feature maps' channels by their gradients, of the maps' shape.
 
-    Args:
-        activations: `(tiles, height, width, channels)`.
-        gradients: Of a logit by them, of the same shape.
-        variant: `grad_cam` or `grad_cam_plus_plus`.
-
-    Returns:
-        `(tiles, height, width)`, 0 or more; 1 at the highest place of each tile
-        that has any.
+    Activations are `(tiles, height, width, channels)`. The result is 0 or more, and 1
+    at the highest place of each tile that has any.
     """
     if variant == "grad_cam":
         weights = gradients.mean(axis=(1, 2), keepdims=True)
@@ -151,16 +164,9 @@ def find_linear_gradients(
 ) -> Maps:
     """Give the gradient through an average over the places and a dense layer.
 
-    A place's share of the average is the same everywhere, and the dense layer's
-    kernel says what the average is worth. No backend has to differentiate.
-
-    Args:
-        kernel: The dense layer's, `(channels, logits)`.
-        activations: `(tiles, height, width, channels)`.
-        signs: How much of each logit is asked for, `(tiles, logits)`.
-
-    Returns:
-        As `activations`.
+    A place's share of the average is the same everywhere, and the dense layer's kernel
+    `(channels, logits)` says what the average is worth. No backend has to
+    differentiate.
     """
     places = activations.shape[1] * activations.shape[2]
     per_channel = (signs @ kernel.T / places)[:, None, None, :]
@@ -168,18 +174,10 @@ def find_linear_gradients(
 
 
 def find_gradients(tail: Any, activations: Maps, signs: NDArray[np.float32]) -> Maps:
-    """Give the gradient of logits by the activations that a model's tail takes.
+    """Give the gradient of logits, by how much each counts, by a tail's activations.
 
-    This is the one place that asks which backend runs: Keras 3 computes on any of
-    them, but has no function of its own that gives a gradient by an input.
-
-    Args:
-        tail: A model from activations to logits.
-        activations: `(tiles, height, width, channels)`.
-        signs: How much of each logit is asked for, `(tiles, logits)`.
-
-    Returns:
-        As `activations`.
+    This is the one place that asks which backend runs: Keras 3 computes on any of them,
+    but has no function of its own that gives a gradient by an input.
 
     Raises:
         ModelError: The backend cannot differentiate.
@@ -248,11 +246,7 @@ def _choose_logits(
 
 
 def find_map(model: Any, layer: str | None = None) -> FeatureMap:
-    """Find the feature map that `grad_cam` looks at.
-
-    Args:
-        model: As for `grad_cam`.
-        layer: Its name; None takes the default.
+    """Find the feature map that `grad_cam` looks at: of a layer, or the default one.
 
     Raises:
         ModelError: The model has no feature map, or not of this layer.
@@ -260,6 +254,49 @@ def find_map(model: Any, layer: str | None = None) -> FeatureMap:
     if layer is None and model.name in ENCODERS:
         layer = ENCODERS[model.name].map_layer
     return _find_last_map(model) if layer is None else _find_named_map(model, layer)
+
+
+def list_feature_maps(model: Any) -> list[FeatureMap]:
+    """List the feature maps at which a model can be cut in two, the first one first.
+
+    Those within a branch that another one bypasses are left out, and so is what only
+    was padded or cropped. A model within the model counts as one layer. There are none
+    where a layer is used several times, and of a `Sequential` model.
+    """
+    steps = list(_iter_steps(model))
+    if len({id(operation) for operation, _, _ in steps}) < len(steps):
+        return []
+    waiting = Counter(id(tensor) for _, inputs, _ in steps for tensor in inputs)
+    # What was given and is still to be taken.
+    live: set[int] = set()
+    found = []
+    for operation, inputs, outputs in steps:
+        waiting.subtract(id(tensor) for tensor in inputs)
+        live -= {id(tensor) for tensor in inputs if not waiting[id(tensor)]}
+        live |= {id(tensor) for tensor in outputs}
+        is_cut = len(live) == 1 and len(outputs) == 1 and inputs
+        if not is_cut or isinstance(operation, _RESHAPING):
+            continue
+        if len(outputs[0].shape) == 4:
+            found.append(FeatureMap(operation.name, outputs[0]))
+    return found
+
+
+def _iter_steps(model: Any) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+    """Yield each use of an operation in a model, with what it takes and gives.
+
+    Keras keeps them in an order in which nothing is taken before it was given. Only
+    their nodes, which it calls private, know the outer tensors of an inner model.
+    """
+    own = {id(tensor) for tensor in model.inputs}
+    for operation in getattr(model, "operations", ()):
+        for node in operation._inbound_nodes:
+            inputs, outputs = list(node.input_tensors), list(node.output_tensors)
+            # A layer may have been used in another model too.
+            if inputs and not all(id(tensor) in own for tensor in inputs):
+                continue
+            own |= {id(tensor) for tensor in outputs}
+            yield operation, inputs, outputs
 
 
 def _find_named_map(model: Any, name: str) -> FeatureMap:
@@ -331,9 +368,9 @@ def _find_linear_head(model: Any) -> NDArray[np.float32] | None:
         DROPOUT_LAYER: keras.layers.Dropout,
         LOGITS_LAYER: keras.layers.Dense,
     }
-    if layers.keys() != kinds.keys():
-        return None
-    if not all(isinstance(layers[name], kind) for name, kind in kinds.items()):
+    if layers.keys() != kinds.keys() or not all(
+        isinstance(layers[name], kind) for name, kind in kinds.items()
+    ):
         return None
     return np.asarray(ops.convert_to_numpy(layers[LOGITS_LAYER].kernel), np.float32)
 

@@ -1,16 +1,14 @@
 """The one place that imports Keras, after its backend was chosen.
 
-Keras reads the environment variable `KERAS_BACKEND` once, when it is first
-imported. eosin's default is torch, which installs and finds a GPU on Linux,
-Windows and macOS; whoever sets the variable (`tensorflow`, `jax`) gets theirs.
-Keras' own settings file does not count: Keras writes it by itself on its first
-import, so it says nothing about anybody's wish. Every other module takes `keras`
-from here, so that the choice comes first whatever the order of imports.
+Keras reads the environment variable `KERAS_BACKEND` once, when it is first imported.
+eosin's default is torch, which installs and finds a GPU on Linux, Windows and macOS;
+whoever sets the variable (`tensorflow`, `jax`) gets theirs. Keras' own settings file
+does not count: Keras writes it by itself. Every other module takes `keras` from here,
+so that the choice comes first whatever the order of imports.
 
-OpenMP reads `OMP_WAIT_POLICY` when its library is loaded, which is now too. By
-default its threads spin while they wait for each other. Beside one more busy
-thread (a slide being read, another program) they then wait for one that is not
-running: training a head took 29 s instead of 2.5 s on 2 cores.
+OpenMP reads `OMP_WAIT_POLICY` when its library is loaded, which is now too. By default
+its threads spin while they wait for each other. Beside one more busy thread they then
+wait for one that is not running: training a head took 29 s instead of 2.5 s on 2 cores.
 """
 
 import os

@@ -7,7 +7,7 @@ from eosin.core import ModelError, atomic_path
 from eosin.models.keras_backend import keras
 
 
-def save_keras_model(model: Any, path: Path) -> None:
+def save_model(model: Any, path: Path) -> None:
     """Write a model as a `.keras` file, whole or not at all.
 
     Raises:
@@ -18,7 +18,7 @@ def save_keras_model(model: Any, path: Path) -> None:
 
 
 def load_keras_model(path: Path) -> Any:
-    """Read a model that `save_keras_model` wrote.
+    """Read a model that `save_model` wrote, of whatever kind.
 
     Raises:
         ModelError: The file is missing, or is no Keras model of this version.
@@ -28,7 +28,11 @@ def load_keras_model(path: Path) -> Any:
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError) as error:
-        first_line = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{path}: not a Keras model that this version reads ({first_line})"
+            f"{path}: not a Keras model that this version reads ({first_line(error)})"
         ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Give an error's first line, or its name; Keras' and PyTorch's run over pages."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,6 @@
 """Bag models for ONNX Runtime: one graph for instances, one for whole bags."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 from eosin.bags import Bag, BagScores, ClinicalEncoding
 from eosin.core import AGGREGATOR_SUFFIX, PROJECTION_SUFFIX, ModelError
 from eosin.models.keras_backend import keras
-from eosin.models.mil_body import TILE_ENCODING
-from eosin.models.mil_models import MILModel
+from eosin.models.mil_models import TILE_ENCODING, MILModel
 from eosin.models.mil_prediction import predict_bags
-from eosin.models.onnx_export import export_tiles_view, name_ports, trace, write_graph
+from eosin.models.onnx_export import (
+    Shape,
+    export_tiles_view,
+    name_ports,
+    trace,
+    write_graph,
+)
 
 ops = keras.ops
 
@@ -61,14 +66,9 @@ def check_mil_export(
     """Compare an exported model with the trained one, computed in float32.
 
     On made bags, some of which lack clinical values, and on a few instances of the
-    first of the given bags. Where two instances are as good as equal, rounding decides
-    which gets the attention of some methods; so a bag that differs is shaken a little
-    and compared once more.
-
-    Args:
-        model: The trained model.
-        score: Scores a bag by the exported one.
-        bags: Real bags, such as those of the training.
+    first of the given bags, such as those of the training. Where two instances are as
+    good as equal, rounding decides which gets the attention of some methods; so a bag
+    that differs is shaken a little and compared once more.
 
     Raises:
         ModelError: Logits, instance logits or attention (times the instances) differ by
@@ -99,29 +99,21 @@ def _to_float32(model: MILModel) -> MILModel:
 
 
 def _export_projection(model: MILModel, path: Path) -> None:
-    layers = model.projection.layers[1:]
     if model.takes_pixels:
         inputs = model.encoder.input
         x = ops.mean(model.encoder.output, axis=(1, 2))
-        layers = [layer for layer in layers if layer.name != TILE_ENCODING]
     else:
         inputs = keras.Input((model.dimension,), name="instances")
         x = model.get_layer("scaling")(inputs)
-    for layer in layers:
-        x = layer(x)
+    for layer in model.projection.layers[1:]:
+        if layer.name != TILE_ENCODING:
+            x = layer(x)
     if model.takes_pixels:
         view = keras.Model(inputs, x, name=model.encoder.name)
         export_tiles_view(view, path, ("projected",))
-        return
-    view = keras.Model(inputs, x, name=model.name)
-    proto = trace(view, None)
-    name_ports(
-        proto,
-        {"instances": inputs.shape},
-        {"projected": x.shape},
-        axis="instances",
-    )
-    write_graph(proto, path)
+    else:
+        view = keras.Model(inputs, x, name=model.name)
+        _export_instances(view, path, {"instances": inputs}, {"projected": x.shape})
 
 
 class _Tail(keras.layers.Layer):
@@ -165,13 +157,17 @@ def _export_aggregator(model: MILModel, path: Path) -> None:
     }
     given = inputs if len(inputs) > 1 else inputs[0]
     view = keras.Model(given, list(found), name=model.name)
+    names = {tensor.name: tensor for tensor in inputs}
+    _export_instances(view, path, names, dict(list(shapes.items())[: len(found)]))
+
+
+def _export_instances(
+    view: Any, path: Path, inputs: Mapping[str, Any], outputs: Mapping[str, Shape]
+) -> None:
+    """Write a model of any number of instances."""
     proto = trace(view, None)
-    name_ports(
-        proto,
-        {tensor.name: tensor.shape for tensor in inputs},
-        dict(list(shapes.items())[: len(found)]),
-        axis="instances",
-    )
+    shapes = {name: tensor.shape for name, tensor in inputs.items()}
+    name_ports(proto, shapes, outputs, axis="instances")
     write_graph(proto, path)
 
 

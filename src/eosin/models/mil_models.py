@@ -1,5 +1,6 @@
-"""MIL models: scaled features, a layer that learns, an aggregator."""
+"""MIL models: scaled features, layers that see instances alone, an aggregator."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,19 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.bags import Bag, ClinicalEncoding, FeatureScale, PaddedBatch
-from eosin.core import ModelError
+from eosin.core import ConfigError, ModelError
 from eosin.models.aggregators import find_aggregator
-from eosin.models.feature_scaling import FeatureScaling
+from eosin.models.attention import seed_dense
+from eosin.models.dense import Dense
+from eosin.models.encoders import build_encoder
 from eosin.models.keras_backend import keras, share_array
-from eosin.models.keras_files import load_keras_model, save_keras_model
-from eosin.models.mil_body import (
-    TILE_ENCODING,
-    MILPrecision,
-    build_body,
-    make_inputs,
+from eosin.models.keras_files import load_keras_model
+from eosin.models.mil_layers import (
+    ClinicalHead,
+    FeatureScaling,
+    SeededDropout,
+    TileEncoding,
 )
+from eosin.models.tile_classifiers import require_head
+from eosin.settings import DtypePolicy
 
 ops = keras.ops
+
+TILE_ENCODING = "tile_encoding"
+# Of the places for seeds, the aggregator takes the first.
+_PROJECTION_PLACE = 1000
+# Arguments of a method that the model gives by itself.
+_OURS = {"n_outputs", "seed", "kwargs"}
 
 
 @keras.saving.register_keras_serializable(package="eosin")
@@ -42,17 +53,10 @@ class MILModel(keras.Model):
     scaled.
 
     Args:
-        aggregator: Name of a method.
-        dimension: Features per instance.
-        n_classes: Classes, the negative one included; at least 2.
-        widths: Widths of the dense layers.
-        dropout: Share of the projected features that training drops, [0, 1).
-        precision: dtype of the computation; weights, softmax and logits are
-            float32 always.
-        seed: Seed of the weights and of dropout.
-        options: Arguments of the method.
-        clinical: What `ClinicalEncoding.to_config` gave. None takes no columns.
-        encoder: `name` and `tile_px` of the encoder of tiles. None takes features.
+        **config: As `build_mil_model` takes them: `aggregator`, `dimension`,
+            `n_classes`, `widths`, `dropout`, `precision`, `seed`, `options`; perhaps
+            `clinical`, as `ClinicalEncoding.to_config` gives it, and `encoder`, the
+            `name` and `tile_px` of an encoder of tiles.
 
     Call arguments:
         inputs: A dictionary of `features` `(batch, instances, features)`, `mask`
@@ -61,88 +65,40 @@ class MILModel(keras.Model):
 
     Returns:
         What `Aggregator` gives.
+
+    Attributes:
+        method: Name of the aggregator.
+        dimension: Features per instance.
+        n_classes: Classes, the negative one included.
+        n_instances: The only bag size that it takes; None means any.
+        takes_pixels: Whether an instance is a tile's pixels, not its features.
+        clinical: How clinical columns are encoded; None takes none.
     """
 
-    def __init__(  # noqa: PLR0913 - what is kept in the file
-        self,
-        *,
-        aggregator: str,
-        dimension: int,
-        n_classes: int,
-        widths: Sequence[int],
-        dropout: float,
-        precision: MILPrecision,
-        seed: int,
-        options: Mapping[str, Any],
-        clinical: Sequence[Mapping[str, Any]] | None = None,
-        encoder: Mapping[str, Any] | None = None,
-    ) -> None:
-        config: dict[str, Any] = {
-            "aggregator": aggregator,
-            "dimension": dimension,
-            "n_classes": n_classes,
-            "widths": list(widths),
-            "dropout": dropout,
-            "precision": precision,
-            "seed": seed,
-            "options": dict(options),
-        }
-        if clinical is not None:
-            config["clinical"] = [dict(column) for column in clinical]
-        if encoder is not None:
-            config["encoder"] = dict(encoder)
-        body = build_body(config)
-        n_instances = find_aggregator(aggregator).n_instances
-        features, mask = make_inputs(n_instances, dimension)
-        inputs = {"features": features, "mask": mask}
-        shown = features
-        if encoder is None:
+    def __init__(self, **config: Any) -> None:
+        method = find_aggregator(config["aggregator"])
+        body = _build_body(config)
+        inputs = dict(_make_inputs(method.n_instances, config["dimension"]))
+        shown = inputs["features"]
+        if "encoder" not in config:
+            scaled = FeatureScaling(name="scaling")(shown)
             # Not only weighed by 0 later on: NaN times 0 is NaN.
-            scaling = FeatureScaling(name="scaling")
-            shown = ops.where(mask[..., None], scaling(features), 0.0)
-        told = {name: i for name, i in body.input.items() if name == "clinical"}
-        inputs |= {
-            name: keras.Input(i.shape[1:], name=name) for name, i in told.items()
-        }
+            shown = ops.where(inputs["mask"][..., None], scaled, 0.0)
+        if "clinical" in config:
+            shape = body.input["clinical"].shape[1:]
+            inputs["clinical"] = keras.Input(shape, name="clinical")
         super().__init__(
             inputs=inputs,
             outputs=body({**inputs, "features": shown}),
-            name=f"mil_{aggregator}",
+            name=f"mil_{method.name}",
         )
-        self._mil_config: dict[str, Any] = config
-        self._clinical = (
-            None if clinical is None else ClinicalEncoding.from_config(clinical)
-        )
-
-    @property
-    def n_classes(self) -> int:
-        """Classes, the negative one included."""
-        return int(self._mil_config["n_classes"])
-
-    @property
-    def dimension(self) -> int:
-        """Features per instance."""
-        return int(self._mil_config["dimension"])
-
-    @property
-    def method(self) -> str:
-        """Name of the aggregator."""
-        return str(self._mil_config["aggregator"])
-
-    @property
-    def n_instances(self) -> int | None:
-        """The only bag size that the model takes. None means any."""
-        return find_aggregator(self.method).n_instances
-
-    @property
-    def clinical(self) -> ClinicalEncoding | None:
-        """How the clinical columns that it takes are encoded. None takes none."""
-        return self._clinical
-
-    @property
-    def takes_pixels(self) -> bool:
-        """Whether an instance is a tile's pixels, not its features."""
-        return "encoder" in self._mil_config
+        self._mil_config = config
+        self.method, self.n_instances = method.name, method.n_instances
+        self.dimension, self.n_classes = config["dimension"], config["n_classes"]
+        self.takes_pixels = "encoder" in config
+        self.clinical: ClinicalEncoding | None = None
+        if "clinical" in config:
+            self.clinical = ClinicalEncoding.from_config(config["clinical"])
 
     @property
     def encoder(self) -> Any:
@@ -182,20 +138,17 @@ class MILModel(keras.Model):
         return self.body.get_layer("clinical_head")
 
     def pack(self, batch: PaddedBatch, bags: Sequence[Bag]) -> dict[str, Any]:
-        """Make what `body` takes of a batch.
-
-        Args:
-            batch: Features that were scaled as they were read.
-            bags: All bags, of which `batch.rows` are in the batch.
+        """Make what `body` takes of a scaled batch, which holds `batch.rows` of bags.
 
         Raises:
             ModelError: The model takes clinical columns, and a bag has none.
             ManifestError: A value does not fit its column.
         """
         inputs = {"features": batch.features, "mask": batch.mask}
-        if self._clinical is not None:
-            own = [bags[row] for row in batch.rows]
-            inputs["clinical"] = np.stack([self.encode_clinical(bag) for bag in own])
+        if self.clinical is not None:
+            inputs["clinical"] = np.stack(
+                [self.encode_clinical(bags[row]) for row in batch.rows]
+            )
         return {name: share_array(array) for name, array in inputs.items()}
 
     def encode_clinical(self, bag: Bag) -> NDArray[np.float32]:
@@ -205,9 +158,9 @@ class MILModel(keras.Model):
             ModelError: The model takes columns, and the bag has none.
             ManifestError: A value does not fit its column.
         """
-        if self._clinical is None:
+        if self.clinical is None:
             return np.zeros(0, np.float32)
-        return bag.encode_clinical(self._clinical)
+        return bag.encode_clinical(self.clinical)
 
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that make another."""
@@ -220,17 +173,8 @@ class MILModel(keras.Model):
         return cls(**config)
 
 
-def save_mil_model(model: MILModel, path: Path) -> None:
-    """Write a model as a `.keras` file, whole or not at all.
-
-    Raises:
-        RunError: The file cannot be written.
-    """
-    save_keras_model(model, path)
-
-
 def load_mil_model(path: Path) -> MILModel:
-    """Read a model that `save_mil_model` wrote.
+    """Read a MIL model that `save_model` wrote.
 
     Raises:
         ModelError: The file is missing, is no Keras model, or is none of ours.
@@ -239,3 +183,183 @@ def load_mil_model(path: Path) -> MILModel:
     if not isinstance(model, MILModel):
         raise ModelError(f"{path}: is a Keras model, but not a MIL model of eosin")
     return model
+
+
+def build_mil_model(  # noqa: PLR0913 - each says another thing of the model
+    aggregator: str,
+    *,
+    dimension: int,
+    n_classes: int = 2,
+    widths: Sequence[int] = (256,),
+    dropout: float = 0.25,
+    precision: DtypePolicy = "float32",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    clinical: ClinicalEncoding | None = None,
+) -> MILModel:
+    """Build an untrained MIL model.
+
+    Args:
+        aggregator: One of `AGGREGATORS`.
+        dimension: Features per instance.
+        n_classes: Classes, the negative one included; at least 2.
+        widths: Widths of the dense layers before the aggregator, which see the
+            instances one by one. A method without a projection has none.
+        dropout: Share of the projected features that training drops, [0, 1).
+        precision: dtype of the computation; weights, softmax and logits are
+            float32 always. Training scales no loss, so float16 is not for it.
+        seed: Seed of the weights and of dropout.
+        options: Arguments of the method, such as `{"k": 8}`.
+        clinical: Encodes the clinical columns that it takes besides. None takes none.
+
+    Returns:
+        A model that takes `{"features", "mask"}` and gives a dictionary with
+        `logits`, `(batch, 1)` for two classes (above 0 means label 1), otherwise
+        `(batch, n_classes)`.
+
+    Raises:
+        ConfigError: The method is unknown, does not have such an option, or a
+            number is out of range.
+    """
+    if dimension < 1 or any(width < 1 for width in widths):
+        raise ConfigError(
+            f"dimension and widths must be 1 or more, got {dimension} and {widths}"
+        )
+    return _make_model(
+        aggregator,
+        dimension=dimension,
+        n_classes=n_classes,
+        widths=widths,
+        dropout=dropout,
+        precision=precision,
+        seed=seed,
+        options=dict(options or {}),
+        **({} if clinical is None else {"clinical": clinical.to_config()}),
+    )
+
+
+def build_pixel_mil_model(
+    aggregator: str,
+    encoder: str,
+    *,
+    tile_px: int,
+    weights: str | Path = "imagenet",
+    n_classes: int = 2,
+    widths: Sequence[int] = (128,),
+    dropout: float = 0.25,
+    seed: int = 0,
+) -> MILModel:
+    """Build a MIL model that takes tiles' pixels and trains their encoder with it.
+
+    Args:
+        aggregator: One of `AGGREGATORS`.
+        encoder: One of `ENCODERS`.
+        tile_px: Side of the tiles, in pixels.
+        weights: The encoder's first weights, as for `build_encoder`.
+        n_classes: Classes, the negative one included; at least 2.
+        widths: Widths of the dense layers between encoder and aggregator.
+        dropout: Share of the projected features that training drops, [0, 1).
+        seed: Seed of the weights and of dropout.
+
+    Returns:
+        A model whose instances are `(tile_px * tile_px * 3,)` in 0..255.
+
+    Raises:
+        ConfigError: A name is unknown, or a number is out of range.
+        ModelError: The weights cannot be had or do not fit.
+    """
+    start = build_encoder(encoder, tile_px=tile_px, weights=weights, seed=seed)
+    model = _make_model(
+        aggregator,
+        dimension=3 * tile_px**2,
+        n_classes=n_classes,
+        widths=widths,
+        dropout=dropout,
+        precision="float32",
+        seed=seed,
+        options={},
+        encoder={"name": encoder, "tile_px": tile_px},
+    )
+    model.encoder.set_weights(start.get_weights())
+    return model
+
+
+def _make_model(
+    aggregator: str,
+    *,
+    n_classes: int,
+    widths: Sequence[int],
+    dropout: float,
+    options: dict[str, Any],
+    **config: Any,
+) -> MILModel:
+    """Build a model, and say it in words where the method does not take an option."""
+    method = find_aggregator(aggregator)
+    require_head("MIL model", n_classes, dropout)
+    known = inspect.signature(method.layer).parameters.keys() - _OURS
+    if unknown := options.keys() - known:
+        raise ConfigError(
+            f"{aggregator} has no option {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
+    try:
+        return MILModel(
+            aggregator=aggregator,
+            n_classes=n_classes,
+            widths=list(widths) if method.has_projection else [],
+            dropout=dropout if method.has_projection else 0.0,
+            options=options,
+            **config,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{aggregator}: {error}") from error
+
+
+def _make_inputs(n_instances: int | None, dimension: int) -> dict[str, Any]:
+    features = keras.Input((n_instances, dimension), name="features")
+    return {
+        "features": features,
+        "mask": keras.Input((n_instances,), dtype="bool", name="mask"),
+    }
+
+
+def _build_body(config: Mapping[str, Any]) -> Any:
+    """Build what comes behind the scaling: projection, aggregator, columns."""
+    spec = find_aggregator(config["aggregator"])
+    n_outputs = 1 if config["n_classes"] == 2 else config["n_classes"]
+    aggregator = spec.layer(
+        n_outputs,
+        seed=config["seed"],
+        dtype=config["precision"],
+        name="aggregator",
+        **config["options"],
+    )
+    projection = _build_projection(config)
+    inputs = _make_inputs(spec.n_instances, config["dimension"])
+    outputs = aggregator(projection(inputs["features"]), mask=inputs["mask"])
+    if "clinical" in config:
+        width = ClinicalEncoding.from_config(config["clinical"]).width
+        inputs["clinical"] = keras.Input((width,), name="clinical")
+        logits = ClinicalHead(n_outputs, name="clinical_head")(inputs["clinical"])
+        outputs = {**outputs, "logits": outputs["logits"] + logits}
+    return keras.Model(inputs, outputs, name="body")
+
+
+def _build_projection(config: Mapping[str, Any]) -> Any:
+    """Build what sees each instance by itself."""
+    precision, seed = config["precision"], config["seed"]
+    layers: list[Any] = []
+    if "encoder" in config:
+        name, tile_px = (config["encoder"][key] for key in ("name", "tile_px"))
+        encoder = build_encoder(name, tile_px=tile_px, weights="none", seed=seed)
+        layers.append(TileEncoding(encoder, name=TILE_ENCODING))
+    for i, width in enumerate(config["widths"]):
+        start = seed_dense(seed, _PROJECTION_PLACE + i)
+        layers.append(Dense(width, "relu", dtype=precision, name=f"dense_{i}", **start))
+    if rate := config["dropout"]:
+        layers.append(SeededDropout(rate, seed=seed, dtype=precision, name="dropout"))
+    inputs = keras.Input((None, config["dimension"]), name="instances")
+    x = inputs
+    for layer in layers or [keras.layers.Identity(dtype=precision)]:
+        x = layer(x)
+    return keras.Model(inputs, x, name="projection")

@@ -1,5 +1,7 @@
 """Writing models for ONNX Runtime, which runs every finished model."""
 
+import base64
+import hashlib
 import logging
 import re
 import tempfile
@@ -14,8 +16,8 @@ import numpy as np
 import onnx
 
 from eosin.core import ENCODER_HASH, HEAD, ModelError, atomic_path
-from eosin.models.encoder_graphs import cut_head, hash_encoder
 from eosin.models.keras_backend import keras
+from eosin.models.keras_files import first_line
 from eosin.models.registry import ENCODERS
 from eosin.models.tile_classifiers import FEATURES_LAYER, LOGITS_LAYER
 
@@ -55,7 +57,7 @@ class ExportedModel:
     encoder_hash: str | None
 
 
-def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> ExportedModel:
+def export_onnx(model: Any, path: Path) -> ExportedModel:
     """Write a model for ONNX Runtime.
 
     The input is called `tiles`, `(batch, px, px, 3)`, raw RGB in 0..255 as
@@ -63,12 +65,11 @@ def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> Exported
     `logits`; a model that ends in a feature map has `activations`, one that
     ends in a vector `features`. The file says what its encoder's hash is, and holds
     the classifier's head by itself (`Session.encoder_hash` and `Session.open_head`).
+    It takes a batch of any size wherever the graph allows it; the result says so.
 
     Args:
         model: An encoder, a classifier, or the trunk of one.
         path: File to write, ending in `.onnx`.
-        batch: The batch size that the file is to take. None asks for any size,
-            which is had wherever the graph allows it; the result says so.
 
     Raises:
         ModelError: The model cannot be exported.
@@ -76,40 +77,35 @@ def export_onnx(model: Any, path: Path, *, batch: int | None = None) -> Exported
     """
     outputs = _find_outputs(model)
     view = keras.Model(model.input, list(outputs.values()), name=model.name)
-    return export_tiles_view(view, path, tuple(outputs), batch=batch)
+    return export_tiles_view(view, path, tuple(outputs))
 
 
-def export_tiles_view(
-    view: Any, path: Path, outputs: Sequence[str], *, batch: int | None = None
-) -> ExportedModel:
+def export_tiles_view(view: Any, path: Path, outputs: Sequence[str]) -> ExportedModel:
     """Write a model of tiles whose outputs have names; it has an encoder's name."""
     spec = ENCODERS.get(view.name)
-    if batch is not None:
-        proto = trace(view, batch)
-    elif spec is not None and spec.has_dynamic_export:
+    batch: int | None = None
+    if spec is not None and spec.has_dynamic_export:
         proto = trace(view, None)
     else:
         proto, batch = _trace_for_any_batch(view)
-    shapes = [tensor.shape for tensor in view.outputs]
-    ports = dict(zip(outputs, shapes, strict=True))
+    ports = {n: t.shape for n, t in zip(outputs, view.outputs, strict=True)}
     name_ports(proto, {ONNX_INPUT: view.input_shape}, ports, axis=batch or "batch")
-    return _write(proto, path, batch)
+    encoder_hash = hash_encoder(proto)
+    notes = {ENCODER_HASH: encoder_hash, HEAD: cut_head(proto)}
+    write_graph(proto, path, {name: note for name, note in notes.items() if note})
+    return ExportedModel(path, tuple(outputs), batch, encoder_hash)
 
 
 def _find_outputs(model: Any) -> dict[str, Any]:
     """Name the tensors that the file is to give."""
-    if len(model.outputs) > 1:
-        # A stem: activations and, from the same pass, features.
-        ranks = {4: "activations", 2: "features"}
-        return {ranks[len(tensor.shape)]: tensor for tensor in model.outputs}
-    names = {layer.name for layer in model.layers}
-    if {FEATURES_LAYER, LOGITS_LAYER} <= names:
+    if {FEATURES_LAYER, LOGITS_LAYER} <= {layer.name for layer in model.layers}:
         return {
             name: model.get_layer(name).output
             for name in (FEATURES_LAYER, LOGITS_LAYER)
         }
-    rank = len(model.output.shape)
-    return {"activations" if rank == 4 else "features": model.output}
+    # A stem gives both, in one pass.
+    ranks = {4: "activations", 2: "features"}
+    return {ranks[len(tensor.shape)]: tensor for tensor in model.outputs}
 
 
 def _trace_for_any_batch(view: Any) -> tuple[onnx.ModelProto, int | None]:
@@ -129,9 +125,7 @@ def _trace_for_any_batch(view: Any) -> tuple[onnx.ModelProto, int | None]:
 def trace(view: Any, batch: int | None) -> onnx.ModelProto:
     """Let Keras export a model, and read what it wrote.
 
-    Args:
-        view: The model; its inputs are a list where it has several.
-        batch: What an open first axis of its inputs becomes; None leaves it open.
+    A `batch` of None leaves an open first axis of the inputs open.
 
     Raises:
         ModelError: It cannot be exported.
@@ -155,11 +149,10 @@ def trace(view: Any, batch: int | None) -> onnx.ModelProto:
                 input_signature=[inputs] if len(inputs) > 1 else inputs,
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(
                 f"{view.name} cannot be written as ONNX by the Keras backend "
                 f"'{keras.config.backend()}' with a batch of {batch or 'any size'} "
-                f"({first_line}); try another backend or a fixed batch"
+                f"({first_line(error)}); try another backend or a fixed batch"
             ) from error
         proto: onnx.ModelProto = onnx.load_model(path)
     # Notes for debuggers: lines of Keras' source files on this machine.
@@ -183,18 +176,16 @@ def name_ports(
     *,
     axis: str | int,
 ) -> None:
-    """Give inputs and outputs their names and shapes, in place.
+    """Give inputs and outputs their names and shapes, in place and in order.
 
-    Args:
-        proto: The graph.
-        inputs: Shapes by the names that they are to have, in order.
-        outputs: Likewise.
-        axis: Name or size of the axis that is open (None) in the shapes.
+    `axis` is the name or the size of the axis that is open (None) in the shapes.
     """
     graph = proto.graph
-    pairs = zip(graph.input, inputs, strict=False)
+    pairs = [
+        *zip(graph.input, inputs, strict=False),
+        *zip(graph.output, outputs, strict=True),
+    ]
     names = {port.name: name for port, name in pairs}
-    names |= {p.name: name for p, name in zip(graph.output, outputs, strict=True)}
     for node in graph.node:
         for ports in (node.input, node.output):
             for i, name in enumerate(ports):
@@ -221,15 +212,6 @@ def write_graph(
         onnx.save_model(proto, temporary)
 
 
-def _write(proto: onnx.ModelProto, path: Path, batch: int | None) -> ExportedModel:
-    """Write a model of tiles, with what must be known of its parts."""
-    encoder_hash = hash_encoder(proto)
-    notes = {ENCODER_HASH: encoder_hash, HEAD: cut_head(proto)}
-    write_graph(proto, path, {name: note for name, note in notes.items() if note})
-    names = tuple(port.name for port in proto.graph.output)
-    return ExportedModel(path, names, batch, encoder_hash)
-
-
 @contextmanager
 def _without_tracing_noise() -> Iterator[None]:
     """Keep an exporter's talk about itself from the user, and only that."""
@@ -242,3 +224,70 @@ def _without_tracing_noise() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+def hash_encoder(model: onnx.ModelProto) -> str | None:
+    """Hash all that a model computes from a tile up to its features, as SHA-256.
+
+    Operators, their settings and every constant count, names do not, nor steps that
+    change nothing. So two files of one hash give the same features of the same tile,
+    whatever head follows; a trained encoder has another hash than the one it was. There
+    is none of a model that has no features, or with loops or branches, whose inner
+    parts are not looked into.
+    """
+    model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
+    if FEATURES_LAYER not in {output.name for output in graph.output} or any(
+        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for node in graph.node
+        for attribute in node.attribute
+    ):
+        return None
+    versions = sorted((opset.domain, opset.version) for opset in model.opset_import)
+    hashes = {"": ""}
+    for port in graph.input:
+        # The batch is left out: what is computed of a tile does not depend on it.
+        shape = [dim.dim_value for dim in port.type.tensor_type.shape.dim][1:]
+        hashes[port.name] = _hash(versions, port.type.tensor_type.elem_type, shape)
+    for tensor in graph.initializer:
+        content = onnx.numpy_helper.to_array(tensor).tobytes()
+        hashes[tensor.name] = _hash(tensor.data_type, list(tensor.dims), content)
+    types = {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
+    # ONNX keeps the nodes in an order in which each comes after what it needs.
+    for node in graph.node:
+        given = [hashes[name] for name in node.input]
+        if _changes_nothing(node, types):
+            hashes[node.output[0]] = given[0]
+            continue
+        settings = sorted(
+            a.SerializeToString(deterministic=True) for a in node.attribute
+        )
+        own = _hash(node.domain, node.op_type, settings, given)
+        for i, name in enumerate(node.output):
+            hashes[name] = _hash(own, i)
+    return hashes[FEATURES_LAYER]
+
+
+def cut_head(model: onnx.ModelProto) -> str | None:
+    """Cut a classifier's graph behind its features, as text (ONNX in base64).
+
+    None of a model that has no features or no logits.
+    """
+    if not {FEATURES_LAYER, LOGITS_LAYER} <= {
+        output.name for output in model.graph.output
+    }:
+        return None
+    head = onnx.utils.Extractor(model).extract_model([FEATURES_LAYER], [LOGITS_LAYER])
+    return base64.b64encode(head.SerializeToString(deterministic=True)).decode()
+
+
+def _changes_nothing(node: onnx.NodeProto, types: dict[str, int]) -> bool:
+    """Whether a node gives what it is given: identities, and casts to the own type."""
+    if node.op_type == "Identity":
+        return True
+    aims = {attribute.i for attribute in node.attribute if attribute.name == "to"}
+    return node.op_type == "Cast" and aims == {types.get(node.input[0])}
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -28,17 +28,11 @@ _STEP_PX = 16
 
 
 def run_p4m_densenet(tiles: Any) -> Any:
-    """Map tiles to a feature map at about a sixteenth of their size.
+    """Map tiles to a feature map, `(batch, height / 16 - 4, width / 16 - 4, 53)`.
 
-    A turned or reflected tile gives the turned or reflected feature map, so that
-    its average over the places does not change.
-
-    Args:
-        tiles: `(batch, height, width, 3)`, of about unit scale; square, and a
-            multiple of 16 px from 80 px on.
-
-    Returns:
-        `(batch, height / 16 - 4, width / 16 - 4, 53)`.
+    A turned or reflected tile gives the turned or reflected feature map, so that its
+    average over the places does not change. Tiles are of about unit scale, square, and
+    a multiple of 16 px from 80 px on.
 
     Raises:
         ConfigError: The tiles' size is no multiple of 16 px.

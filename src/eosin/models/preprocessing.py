@@ -8,12 +8,9 @@ from eosin.models.keras_backend import keras
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A linear map of raw RGB, and the order of the channels after it.
+    """A linear map of raw RGB, and whether the channels are turned round after it.
 
-    Attributes:
-        scale: Factor of each channel, in the order R, G, B.
-        offset: What is added to each channel after scaling, in the same order.
-        is_bgr: Whether the channels are turned round at the end.
+    `scale` is the factor of R, G and B, and `offset` what is added to each afterwards.
     """
 
     scale: tuple[float, float, float]
@@ -35,15 +32,7 @@ CENTRED_BGR = Preprocessing((1.0,) * 3, (-123.68, -116.779, -103.939), is_bgr=Tr
 
 
 def preprocess(tiles: Any, preprocessing: Preprocessing) -> Any:
-    """Map raw tiles to what an encoder expects.
-
-    Args:
-        tiles: `(batch, height, width, 3)`, RGB in 0..255, float32 or uint8.
-        preprocessing: The encoder's own.
-
-    Returns:
-        A tensor of the same shape.
-    """
+    """Map raw tiles, RGB in 0..255, to what an encoder expects, within its graph."""
     # float32 under any dtype policy: half precision cannot tell raw pixels apart
     # finely enough once they are scaled.
     tiles = keras.layers.Rescaling(

@@ -30,15 +30,16 @@ class EncoderSpec:
 
     Attributes:
         name: Its name on the command line and in `card.json`.
-        build: Function of a preprocessed tensor `(batch, px, px, 3)` and of
-            the weights (`imagenet` or None) that gives the feature map.
+        build: Function of a preprocessed tensor `(batch, px, px, 3)`, and of the
+            weights (`imagenet` or None) where any are published, that gives the
+            feature map.
         preprocessing: What it expects of its pixels.
         dimension: Features per tile.
         n_parameters: Numbers in its weights, without any head.
-        tile_px: The tile size that it was made for, in pixels.
-        min_tile_px: The smallest tile that it can take, in pixels.
         last_block: The layer that opens the last block. The model is cut
             before it when only that block is fine-tuned.
+        tile_px: The tile size that it was made for, in pixels.
+        min_tile_px: The smallest tile that it can take, in pixels.
         imagenet_licence: Terms of its ImageNet weights. None where there are
             no such weights.
         has_dynamic_export: Whether Keras' torch backend can write it to ONNX
@@ -48,14 +49,14 @@ class EncoderSpec:
     """
 
     name: str
-    build: Callable[[Any, str | None], Any]
+    build: Callable[..., Any]
     preprocessing: Preprocessing
     dimension: int
     n_parameters: int
-    tile_px: int
-    min_tile_px: int
     last_block: str
-    imagenet_licence: str | None
+    tile_px: int = 224
+    min_tile_px: int = 32
+    imagenet_licence: str | None = _IMAGENET_LICENCE
     has_dynamic_export: bool = True
     map_layer: str | None = None
 
@@ -89,7 +90,7 @@ def find_encoder_of(model: Any) -> EncoderSpec:
 
 
 def _run_application(
-    application: Callable[..., Any], tiles: Any, weights: str | None
+    tiles: Any, weights: str | None, *, application: Callable[..., Any], **options: Any
 ) -> Any:
     """Run one of keras.applications on tiles that are already preprocessed."""
     with warnings.catch_warnings():
@@ -101,119 +102,104 @@ def _run_application(
             weights=weights,
             input_tensor=tiles,
             input_shape=tuple(tiles.shape[1:]),
+            **options,
         ).output
 
 
-def _run_untrained(run: Callable[[Any], Any], tiles: Any, weights: str | None) -> Any:
-    """Run an encoder for which nobody has published weights."""
-    # build_encoder has refused whatever else by then.
-    del weights
-    return run(tiles)
+def _from_keras(application: Callable[..., Any], **options: Any) -> Any:
+    return functools.partial(_run_application, application=application, **options)
 
 
-def _from_keras(application: Callable[..., Any], **options: Any) -> dict[str, Any]:
-    """Give the fields that all of keras.applications share."""
-    configured = functools.partial(application, **options)
-    return {
-        "build": functools.partial(_run_application, configured),
-        "tile_px": 224,
-        "min_tile_px": 32,
-        "imagenet_licence": _IMAGENET_LICENCE,
-    }
-
-
-def _list_encoders() -> list[EncoderSpec]:
-    applications = keras.applications
-    return [
-        EncoderSpec(
-            **_from_keras(applications.Xception)
-            | {"tile_px": 299, "min_tile_px": 71, "has_dynamic_export": False},
-            name="xception",
-            preprocessing=SIGNED_UNIT,
-            dimension=2048,
-            n_parameters=20_861_480,
-            last_block="block14_sepconv1",
-        ),
-        EncoderSpec(
-            **_from_keras(applications.MobileNetV2),
-            name="mobilenetv2",
-            preprocessing=SIGNED_UNIT,
-            dimension=1280,
-            n_parameters=2_257_984,
-            last_block="block_13_expand",
-        ),
-        EncoderSpec(
-            **_from_keras(applications.DenseNet121),
-            name="densenet121",
-            preprocessing=IMAGENET_STATISTICS,
-            dimension=1024,
-            n_parameters=7_037_504,
-            last_block="conv5_block1_0_bn",
-        ),
-        EncoderSpec(
-            **_from_keras(applications.DenseNet169),
-            name="densenet169",
-            preprocessing=IMAGENET_STATISTICS,
-            dimension=1664,
-            n_parameters=12_642_880,
-            last_block="conv5_block1_0_bn",
-        ),
-        EncoderSpec(
-            **_from_keras(applications.ResNet50),
-            name="resnet50",
-            preprocessing=CENTRED_BGR,
-            dimension=2048,
-            n_parameters=23_587_712,
-            last_block="conv5_block2_1_conv",
-        ),
-        EncoderSpec(
-            **_from_keras(applications.EfficientNetV2B0, include_preprocessing=False),
-            name="efficientnetv2b0",
-            preprocessing=IMAGENET_STATISTICS,
-            dimension=1280,
-            n_parameters=5_919_312,
-            last_block="block6a_expand_conv",
-        ),
-        EncoderSpec(
-            **_from_keras(applications.ConvNeXtTiny, include_preprocessing=False)
-            | {"has_dynamic_export": False},
-            name="convnexttiny",
-            preprocessing=IMAGENET_STATISTICS,
-            dimension=768,
-            n_parameters=27_820_128,
-            last_block="convnext_tiny_stage_3_block_0_depthwise_conv",
-        ),
-        EncoderSpec(
-            build=functools.partial(_run_untrained, run_small_cnn),
-            name="smallcnn",
-            preprocessing=SIGNED_UNIT,
-            dimension=192,
-            n_parameters=219_816,
-            tile_px=128,
-            min_tile_px=16,
-            last_block="block4_conv",
-            imagenet_licence=None,
-            # A place of the last map sees 73 px, and lights up wherever a finding
-            # lies in them; one of this map sees 33 px.
-            map_layer="block3_relu",
-        ),
-        EncoderSpec(
-            build=functools.partial(_run_untrained, run_p4m_densenet),
-            name="p4m_densenet",
-            preprocessing=SIGNED_UNIT,
-            dimension=53,
-            n_parameters=118_684,
-            tile_px=96,
-            min_tile_px=80,
-            last_block="block5_norm",
-            imagenet_licence=None,
-            # The last map has 2 places a side at 96 px, this one 8.
-            map_layer="transition4_relu",
-        ),
-    ]
-
-
-ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
-    {spec.name: spec for spec in _list_encoders()}
+_APPLICATIONS = keras.applications
+_SPECS = (
+    EncoderSpec(
+        name="xception",
+        build=_from_keras(_APPLICATIONS.Xception),
+        preprocessing=SIGNED_UNIT,
+        dimension=2048,
+        n_parameters=20_861_480,
+        tile_px=299,
+        min_tile_px=71,
+        last_block="block14_sepconv1",
+        has_dynamic_export=False,
+    ),
+    EncoderSpec(
+        name="mobilenetv2",
+        build=_from_keras(_APPLICATIONS.MobileNetV2),
+        preprocessing=SIGNED_UNIT,
+        dimension=1280,
+        n_parameters=2_257_984,
+        last_block="block_13_expand",
+    ),
+    EncoderSpec(
+        name="densenet121",
+        build=_from_keras(_APPLICATIONS.DenseNet121),
+        preprocessing=IMAGENET_STATISTICS,
+        dimension=1024,
+        n_parameters=7_037_504,
+        last_block="conv5_block1_0_bn",
+    ),
+    EncoderSpec(
+        name="densenet169",
+        build=_from_keras(_APPLICATIONS.DenseNet169),
+        preprocessing=IMAGENET_STATISTICS,
+        dimension=1664,
+        n_parameters=12_642_880,
+        last_block="conv5_block1_0_bn",
+    ),
+    EncoderSpec(
+        name="resnet50",
+        build=_from_keras(_APPLICATIONS.ResNet50),
+        preprocessing=CENTRED_BGR,
+        dimension=2048,
+        n_parameters=23_587_712,
+        last_block="conv5_block2_1_conv",
+    ),
+    EncoderSpec(
+        name="efficientnetv2b0",
+        build=_from_keras(_APPLICATIONS.EfficientNetV2B0, include_preprocessing=False),
+        preprocessing=IMAGENET_STATISTICS,
+        dimension=1280,
+        n_parameters=5_919_312,
+        last_block="block6a_expand_conv",
+    ),
+    EncoderSpec(
+        name="convnexttiny",
+        build=_from_keras(_APPLICATIONS.ConvNeXtTiny, include_preprocessing=False),
+        preprocessing=IMAGENET_STATISTICS,
+        dimension=768,
+        n_parameters=27_820_128,
+        last_block="convnext_tiny_stage_3_block_0_depthwise_conv",
+        has_dynamic_export=False,
+    ),
+    EncoderSpec(
+        name="smallcnn",
+        build=run_small_cnn,
+        preprocessing=SIGNED_UNIT,
+        dimension=192,
+        n_parameters=219_816,
+        tile_px=128,
+        min_tile_px=16,
+        last_block="block4_conv",
+        imagenet_licence=None,
+        # A place of the last map sees 73 px, and lights up wherever a finding
+        # lies in them; one of this map sees 33 px.
+        map_layer="block3_relu",
+    ),
+    EncoderSpec(
+        name="p4m_densenet",
+        build=run_p4m_densenet,
+        preprocessing=SIGNED_UNIT,
+        dimension=53,
+        n_parameters=118_684,
+        tile_px=96,
+        min_tile_px=80,
+        last_block="block5_norm",
+        imagenet_licence=None,
+        # The last map has 2 places a side at 96 px, this one 8.
+        map_layer="transition4_relu",
+    ),
 )
+
+ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType({s.name: s for s in _SPECS})
 """Every encoder by its name; what is added here is tested by the contract test."""

@@ -8,16 +8,10 @@ _WIDTHS = (24, 48, 96, 192)
 
 
 def run_small_cnn(tiles: Any) -> Any:
-    """Map tiles to a feature map at a sixteenth of their size.
+    """Map tiles of about unit scale to `(batch, height / 16, width / 16, 192)`.
 
-    Four 3x3 convolutions, each with batch normalisation and ReLU; the first
-    has a stride of 2, and a 2x2 maximum stands between every two.
-
-    Args:
-        tiles: `(batch, height, width, 3)`, of about unit scale.
-
-    Returns:
-        `(batch, height / 16, width / 16, 192)`.
+    Four 3x3 convolutions, each with batch normalisation and ReLU; the first has a
+    stride of 2, and a 2x2 maximum stands between every two.
     """
     layers = keras.layers
     x = layers.ZeroPadding2D(1, name="block1_pad")(tiles)

@@ -20,15 +20,10 @@ Depth = Literal["head", "last"]
 def split_model(model: Any, depth: Depth) -> tuple[Any, Any]:
     """Cut an encoder or a classifier into a trunk and a tail.
 
-    Args:
-        model: From `build_encoder` or `build_classifier`.
-        depth: `head` cuts behind the pooled features (classifiers only), `last`
-            before the encoder's last block.
-
-    Returns:
-        `(trunk, tail)`: the trunk goes from raw tiles to features `(batch,
-        dimension)` or activations `(batch, height, width, channels)`, the tail
-        from there to what the model gives. The trunk carries the model's name.
+    `head` cuts behind the pooled features of a classifier, `last` before the encoder's
+    last block. The trunk, which carries the model's name, goes from raw tiles to
+    features `(batch, dimension)` or activations `(batch, height, width, channels)`; the
+    tail from there to what the model gives.
 
     Raises:
         ModelError: The model was not built by eosin.
@@ -43,13 +38,8 @@ def split_model(model: Any, depth: Depth) -> tuple[Any, Any]:
 def build_stem(classifier: Any, depth: Depth) -> Any:
     """Build the model whose outputs are kept, so that it need not run again.
 
-    Args:
-        classifier: From `build_classifier`.
-        depth: `head` gives the pooled features; `last` the activations before the
-            encoder's last block, and the features in the same pass.
-
-    Returns:
-        A model with the classifier's name, of one output or of two.
+    For `head` it gives a classifier's pooled features; for `last` the activations
+    before the encoder's last block, and the features in the same pass.
     """
     features = _find_cut(classifier, "head")
     outputs = features if depth == "head" else [_find_cut(classifier, depth), features]

@@ -5,7 +5,7 @@ from typing import Any
 
 from eosin.core import ConfigError, ModelError
 from eosin.models.keras_backend import keras
-from eosin.models.keras_files import load_keras_model, save_keras_model
+from eosin.models.keras_files import load_keras_model
 
 FEATURES_LAYER = "features"
 DROPOUT_LAYER = "dropout"
@@ -34,10 +34,7 @@ def build_classifier(
     Raises:
         ConfigError: `n_classes` or `dropout` is out of range.
     """
-    if n_classes < 2:
-        raise ConfigError(f"a classifier needs 2 classes or more, got {n_classes}")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
+    require_head("classifier", n_classes, dropout)
     layers = keras.layers
     pooled = layers.GlobalAveragePooling2D(name=FEATURES_LAYER)(encoder.output)
     kept = layers.Dropout(dropout, seed=seed, name=DROPOUT_LAYER)(pooled)
@@ -51,17 +48,16 @@ def build_classifier(
     return keras.Model(encoder.input, logits, name=encoder.name)
 
 
-def save_classifier(classifier: Any, path: Path) -> None:
-    """Write a classifier as a `.keras` file, whole or not at all.
-
-    Raises:
-        RunError: The file cannot be written.
-    """
-    save_keras_model(classifier, path)
+def require_head(noun: str, n_classes: int, dropout: float) -> None:
+    """Refuse a head that cannot be built, whatever model it is of."""
+    if n_classes < 2:
+        raise ConfigError(f"a {noun} needs 2 classes or more, got {n_classes}")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
 
 
 def load_classifier(path: Path) -> Any:
-    """Read a classifier that `save_classifier` wrote.
+    """Read a tile classifier that `save_model` wrote.
 
     Raises:
         ModelError: The file is missing, is no Keras model, or is none of ours.

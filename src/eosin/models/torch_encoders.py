@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eosin.core import ConfigError, MissingExtraError, ModelError
+from eosin.models.keras_files import first_line
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -96,8 +97,8 @@ class TorchEncoder:
         *,
         device: Literal["auto", "cpu", "cuda"] = "auto",
     ) -> None:
-        torch = _import("torch")
-        has_cuda = bool(torch.cuda.is_available())
+        self._torch = _import("torch")
+        has_cuda = bool(self._torch.cuda.is_available())
         if device == "cuda" and not has_cuda:
             raise ConfigError(
                 "device cuda was asked for, and PyTorch finds no GPU; use --device cpu"
@@ -106,24 +107,15 @@ class TorchEncoder:
         self.outputs = {"features": (spec.dimension,)}
         self._device = "cuda" if has_cuda and device != "cpu" else "cpu"
         self._module = module.to(self._device).eval()
-        self._mean = self._to_channels(spec.mean)
-        self._deviation = self._to_channels(spec.deviation)
-
-    def _to_channels(self, values: tuple[float, ...]) -> Any:
-        torch = _import("torch")
-        return torch.tensor(values, device=self._device).reshape(1, 3, 1, 1)
+        self._mean, self._deviation = (
+            self._torch.tensor(values, device=self._device).reshape(1, 3, 1, 1)
+            for values in (spec.mean, spec.deviation)
+        )
 
     def run(
         self, tiles: npt.NDArray[np.uint8], *, batch: int = 32
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Encode tiles of any number.
-
-        Args:
-            tiles: `(tiles, px, px, 3)`, raw RGB.
-            batch: Tiles at once.
-
-        Returns:
-            `features`, `(tiles, dimension)`.
+        """Encode raw RGB tiles, `(tiles, px, px, 3)`, to `(tiles, dimension)`.
 
         Raises:
             ValueError: The tiles are not uint8 or of another size.
@@ -143,9 +135,10 @@ class TorchEncoder:
         return {"features": np.concatenate([empty, *parts])}
 
     def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        torch = _import("torch")
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(tiles)).to(self._device)
+        with self._torch.inference_mode():
+            pixels = self._torch.from_numpy(np.ascontiguousarray(tiles)).to(
+                self._device
+            )
             pixels = pixels.permute(0, 3, 1, 2).float() / 255
             found = self._module((pixels - self._mean) / self._deviation)
             vectors = self._pool(getattr(found, "last_hidden_state", found))
@@ -158,7 +151,6 @@ class TorchEncoder:
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
     def _pool(self, found: Any) -> Any:
-        torch = _import("torch")
         if self.spec.pooling == "vector":
             return found
         if found.ndim != 3:
@@ -169,7 +161,7 @@ class TorchEncoder:
         if self.spec.pooling == "class":
             return found[:, 0]
         patches = found[:, 1 + self.spec.n_registers :].mean(1)
-        return torch.cat([found[:, 0], patches], dim=-1)
+        return self._torch.cat([found[:, 0], patches], dim=-1)
 
     def hash_weights(self) -> str:
         """Return the SHA-256 of every weight, name by name."""
@@ -178,7 +170,7 @@ class TorchEncoder:
             digest.update(name.encode())
             # As bytes: NumPy lacks some of PyTorch's types.
             flat = value.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(_import("torch").uint8).numpy().tobytes())
+            digest.update(flat.view(self._torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -210,17 +202,16 @@ def open_torch_encoder(
             place = str(weights) if is_file else spec.source
             module = library.AutoModel.from_pretrained(place)
         else:
-            name = (spec.architecture or spec.source) if is_file else spec.source
-            given = {"checkpoint_path": str(weights)} if is_file else {}
-            module = library.create_model(
-                name, pretrained=not is_file, **_resolve(spec.options), **given
-            )
+            name, given = spec.source, _resolve(spec.options)
+            if is_file:
+                name = spec.architecture or spec.source
+                given["checkpoint_path"] = str(weights)
+            module = library.create_model(name, pretrained=not is_file, **given)
     except Exception as error:  # both raise whatever their downloads do
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
-            f"the weights of {spec.name} ({spec.source}) cannot be had ({first_line}); "
-            "ask for access on its page and log in with 'hf auth login', or give a "
-            "copy by --weights"
+            f"the weights of {spec.name} ({spec.source}) cannot be had "
+            f"({first_line(error)}); ask for access on its page and log in with "
+            "'hf auth login', or give a copy by --weights"
         ) from error
     return TorchEncoder(module, spec, device=device)
 
@@ -246,99 +237,86 @@ def _import(name: str) -> Any:
         ) from error
 
 
+_GATED = "CC-BY-NC-ND-4.0, gated"
+_VIT = {"init_values": 1e-5, "num_classes": 0, "dynamic_img_size": True}
 _SWIGLU = {
+    **_VIT,
     "mlp_layer": "timm.layers.SwiGLUPacked",
     "act_layer": "torch.nn.SiLU",
-    "init_values": 1e-5,
-    "num_classes": 0,
-    "dynamic_img_size": True,
+    "img_size": 224,
 }
+_SPECS = (
+    TorchEncoderSpec(
+        name="uni",
+        source="hf-hub:MahmoodLab/uni",
+        architecture="vit_large_patch16_224",
+        tile_px=224,
+        mpp=0.5,
+        dimension=1024,
+        licence=_GATED,
+        options=_VIT,
+    ),
+    TorchEncoderSpec(
+        name="uni2_h",
+        source="hf-hub:MahmoodLab/UNI2-h",
+        architecture="vit_giant_patch14_224",
+        tile_px=224,
+        mpp=0.5,
+        dimension=1536,
+        licence=_GATED,
+        options={
+            **_SWIGLU,
+            "patch_size": 14,
+            "depth": 24,
+            "num_heads": 24,
+            "embed_dim": 1536,
+            "mlp_ratio": 2.66667 * 2,
+            "no_embed_class": True,
+            "reg_tokens": 8,
+        },
+    ),
+    TorchEncoderSpec(
+        name="virchow2",
+        source="hf-hub:paige-ai/Virchow2",
+        architecture="vit_huge_patch14_224",
+        tile_px=224,
+        mpp=0.5,
+        dimension=2560,
+        licence=_GATED,
+        pooling="class_mean",
+        n_registers=4,
+        options={**_SWIGLU, "reg_tokens": 4, "mlp_ratio": 5.3375, "global_pool": ""},
+    ),
+    TorchEncoderSpec(
+        name="h_optimus_0",
+        source="hf-hub:bioptimus/H-optimus-0",
+        architecture="vit_giant_patch14_reg4_dinov2",
+        tile_px=224,
+        mpp=0.5,
+        dimension=1536,
+        licence="Apache-2.0",
+        mean=(0.707223, 0.578729, 0.703617),
+        deviation=(0.211883, 0.230117, 0.177517),
+        options={
+            **_VIT,
+            "img_size": 224,
+            "global_pool": "token",
+            "dynamic_img_size": False,
+        },
+    ),
+    TorchEncoderSpec(
+        name="phikon_v2",
+        library="transformers",
+        source="owkin/phikon-v2",
+        tile_px=224,
+        mpp=0.5,
+        dimension=1024,
+        licence="Owkin non-commercial licence",
+        pooling="class",
+    ),
+)
 
 TORCH_ENCODERS: Mapping[str, TorchEncoderSpec] = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            TorchEncoderSpec(
-                name="uni",
-                source="hf-hub:MahmoodLab/uni",
-                architecture="vit_large_patch16_224",
-                tile_px=224,
-                mpp=0.5,
-                dimension=1024,
-                licence="CC-BY-NC-ND-4.0, gated",
-                options={
-                    "init_values": 1e-5,
-                    "num_classes": 0,
-                    "dynamic_img_size": True,
-                },
-            ),
-            TorchEncoderSpec(
-                name="uni2_h",
-                source="hf-hub:MahmoodLab/UNI2-h",
-                architecture="vit_giant_patch14_224",
-                tile_px=224,
-                mpp=0.5,
-                dimension=1536,
-                licence="CC-BY-NC-ND-4.0, gated",
-                options=_SWIGLU
-                | {
-                    "img_size": 224,
-                    "patch_size": 14,
-                    "depth": 24,
-                    "num_heads": 24,
-                    "embed_dim": 1536,
-                    "mlp_ratio": 2.66667 * 2,
-                    "no_embed_class": True,
-                    "reg_tokens": 8,
-                },
-            ),
-            TorchEncoderSpec(
-                name="virchow2",
-                source="hf-hub:paige-ai/Virchow2",
-                architecture="vit_huge_patch14_224",
-                tile_px=224,
-                mpp=0.5,
-                dimension=2560,
-                licence="CC-BY-NC-ND-4.0, gated",
-                pooling="class_mean",
-                n_registers=4,
-                options=_SWIGLU
-                | {
-                    "img_size": 224,
-                    "reg_tokens": 4,
-                    "mlp_ratio": 5.3375,
-                    "global_pool": "",
-                },
-            ),
-            TorchEncoderSpec(
-                name="h_optimus_0",
-                source="hf-hub:bioptimus/H-optimus-0",
-                architecture="vit_giant_patch14_reg4_dinov2",
-                tile_px=224,
-                mpp=0.5,
-                dimension=1536,
-                licence="Apache-2.0",
-                mean=(0.707223, 0.578729, 0.703617),
-                deviation=(0.211883, 0.230117, 0.177517),
-                options={
-                    "img_size": 224,
-                    "init_values": 1e-5,
-                    "num_classes": 0,
-                    "global_pool": "token",
-                    "dynamic_img_size": False,
-                },
-            ),
-            TorchEncoderSpec(
-                name="phikon_v2",
-                library="transformers",
-                source="owkin/phikon-v2",
-                tile_px=224,
-                mpp=0.5,
-                dimension=1024,
-                licence="Owkin non-commercial licence",
-                pooling="class",
-            ),
-        )
-    }
+    {spec.name: spec for spec in _SPECS}
 )
 """PyTorch encoders by their name, as their owners' cards describe them."""

@@ -20,12 +20,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def is_faster(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Say whether `Product` can take these, and gains by it.
-
-    Args:
-        left: `(..., n)`.
-        right: `(n, columns)`.
-    """
+    """Say whether `Product` can take `(..., n)` and `(n, columns)`, and gains by it."""
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         # No exporter knows it.
         return False

@@ -10,22 +10,17 @@ import h5py
 import numpy as np
 
 from eosin.core import ModelError
+from eosin.models.keras_files import first_line
 from eosin.models.registry import ENCODERS, EncoderSpec
 
 _Shapes = Counter[tuple[int, ...]]
 
 
 def load_weights(encoder: Any, spec: EncoderSpec, path: Path) -> None:
-    """Load an encoder's weights from a Keras HDF5 file, in place.
+    """Load a Keras HDF5 file without a head into an encoder built for `spec`, in place.
 
-    Both layouts are read: that of Keras 3 (`*.weights.h5`) and the older one
-    that keras.applications publishes (`*_notop.h5`). The numbers may be stored
-    as float16.
-
-    Args:
-        encoder: A model built for `spec`.
-        spec: The encoder that the file must hold, without a head.
-        path: The file.
+    Both layouts are read: that of Keras 3 (`*.weights.h5`) and the older one that
+    keras.applications publishes (`*_notop.h5`). The numbers may be stored as float16.
 
     Raises:
         ModelError: The file is missing, not HDF5, of another architecture or
@@ -44,7 +39,7 @@ def load_weights(encoder: Any, spec: EncoderSpec, path: Path) -> None:
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise ModelError(
             f"{path}: has the arrays of {spec.name} but not its layout "
-            f"({_first_line(error)}); save it with Keras as *.weights.h5"
+            f"({first_line(error)}); save it with Keras as *.weights.h5"
         ) from error
     if not all(np.isfinite(array).all() for array in encoder.get_weights()):
         raise ModelError(
@@ -108,8 +103,3 @@ def _describe(shapes: _Shapes) -> str:
 
 def _count(shapes: _Shapes) -> int:
     return sum(int(np.prod(shape)) * n for shape, n in shapes.items())
-
-
-def _first_line(error: BaseException) -> str:
-    """Give an error's first line; Keras' run over pages."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,10 +9,12 @@ from eosin.reports.limit import make_limit_page
 from eosin.reports.page import Page, Section, render_page, write_page
 from eosin.reports.style import render_png
 from eosin.reports.training_curves import draw_history, draw_learning_rates
+from eosin.reports.words import Nouns
 
 __all__ = [
     "AttendedSlide",
     "EvaluationFacts",
+    "Nouns",
     "Page",
     "Section",
     "draw_history",

@@ -104,7 +104,6 @@ def _describe_scores(
     validation: ValidationChoices | None, nouns: Nouns
 ) -> dict[str, str]:
     how = "the model's own probability; nothing is averaged"
-    of_patient = f"that of the {nouns.slide} in which most was found"
     if validation is not None:
         chosen = validation.aggregation
         why = "set, because validation could not choose"
@@ -113,9 +112,9 @@ def _describe_scores(
             n_slides = count(chosen.n_slides, f"validation {nouns.slide}")
             why = f"chosen among {len(chosen.auc_by_share)} shares on {n_slides} "
             why += f"(AUC {best:.2f})"
-        how = f"{chosen.aggregation.describe()}; {why}"
-        if chosen.aggregation.patient == "mean":
-            of_patient = f"the mean of the {plural(nouns.slide)}"
+        how = chosen.aggregation.describe(tile=nouns.tile, slide=nouns.slide)
+        how = f"{how}; {why}"
+    of_patient = f"that of the {nouns.slide} in which most was found"
     own = {f"Score of a {nouns.slide}": how}
     return {**own, f"Score of a {nouns.patient}": of_patient, **own}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from eosin.core import ConfigError
-from eosin.settings.fitting import BagFit
+from eosin.settings.fitting import BagFit, DtypePolicy
 from eosin.settings.names import (
     KNOWN_AGGREGATORS,
     KNOWN_ENCODERS,
@@ -79,7 +79,7 @@ class BagTraining(FoldSettings, BagModel):
     choose: tuple[str, ...] = ()
     inner_folds: int = setting(3, least=2)
     missing: Literal["stop", "skip"] = "stop"
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: DtypePolicy = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,8 @@ Balance = Literal["none", "class", "slide", "class_and_slide"]
 ClassWeights = tuple[float, ...] | Literal["none", "balanced"]
 Monitor = Literal["val_roc_auc", "val_loss"]
 Optimiser = Literal["adam", "adamw"]
-Precision = Literal["auto", "float32", "mixed_bfloat16"]
+DtypePolicy = Literal["float32", "mixed_bfloat16"]
+Precision = Literal["auto", DtypePolicy]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 
 # Chosen on validation tiles; see the documentation of training.

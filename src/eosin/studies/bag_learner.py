@@ -18,7 +18,7 @@ from eosin.models import (
     check_mil_export,
     export_mil_model,
     predict_bags,
-    save_mil_model,
+    save_model,
 )
 from eosin.settings import BagTraining, PixelTraining
 from eosin.studies.folds import Fitted
@@ -174,7 +174,7 @@ class BagLearner:
     def _export(self, model: MILModel, fold: int, seed: int) -> None:
         """Write a model for Keras and for ONNX Runtime, and compare both."""
         stem = self._out / self.find_model(fold, seed)
-        save_mil_model(model, Path(f"{stem}.keras"))
+        save_model(model, Path(f"{stem}.keras"))
         export_mil_model(model, stem)
         head = BagHead(stem, clinical=model.clinical, device="cpu")
         check_mil_export(model, head.predict, self._study.bags[:_CHECKED_BAGS])

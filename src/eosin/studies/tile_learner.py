@@ -11,7 +11,7 @@ import pandas as pd
 
 from eosin.core import ModelError, Progress
 from eosin.inference import open_session, score_by_features
-from eosin.models import export_onnx, save_classifier
+from eosin.models import export_onnx, save_model
 from eosin.settings import TileTraining, TuneFit
 from eosin.studies.folds import Fitted
 from eosin.studies.study import Study
@@ -65,7 +65,7 @@ class TileLearner:
         path = self._out / self.find_model(fold, seed)
         classifier = self._inputs.build()
         fits = self._fit(classifier, fold, state)
-        save_classifier(classifier, path.with_suffix(".keras"))
+        save_model(classifier, path.with_suffix(".keras"))
         export_onnx(classifier, path)
         self._check_export(classifier, path)
         if self._config.snapshots:

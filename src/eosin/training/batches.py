@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.evaluation import compute_roc_auc
-from eosin.settings import FitSettings
+from eosin.settings import Balance, FitSettings
 from eosin.training.optimisation import (
     Floats,
     encode_labels,
     find_class_weights,
 )
-from eosin.training.sampling import draw_epoch, find_shares
 from eosin.training.sources import iter_ahead
 from eosin.training.training_data import Rows, TrainingBags, TrainingTiles
 
@@ -27,10 +26,8 @@ _TICKS = 1000
 class Batch:
     """What one step trains on.
 
-    Attributes:
-        inputs: As the model takes them.
-        targets: As the loss takes them, `(batch, outputs)`.
-        weights: Each one's factor in the loss, `(batch,)`.
+    `inputs` are as the model takes them, `targets` `(batch, outputs)` as the loss does,
+    and `weights` `(batch,)` each one's factor in the loss.
     """
 
     inputs: Any
@@ -42,10 +39,9 @@ class Batch:
 class Validation:
     """Metrics of one epoch.
 
-    Attributes:
-        loss: Mean cross entropy, without class weights and label smoothing.
-        roc_auc: Of two classes, or the mean over one against the rest. None
-            where a class is absent from validation.
+    The `loss` is the mean cross entropy, without class weights and label smoothing;
+    `roc_auc` that of two classes, or the mean over one against the rest, and None where
+    a class is absent from validation.
     """
 
     loss: float
@@ -112,9 +108,9 @@ class Batches(ABC):
     def validate(self) -> Validation | None:
         """Score the validation rows; None without any."""
 
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Give what a checkpoint belongs to beside labels, splits and settings."""
+        return {}
 
     @abstractmethod
     def _plan(self, epoch: int) -> Sequence[Rows]:
@@ -149,3 +145,63 @@ def score_validation(
     else:
         scores = np.exp(log_probabilities)
     return Validation(float(loss), compute_roc_auc(labels, scores))
+
+
+def find_shares(
+    labels: NDArray[Any],
+    slide_ids: NDArray[Any],
+    *,
+    balance: Balance,
+    max_repeats: float = np.inf,
+) -> NDArray[np.float64]:
+    """Say how often each row is drawn in an epoch, on average: `(rows,)`, above 0.
+
+    With `class_and_slide` the classes are drawn equally often, and within a class the
+    slides. Above `max_repeats` no share goes, and what is cut off is not given to
+    others; without cuts the shares sum to the number of rows.
+    """
+    n = len(labels)
+    shares = np.ones(n)
+    _, slides = np.unique(slide_ids, return_inverse=True)
+    if balance == "class":
+        shares = _share_equally(labels, n)
+    elif balance == "slide":
+        shares = _share_equally(slides, n)
+    elif balance == "class_and_slide":
+        classes = np.unique(labels)
+        for label in classes:
+            rows = labels == label
+            shares[rows] = _share_equally(slides[rows], n / len(classes))
+    return np.minimum(shares, max_repeats)
+
+
+def draw_epoch(
+    rows: Rows, shares: NDArray[np.float64], *, seed: int, epoch: int
+) -> Rows:
+    """Draw an epoch's rows, in the order in which they are shown.
+
+    Each row is drawn as often as its share says, rounded up or down by chance
+    (systematic sampling), so that no tile is missed by bad luck as in independent
+    draws. The result depends on nothing but the arguments.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    # Shuffled first, or neighbours in the table would share their luck.
+    order = rng.permutation(len(rows))
+    n_drawn = count_epoch(shares)
+    ends = np.cumsum(shares[order])
+    marks = np.floor(ends * (n_drawn / ends[-1]) + rng.random())
+    marks[-1] = n_drawn
+    counts = np.diff(marks, prepend=0.0).astype(np.int64)
+    drawn = np.repeat(rows[order], counts)
+    return rng.permutation(drawn)
+
+
+def count_epoch(shares: NDArray[np.float64]) -> int:
+    """Count the rows of an epoch."""
+    return max(1, round(float(shares.sum())))
+
+
+def _share_equally(groups: NDArray[Any], total: float) -> NDArray[np.float64]:
+    """Give every group the same part of a total, and its members the same of it."""
+    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(total / len(sizes) / sizes[members])

@@ -13,13 +13,8 @@ from eosin.training.state import copy_value
 
 def find_batch_norms(model: Any) -> list[Any]:
     """List a model's batch normalisations, those of inner models included."""
-    found = []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            found.append(layer)
-        elif isinstance(layer, keras.Model):
-            found += find_batch_norms(layer)
-    return found
+    norm = keras.layers.BatchNormalization
+    return [layer for layer in _iter_layers(model) if isinstance(layer, norm)]
 
 
 def find_resting(
@@ -56,15 +51,9 @@ def frozen(layers: Iterable[Any]) -> Iterator[None]:
 
 
 def find_stages(trunk: Any) -> list[list[Any]]:
-    """Group a trunk's layers by the size of what they give, the last ones first.
+    """Group a trunk's layers with weights by the size of their output, the last first.
 
     A stage of a convolutional network ends where it halves its maps.
-
-    Args:
-        trunk: From `split_model`.
-
-    Returns:
-        The layers of each stage; those without weights are left out.
     """
     stages: dict[int, list[Any]] = {}
     for layer in trunk.layers:
@@ -76,19 +65,11 @@ def find_stages(trunk: Any) -> list[list[Any]]:
 def find_learning_rate_factors(
     model: Any, trunk: Any, *, decay: float
 ) -> tuple[float, ...]:
-    """Give early layers smaller learning rates than late ones.
+    """Give early layers smaller learning rates than late ones, one for each variable.
 
-    What an encoder knows of edges and colours is general, and is lost when it moves
-    as fast as a head that has to learn from nothing.
-
-    Args:
-        model: A classifier, or its tail.
-        trunk: All before the encoder's last block, from `split_model`.
-        decay: Factor of each step away from the head, (0, 1].
-
-    Returns:
-        One factor for each of the model's trainable variables, in their order: 1 for
-        the head, `decay` for the last block, and its square for the trunk.
+    What an encoder knows of edges and colours is general, and is lost when it moves as
+    fast as a head that has to learn from nothing. The factor is 1 for the head, `decay`
+    for the last block, and its square for the trunk before it.
     """
     head = {id(v) for v in model.get_layer(LOGITS_LAYER).variables}
     early = {id(v) for v in trunk.variables}
@@ -100,14 +81,10 @@ def find_learning_rate_factors(
 
 @contextmanager
 def moving_less(variables: Sequence[Any], factors: Sequence[float]) -> Iterator[None]:
-    """Shorten what one training step in a block does to variables.
+    """Shorten what one training step in a block does to variables, by their factors.
 
     Adam's steps, and those of every optimiser whose state does not depend on the
     learning rate, are then exactly what that factor of the learning rate gives.
-
-    Args:
-        variables: The model's.
-        factors: One for each; 1 leaves a variable alone.
     """
     slowed = [
         (variable, factor, copy_value(variable))
@@ -123,12 +100,9 @@ def moving_less(variables: Sequence[Any], factors: Sequence[float]) -> Iterator[
 def computing_in(model: Any, precision: Precision) -> Iterator[None]:
     """Let a model compute in another dtype for the length of a block.
 
-    The weights stay float32, and so do layers that ask for it by themselves,
-    such as the preprocessing and the logits.
-
-    Args:
-        model: Its layers' dtype policies are changed and put back.
-        precision: `auto` is mixed_bfloat16 on a GPU, float32 elsewhere.
+    The weights stay float32, and so do layers that ask for it by themselves, such as
+    the preprocessing and the logits. `auto` is mixed_bfloat16 on a GPU, float32
+    elsewhere.
     """
     if precision == "auto":
         precision = "mixed_bfloat16" if has_gpu() else "float32"

@@ -86,13 +86,7 @@ def run_epochs(
             if listeners.on_epoch is not None:
                 listeners.on_epoch(epochs[-1])
     put_arrays(batches.model.weights, best)
-    return FitResult(
-        epochs,
-        find_best(epochs, monitor),
-        monitor,
-        stopped_early=len(epochs) < n_epochs,
-        warnings=warnings,
-    )
+    return FitResult(epochs, find_best(epochs, monitor), monitor, warnings)
 
 
 @contextmanager

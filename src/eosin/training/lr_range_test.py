@@ -84,17 +84,8 @@ def find_head_curve(
 ) -> LearningRateCurve:
     """Test which learning rates a classifier's head takes; its weights are put back.
 
-    Args:
-        classifier: As of `fit_head`.
-        features: As of `fit_head`.
-        tiles: Which tiles, and their labels.
-        config: The settings of the training to come, but for its learning rate.
-        sweep: The learning rates. None takes the usual ones.
-        progress: Hears of every step.
-
-    Raises:
-        ConfigError: The features, the tiles and the settings do not fit each other.
-        ModelError: The loss is not finite from the start.
+    Arguments and errors are those of `fit_head`; the learning rates are those of
+    `sweep`, or the usual ones.
     """
     batches = batch_features(classifier, CachedViews(features), tiles, config)
     return find_curve(batches, sweep, progress)
@@ -111,18 +102,9 @@ def find_fine_tuning_curve(
 ) -> LearningRateCurve:
     """Test which learning rates fine-tuning takes; the weights are put back.
 
-    Args:
-        classifier: As `fine_tune` would get it, its head fitted.
-        source: As of `fine_tune`.
-        tiles: Which tiles, and their labels.
-        config: The settings of the training to come, but for its learning rate; what
-            these freeze and slow is frozen and slowed here.
-        sweep: The learning rates. None takes the usual ones.
-        progress: Hears of every step.
-
-    Raises:
-        ConfigError: The source, the tiles and the settings do not fit each other.
-        ModelError: The loss is not finite from the start.
+    Arguments and errors are those of `fine_tune`, whose settings freeze and slow what
+    they freeze and slow there; the learning rates are those of `sweep`, or the usual
+    ones.
     """
     with preparing(classifier, source, tiles, config) as batches:
         return find_curve(batches, sweep, progress)
@@ -131,11 +113,7 @@ def find_fine_tuning_curve(
 def find_curve(
     batches: Batches, sweep: RangeTest | None, progress: Progress | None
 ) -> LearningRateCurve:
-    """Test which learning rates a model takes; its weights are put back.
-
-    Raises:
-        ModelError: The loss is not finite from the start.
-    """
+    """Test which learning rates a model takes; its weights are put back."""
     sweep = sweep or RangeTest()
     with (
         trying_steps(batches) as step,
@@ -153,10 +131,7 @@ def find_curve(
 def run_range_test(step: Step, sweep: RangeTest) -> LearningRateCurve:
     """Run steps at rising learning rates until the loss explodes.
 
-    Args:
-        step: Takes a learning rate, trains one step, and gives the loss from
-            before it.
-        sweep: The learning rates.
+    A step takes a learning rate, trains, and gives the loss from before it.
 
     Raises:
         ModelError: Too few steps had a finite loss.

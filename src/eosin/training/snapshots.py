@@ -6,21 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from eosin.core import RunError, atomic_path, read_json, write_json
-from eosin.models import export_onnx, load_classifier, save_classifier
+from eosin.core import RunError, read_json, write_csv, write_json
+from eosin.models import export_onnx, load_classifier, save_model
 from eosin.training.history import HISTORY_COLUMNS, EpochMetrics
 
 _LIST_FILE = "snapshots.json"
 
 
 class SnapshotKeeper:
-    """Keeps a classifier as it was after its best epochs.
+    """Keeps a classifier as it was after its `n_kept` best epochs, in a folder.
 
     An interrupted training finds its earlier snapshots again.
-
-    Args:
-        folder: Where they are kept while training goes on.
-        n_kept: How many, 1 or more.
     """
 
     def __init__(self, folder: Path, n_kept: int) -> None:
@@ -28,22 +24,16 @@ class SnapshotKeeper:
         self._n_kept = n_kept
 
     def offer(self, classifier: Any, metrics: EpochMetrics) -> None:
-        """Keep a classifier if it is among the best.
+        """Keep a classifier, as validation saw it, if it is among the best.
 
-        Args:
-            classifier: As validation saw it.
-            metrics: What validation said. A higher AUC is better, and of equal ones
-                the lower loss.
-
-        Raises:
-            RunError: The snapshot cannot be written.
+        A higher AUC is better, and of equal ones the lower loss.
         """
         # An epoch that is trained again after an interruption replaces itself.
         others = [row for row in self.list() if _name(row) != _name(metrics)]
-        ranked = sorted([*others, metrics], key=_rank)
+        ranked = sorted([*others, metrics], key=lambda row: row.rank("val_roc_auc"))
         kept, dropped = ranked[: self._n_kept], ranked[self._n_kept :]
         if metrics in kept:
-            save_classifier(classifier, self._folder / f"{_name(metrics)}.keras")
+            save_model(classifier, self._folder / f"{_name(metrics)}.keras")
         write_json(self._folder / _LIST_FILE, [asdict(row) for row in kept])
         for row in dropped:
             (self._folder / f"{_name(row)}.keras").unlink(missing_ok=True)
@@ -57,32 +47,19 @@ class SnapshotKeeper:
         return [EpochMetrics(**row) for row in rows]
 
     def export(self, place: Path) -> None:
-        """Write each snapshot as `<stage>_epoch_<n>.keras` and `.onnx`.
+        """Write each snapshot to a folder as `<stage>_epoch_<n>.keras` and `.onnx`.
 
         `snapshots.csv` says what validation said of each, the best one first.
-
-        Args:
-            place: The folder to write to.
-
-        Raises:
-            ModelError: One cannot be exported.
-            RunError: A file cannot be written.
         """
         rows = self.list()
         for row in rows:
             classifier = load_classifier(self._folder / f"{_name(row)}.keras")
-            save_classifier(classifier, place / f"{_name(row)}.keras")
+            save_model(classifier, place / f"{_name(row)}.keras")
             export_onnx(classifier, place / f"{_name(row)}.onnx")
-        table = pd.DataFrame([asdict(row) for row in rows])
+        table = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
         table.insert(0, "snapshot", [_name(row) for row in rows])
-        with atomic_path(place / "snapshots.csv") as temporary:
-            table[["snapshot", *HISTORY_COLUMNS]].to_csv(temporary, index=False)
+        write_csv(place / "snapshots.csv", table)
 
 
 def _name(metrics: EpochMetrics) -> str:
     return f"{metrics.stage}_epoch_{metrics.epoch:02d}"
-
-
-def _rank(metrics: EpochMetrics) -> tuple[float, float]:
-    """Sort a better epoch before a worse one."""
-    return -(metrics.val_roc_auc or 0.0), metrics.val_loss

@@ -29,12 +29,7 @@ class Views(Protocol):
 
 
 class ChosenTiles:
-    """Some tiles of an array of views, read where they lie.
-
-    Args:
-        array: `(views, tiles, ...)`; a memory map will do.
-        rows: Which of its tiles, in the order that they are to have.
-    """
+    """Some tiles of an array of views `(views, tiles, ...)`, read where they lie."""
 
     def __init__(self, array: NDArray[Any], rows: Rows) -> None:
         self._array, self._rows = array, rows
@@ -58,37 +53,28 @@ class CachedViews:
     Args:
         array: `(views, tiles, ...)`, float16 or float32; a memory map will do, and
             `ChosenTiles` of one. View 0 is the tile as it is.
-        n_validation_views: How many views validation averages over, from the
-            first; its probabilities are averaged, not its features.
 
     Raises:
-        ConfigError: The array has no views or fewer than are asked for.
+        ConfigError: The array has no views.
     """
 
-    def __init__(self, array: Views, *, n_validation_views: int = 1) -> None:
+    def __init__(self, array: Views) -> None:
         if len(array.shape) < 3:
             raise ConfigError(
                 "cached features must be (views, tiles, ...), got the shape "
                 f"{array.shape}"
             )
-        n_views = array.shape[0]
-        if not 1 <= n_validation_views <= n_views:
-            raise ConfigError(
-                f"validation views must be in 1..{n_views} (so many are cached), "
-                f"got {n_validation_views}"
-            )
         self._array = array
         self.n_tiles, self.tile_shape = int(array.shape[1]), array.shape[2:]
-        self.n_validation_views = n_validation_views
 
     def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
         """Read one random view of each tile, as float32."""
         views = rng.integers(self._array.shape[0], size=len(rows))
         return np.asarray(self._array[views, rows], np.float32)
 
-    def read_validation(self, rows: Rows, view: int) -> NDArray[Any]:
-        """Read one view of every tile, as float32."""
-        return np.asarray(self._array[view, rows], np.float32)
+    def read_validation(self, rows: Rows) -> NDArray[Any]:
+        """Read every tile as it is, as float32."""
+        return np.asarray(self._array[0, rows], np.float32)
 
 
 class PixelTiles:
@@ -99,8 +85,7 @@ class PixelTiles:
             thread, but never twice at a time.
         n_tiles: Rows that can be read.
         augment: Changes a batch of uint8 tiles for training; gets all its
-            randomness from the generator that it is given. None trains on the
-            tiles as they are.
+            randomness from the generator. None trains on the tiles as they are.
     """
 
     def __init__(
@@ -111,16 +96,15 @@ class PixelTiles:
         augment: Callable[[Tiles, np.random.Generator], Tiles] | None = None,
     ) -> None:
         self._read, self._augment = read, augment
-        self.n_tiles, self.n_validation_views = n_tiles, 1
+        self.n_tiles = n_tiles
 
     def read_training(self, rows: Rows, rng: np.random.Generator) -> NDArray[Any]:
         """Read a batch and augment it."""
         tiles = self._read(rows)
         return tiles if self._augment is None else self._augment(tiles, rng)
 
-    def read_validation(self, rows: Rows, view: int) -> NDArray[Any]:
+    def read_validation(self, rows: Rows) -> NDArray[Any]:
         """Read a batch as it is."""
-        del view
         return self._read(rows)
 
 
@@ -128,10 +112,9 @@ TileSource = CachedViews | PixelTiles
 
 
 def iter_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """Make each item's result in a thread, one ahead of whoever takes them.
+    """Make each item's result in a thread, in order, one ahead of whoever takes them.
 
-    The results come in order, and are made in order by one thread, so that what
-    is made does not depend on how the threads run.
+    One thread makes them, so that what is made does not depend on how threads run.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         waiting: Future[Made] | None = None

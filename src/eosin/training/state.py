@@ -25,16 +25,11 @@ Arrays = list[NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """All that the rest of a training depends on.
+    """All that the rest of a training depends on: its epochs, and variables' values.
 
-    Dropout's seeds are not in it: they are set from the seed and the epoch
-    when an epoch begins.
-
-    Attributes:
-        epochs: The epochs that ran.
-        arrays: Values of variables by what they are: the model's `weights`, the
-            `optimiser`'s own, the `average` where one is kept, and the weights of the
-            `best` epoch so far.
+    `arrays` holds the model's `weights`, the `optimiser`'s own, the `average` where one
+    is kept, and the weights of the `best` epoch so far. Dropout's seeds are not in it:
+    they are set from the seed and the epoch when an epoch begins.
     """
 
     epochs: tuple[EpochMetrics, ...]
@@ -42,11 +37,7 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, fingerprint: str) -> None:
-    """Write a checkpoint, whole or not at all.
-
-    Raises:
-        RunError: The file cannot be written.
-    """
+    """Write a checkpoint, whole or not at all."""
     meta = {
         "format": _FORMAT,
         "fingerprint": fingerprint,

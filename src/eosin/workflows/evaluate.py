@@ -17,6 +17,7 @@ from eosin.core import (
     write_json,
 )
 from eosin.evaluation import (
+    UNITS,
     EvaluationResult,
     evaluate_predictions,
     select_level,
@@ -31,6 +32,7 @@ from eosin.prediction.overlays import (
 )
 from eosin.reports import (
     EvaluationFacts,
+    Nouns,
     make_evaluation_page,
     write_page,
 )
@@ -144,12 +146,14 @@ def _evaluate(
         "n_bootstrap": n_bootstrap,
         "seed": seed,
     }
+    nouns = Nouns.of_study(card.unit, units.folder)
     table, n_unreadable = units.score(progress)
     write_predictions(out / "predictions.parquet", table, card.target)
     result = evaluate_predictions(
         table,
         thresholds=card.together.thresholds,
         by_group=units.find_group_thresholds(),
+        words={unit: nouns.of(unit) for unit in UNITS},
         **options,
     )
     rival = _evaluate_colours(units, options)

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 
-from eosin.core import ConfigError
-from eosin.models import AGGREGATORS, build_mil_model
 from eosin.models.aggregators.concat40 import Concat40
 
 
@@ -17,19 +15,7 @@ def test_every_place_has_weights_of_its_own(rng, run):
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
 
 
-def test_it_is_the_one_method_that_minds_the_order():
-    minding = [name for name, spec in AGGREGATORS.items() if not spec.is_order_free]
-    assert minding == ["concat40"]
-
-
 @pytest.mark.parametrize("n", [39, 41])
 def test_other_sizes_are_refused(run, n):
     with pytest.raises(ValueError, match=f"exactly 40 instances, got {n}"):
         run(Concat40(1), np.zeros((1, n, 3), np.float32))
-
-
-def test_a_model_of_it_takes_40_instances_only():
-    model = build_mil_model("concat40", dimension=3)
-    assert model.n_instances == 40
-    with pytest.raises(ConfigError, match="concat40 has no option k"):
-        build_mil_model("concat40", dimension=3, options={"k": 3})

@@ -45,9 +45,3 @@ def test_sure_bags_stay_finite(rng, run, shift):
     assert np.isfinite(outputs["logits"]).all()
     assert (np.sign(outputs["logits"]) == np.sign(shift)).all()
     np.testing.assert_allclose(outputs["attention"].sum(axis=1), 1, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("rates", "said"), [((0.1, 1), "got 1"), ((), "got none")])
-def test_a_rate_is_a_share(rates, said):
-    with pytest.raises(ValueError, match=rf"in \(0, 1\), {said}"):
-        LikelihoodRatioAggregator(1, rates=rates)

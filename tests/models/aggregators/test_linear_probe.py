@@ -3,6 +3,7 @@ from sklearn.linear_model import LogisticRegression
 
 from eosin.models import AGGREGATORS, build_mil_model
 from eosin.models.aggregators.linear_probe import LinearProbe
+from eosin.models.aggregators.mean import MeanAggregator
 
 
 def test_no_layer_comes_before_it():
@@ -23,3 +24,15 @@ def test_with_scikit_learns_weights_it_says_what_scikit_learn_says(rng, run):
     logits = run(layer, features)["logits"][:, 0]
     expected = oracle.decision_function(features.mean(axis=1))
     np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_the_logit_is_that_of_the_mean_instance(bags, run):
+    features, mask = bags
+    layer = MeanAggregator(2, seed=1)
+    outputs = run(layer, features, mask)
+    kernel, bias = layer.head.get_weights()
+    for row, size in enumerate((9, 5, 1)):
+        expected = features[row, :size].mean(axis=0) @ kernel + bias
+        np.testing.assert_allclose(outputs["logits"][row], expected, atol=1e-6)
+        np.testing.assert_allclose(outputs["attention"][row, :size], 1 / size)
+    assert (outputs["logits"][3] == 0).all()

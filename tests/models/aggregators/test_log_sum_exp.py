@@ -25,8 +25,3 @@ def test_sharpness_goes_from_the_mean_to_the_maximum(bags, run, sharpness, pool)
     outputs = run(LogSumExpAggregator(1, sharpness=sharpness), features)
     expected = pool(outputs["instance_logits"], axis=1)
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-2)
-
-
-def test_sharpness_is_above_0():
-    with pytest.raises(ValueError, match="sharpness must be above 0, got 0"):
-        LogSumExpAggregator(1, sharpness=0)

@@ -35,8 +35,3 @@ def test_sure_bags_stay_finite(rng, run, shift):
     logits = run(layer, features)["logits"]
     assert np.isfinite(logits).all()
     assert (np.sign(logits) == np.sign(shift)).all()
-
-
-def test_a_prior_is_a_probability():
-    with pytest.raises(ValueError, match=r"prior must be in \(0, 1\), got 1"):
-        NoisyOrAggregator(1, prior=1)

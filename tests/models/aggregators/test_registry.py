@@ -15,8 +15,9 @@ from eosin.models import (
     build_mil_model,
     find_aggregator,
     load_mil_model,
-    save_mil_model,
+    save_model,
 )
+from eosin.models.aggregators.aggregator import find_highest, pick_best
 from eosin.models.keras_backend import keras
 from eosin.training.optimisation import build_loss
 
@@ -159,7 +160,7 @@ def test_a_saved_model_says_the_same(name, n_classes, tmp_path):
     model = _build(name, n_classes)
     model.scaling.set_statistics(np.arange(6.0), np.arange(6.0))
     expected = _run(model, *_draw())
-    save_mil_model(model, tmp_path / "model.keras")
+    save_model(model, tmp_path / "model.keras")
     loaded = load_mil_model(tmp_path / "model.keras")
     found = _run(loaded, *_draw())
     assert loaded.get_config() == model.get_config()
@@ -216,7 +217,7 @@ def test_other_backends_say_the_same(backend, tmp_path):
     features, mask = _draw(sizes=(40, 23, 0))
     np.savez(tmp_path / "bags.npz", features=features, mask=mask)
     for name in AGGREGATORS:
-        save_mil_model(_build(name, 3), tmp_path / f"{name}.keras")
+        save_model(_build(name, 3), tmp_path / f"{name}.keras")
     code = (
         "import sys, json, numpy as np; from pathlib import Path\n"
         "from eosin.models import load_mil_model\n"
@@ -250,22 +251,47 @@ def test_two_seeds_start_from_two_models():
     )
 
 
-def test_no_two_layers_of_a_method_start_equal():
-    layer = AGGREGATORS["gated_attention"].layer(1, units=8)
-    layer.build((None, None, 8))
-    scores = layer.scores
-    assert not np.array_equal(
-        scores.content.get_weights()[0], scores.gate.get_weights()[0]
-    )
-
-
-@every_aggregator
-def test_specs_are_listed_by_their_names(name):
-    assert find_aggregator(name).name == name
-
-
 def test_an_unknown_method_is_named_with_those_there_are():
+    assert all(find_aggregator(name).name == name for name in AGGREGATORS)
     with pytest.raises(ConfigError, match=r"linear_probe, mean.*; got 'median'"):
         find_aggregator("median")
     with pytest.raises(ConfigError, match="got 'gated_atention'; is 'gated_attention'"):
         find_aggregator("gated_atention")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mean", {"n_outputs": 0}, "n_outputs must be 1 or more, got 0"),
+        ("attention", {"units": 0}, "units and branches must be 1 or more"),
+        ("top_k_mean", {"k": 0}, "k must be 1 or more, got 0"),
+        ("log_sum_exp", {"sharpness": 0}, "sharpness must be above 0, got 0"),
+        ("noisy_or", {"prior": 1}, r"prior must be in \(0, 1\), got 1"),
+        ("likelihood_ratio", {"rates": (0.1, 1)}, r"in \(0, 1\), got 1"),
+        ("likelihood_ratio", {"rates": ()}, r"in \(0, 1\), got none"),
+        ("clam_sb", {"k": 0}, "k must be 1 or more and bag_weight in"),
+        ("clam_sb", {"bag_weight": 1.5}, "k must be 1 or more and bag_weight in"),
+        ("transmil", {"units": 10, "heads": 4}, "units a multiple of heads"),
+        ("transmil", {"heads": 0}, "units a multiple of heads"),
+        ("transmil", {"landmarks": 0}, "units a multiple of heads"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        AGGREGATORS[name].layer(**{"n_outputs": 1, **options})
+
+
+def test_attention_is_that_of_the_highest_output():
+    weights = np.array([[[0.1, 0.9], [0.9, 0.1]]] * 2, np.float32)
+    logits = np.array([[1.0, 2.0], [3.0, 2.0]], np.float32)
+    to_tensor = keras.ops.convert_to_tensor
+    found = pick_best(to_tensor(weights), to_tensor(logits))
+    np.testing.assert_allclose(found, [[0.9, 0.1], [0.1, 0.9]])
+
+
+def test_the_highest_come_first_and_what_is_missing_last():
+    highest, places = find_highest(keras.ops.convert_to_tensor([[3.0, 5.0, 4.0]]), 5)
+    np.testing.assert_array_equal(highest[0, :3], [5, 4, 3])
+    assert (np.asarray(highest)[0, 3:] <= -1e9).all()
+    np.testing.assert_array_equal(places[0, :3], [1, 2, 0])
+    assert (np.asarray(places)[0, 3:] >= 3).all()

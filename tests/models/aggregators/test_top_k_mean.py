@@ -24,8 +24,3 @@ def test_instances_that_tie_share_the_attention(run):
     features = np.ones((1, 4, 2), np.float32)
     attention = run(TopKMeanAggregator(1, k=2), features)["attention"]
     np.testing.assert_allclose(attention, 0.25)
-
-
-def test_k_is_at_least_1():
-    with pytest.raises(ValueError, match="k must be 1 or more, got 0"):
-        TopKMeanAggregator(1, k=0)

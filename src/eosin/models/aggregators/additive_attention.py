@@ -21,9 +21,8 @@ class AdditiveAttentionAggregator(Aggregator):
     logits of 0.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of the attention's layer and of the classifier's, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: `units` is below 1.

@@ -29,7 +29,6 @@ class Aggregator(keras.layers.Layer):
         n_outputs: Logits per bag: 1 for two classes (above 0 means label 1),
             otherwise one for each class.
         seed: Seed of the weights.
-        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         bags: Instance features, `(batch, instances, features)`, float.
@@ -71,11 +70,8 @@ class Aggregator(keras.layers.Layer):
     ) -> Any:
         """Give each bag's loss, `(batch,)`; by default that of its logits.
 
-        Args:
-            labels: `(batch, outputs)`, 0 and 1, perhaps smoothed.
-            outputs: What `call` gave.
-            mask: True at real instances, `(batch, instances)`.
-            bag_loss: The cross entropy of logits.
+        Labels are `(batch, outputs)`, 0 and 1, perhaps smoothed, and `outputs` what
+        `call` gave; `bag_loss` is the cross entropy of logits.
         """
         del mask
         return bag_loss(labels, outputs["logits"])
@@ -139,39 +135,21 @@ class InstanceAggregator(Aggregator):
         }
 
     def pool(self, instance_logits: Any, mask: Any) -> tuple[Any, Any]:
-        """Pool logits; every method has its own.
+        """Pool logits `(batch, instances, outputs)`; every method has its own.
 
-        Args:
-            instance_logits: `(batch, instances, outputs)`, float32.
-            mask: True at real instances, `(batch, instances, 1)`.
-
-        Returns:
-            Logits `(batch, outputs)`, and the part that each instance has in
-            them, `(batch, instances, outputs)`, which sums to 1 over the real
-            instances.
+        The mask is `(batch, instances, 1)`. Gives logits `(batch, outputs)`, and the
+        part that each instance has in them, which sums to 1 over the real instances.
         """
         raise NotImplementedError
 
 
 def count_instances(mask: Any) -> Any:
-    """Count the real instances, `(batch, 1)`, float32, at least 1.
-
-    Args:
-        mask: `(batch, instances, 1)`.
-    """
+    """Count a mask's real instances, `(batch, 1)`, at least 1."""
     return ops.maximum(ops.sum(ops.cast(mask, "float32"), axis=1), 1.0)
 
 
 def pick_best(weights: Any, logits: Any) -> Any:
-    """Of weights for every output, take those of each bag's highest logit.
-
-    Args:
-        weights: `(batch, instances, outputs)`.
-        logits: `(batch, outputs)`.
-
-    Returns:
-        `(batch, instances)`.
-    """
+    """Take the weights `(batch, instances, outputs)` of each bag's highest logit."""
     if logits.shape[-1] == 1:
         return weights[..., 0]
     best = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1])

@@ -18,9 +18,8 @@ class AttentionAggregator(Aggregator):
     padding gets the classifier's bias.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of the attention's layer, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: `units` is below 1.

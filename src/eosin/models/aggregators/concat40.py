@@ -20,9 +20,8 @@ class Concat40(Aggregator):
     here to show what that costs; use another.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of the attention's layers, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
     """
 
     n_instances = 40

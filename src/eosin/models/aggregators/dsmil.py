@@ -21,10 +21,11 @@ class DSMIL(Aggregator):
     nothing but padding gets half the second stream's bias.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of the queries, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
     """
+
+    option_names = ("units",)
 
     def __init__(self, n_outputs: int, *, units: int = 128, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
@@ -72,7 +73,3 @@ class DSMIL(Aggregator):
         del mask
         critical = bag_loss(labels, outputs["critical_logits"])
         return (critical + bag_loss(labels, outputs["bag_logits"])) / 2
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "units": self.units}

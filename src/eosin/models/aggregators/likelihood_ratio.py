@@ -28,9 +28,8 @@ class LikelihoodRatioAggregator(InstanceAggregator):
     padding gets logits of 0.
 
     Args:
-        n_outputs: As in `Aggregator`.
         rates: Shares of witnesses, each in (0, 1), equally likely.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: A rate is not in (0, 1), or there is none.

@@ -20,9 +20,8 @@ class LogSumExpAggregator(InstanceAggregator):
     the highest. A bag of nothing but padding gets logits of 0.
 
     Args:
-        n_outputs: As in `Aggregator`.
         sharpness: `r`, above 0.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: `sharpness` is not above 0.

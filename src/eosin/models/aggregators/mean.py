@@ -12,9 +12,9 @@ ops = keras.ops
 class MeanAggregator(InstanceAggregator):
     """Score instances by a linear layer and average the logits.
 
-    That equals the layer's logits of the mean instance. Attention is the same
-    for all instances. Arguments and results are those of `Aggregator`; a bag
-    of nothing but padding gets logits of 0.
+    That equals the layer's logits of the mean instance (Wang et al., 2018).
+    Attention is the same for all instances. Arguments and results are those of
+    `Aggregator`; a bag of nothing but padding gets logits of 0.
     """
 
     def pool(self, instance_logits: Any, mask: Any) -> tuple[Any, Any]:

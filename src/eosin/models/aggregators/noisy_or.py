@@ -25,14 +25,15 @@ class NoisyOrAggregator(InstanceAggregator):
     A bag of nothing but padding gets logits of -16.
 
     Args:
-        n_outputs: As in `Aggregator`.
         prior: Probability that an instance starts with, in (0, 1). A high one
             makes every large bag surely positive before anything is learnt.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: `prior` is not in (0, 1).
     """
+
+    option_names = ("prior",)
 
     def __init__(self, n_outputs: int, *, prior: float = 0.02, **kwargs: Any) -> None:
         super().__init__(n_outputs, **kwargs)
@@ -51,7 +52,3 @@ class NoisyOrAggregator(InstanceAggregator):
         half = ops.tanh(rate / 2)
         logits = rate + ops.log(2 * half / (1 + half))
         return logits, rates / ops.maximum(total, 1e-30)[:, None, :]
-
-    def get_config(self) -> dict[str, Any]:
-        """Give the arguments that make another."""
-        return {**super().get_config(), "prior": self.prior}

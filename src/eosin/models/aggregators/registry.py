@@ -30,7 +30,6 @@ class AggregatorSpec:
     Attributes:
         name: Its name on the command line and in cards.
         layer: Its class.
-        source: Where it was published.
         has_instance_logits: Whether it scores instances.
         has_projection: Whether a layer that learns comes before it.
         is_order_free: Whether the order of the instances plays no part.
@@ -39,7 +38,6 @@ class AggregatorSpec:
 
     name: str
     layer: type[Aggregator]
-    source: str
     has_instance_logits: bool = True
     has_projection: bool = True
     is_order_free: bool = True
@@ -47,58 +45,23 @@ class AggregatorSpec:
 
 
 _SPECS = (
-    AggregatorSpec(
-        name="linear_probe",
-        layer=LinearProbe,
-        source="logistic regression on the mean instance",
-        has_projection=False,
-    ),
-    AggregatorSpec(name="mean", layer=MeanAggregator, source="Wang et al., 2018"),
-    AggregatorSpec(name="max", layer=MaxAggregator, source="Wang et al., 2018"),
-    AggregatorSpec(
-        name="top_k_mean", layer=TopKMeanAggregator, source="Campanella et al., 2019"
-    ),
-    AggregatorSpec(
-        name="log_sum_exp",
-        layer=LogSumExpAggregator,
-        source="Pinheiro and Collobert, 2015",
-    ),
-    AggregatorSpec(
-        name="noisy_or",
-        layer=NoisyOrAggregator,
-        source="Maron and Lozano-Perez, 1998",
-    ),
-    AggregatorSpec(
-        name="likelihood_ratio",
-        layer=LikelihoodRatioAggregator,
-        source="Neyman and Pearson, 1933, over unknown witness rates",
-    ),
-    AggregatorSpec(
-        name="attention", layer=AttentionAggregator, source="Ilse et al., 2018"
-    ),
-    AggregatorSpec(
-        name="gated_attention",
-        layer=GatedAttentionAggregator,
-        source="Ilse et al., 2018",
-    ),
-    AggregatorSpec(
-        name="additive_attention",
-        layer=AdditiveAttentionAggregator,
-        source="Javed et al., 2022",
-    ),
-    AggregatorSpec(name="clam_sb", layer=CLAMSB, source="Lu et al., 2021"),
-    AggregatorSpec(name="clam_mb", layer=CLAMMB, source="Lu et al., 2021"),
-    AggregatorSpec(name="dsmil", layer=DSMIL, source="Li et al., 2021"),
-    AggregatorSpec(
-        name="transmil",
-        layer=TransMIL,
-        source="Shao et al., 2021, without places",
-        has_instance_logits=False,
-    ),
+    AggregatorSpec(name="linear_probe", layer=LinearProbe, has_projection=False),
+    AggregatorSpec(name="mean", layer=MeanAggregator),
+    AggregatorSpec(name="max", layer=MaxAggregator),
+    AggregatorSpec(name="top_k_mean", layer=TopKMeanAggregator),
+    AggregatorSpec(name="log_sum_exp", layer=LogSumExpAggregator),
+    AggregatorSpec(name="noisy_or", layer=NoisyOrAggregator),
+    AggregatorSpec(name="likelihood_ratio", layer=LikelihoodRatioAggregator),
+    AggregatorSpec(name="attention", layer=AttentionAggregator),
+    AggregatorSpec(name="gated_attention", layer=GatedAttentionAggregator),
+    AggregatorSpec(name="additive_attention", layer=AdditiveAttentionAggregator),
+    AggregatorSpec(name="clam_sb", layer=CLAMSB),
+    AggregatorSpec(name="clam_mb", layer=CLAMMB),
+    AggregatorSpec(name="dsmil", layer=DSMIL),
+    AggregatorSpec(name="transmil", layer=TransMIL, has_instance_logits=False),
     AggregatorSpec(
         name="concat40",
         layer=Concat40,
-        source="a Keras example, for comparison only",
         has_instance_logits=False,
         is_order_free=False,
         n_instances=Concat40.n_instances,

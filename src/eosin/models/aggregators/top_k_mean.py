@@ -19,9 +19,8 @@ class TopKMeanAggregator(InstanceAggregator):
     padding gets logits of 0.
 
     Args:
-        n_outputs: As in `Aggregator`.
         k: How many instances, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: `k` is below 1.

@@ -3,13 +3,13 @@
 from typing import Any
 
 from eosin.models.aggregators.aggregator import Aggregator
-from eosin.models.aggregators.self_attention import (
-    ClassTokenAttention,
-    LandmarkSelfAttention,
-)
+from eosin.models.attention import masked_softmax, seed_dense
+from eosin.models.dense import Dense
 from eosin.models.keras_backend import keras
 
 ops = keras.ops
+
+_INVERSION_STEPS = 6
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
@@ -42,11 +42,10 @@ class TransMIL(Aggregator):
     bag of nothing but padding gets the logits of the class token alone.
 
     Args:
-        n_outputs: As in `Aggregator`.
         units: Width of all heads together, a multiple of `heads`.
         heads: Heads of both layers, at least 1.
         landmarks: Landmarks of the first layer, at least 1.
-        **kwargs: Passed to `Aggregator`, whose call arguments and results hold.
+        **kwargs: As of `Aggregator`, whose call arguments and results hold.
 
     Raises:
         ValueError: A number is below 1, or `heads` does not divide `units`.
@@ -113,3 +112,190 @@ class TransMIL(Aggregator):
             "logits": self.head(self.norms[2](tokens[:, 0] + read)),
             "attention": attention,
         }
+
+
+class _Heads(keras.layers.Layer):
+    """Queries, keys and values of several heads, and the layer behind them."""
+
+    def __init__(self, units: int, *, heads: int, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units, self.heads, self.seed = units, heads, seed
+        self.query, self.key, self.value = (
+            self._make_dense(units, name, i, use_bias=False)
+            for i, name in enumerate(("query", "key", "value"))
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layers within."""
+        for dense in (self.query, self.key, self.value):
+            dense.build(input_shape)
+        self.out = self._make_dense(input_shape[-1], "out", 3)
+        self.out.build((*input_shape[:-1], self.units))
+        super().build(input_shape)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """No output is to be masked further on."""
+
+    def _make_dense(self, units: int, name: str, place: int, **options: Any) -> Any:
+        seeded = seed_dense(self.seed, place)
+        policy = self.dtype_policy
+        return Dense(units, name=name, dtype=policy, **seeded, **options)
+
+    def _split(self, tokens: Any) -> Any:
+        """Go from `(batch, tokens, units)` to `(batch, heads, tokens, width)`."""
+        width = self.units // self.heads
+        shape = (-1, ops.shape(tokens)[1], self.heads, width)
+        return ops.transpose(ops.reshape(tokens, shape), (0, 2, 1, 3))
+
+    def _scale(self, queries: Any) -> Any:
+        return queries / (self.units // self.heads) ** 0.5
+
+
+class LandmarkSelfAttention(_Heads):
+    """Nystrom self-attention of all tokens; the first is the class token.
+
+    Landmarks are means over runs of the tokens ranked by how much their keys
+    resemble the class token's.
+
+    Args:
+        units: Width of all heads together.
+        landmarks: How many.
+        **kwargs: `heads`, which divides `units`, `seed`, and what is passed to
+            `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: `(batch, tokens, features)`.
+        mask: True at real tokens, `(batch, tokens)`; the first is one.
+
+    Returns:
+        `(batch, tokens, features)`; what padding gets means nothing.
+    """
+
+    def __init__(self, units: int, *, landmarks: int, **kwargs: Any) -> None:
+        super().__init__(units, **kwargs)
+        self.landmarks = landmarks
+
+    def call(self, tokens: Any, mask: Any = None) -> Any:
+        """Run as the class says."""
+        keys = self.key(tokens)
+        similarity = ops.einsum("btu,bu->bt", keys, keys[:, 0])
+        attended = attend_by_landmarks(
+            self._scale(self._split(self.query(tokens))),
+            self._split(keys),
+            self._split(self.value(tokens)),
+            assign_landmarks(similarity, mask, self.landmarks),
+            mask,
+            n_steps=_INVERSION_STEPS,
+        )
+        merged = ops.transpose(attended, (0, 2, 1, 3))
+        return self.out(ops.reshape(merged, (-1, ops.shape(tokens)[1], self.units)))
+
+
+class ClassTokenAttention(_Heads):
+    """Exact attention of the class token to all tokens; the first is the class token.
+
+    Args and call arguments are those of `LandmarkSelfAttention`, without the
+    landmarks.
+
+    Returns:
+        `(attended, attention)`: `(batch, features)`, and the mean of the heads'
+        attention to the other tokens, `(batch, tokens - 1)`, which sums to 1, or
+        to 0 where there are none.
+    """
+
+    def call(self, tokens: Any, mask: Any = None) -> tuple[Any, Any]:
+        """Run as the class says."""
+        queries = self._scale(self._split(self.query(tokens[:, :1])))
+        scores = ops.einsum("bhqw,bhtw->bht", queries, self._split(self.key(tokens)))
+        attention = masked_softmax(scores, mask[:, None, :], axis=-1)
+        values = ops.cast(self._split(self.value(tokens)), "float32")
+        attended = ops.einsum("bht,bhtw->bhw", attention, values)
+        shown = ops.mean(attention, axis=1)[:, 1:]
+        # Nothing but padding leaves nothing to divide by.
+        total = ops.maximum(ops.sum(shown, axis=1, keepdims=True), 1e-30)
+        return self.out(ops.reshape(attended, (-1, self.units))), shown / total
+
+
+def attend_by_landmarks(
+    queries: Any, keys: Any, values: Any, assignment: Any, mask: Any, *, n_steps: int
+) -> Any:
+    """Approximate softmax attention by landmarks (Xiong et al., 2021).
+
+    `softmax(Q K') V` becomes `softmax(Q k') pinv(softmax(q k')) softmax(q K') V`, where
+    the landmarks `q` and `k` are means of queries and of keys. Memory grows with tokens
+    times landmarks. Where every token is a landmark and `n_steps`, towards the
+    pseudo-inverse, is large, the result is exact.
+
+    Args:
+        queries: `(batch, heads, tokens, width)`, scaled; keys and values likewise.
+        keys: As `queries`.
+        values: As `queries`.
+        assignment: Which landmark each token belongs to, `(batch, tokens,
+            landmarks)`, 0 or 1; padding belongs to none.
+        mask: True at real tokens, `(batch, tokens)`.
+        n_steps: Steps of the iteration towards the pseudo-inverse.
+    """
+    counts = ops.sum(assignment, axis=1)
+    means = assignment / ops.maximum(counts, 1.0)[:, None, :]
+    queries, keys, values = (ops.cast(x, "float32") for x in (queries, keys, values))
+    query_marks = ops.einsum("btl,bhtw->bhlw", means, queries)
+    key_marks = ops.einsum("btl,bhtw->bhlw", means, keys)
+    is_mark = (counts > 0)[:, None, None, :]
+    is_token = mask[:, None, None, :]
+
+    def compare(left: Any, right: Any, is_there: Any) -> Any:
+        return masked_softmax(ops.matmul(left, _turn(right)), is_there, axis=-1)
+
+    near = compare(queries, key_marks, is_mark)
+    core = compare(query_marks, key_marks, is_mark)
+    # A landmark without tokens has no row either.
+    core = core * ops.cast(ops.transpose(is_mark, (0, 1, 3, 2)), "float32")
+    far = compare(query_marks, keys, is_token)
+    return ops.matmul(near, ops.matmul(invert(core, n_steps), ops.matmul(far, values)))
+
+
+def invert(matrices: Any, n_steps: int) -> Any:
+    """Iterate towards pseudo-inverses (Razavi et al., 2014), batch by batch.
+
+    Small singular values come last, so that few steps leave them damped.
+    """
+    size = matrices.shape[-1]
+    rows = ops.max(ops.sum(ops.abs(matrices), axis=-1), axis=-1)
+    columns = ops.max(ops.sum(ops.abs(matrices), axis=-2), axis=-1)
+    inverse = _turn(matrices) / (rows * columns)[..., None, None]
+    identity = ops.eye(size, dtype="float32")
+    for _ in range(n_steps):
+        product = ops.matmul(matrices, inverse)
+        inner = 15 * identity - ops.matmul(product, 7 * identity - product)
+        inverse = ops.matmul(inverse, 13 * identity - ops.matmul(product, inner)) / 4
+    return inverse
+
+
+def assign_landmarks(similarity: Any, mask: Any, n_landmarks: int) -> Any:
+    """Share tokens out to landmarks by their similarity `(batch, tokens)` to something.
+
+    The real tokens are ranked, and each landmark takes a run of equal length, so
+    that like goes with like and the order in which tokens came plays no part.
+    With no more tokens than landmarks, every token has its own. The mask shows one
+    in every row at least.
+
+    Returns:
+        0 or 1, `(batch, tokens, landmarks)`, float32.
+    """
+    hidden = ops.where(mask, -ops.cast(similarity, "float32"), 1e9)
+    ranks = _sort(ops.cast(_sort(hidden), "float32"))
+    n_real = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+    n_used = ops.minimum(n_real, n_landmarks)
+    runs = ops.cast(ranks, "int32") * n_used // n_real
+    is_in = ops.equal(runs[..., None], ops.arange(n_landmarks)[None, None, :])
+    return ops.cast(ops.logical_and(is_in, mask[..., None]), "float32")
+
+
+def _sort(values: Any) -> Any:
+    """Give the places of values `(batch, tokens)`, rising."""
+    # Not by argsort, which PyTorch's exporter does not know.
+    return ops.top_k(-values, ops.shape(values)[1])[1]
+
+
+def _turn(matrices: Any) -> Any:
+    return ops.swapaxes(matrices, -1, -2)
