@@ -122,6 +122,10 @@ def limit(
     if plan:
         if patients is None or prevalence is None:
             raise click.UsageError("--plan needs --patients and --prevalence")
+        if features is not None or out is not None or given.options or given.overrides:
+            raise click.UsageError(
+                "--plan studies nothing; leave FEATURES, -o and settings out"
+            )
         _plan(patients, prevalence, auc, plan_power)
         return
     if features is None or tiles is None or out is None:

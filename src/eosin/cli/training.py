@@ -8,7 +8,7 @@ import click
 
 from eosin.cli import options, printing
 from eosin.cli.options import FILE, Given, of_settings
-from eosin.core import ConfigError, TerminalProgress, require_extra
+from eosin.core import ConfigError, TerminalProgress, plural, require_extra
 from eosin.settings import (
     RECIPES,
     BagTraining,
@@ -117,7 +117,7 @@ def train(
     """
     how: dict[str, Any] = {"overwrite": overwrite, "progress": TerminalProgress()}
     if find_lr:
-        if cohort is not None or from_pixels or unit not in (None, "tile"):
+        if cohort or tiles or from_pixels or unit not in (None, "tile"):
             raise ConfigError("--find-lr is for tile classifiers, which tiles train")
         _find_learning_rates(data, out, given, how)
         return
@@ -132,8 +132,9 @@ def train(
         for auc in result.validation_aucs
     )
     model = out / "model.keras"
-    noun = "Tile" if result.card.unit == "tile" else result.card.unit.capitalize()
-    printing.say(f"{noun} ROC AUC on validation patients: {aucs}")
+    what = result.words[result.card.unit].capitalize()
+    owners = plural(result.words["patient"])
+    printing.say(f"{what} ROC AUC on validation {owners}: {aucs}")
     printing.print_ends(
         {
             "Model": model if model.exists() else out,
@@ -251,10 +252,12 @@ def evaluate(run: Path, out: Path | None, **chosen: Any) -> None:
     if result.thresholds:
         ends = [_say_threshold(result.thresholds[level]) for level in result.metrics]
         rows.append(["threshold", *ends])
-    printing.print_rows(("", *(f"{level}s" for level in result.metrics)), rows)
+    heads = [plural(result.words[level]) for level in result.metrics]
+    printing.print_rows(("", *heads), rows)
     if (finest := next(iter(result.baseline), None)) is not None:
         auc = printing.format_metric(result.baseline[finest]["roc_auc"])
-        printing.say(f"Colour alone, for comparison: {finest} roc auc {auc}")
+        noun = result.words[finest]
+        printing.say(f"Colour alone, for comparison: {noun} roc auc {auc}")
     printing.print_remarks("Caution", result.cautions)
     printing.print_ends(
         {"Report": result.folder / "report.html", "Next": _find_use_of_model(run)}

@@ -67,7 +67,7 @@ def read_cohort(
         path: The CSV file. Paths in it are relative to its folder.
         class_names: Labels that are allowed, whatever their case. None given
             allows all.
-        class_option: What a user names the classes by, such as `--class`, for
+        class_option: What a user names the classes by, such as `--classes`, for
             messages about a class that no slide has; empty where it is no choice.
         needs_files: Whether slides and annotations must be there; False where only
             labels are wanted, and then a column `slide_id` will do.

@@ -37,9 +37,9 @@ from eosin.core.progress import Progress, Task
 from eosin.core.runs import RunRecord, SlideFailure, find_versions, open_run
 from eosin.core.showing import Showable
 from eosin.core.shown_progress import WATCHED, TerminalProgress
-from eosin.core.suggestions import find_nearest, suggest
 from eosin.core.tables import Column, TableSchema
 from eosin.core.version import __version__
+from eosin.core.words import find_nearest, plural, suggest
 from eosin.core.work import Items
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "hash_object",
     "load_config",
     "open_run",
+    "plural",
     "read_json",
     "require_extra",
     "require_free_space",

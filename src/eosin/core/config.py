@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eosin.core.errors import ConfigError
-from eosin.core.suggestions import suggest
+from eosin.core.words import suggest
 
 T = TypeVar("T")
 

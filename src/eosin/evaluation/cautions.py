@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
+from eosin.core import plural
 from eosin.evaluation.metrics import METRICS
 from eosin.evaluation.predictions import Unit
 from eosin.evaluation.results import LevelResult
@@ -38,7 +39,7 @@ def find_cautions(
 
 def _caution_patients(levels: Mapping[Unit, LevelResult], noun: str) -> Iterator[str]:
     n = max(result.n_patients for result in levels.values())
-    nouns = _plural(noun)
+    nouns = plural(noun)
     if n == 0:
         # Of drawn bags, whose study says how many patients they share.
         return
@@ -65,7 +66,7 @@ def _caution_ungrouped(levels: Mapping[Unit, LevelResult], noun: str) -> Iterato
     if tiles is not None and tiles.n > 1 and tiles.n_patients == tiles.n:
         yield (
             f"Every {noun} counts as a patient of its own, so no patient is known. If "
-            f"{_plural(noun)} share patients, the intervals are too narrow and the "
+            f"{plural(noun)} share patients, the intervals are too narrow and the "
             f"split may have shown the model tissue of the patients it is tested on."
         )
 
@@ -82,7 +83,7 @@ def _caution_classes(
         few = [f"{n} {name}" for n, name in counts if n < _FEW_ROWS_OF_CLASS]
         if few:
             yield (
-                f"There are only {' and '.join(few)} {_plural(words[unit])}; one more "
+                f"There are only {' and '.join(few)} {plural(words[unit])}; one more "
                 f"or less would change the numbers of the {words[unit]} level visibly."
             )
             return
@@ -101,7 +102,7 @@ def _caution_perfect(
             and result.metrics[metric.name].low == 1
         ]
         if names:
-            perfect.append(f"{' and '.join(names)} of {_plural(words[unit])}")
+            perfect.append(f"{' and '.join(names)} of {plural(words[unit])}")
     if perfect:
         yield (
             f"Perfect in every resample: {'; '.join(perfect)}. Resampling cannot "
@@ -117,7 +118,3 @@ def _caution_undefined(
         metric = result.metrics["roc_auc"]
         if metric.value is None:
             yield f"At {words[unit]} level there is no AUC: {metric.reason}."
-
-
-def _plural(noun: str) -> str:
-    return f"{noun}es" if noun.endswith("tch") else f"{noun}s"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from eosin.core import plural
 from eosin.evaluation import SPLITS, EvaluationResult, labels_of
 from eosin.reports.facts import EvaluationFacts
 from eosin.reports.page import (
@@ -23,14 +24,7 @@ from eosin.reports.page import (
 from eosin.reports.provenance import describe_choices, describe_model
 from eosin.reports.scores import find_key_numbers, list_levels, say_verdict, show_level
 from eosin.reports.training_curves import draw_history
-from eosin.reports.words import (
-    CONFIDENCE,
-    DASH,
-    count,
-    format_number,
-    name_columns,
-    plural,
-)
+from eosin.reports.words import CONFIDENCE, DASH, count, format_number, name_columns
 
 # Enough to see what goes wrong, and the file stays small enough to be mailed.
 _MOST_OVERLAYS = 12
@@ -40,7 +34,7 @@ def make_evaluation_page(facts: EvaluationFacts) -> Page:
     """Put an evaluation into words, tables and figures."""
     run, result, nouns = facts.run, facts.result, facts.nouns
     finished = str(run.record["finished"] or "")[:16].replace("T", " ")
-    kind = "of the same tiles" if run.card.unit == "bag" else "of the same kind"
+    kind = "of the same tiles" if facts.unit == "bag" else "of the same kind"
     calls = _list_calls(result)
     return Page(
         kind="evaluation report",
@@ -165,7 +159,7 @@ def _show_choices(facts: EvaluationFacts) -> Section:
 
 
 def _show_data(facts: EvaluationFacts) -> Section:
-    nouns, unit, names = facts.nouns, facts.run.card.unit, facts.result.class_names
+    nouns, unit, names = facts.nouns, facts.unit, facts.result.class_names
     units = plural(nouns.of(unit))
     caption = f"What each split holds; all {units} of a {nouns.patient} are in one."
     if unit == "bag":
@@ -220,7 +214,7 @@ def _draw_training(facts: EvaluationFacts) -> Figure | None:
 
 def _show_method(facts: EvaluationFacts) -> Section:
     run, result, patients = facts.run, facts.result, plural(facts.nouns.patient)
-    unit = run.card.unit
+    unit = facts.unit
     why = "Tiles of one slide, and slides of one patient, resemble each other. "
     why = why if patients == "patients" else ""
     then = " That bags share patients is not allowed for." if unit == "bag" else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from eosin.core import Progress, find_versions
+from eosin.core import Progress, find_versions, plural
 from eosin.exploring.exploration import Exploration, count_by_split, find_factors
 from eosin.exploring.statistics import (
     DENSITY_COLUMNS,
@@ -44,7 +44,6 @@ from eosin.reports.words import (
     format_number,
     format_percent,
     list_facts,
-    plural,
 )
 from eosin.tiles import TileReader
 

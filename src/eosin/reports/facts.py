@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from eosin.evaluation import EvaluationResult, LevelResult, ValidationChoices
+from eosin.evaluation import (
+    EvaluationResult,
+    LevelResult,
+    Unit,
+    ValidationChoices,
+)
 from eosin.reports.words import Nouns
 from eosin.runs.run import Run
 from eosin.tiles import TileFolder
@@ -45,7 +50,12 @@ class EvaluationFacts:
     @property
     def nouns(self) -> Nouns:
         """What units are called."""
-        return Nouns.of_study(self.run.card.unit, self.scored)
+        return Nouns.of_study(self.unit, self.scored)
+
+    @property
+    def unit(self) -> Unit:
+        """What is scored."""
+        return self.run.card.find_scored_unit(is_external=self.is_external)
 
     @property
     def is_external(self) -> bool:
@@ -66,7 +76,6 @@ class EvaluationFacts:
         """Whether somebody said whose slides are; of other units it is always known."""
         if self.scored is not None:
             return self.scored.knows_patients
-        is_slide = self.run.card.unit == "slide"
-        return not is_slide or bool(
+        return self.unit != "slide" or bool(
             (self.units["patient_id"] != self.units["id"]).any()
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from eosin.core import plural
 from eosin.exploring.feature_space import FeatureSpace
 from eosin.exploring.interpretation import Interpretation
 from eosin.heatmaps import Gallery, GalleryMaker
@@ -18,7 +19,7 @@ from eosin.reports.page import (
     tabulate_shares,
 )
 from eosin.reports.point_panels import draw_feature_map, draw_silhouettes
-from eosin.reports.words import DASH, Nouns, count, format_percent, plural
+from eosin.reports.words import DASH, Nouns, count, format_percent
 
 MAP_METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
 _SMALL_PX = 84

@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from eosin.core import Progress, find_versions, to_file_name
+from eosin.core import Progress, find_versions, plural, to_file_name
 from eosin.exploring.examples import EXAMPLE_KINDS
 from eosin.exploring.interpretation import ClassMap, Interpretation, draw_class_map
 from eosin.heatmaps import Gallery, GalleryMaker, GalleryTile
@@ -22,7 +22,7 @@ from eosin.reports.page import (
     tabulate,
 )
 from eosin.reports.tile_galleries import shorten
-from eosin.reports.words import Nouns, count, format_percent, list_facts, plural
+from eosin.reports.words import Nouns, count, format_percent, list_facts
 from eosin.tiles import TileReader
 
 # Clusters of fewer scored tiles have an error rate by chance.

@@ -17,10 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
-from eosin.core import RunError, atomic_path, write_csv, write_text
+from eosin.core import RunError, atomic_path, plural, write_csv, write_text
 from eosin.heatmaps import Gallery, draw_sheet, embed_thumbnail, write_image
 from eosin.reports.style import render_inline_svg, render_png
-from eosin.reports.words import DASH, format_number, plural
+from eosin.reports.words import DASH, format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eosin.core import plural
 from eosin.evaluation import ThresholdChoice, ValidationChoices
 from eosin.reports.facts import EvaluationFacts
-from eosin.reports.words import Nouns, count, format_number, plural
+from eosin.reports.words import Nouns, count, format_number
 from eosin.runs.card import Card
 from eosin.runs.origin import find_depth
 
@@ -47,6 +48,9 @@ def _describe_bags(card: Card, settings: Mapping[str, Any]) -> dict[str, str]:
     }[card.unit]
     how = "no outline was used"
     if card.unit == "bag":
+        # Bags are drawn by the labels of tiles.
+        how = "their features were given"
+    if card.learner == "pixels":
         how = "encoder and aggregator together"
     if card.columns:
         how += f"; with the columns {', '.join(card.columns)}"

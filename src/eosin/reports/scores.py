@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from eosin.core import plural
 from eosin.evaluation import Classes, EvaluationResult, LevelResult
 from eosin.reports.facts import EvaluationFacts
 from eosin.reports.figures import (
@@ -17,7 +18,6 @@ from eosin.reports.words import (
     count,
     format_interval,
     format_number,
-    plural,
     say_auc,
     say_confusion,
     with_article,

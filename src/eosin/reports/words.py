@@ -6,7 +6,8 @@ from typing import Self
 
 import numpy as np
 
-from eosin.evaluation import LevelResult, MetricResult, format_ends
+from eosin.core import plural
+from eosin.evaluation import UNITS, LevelResult, MetricResult, Unit, format_ends
 from eosin.tiles import TileFolder
 
 # A number and its sign must not be torn apart at a line's end.
@@ -57,10 +58,10 @@ class Nouns:
         """Return what a unit is called."""
         return str(getattr(self, unit, unit))
 
-
-def plural(noun: str) -> str:
-    """Write a noun for several: slides, patches, classes."""
-    return f"{noun}es" if noun.endswith(("ss", "tch")) else f"{noun}s"
+    @property
+    def words(self) -> dict[Unit, str]:
+        """What each unit is called."""
+        return {unit: self.of(unit) for unit in UNITS}
 
 
 def count(n: int, noun: str) -> str:

@@ -187,6 +187,10 @@ class Card:
         """What is a bag of whole slides; models of drawn bags take those too."""
         return "patient" if self.unit == "patient" else "slide"
 
+    def find_scored_unit(self, *, is_external: bool) -> Unit:
+        """Find what is scored: of another cohort whole slides, whatever was drawn."""
+        return self.bag_unit if is_external and self.unit == "bag" else self.unit
+
     @property
     def is_cross_validated(self) -> bool:
         """Whether each patient is held out by one of several folds."""

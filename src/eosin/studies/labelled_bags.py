@@ -118,14 +118,17 @@ def _name_files(table: pd.DataFrame) -> pd.Series:
 
 
 def label_encoded(
-    folder: TileFolder, features: npt.NDArray[np.float32], settings: BagTraining
+    folder: TileFolder,
+    features: npt.NDArray[np.float32],
+    settings: BagTraining,
+    class_names: Sequence[str] = (),
 ) -> LabelledBags:
     """Make bags of a tile folder's slides, with the labels of its slide table.
 
-    `features` are `(rows of the tile table, dimension)`. Without classes in the
-    settings they are those of the tiles.
+    `features` are `(rows of the tile table, dimension)`. The classes are those of a
+    model, or of the settings, or those of the tiles.
     """
-    classes = settings.classes or folder.info.class_names
+    classes = tuple(class_names or settings.classes or folder.info.class_names)
     cautions = list(folder.info.cautions)
     readable = list_readable(folder)
     tiles = folder.tiles.iloc[readable]

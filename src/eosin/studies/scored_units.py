@@ -14,6 +14,7 @@ from eosin.core import ConfigError, ManifestError, ModelError, Progress, hash_fi
 from eosin.evaluation import (
     SlideAggregation,
     Thresholds,
+    Unit,
     aggregate_predictions,
     build_predictions,
     groups_of,
@@ -49,8 +50,13 @@ class ScoredUnits:
     is_external: bool = False
 
     @property
-    def split(self) -> str:
+    def unit(self) -> Unit:
         """What is scored."""
+        return self.run.card.find_scored_unit(is_external=self.is_external)
+
+    @property
+    def split(self) -> str:
+        """Of the prediction table."""
         return "external" if self.is_external else "test"
 
     @property
@@ -227,10 +233,8 @@ def _encode_bags(run: Run, folder: TileFolder, progress: Progress) -> Sequence[B
     encoder = TileEncoder(open_session(graph), name, sees.licence, sees.encoder_sha256)
     rows = list_readable(folder)
     features = encode_rows(folder, encoder, rows, views=sees.views, progress=progress)
-    settings = BagTraining(
-        classes=card.class_names, unit=card.bag_unit, columns=card.columns
-    )
-    return label_encoded(folder, features, settings).bags
+    settings = BagTraining(unit=card.bag_unit, columns=card.columns)
+    return label_encoded(folder, features, settings, card.class_names).bags
 
 
 def _open_features(run: Run, on: Path, cohort: Path | None) -> ScoredUnits:

@@ -78,6 +78,11 @@ def open_source(
                 f"{cohort} out (--cohort)"
             )
         return _open_bags(path, tiles, settings or BagTraining())
+    if tiles is not None:
+        raise ConfigError(
+            f"{data}: holds no drawn bags, whose tiles alone are named beside them; "
+            f"leave {tiles} out (--tiles)"
+        )
     if cohort is not None:
         return _open_features(data, cohort, settings or BagTraining())
     if not (data / "tiles.parquet").exists() and _has_features(data):

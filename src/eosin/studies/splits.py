@@ -127,7 +127,7 @@ def _label_slides(folder: TileFolder) -> pd.Series:
     names = folder.info.class_names
     labelled = folder.tiles[folder.tiles["label"].notna()]
     counts = pd.crosstab(labelled["slide_id"], labelled["label"].astype(np.int64))
-    positive = counts.reindex(columns=range(1, len(names)), fill_value=0)
+    positive = counts.reindex(columns=range(1, max(len(names), 2)), fill_value=0)
     # The commonest positive class, or the negative one where there is none.
     commonest = positive.idxmax(axis=1).where(positive.any(axis=1), 0)
     by_tiles = {slide: names[label] for slide, label in commonest.items()}

@@ -17,8 +17,8 @@ from eosin.core import (
     write_json,
 )
 from eosin.evaluation import (
-    UNITS,
     EvaluationResult,
+    Unit,
     evaluate_predictions,
     select_level,
     write_predictions,
@@ -62,6 +62,7 @@ class EvaluateResult(Showable):
         thresholds: Level -> lowest and highest threshold of its calls; empty with
             more than two classes.
         cautions: What a reader must know before believing the numbers.
+        words: What each level is called.
     """
 
     pictures = ("figures/*-roc.png",)
@@ -71,6 +72,7 @@ class EvaluateResult(Showable):
     baseline: Mapping[str, Mapping[str, Mapping[str, Any]]]
     thresholds: Mapping[str, Sequence[float]]
     cautions: tuple[str, ...]
+    words: Mapping[Unit, str]
 
 
 def evaluate(
@@ -146,14 +148,14 @@ def _evaluate(
         "n_bootstrap": n_bootstrap,
         "seed": seed,
     }
-    nouns = Nouns.of_study(card.unit, units.folder)
+    words = Nouns.of_study(units.unit, units.folder).words
     table, n_unreadable = units.score(progress)
     write_predictions(out / "predictions.parquet", table, card.target)
     result = evaluate_predictions(
         table,
         thresholds=card.together.thresholds,
         by_group=units.find_group_thresholds(),
-        words={unit: nouns.of(unit) for unit in UNITS},
+        words=words,
         **options,
     )
     rival = _evaluate_colours(units, options)
@@ -177,6 +179,7 @@ def _evaluate(
         rival.metrics if rival else {},
         result.thresholds,
         tuple(cautions),
+        words,
     )
 
 
@@ -210,7 +213,7 @@ def _list_units(units: ScoredUnits, table: pd.DataFrame) -> pd.DataFrame:
             return tiles.assign(split=units.split)
         splits = run.splits.drop_duplicates("slide_id").set_index("slide_id")["split"]
         return tiles.assign(split=tiles["slide_id"].map(splits))
-    rows = select_level(table, card.unit)
+    rows = select_level(table, units.unit)
     counts = {bag.bag_id: len(bag) for bag in units.external}
     for name in () if units.is_external else rows["id"]:
         path = run.path / "attention" / f"{to_file_name(name)}.csv"

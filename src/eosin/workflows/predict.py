@@ -10,7 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from eosin.core import WATCHED, Items, ModelError, Progress, RunRecord, open_run
+from eosin.core import (
+    WATCHED,
+    ConfigError,
+    Items,
+    ModelError,
+    Progress,
+    RunRecord,
+    open_run,
+)
 from eosin.evaluation import write_predictions
 from eosin.prediction.items import Asked, Item, list_bags, list_items
 from eosin.prediction.outputs import GALLERY, OUTPUTS, OVERLAY, find_output
@@ -136,6 +144,10 @@ def predict(  # noqa: PLR0913 - what is predicted, with what, and how
     if are_patches or models.card.learner == "tiles":
         kind = "patches" if are_patches else "tiles"
     settings.require_for(kind)
+    _require_meant(
+        kind,
+        {"bags": bags, "cohort": cohort, "submission": submission, "sample": sample},
+    )
     plan: SubmissionPlan | None = None
     with ExitStack() as stack:
         asked: Asked | Patches
@@ -162,6 +174,18 @@ def predict(  # noqa: PLR0913 - what is predicted, with what, and how
         if isinstance(asked, Patches):
             return step.score_patches(asked, plan)
         return step.score_items(asked)
+
+
+def _require_meant(kind: Scored, files: Mapping[str, object]) -> None:
+    """Stop where a file is given that has no meaning for what is scored."""
+    meant = {"submission", "sample"} if kind == "patches" else {"bags", "cohort"}
+    if files["bags"] is not None:
+        meant.discard("cohort")
+    for name, file in files.items():
+        if file is not None and name not in meant:
+            raise ConfigError(
+                f"--{name} {file} has no meaning for what is scored here; leave it out"
+            )
 
 
 def _plan(

@@ -240,6 +240,7 @@ def _summarise(
         "n_repaired": annotations.n_repaired if annotations else 0,
         "annotation_classes": dict(Counter(region.class_name for region in regions)),
         "unknown_classes": dict(mapped.unknown) if mapped else {},
+        "ignored_shapes": dict(annotations.ignored) if annotations else {},
     }
 
 
@@ -272,9 +273,9 @@ def _merge_parts(
         resampling="; ".join(sorted({str(row["resampling"]) for row in rows})),
     )
     slides = pd.DataFrame(rows)
-    unknown, found = (
+    unknown, in_files, ignored = (
         sum(map(Counter, slides.pop(name)), Counter[str]())
-        for name in ("unknown_classes", "annotation_classes")
+        for name in ("unknown_classes", "annotation_classes", "ignored_shapes")
     )
     if not record.is_done:
         write_manifest(record.folder / "tiles.parquet", tiles, info)
@@ -284,7 +285,8 @@ def _merge_parts(
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
     remarks = (
         say_unknown_patients(cohort),
-        *class_map.describe_names(found),
+        *class_map.describe_names(in_files),
+        _say_ignored(ignored),
         *_say_bare_slides(slides, tiles, info),
     )
     return TileResult(
@@ -296,6 +298,12 @@ def _merge_parts(
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
     )
+
+
+def _say_ignored(ignored: Mapping[str, int]) -> str:
+    """Say what annotation files hold beside areas; nothing where there is nothing."""
+    shapes = ", ".join(f"{name} ({n})" for name, n in sorted(ignored.items()))
+    return shapes and f"Left out of the annotations, since it is no area: {shapes}"
 
 
 def _say_bare_slides(

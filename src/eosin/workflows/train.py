@@ -1,6 +1,6 @@
 """From tiles, features or drawn bags to a trained model of any kind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from eosin.core import (
     hash_files,
     open_run,
 )
-from eosin.reports import draw_history, render_png
+from eosin.evaluation import Unit
+from eosin.reports import Nouns, draw_history, render_png
 from eosin.runs.card import Card, Sees
 from eosin.runs.choices import find_validation_auc
 from eosin.settings import (
@@ -58,6 +59,7 @@ class TrainResult(Showable):
         validation_aucs: ROC AUC of tiles or bags on validation patients, one per fold;
             None where a class is absent.
         warnings: What the user should know, as sentences.
+        words: What each unit is called.
     """
 
     pictures = ("history.png",)
@@ -66,6 +68,7 @@ class TrainResult(Showable):
     card: Card
     validation_aucs: tuple[float | None, ...]
     warnings: tuple[str, ...]
+    words: Mapping[Unit, str]
 
 
 def train(
@@ -173,6 +176,7 @@ def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult
             for _, part in validation.groupby("fold")
         ),
         tuple(dict.fromkeys([*folds.warnings, *left_out, *cautions])),
+        Nouns.of_study(card.unit, folder).words,
     )
 
 

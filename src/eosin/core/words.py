@@ -1,4 +1,4 @@
-"""What was probably meant by a name that nothing has."""
+"""Words in messages: plurals, and what was probably meant by an unknown name."""
 
 import difflib
 from collections.abc import Iterable
@@ -15,3 +15,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """Return `; is 'x' meant?` for the end of a message, or nothing."""
     nearest = find_nearest(name, known)
     return "" if nearest is None else f"; is '{nearest}' meant?"
+
+
+def plural(noun: str) -> str:
+    """Write a noun for several: slides, patches, classes."""
+    return f"{noun}es" if noun.endswith(("ss", "tch")) else f"{noun}s"
