@@ -21,7 +21,7 @@ _PERFECTIBLE = ("roc_auc", "sensitivity", "specificity")
 def find_cautions(
     levels: Mapping[Unit, LevelResult],
     class_names: Sequence[str],
-    words: Mapping[Unit, str],
+    words: Mapping[str, str],
 ) -> tuple[str, ...]:
     """Say in plain sentences what limits results of one unit or more.
 
@@ -74,7 +74,7 @@ def _caution_ungrouped(levels: Mapping[Unit, LevelResult], noun: str) -> Iterato
 def _caution_classes(
     levels: Mapping[Unit, LevelResult],
     class_names: Sequence[str],
-    words: Mapping[Unit, str],
+    words: Mapping[str, str],
 ) -> Iterator[str]:
     for unit in _FEWEST_FIRST:
         if unit not in levels:
@@ -90,7 +90,7 @@ def _caution_classes(
 
 
 def _caution_perfect(
-    levels: Mapping[Unit, LevelResult], words: Mapping[Unit, str]
+    levels: Mapping[Unit, LevelResult], words: Mapping[str, str]
 ) -> Iterator[str]:
     perfect = []
     for unit, result in levels.items():
@@ -112,7 +112,7 @@ def _caution_perfect(
 
 
 def _caution_undefined(
-    levels: Mapping[Unit, LevelResult], words: Mapping[Unit, str]
+    levels: Mapping[Unit, LevelResult], words: Mapping[str, str]
 ) -> Iterator[str]:
     for unit, result in levels.items():
         metric = result.metrics["roc_auc"]

@@ -35,7 +35,7 @@ def evaluate_predictions(
     split: str = "test",
     n_bootstrap: int = 1000,
     seed: int = 0,
-    words: Mapping[Unit, str] | None = None,
+    words: Mapping[str, str] | None = None,
 ) -> EvaluationResult:
     """Score one split of a prediction table for every unit that it holds.
 

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from eosin.core import plural
-from eosin.evaluation import UNITS, LevelResult, MetricResult, Unit, format_ends
+from eosin.evaluation import UNITS, LevelResult, MetricResult, format_ends
 from eosin.tiles import TileFolder
 
 # A number and its sign must not be torn apart at a line's end.
@@ -59,7 +59,7 @@ class Nouns:
         return str(getattr(self, unit, unit))
 
     @property
-    def words(self) -> dict[Unit, str]:
+    def words(self) -> dict[str, str]:
         """What each unit is called."""
         return {unit: self.of(unit) for unit in UNITS}
 

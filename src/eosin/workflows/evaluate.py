@@ -18,7 +18,6 @@ from eosin.core import (
 )
 from eosin.evaluation import (
     EvaluationResult,
-    Unit,
     evaluate_predictions,
     select_level,
     write_predictions,
@@ -72,7 +71,7 @@ class EvaluateResult(Showable):
     baseline: Mapping[str, Mapping[str, Mapping[str, Any]]]
     thresholds: Mapping[str, Sequence[float]]
     cautions: tuple[str, ...]
-    words: Mapping[Unit, str]
+    words: Mapping[str, str]
 
 
 def evaluate(

@@ -14,7 +14,6 @@ from eosin.core import (
     hash_files,
     open_run,
 )
-from eosin.evaluation import Unit
 from eosin.reports import Nouns, draw_history, render_png
 from eosin.runs.card import Card, Sees
 from eosin.runs.choices import find_validation_auc
@@ -68,7 +67,7 @@ class TrainResult(Showable):
     card: Card
     validation_aucs: tuple[float | None, ...]
     warnings: tuple[str, ...]
-    words: Mapping[Unit, str]
+    words: Mapping[str, str]
 
 
 def train(
