@@ -234,21 +234,33 @@ def test_a_disk_without_locks_is_worked_on_all_the_same(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "done"
 
 
-@pytest.mark.parametrize("name", ["splits.csv", "tiles.parquet"])
-def test_a_call_that_failed_without_a_result_blocks_nothing(tmp_path, name):
-    outputs = ("run.json", "splits.csv", "tiles.parquet")
+@pytest.mark.parametrize(
+    ("name", "text", "is_worthless"),
+    [
+        ("splits.csv", "", True),
+        ("parts/s.json", '{"failure": {"slide_id": "s"}, "rows": []}', True),
+        ("parts/s.json", '{"key": "1", "rows": []}', False),
+        ("tiles.parquet", "", False),
+    ],
+)
+def test_a_call_that_failed_without_a_result_blocks_nothing(
+    tmp_path, name, text, is_worthless
+):
+    outputs = ("run.json", "splits.csv", "tiles.parquet", "parts")
 
     def fail():
         with open_run(tmp_path, "tile", settings={"mpp": 9}, outputs=outputs):
-            (tmp_path / name).write_text("")
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
             raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
         fail()
     again = open_run(tmp_path, "tile", settings={"mpp": 1}, outputs=outputs)
-    if name == "splits.csv":
+    if is_worthless:
         with again as record:
             assert not record.is_done
+            assert not (tmp_path / name).exists()
     else:
         with pytest.raises(RunError, match="mpp was 9, is 1"), again:
             pass

@@ -28,7 +28,7 @@ def test_an_export_that_differs_stops_the_run(tile_folder, tmp_path, monkeypatch
 
     class Shifted:
         def __init__(self, session):
-            self._session = session
+            self._session, self.tile_px = session, session.tile_px
 
         def run(self, tiles, **options):
             found = self._session.run(tiles, **options)

@@ -246,15 +246,11 @@ def _make_lister(kinds: Mapping[type[Settings], str]) -> Callable[..., None]:
 
 def output(default: str | None = None) -> Callable[[Command], Command]:
     """Make the option `-o`; without a default it must be given."""
-    return click.option(
-        "-o",
-        "--out",
-        type=FILE,
-        required=default is None,
-        default=default,
-        show_default=default is not None,
-        help="Folder to write to.",
-    )
+    how: dict[str, Any] = {"default": default, "show_default": True}
+    if default is None:
+        # A default of None would be one, and nothing would have to be given.
+        how = {"required": True}
+    return click.option("-o", "--out", type=FILE, help="Folder to write to.", **how)
 
 
 overwrite = click.option(

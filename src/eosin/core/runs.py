@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 
 RUN_FORMAT = 1
 _FILE = "run.json"
+# What a command may have left before it had a result.
+_WORTHLESS = {_FILE, "splits.csv", "encoder.onnx"}
 _LOCK = ".run.lock"
 # What `atomic_path` calls a file while it is written.
 _LEFTOVER = re.compile(r"\..*-[a-z0-9_]{8}\.part(\.[^.]*)?", re.DOTALL)
@@ -255,7 +257,10 @@ def _resume(
 ) -> None:
     """Go on where an earlier command stood, if it did the same work."""
     differences = _find_differences(older, record)
-    if differences and not _is_void(older, record.folder, outputs):
+    if differences and _is_void(older, record.folder, outputs):
+        _remove_outputs(record.folder, outputs)
+        return
+    if differences:
         raise RunError(
             f"{record.folder}: holds the result of other settings "
             f"({'; '.join(differences)}); add --overwrite to replace it, or choose "
@@ -269,8 +274,17 @@ def _resume(
 
 def _is_void(older: Mapping[str, Any], folder: Path, outputs: Sequence[str]) -> bool:
     """Whether a command failed here before it had any result worth keeping."""
-    found = {path.name for pattern in outputs for path in folder.glob(pattern)}
-    return older.get("status") == "failed" and found <= {_FILE, "splits.csv"}
+    written = [path for pattern in outputs for path in folder.glob(pattern)]
+    inside = [path for place in written for path in place.rglob("*")]
+    return older.get("status") == "failed" and not any(
+        path.is_file() and path.name not in _WORTHLESS and not _is_failure(path)
+        for path in (*written, *inside)
+    )
+
+
+def _is_failure(path: Path) -> bool:
+    """Whether a part only says why there is none."""
+    return path.suffix == ".json" and "failure" in read_json(path)
 
 
 def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:

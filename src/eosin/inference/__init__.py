@@ -4,7 +4,7 @@ from eosin.inference.encoding import TileModel, encode_tiles, find_views, read_e
 from eosin.inference.heads import BagHead, score_bag
 from eosin.inference.read_ahead import ReadTiles, iter_read_ahead
 from eosin.inference.scoring import TileScores, score_by_features, score_tiles
-from eosin.inference.sessions import Session, open_session
+from eosin.inference.sessions import Session, count_at_once, open_session
 from eosin.inference.store import (
     CACHE_NAME,
     EncodedTiles,
@@ -24,6 +24,7 @@ __all__ = [
     "Session",
     "TileModel",
     "TileScores",
+    "count_at_once",
     "encode_tiles",
     "find_encoded",
     "find_views",

@@ -15,9 +15,16 @@ from eosin.settings import Device
 Floats = npt.NDArray[np.float32]
 
 DEFAULT_BATCH = 32
+# A MobileNetV2's first layers take some 400 bytes for each pixel of a call.
+_MOST_PIXELS = 64 * 256**2
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+
+
+def count_at_once(tile_px: int) -> int:
+    """Count the tiles that a model may take at once for memory's sake."""
+    return max(1, _MOST_PIXELS // tile_px**2)
 
 
 class Session:
@@ -60,7 +67,8 @@ class Session:
 
         Args:
             tiles: `(tiles, px, px, 3)`, raw RGB.
-            batch: Tiles in one call; a model with a fixed batch keeps its own.
+            batch: Tiles in one call, fewer of those larger than 256 px, so that memory
+                is bounded; a model with a fixed batch keeps its own.
 
         Returns:
             Each output by name, `(tiles, ...)`.
@@ -79,7 +87,7 @@ class Session:
             raise ValueError(f"tiles must be raw RGB of uint8, got {tiles.dtype}")
         if batch < 1:
             raise ValueError(f"batch must be 1 or more, got {batch}")
-        step = self._fixed_batch or batch
+        step = self._fixed_batch or min(batch, count_at_once(self.tile_px))
         parts = [
             self._run_batch(tiles[start : start + step])
             for start in range(0, len(tiles), step)

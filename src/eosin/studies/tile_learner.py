@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.core import ModelError, Progress
-from eosin.inference import open_session, score_by_features
+from eosin.inference import count_at_once, open_session, score_by_features
 from eosin.models import export_onnx, save_model
 from eosin.settings import TileTraining, TuneFit
 from eosin.studies.folds import Fitted
@@ -151,12 +151,12 @@ class TileLearner:
 
     def _check_export(self, classifier: Any, path: Path) -> None:
         """Compare the exported model with the trained one on real tiles."""
-        n_tiles = len(self._inputs.tiles)
-        n = min(_CHECKED_TILES, n_tiles)
+        session, n_tiles = open_session(path, device="cpu"), len(self._inputs.tiles)
+        n = min(_CHECKED_TILES, n_tiles, count_at_once(session.tile_px))
         rows = np.linspace(0, n_tiles - 1, n).astype(np.int64)
         with self._inputs.open_reader() as reader:
             tiles = reader.read(rows)
-        exported = open_session(path, device="cpu").run(tiles)["logits"]
+        exported = session.run(tiles)["logits"]
         trained = np.asarray(
             classifier.predict(tiles.astype(np.float32), batch_size=16, verbose=0)
         )

@@ -69,7 +69,7 @@ _FILES = "overlays, heatmaps, and .geojson to drag onto the slides in QuPath"
 
 def predict(  # noqa: PLR0913 - what is predicted, with what, and how
     run: Path,
-    what: Sequence[Path | str],
+    what: Path | str | Sequence[Path | str],
     out: Path,
     settings: PredictionSettings | None = None,
     *,
@@ -105,10 +105,11 @@ def predict(  # noqa: PLR0913 - what is predicted, with what, and how
 
     Args:
         run: Folder that `train` wrote.
-        what: Slide files, folders of them, slide tables, packs or addresses; for models
-            of features one folder of feature files; for tile classifiers a folder that
-            `import_patches` wrote, or folders of images and images no larger than the
-            model's tiles; with `bags` the tile folder that they were drawn from.
+        what: One or more slide files, folders of them, slide tables, packs or
+            addresses; for models of features one folder of feature files; for tile
+            classifiers a folder that `import_patches` wrote, or folders of images and
+            images no larger than the model's tiles; with `bags` the tile folder that
+            they were drawn from.
         out: The folder to write to.
         settings: How to score, and what is written.
         cohort: With feature files a slide table: which slides, of whom, and where their
@@ -136,6 +137,7 @@ def predict(  # noqa: PLR0913 - what is predicted, with what, and how
         RunError: `out` holds other work or cannot be written.
     """
     progress = progress or Progress()
+    what = [what] if isinstance(what, str | Path) else list(what)
     settings = require_settings(settings, PredictionSettings)
     models = read_run(run)
     kind: Scored = "bags"

@@ -40,7 +40,7 @@ class SlideCheck:
 
 
 def validate_slides(
-    paths: Sequence[Path],
+    paths: Path | str | Sequence[Path | str],
     *,
     slide_mpp: float | None = None,
     seed: int = 0,
@@ -49,7 +49,7 @@ def validate_slides(
     """Check slides: open them, read each level's corners and one random tile.
 
     Args:
-        paths: Slides, folders of slides, or slide tables (CSV).
+        paths: One or more slides, folders of slides, or slide tables (CSV).
         slide_mpp: Micrometres per level-0 pixel for slides that do not say it.
         seed: Decides where the random tile lies.
         progress: Told how far it is.
@@ -58,7 +58,8 @@ def validate_slides(
         CohortError: A slide table is wrong.
     """
     checks = []
-    jobs = list(_iter_jobs(paths))
+    given = [paths] if isinstance(paths, str | Path) else paths
+    jobs = list(_iter_jobs([Path(path) for path in given]))
     with (progress or Progress()).task("Checking slides", len(jobs)) as task:
         for index, (path, mpp) in enumerate(jobs):
             rng = np.random.default_rng((seed, index))
