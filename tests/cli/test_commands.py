@@ -141,7 +141,7 @@ def test_options_reach_the_workflow(
         ("limit f t -o l --train-witnesses all", 1, "'all'"),
         ("clean t -o c --rules ugly", 1, "ugly"),
         ("evaluate .", 1, "card.json"),
-        ("train . -o r", 1, "'eosin tile' has finished"),
+        ("train . -o r", 1, "'eosin import' has finished"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_told(

@@ -28,6 +28,8 @@ def test_a_file_stands_for_itself_and_an_empty_folder_for_nothing(tmp_path):
     assert list_files(tmp_path / "x.svs") == [tmp_path / "x.svs"]
     with pytest.raises(CohortError, match="no slide in this folder"):
         list_files(tmp_path)
+    with pytest.raises(CohortError, match=r"\*\.svs: no slide is named so; a pattern"):
+        list_slides([tmp_path / "*.svs"])
 
 
 def test_slides_are_listed_from_folders_and_tables(cohort):

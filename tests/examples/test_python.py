@@ -16,10 +16,7 @@ QUICK = {
     'BagTraining(unit="slide", folds=5)': (
         'BagTraining(encoder="smallcnn", weights="none", folds=2, epochs=2)'
     ),
-    'cohort="slides.csv")': (
-        'eosin.BagTraining(classes=("normal", "tumor"), folds=2, epochs=2), '
-        'cohort="slides.csv")'
-    ),
+    '"tumor"), folds=5)': '"tumor"), folds=2, epochs=2)',
     '["new.svs"]': '["slides/new-1.tif"]',
 }
 

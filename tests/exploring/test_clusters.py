@@ -107,7 +107,7 @@ def test_umap_is_asked_as_it_should_be(monkeypatch):
 
 def test_without_umap_learn_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(MissingExtraError, match=r"pip install umap-learn.*--map tsne"):
+    with pytest.raises(MissingExtraError, match=r"install .eosin\[umap\].*--map tsne"):
         project_points(np.ones((2, 2)), "umap")
 
 

@@ -120,15 +120,22 @@ def test_what_cannot_be_meant_is_said(mil_study, encoded_run, tile_folder, tmp_p
         list_them(silent, slide)
     with pytest.raises(ManifestError, match="no feature file"):
         list_them(features, tmp_path)
+    other = change(features, sees=replace(features.card.sees, encoder="conch"))
+    with pytest.raises(ModelError, match=r"features of conch, .*embed the slides"):
+        list_them(other, mil_study / "features")
     for learner in ("tiles", "pixels"):
         with pytest.raises(ModelError, match="take tiles, not features"):
             list_them(change(encoded, learner=learner), mil_study / "features")
-    with pytest.raises(CohortError, match="no slide in this folder"):
-        list_them(change(encoded, learner="pixels"), tmp_path)
+    for run in (encoded, change(encoded, learner="pixels")):
+        with pytest.raises(CohortError, match="no slide in this folder"):
+            list_them(run, tmp_path)
     assert len(list_them(encoded, tile_folder)) == 10
 
 
 def test_what_was_learnt_is_told_in_words(pixels_run):
     run = change(read_run(pixels_run.path), bag_size=40, witnesses=(20, 5))
-    text = say_what_was_learnt(run)
+    text = say_what_was_learnt(run, "slide")
     assert "drawn bags of 40 tiles, positive ones with 20, 5 witnesses" in text
+    of_slides = change(run, unit="patient", bag_size=None, witnesses=())
+    text = say_what_was_learnt(of_slides, "bag")
+    assert "learnt from whole slides, each patient a bag. A bag here has" in text

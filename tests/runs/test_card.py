@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,17 +53,45 @@ def test_a_card_lists_the_files_that_predictions_need():
     assert (card.takes_pixels, tiles.takes_pixels) == (False, True)
 
 
+def test_made_slides_are_told_whoever_they_taught():
+    made, real = SimpleNamespace(is_made=True), SimpleNamespace(is_made=False)
+    card = make_card()
+    assert card.caution_made() == card.caution_made(real) == ()
+    assert card.caution_made(made)[0].startswith("These slides were made by a comp")
+    taught = make_card(is_made_data=True)
+    (caution,) = taught.caution_made(made)
+    assert taught.caution_made() == taught.caution_made(real) == (caution,)
+    assert caution.startswith("The models learnt from slides that were made")
+
+
 @pytest.mark.parametrize(
     "change", [{"format": 2}, {"format": None}, {"colour": "red"}], ids=str
 )
 def test_a_card_of_another_version_is_refused_with_the_way_out(tmp_path, change):
-    with pytest.raises(ModelError, match=r"has no card\.json; run 'eosin train'"):
-        Card.read(tmp_path)
     make_card().write(tmp_path)
     path = tmp_path / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ModelError, match=r"card\.json.*another version.*train again"):
         Card.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train", r"unfinished, as it has no card\.json; run the same 'eosin train'"),
+        ("tile", "written by 'eosin tile'; name the run folder first"),
+        (None, r"has no card\.json; name the run folder first"),
+    ],
+)
+def test_what_is_no_finished_training_is_told_apart(tmp_path, command, words):
+    if command:
+        (tmp_path / "run.json").write_text(json.dumps({"command": command}))
+    with pytest.raises(ModelError, match=words):
+        Card.read(tmp_path)
+    (tmp_path / "slides.csv").write_text("path\n")
+    for name, found in (("slides.csv", "is a file"), ("gone", "does not exist")):
+        with pytest.raises(ModelError, match=f"and this {found}; name the run"):
+            Card.read(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,10 @@ def test_slides_without_tissue_do_not_end_a_study(features, tmp_path):
 
 def test_classes_are_named_and_each_has_a_slide(features, tmp_path):
     path = write_table(tmp_path / "s.csv")
-    with pytest.raises(ConfigError, match="the negative one first, such as --classes"):
+    with pytest.raises(ConfigError, match=r"setting classes .*--classes normal tumor"):
         read_labelled(features, path, BagTraining())
     settings = replace(STOP, classes=(*CLASSES, "foo"))
-    with pytest.raises(CohortError, match="label 'foo' that --classes asks for"):
+    with pytest.raises(CohortError, match="label 'foo' that the setting classes"):
         read_labelled(features, path, settings)
 
 

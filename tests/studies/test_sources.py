@@ -55,8 +55,14 @@ def test_what_is_missing_or_of_others_is_told(
         open_source(mil_study / "features", None, None, BAGS)
     with pytest.raises(ConfigError, match="labels of their own; leave the slide table"):
         open_source(drawn_bags, mil_study / "slides.csv", None, BAGS)
-    with pytest.raises(ManifestError, match="'eosin tile' has finished"):
+    with pytest.raises(ManifestError, match="'eosin tile' or 'eosin import' has fin"):
         open_source(tmp_path, None, None, None)
+    for file, words in (
+        (mil_study / "slides.csv", r"slides\.csv: .*is tiled first"),
+        (tile_folder / "tiles.parquet", "but no bag table"),
+    ):
+        with pytest.raises(ManifestError, match=words):
+            open_source(file, None, None, TileTraining())
     shutil.copy(drawn_bags / "bags.parquet", tmp_path)
     with pytest.raises(ManifestError, match=r"name their folder \(--tiles\)"):
         open_source(tmp_path, None, None, None)

@@ -37,7 +37,7 @@ def test_patches_without_a_label_are_not_studied(tile_folder):
 
 
 def test_an_unfinished_folder_is_refused(tmp_path):
-    with pytest.raises(ManifestError, match="'eosin tile' has finished"):
+    with pytest.raises(ManifestError, match="'eosin import' has finished"):
         open_tile_folder(tmp_path)
 
 

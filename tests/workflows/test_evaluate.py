@@ -351,5 +351,6 @@ def test_damaged_tiles_of_an_external_cohort_are_counted(
     words = {"on": strangers / "tiles", "n_bootstrap": 0}
     told = evaluate(tiles_run.path, tmp_path / "out", **words).cautions
     assert "2 damaged tiles could not be scored." in told
+    assert "slides that were made by a computer" in told[0]
     table, _ = read_predictions(tmp_path / "out" / "predictions.parquet")
     assert not set(ids) & set(table["id"])

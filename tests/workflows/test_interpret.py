@@ -1,12 +1,19 @@
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from tests.workflows.patch_sets import make_kaggle
 
-from eosin.core import ManifestError, ModelError, RunError, SlideError
+from eosin.core import (
+    ManifestError,
+    MissingExtraError,
+    ModelError,
+    RunError,
+    SlideError,
+)
 from eosin.settings import (
     CleanSettings,
     ImportSettings,
@@ -151,3 +158,12 @@ def test_other_features_are_another_interpretation(
     np.save(tmp_path / "f.npy", features + 1)
     with pytest.raises(RunError, match="input features changed"):
         interpret(run_folder, tmp_path / "out", config)
+
+
+def test_what_it_cannot_do_is_said_before_any_work(slides_run, tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match=r"'eosin predict' shows what .* attend to"):
+        interpret(slides_run.path, tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(MissingExtraError, match="UMAP needs umap-learn"):
+        interpret(tmp_path, tmp_path / "out", InterpretSettings(map="umap"))
+    assert not (tmp_path / "out").exists()

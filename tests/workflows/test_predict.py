@@ -322,12 +322,13 @@ def test_slides_that_the_model_learnt_from_are_told_of(run_folder, cohort, tmp_p
     result = predict(run_folder, [table], out)
     found = pd.read_csv(out / "slides.csv").set_index("slide_id")["seen_in_training"]
     assert found.to_dict() == {learnt: True, held: False, "again": True}
-    (caution,) = result.cautions
+    made, caution = result.cautions
+    assert "from slides that were made by a computer" in made
     assert caution.startswith(f"2 of 3 slides ({learnt}, again) are of patients that")
-    assert read_json(out / "run.json")["notes"]["cautions"] == [caution]
-    (caution,) = predict(run_folder, cohort.new_slides[1:], out).cautions
+    assert read_json(out / "run.json")["notes"]["cautions"] == [made, caution]
+    _, caution = predict(run_folder, cohort.new_slides[1:], out).cautions
     assert caution.startswith(f"2 of 4 slides (again, {learnt}) are of patients that")
-    assert predict(run_folder, cohort.new_slides, tmp_path / "new").cautions == ()
+    assert predict(run_folder, cohort.new_slides, tmp_path / "new").cautions == (made,)
 
 
 @pytest.mark.parametrize("kind", ["tiles", "slides", "pixels", "patches"])
@@ -370,8 +371,11 @@ def test_a_setting_of_another_kind_is_refused(
 def test_what_is_no_run_or_takes_no_bags_is_said(
     slides_run, tiles_run, cohort, tile_folder, drawn_bags, tmp_path
 ):
-    with pytest.raises(ModelError, match="eosin train"):
-        predict(tmp_path, cohort.new_slides, tmp_path / "out")
+    with pytest.raises(ModelError, match="name the run folder first"):
+        predict(cohort.new_slides[0], [tmp_path], tmp_path / "out")
+    (tmp_path / "damaged.tif").write_bytes(b"no slide")
+    result = predict(tiles_run.path, [tmp_path / "damaged.tif"], tmp_path / "failed")
+    assert result.ends == {"Failures": result.folder / "failures.csv"}
     for run in (slides_run.path, tiles_run.path):
         options = {"bags": drawn_bags, "are_patches": False}
         with pytest.raises(ModelError, match="drawn bags go with a bag model"):
@@ -685,10 +689,11 @@ def test_files_without_places_are_called_without_maps(mil_study, tmp_path):
 
 
 def test_the_page_says_what_calls_of_slides_do_not_hold_for(predicted):
-    (caution,) = predicted("pixels").cautions
+    made, caution = predicted("pixels").cautions
     assert caution.startswith("The models learnt from drawn bags of 6 tiles")
     text = (predicted("pixels").folder / "attention.html").read_text()
     assert "positive ones with 3 witnesses" in text
+    assert made in text
     assert "1 fold, 2 models" in text
     assert "No outline by hand" not in text
 
@@ -736,8 +741,8 @@ def test_bags_of_another_size_are_told(pixels_run, tile_folder, tmp_path):
     words = (pixels_run.path, [tile_folder], tmp_path / "out")
     settings = PredictionSettings(gallery_tiles=0)
     result = predict(*words, settings, bags=tmp_path / "bags" / "bags.parquet")
-    assert "learnt from drawn bags of 6 tiles" in result.cautions[0]
-    assert "bags hold tiles of patients that training has seen" in result.cautions[1]
+    assert "learnt from drawn bags of 6 tiles" in result.cautions[1]
+    assert "bags hold tiles of patients that training has seen" in result.cautions[2]
     # All of a positive bag's tiles are witnesses: there is nothing to be told apart.
     assert result.table["witness_auc"].isna().all()
     assert not list((tmp_path / "out").glob("*.gallery.png"))

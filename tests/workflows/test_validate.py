@@ -3,7 +3,9 @@ import pytest
 import tifffile
 from tests.slides.dicom_files import paint, write_image, write_slide
 
+from eosin.core import SlideError
 from eosin.slides import write_pyramid
+from eosin.workflows import validate as module
 from eosin.workflows.validate import tabulate_checks, validate_slides
 
 
@@ -33,6 +35,21 @@ def test_what_is_wrong_is_said(tmp_path):
     assert found["no_mpp.tif"].status == "warning"
     assert found["empty.svs"].status == "error"
     assert "0 bytes" in found["empty.svs"].problems[0]
+
+
+def test_urls_stay_whole(monkeypatch):
+    url = "https://host/a.svs"
+    monkeypatch.setattr(module, "open_slide", lambda path, mpp: fail(path))
+
+    def fail(path):
+        raise SlideError(f"{path}: gone")
+
+    result = check(url)
+    assert (result.path, result.name, result.problems) == (
+        url,
+        "a.svs",
+        (f"{url}: gone",),
+    )
 
 
 def test_a_dicom_label_that_cannot_be_read_is_a_warning(tmp_path):

@@ -68,18 +68,18 @@ def doctor(folder: Path) -> None:
 
 
 @click.command()
-@click.argument("slides", nargs=-1, required=True, type=FILE)
+@click.argument("slides", nargs=-1, required=True)
 @click.option("-o", "--out", type=FILE, help="CSV file to write.")
 @click.option(
     "--slide-mpp", type=float, help="Micrometres per pixel where a slide is silent."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the places.")
 def validate(
-    slides: tuple[Path, ...], out: Path | None, slide_mpp: float | None, seed: int
+    slides: tuple[str, ...], out: Path | None, slide_mpp: float | None, seed: int
 ) -> None:
     """Open slides, read a little everywhere, and say what is wrong with them.
 
-    SLIDES are slides, folders of slides, or slide tables (CSV).
+    SLIDES are slides, folders of slides, URLs, or slide tables (CSV).
 
     Example: eosin validate slides/ -o slides-checked.csv
     """
@@ -95,10 +95,10 @@ def validate(
         size = "{width_px0} x {height_px0}".format_map(facts) if facts else "-"
         mpp = "{mpp:.4g} ({mpp_source})".format_map(facts) if facts.get("mpp") else "-"
         rest = (size, str(facts.get("levels", "-")), mpp, facts.get("vendor", "-"))
-        rows.append((check.path.name, _colour(check.status), *rest))
+        rows.append((check.name, _colour(check.status), *rest))
     printing.print_rows(("slide", "status", "size", "levels", "mpp", "vendor"), rows)
     for check in checks:
-        name = check.path.name
+        name = check.name
         for problem in check.problems:
             named = problem if problem.startswith(name) else f"{name}: {problem}"
             printing.say(f"{check.status}: {named}")

@@ -148,8 +148,8 @@ def clean(result: Any, out: Path, _tiles: Path) -> None:
 def interpret(result: Any, out: Path, _run: Path) -> None:
     """Show what a tile classifier looks at, where it errs, which labels it doubts.
 
-    RUN is a folder that 'eosin train' wrote; TILES are its tiles, if they are no longer
-    where they were scored.
+    RUN is a tile classifier's folder that 'eosin train' wrote; TILES are its tiles, if
+    they are no longer where they were scored.
 
     Example: eosin interpret run/ -o interpretation/
     """

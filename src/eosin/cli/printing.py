@@ -96,7 +96,9 @@ def stop_on_failures(failures: Sequence[SlideFailure], noun: str = "slides") -> 
     if not failures:
         return
     console = Console(stderr=True)
-    console.print(f"{len(failures):,} {noun} failed:", highlight=False)
+    console.print(
+        f"{noun.capitalize()} that failed: {len(failures):,}", highlight=False
+    )
     for failure in failures[:20]:
         console.print(
             f"  {failure.slide_id}: {failure.message}",

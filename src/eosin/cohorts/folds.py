@@ -166,8 +166,9 @@ def _require_every_class(
         if missing:
             n = sum(own == label for own in labels.values())
             raise CohortError(
-                f"class '{label}' has {n} patient(s), and none of them would be in "
-                f"{' and '.join(missing)}; three patients or more of each class are "
-                "needed for train, val and test; add patients, or give other splits in "
-                "the slide table"
+                f"class '{label}' has {n} patient(s), where each counts for one class "
+                "only, the most frequent positive one that it has, and none of them "
+                f"would be in {' and '.join(missing)}; three patients or more of each "
+                "class are needed for train, val and test; add patients, or give other "
+                "splits in the slide table"
             )

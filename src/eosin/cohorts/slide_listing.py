@@ -31,9 +31,14 @@ def list_files(path: Path) -> list[Path]:
     Of the DICOM files of one series, which are one slide, the largest stands for all.
 
     Raises:
-        CohortError: The folder holds no slide.
+        CohortError: The folder holds no slide, or a pattern matches none.
     """
     path = Path(path)
+    if set("*?[") & set(path.name) and not path.exists():
+        raise CohortError(
+            f"{path}: no slide is named so; a pattern reaches eosin as it is where it "
+            "matches nothing, or stands in quotes"
+        )
     if not path.is_dir():
         return [path]
     files = [

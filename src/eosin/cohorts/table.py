@@ -49,6 +49,11 @@ class Cohort:
     path: Path
     columns: tuple[str, ...]
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the slides were drawn by `slides.phantom`."""
+        return "made" in self.table and bool(self.table["made"].notna().any())
+
 
 def read_cohort(
     path: Path,

@@ -118,7 +118,7 @@ def project_points(
     """
     n = len(points)
     # Before any work, whatever the number of tiles.
-    umap = _import_umap() if method == "umap" else None
+    umap = import_umap() if method == "umap" else None
     if n < _MIN_TILES:
         return np.full((n, 2), np.nan)
     if not np.ptp(points, axis=0).any():
@@ -212,11 +212,12 @@ def _sort_by_size(numbers: npt.NDArray[np.integer]) -> Labels:
     return np.asarray(place[numbers])
 
 
-def _import_umap() -> Any:
+def import_umap() -> Any:
+    """Import umap-learn; a MissingExtraError where it is not installed."""
     try:
         return importlib.import_module("umap")
     except ImportError as error:
         raise MissingExtraError(
-            "a map by UMAP needs the package umap-learn (pip install umap-learn); "
-            "without it the map is made by t-SNE (--map tsne)"
+            "a map by UMAP needs umap-learn, which is not installed: pip install "
+            "'eosin[umap]'; without it the map is made by t-SNE (--map tsne)"
         ) from error

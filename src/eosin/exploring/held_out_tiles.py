@@ -125,11 +125,16 @@ def open_held_out_tiles(
             folder, and goes without predictions where there is none.
 
     Raises:
-        ModelError: `run` holds no finished model, or another one was scored.
+        ModelError: `run` holds no finished tile classifier, or another one was scored.
         ManifestError: The tiles are gone or are others, no tile was held out, or
             `evaluation` has no predictions.
     """
     model = read_run(run)
+    if model.card.learner != "tiles":
+        raise ModelError(
+            f"{model.path}: interpret takes tile classifiers, and this run holds bag "
+            "models; 'eosin predict' shows what those attend to (attention.html)"
+        )
     place = model.path / "evaluation" if evaluation is None else Path(evaluation)
     predictions = place / _PREDICTIONS
     is_scored = predictions.exists()

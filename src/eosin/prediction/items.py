@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,7 @@ from eosin.prediction.sources import (
     open_feature_tiles,
     open_slide_tiles,
 )
-from eosin.runs.origin import find_tile_folder, see_tiles
+from eosin.runs.origin import find_tile_folder, see_features, see_tiles
 from eosin.runs.run import Run
 from eosin.settings import PredictionSettings
 from eosin.slides import is_at_hand
@@ -138,7 +138,9 @@ def list_items(
         values = clinical.get(own_sources[0].facts["patient_id"])
         content = [run.sha256, [source.content for source in own_sources], values]
         items.append(Item(owner, own_sources, hash_object(content), values))
-    return Asked(items, (say_what_was_learnt(run),) if run.card.bag_size else ())
+    return Asked(
+        items, (say_what_was_learnt(run, "slide"),) if run.card.bag_size else ()
+    )
 
 
 def list_bags(
@@ -190,20 +192,22 @@ def list_bags(
     is_same = (info.size, tuple(info.witnesses)) == (card.bag_size, card.witnesses)
     return Asked(
         items,
-        () if is_same else (say_what_was_learnt(run),),
+        () if is_same else (say_what_was_learnt(run, "bag"),),
         {"bags": hash_file(path), "tiles": folder.sha256},
         folder,
     )
 
 
-def say_what_was_learnt(run: Run) -> str:
-    """Say why calls of slides deserve doubt after training on drawn bags."""
+def say_what_was_learnt(run: Run, noun: Literal["slide", "bag"]) -> str:
+    """Say why calls of a `slide` or `bag` deserve doubt: others were learnt from."""
     size, counts = run.card.bag_size, ", ".join(map(str, run.card.witnesses))
+    learnt = f"whole slides, each {run.card.bag_unit} a bag"
+    if size is not None:
+        learnt = f"drawn bags of {size} tiles, positive ones with {counts} witnesses"
     return (
-        f"The models learnt from drawn bags of {size} tiles, positive ones with "
-        f"{counts} witnesses. A slide has another number of tiles and another "
-        "share of witnesses, for which neither probability nor threshold was fitted: "
-        "let the probability rank slides, and do not take it for a rate."
+        f"The models learnt from {learnt}. A {noun} here has another number of tiles "
+        "or another share of witnesses, for which neither probability nor threshold "
+        f"was fitted: let the probability rank {noun}s, and do not take it for a rate."
     )
 
 
@@ -224,7 +228,7 @@ def _find_features(run: Run, what: Sequence[Path | str]) -> Path | None:
     try:
         find_feature_files(folder)
     except ManifestError:
-        if takes_features and not has_slides:
+        if takes_features and not has_slides and run.encoder is None:
             raise
         return None
     if not takes_features:
@@ -247,6 +251,7 @@ def _make_feature_sources(
     run: Run, table: pd.DataFrame, folder: Path, settings: PredictionSettings
 ) -> list[Source]:
     files = find_feature_files(folder)
+    _require_like_any(run, files)
     sources = []
     for row in table.to_dict("records"):
         name, path, mpp = str(row["slide_id"]), row["path"], _find_mpp(row)
@@ -272,6 +277,21 @@ def _make_feature_sources(
         facts = {**ids, "features": str(file or "")}
         sources.append(Source(name, facts, content, opened))
     return sources
+
+
+def _require_like_any(run: Run, files: Mapping[str, Path]) -> None:
+    """Stop once where every feature file is of others, before each slide fails."""
+    advice = "embed the slides as the training's were"
+    problem: ModelError | None = None
+    for file in files.values():
+        try:
+            run.require_like(see_features(file), where=str(file), advice=advice)
+        except ModelError as error:
+            problem = problem or error
+        else:
+            return
+    if problem is not None:
+        raise problem
 
 
 def _find_tiled(features: Path) -> pd.DataFrame:

@@ -60,11 +60,7 @@ def make_evaluation_page(facts: EvaluationFacts) -> Page:
 
 def _find_cautions(facts: EvaluationFacts) -> Iterator[str]:
     """List everything that limits the results, the gravest first."""
-    if facts.slides is not None and facts.slides.is_made:
-        yield (
-            "These slides were made by a computer. The numbers show that the software "
-            "works; they say nothing about its accuracy on real tissue."
-        )
+    yield from facts.run.card.caution_made(facts.slides)
     # Bags and groups say themselves whose they are.
     if not facts.are_patients_known and facts.nouns.patient == "patient":
         yield (

@@ -16,6 +16,7 @@ from eosin.core import (
 from eosin.core.plain import from_plain, to_plain
 from eosin.evaluation import Classes, Thresholds, Unit
 from eosin.settings import TileSpec, TissueName
+from eosin.tiles import TileFolder
 
 CARD_FILE = "card.json"
 # Of a run's files; those of another one would be read wrongly.
@@ -196,6 +197,20 @@ class Card:
         """Whether each patient is held out by one of several folds."""
         return len(self.folds) > 1
 
+    def caution_made(self, scored: TileFolder | None = None) -> tuple[str, ...]:
+        """Say that the training's slides were made, or those that are scored, if so."""
+        if not (self.is_made_data or (scored is not None and scored.is_made)):
+            return ()
+        told = (
+            "The models learnt from slides that"
+            if self.is_made_data
+            else "These slides"
+        )
+        return (
+            f"{told} were made by a computer. The numbers show that the software "
+            "works; they say nothing about its accuracy on real tissue.",
+        )
+
     def list_model_files(self) -> tuple[str, ...]:
         """List the files that predictions need, relative to the card."""
         if self.learner == "tiles":
@@ -212,10 +227,7 @@ class Card:
         """Read a run folder's card; a ModelError where it has none of this version."""
         path = Path(folder) / CARD_FILE
         if not path.exists():
-            raise ModelError(
-                f"{folder}: a folder that 'eosin train' has finished is needed, and it "
-                f"has no {CARD_FILE}; run 'eosin train' again to finish it"
-            )
+            raise ModelError(_say_what_lacks(Path(folder)))
         content = read_json(path)
         found = content.pop("format", None) if isinstance(content, dict) else None
         if found != _FORMAT or set(content) != {
@@ -227,3 +239,21 @@ class Card:
             )
         card: Self = from_plain(content, cls)
         return card
+
+
+def _say_what_lacks(folder: Path) -> str:
+    """Say why a folder has no card: its training goes on, or it is none."""
+    record = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
+    command = record.get("command") if isinstance(record, dict) else None
+    if command == "train":
+        return (
+            f"{folder}: its training is unfinished, as it has no {CARD_FILE}; run the "
+            "same 'eosin train' again to finish it"
+        )
+    what = "is a file" if folder.is_file() else "does not exist"
+    if folder.is_dir():
+        what = f"was written by 'eosin {command}'" if command else f"has no {CARD_FILE}"
+    return (
+        f"{folder}: a run folder is needed, as 'eosin train' writes it, and this "
+        f"{what}; name the run folder first, what is scored behind it"
+    )

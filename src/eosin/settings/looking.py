@@ -116,7 +116,7 @@ class InterpretSettings(Settings):
             `tiles.parquet`; `none` takes the run's own encoder.
         clusters: Clusters of the feature space; `none` chooses by the silhouette.
         most_clusters: The largest number of clusters that is tried.
-        map: How the feature space is laid out; `umap` needs umap-learn.
+        map: How the feature space is laid out; `umap` needs the extra `umap`.
         sample: Held-out tiles in the feature space at most, drawn at random; 0 for all.
         mark_px: Side of the central square that is marked in galleries, in a tile's own
             pixels; 0 marks nothing, `none` marks 32 in PatchCamelyon's patches, whose

@@ -55,8 +55,9 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
     classes = settings.classes
     if not classes:
         raise ConfigError(
-            "classes of the column 'label' are needed, the negative one first, such as "
-            "--classes normal tumor"
+            f"{cohort}: the setting classes must name those of the column 'label', the "
+            "negative one first, and is empty; give --classes normal tumor, or "
+            "BagTraining(classes=('normal', 'tumor')) in Python"
         )
     slides = read_cohort(
         cohort, class_names=classes, class_option="--classes", needs_files=False
@@ -215,13 +216,14 @@ def _name_classes(
     if absent := [name for name in classes if name not in labels]:
         raise CohortError(
             f"{where}: no slide has the label {', '.join(map(repr, absent))} that "
-            "--classes asks for; the column 'label' holds "
+            "the setting classes (--classes) names; the column 'label' holds "
             f"{', '.join(sorted(set(map(str, labels))))}"
         )
     if unknown := sorted(set(map(str, labels)) - set(classes)):
         raise CohortError(
             f"{where}: the column 'label' holds {', '.join(unknown)}, which is none of "
-            f"the classes {', '.join(classes)}; name all by --classes"
+            f"the classes {', '.join(classes)}; name all in the setting classes "
+            "(--classes)"
         )
     return table.assign(label=labels)
 

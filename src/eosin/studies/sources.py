@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags import BAG_TABLE, BagTableInfo, find_feature_files, read_bag_table
+from eosin.cohorts import read_cohort
 from eosin.core import (
     ConfigError,
     ManifestError,
@@ -51,6 +52,7 @@ class Source:
             the models will see.
         folder: The tiles; None for features alone.
         drawn: What is the same for all drawn bags; None where bags were not drawn.
+        is_made: Whether the slides were made.
     """
 
     settings: TrainSettings
@@ -59,6 +61,7 @@ class Source:
     prepare: Callable[[Path, Progress], Prepared]
     folder: TileFolder | None = None
     drawn: BagTableInfo | None = None
+    is_made: bool = False
 
 
 def open_source(
@@ -71,6 +74,12 @@ def open_source(
     defaults of what was given are taken.
     """
     path = data / BAG_TABLE if data.is_dir() else data
+    if path.is_file() and not _is_parquet(path):
+        raise ManifestError(
+            f"{path}: training takes folders of tiles, features or drawn bags, or a "
+            f"bag table ({BAG_TABLE}), and this file is none; a slide table is tiled "
+            "first ('eosin tile')"
+        )
     if path.is_file():
         if cohort is not None:
             raise ConfigError(
@@ -91,6 +100,11 @@ def open_source(
             "(--cohort slides.csv)"
         )
     return _open_tiles(data, settings or TileTraining())
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PAR1"
 
 
 def _has_features(path: Path) -> bool:
@@ -119,6 +133,7 @@ def _open_tiles(data: Path, settings: TrainSettings) -> Source:
         places={"tiles": str(folder.path.resolve())},
         prepare=prepare,
         folder=folder,
+        is_made=folder.is_made,
     )
 
 
@@ -133,16 +148,17 @@ def _open_features(data: Path, cohort: Path, settings: TrainSettings) -> Source:
         inputs={"cohort": hash_file(cohort), "features": hash_features(data)},
         places={"features": str(data.resolve())},
         prepare=partial(_prepare_features, data, cohort, settings),
+        is_made=read_cohort(cohort, needs_files=False).is_made,
     )
 
 
 def _open_bags(path: Path, tiles: Path | None, settings: TrainSettings) -> Source:
+    table, info = read_bag_table(path)
     if isinstance(settings, TileTraining):
         raise ConfigError(
             f"{path}: drawn bags train a bag model, whose settings are BagTraining or "
             "PixelTraining; got TileTraining"
         )
-    table, info = read_bag_table(path)
     place = tiles or find_tile_folder(path.parent)
     if place is None:
         raise ManifestError(
@@ -160,6 +176,7 @@ def _open_bags(path: Path, tiles: Path | None, settings: TrainSettings) -> Sourc
         prepare=partial(_prepare_drawn, folder, rows, make_study, settings),
         folder=folder,
         drawn=info,
+        is_made=folder.is_made,
     )
 
 

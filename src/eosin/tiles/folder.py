@@ -130,7 +130,7 @@ class TileFolder:
 
 
 def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
-    """Read a folder of `eosin tile`.
+    """Read a folder of `eosin tile` or `eosin import`.
 
     Args:
         path: The folder.
@@ -144,8 +144,9 @@ def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
     manifest, slides_path = path / "tiles.parquet", path / "slides.csv"
     if not manifest.exists() or not slides_path.exists():
         raise ManifestError(
-            f"{path}: a folder that 'eosin tile' has finished is needed, with "
-            "tiles.parquet and slides.csv in it"
+            f"{path}: a folder that 'eosin tile' or 'eosin import' has finished is "
+            "needed, with tiles.parquet and slides.csv in it; tile slides, or import "
+            "patches, first"
         )
     tiles, info = read_manifest(manifest)
     text_columns = {"slide_id": str, "patient_id": str, "label": str}

@@ -246,6 +246,6 @@ def _warn_of_near_conflicts(left: pd.DataFrame, settings: CleanSettings) -> list
     first = ", ".join(found.loc[found["group"] == found["group"].min(), "tile_id"][:3])
     return [
         f"{len(found):,} tiles that are left look like one of another label, such as "
-        f"{first}; conflicting drops identical ones alone, with --set near=true these "
+        f"{first}; conflicting drops identical ones alone, with --near these "
         "as well: look at them with 'eosin explore' first"
     ]

@@ -158,7 +158,8 @@ def _evaluate(
         **options,
     )
     rival = _evaluate_colours(units, options)
-    cautions = list(dict.fromkeys((*result.cautions, *_list_cautions(units))))
+    made = card.caution_made(units.folder)
+    cautions = list(dict.fromkeys((*made, *result.cautions, *_list_cautions(units))))
     if n_unreadable:
         cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
     write_json(out / "metrics.json", result.metrics)
@@ -259,7 +260,8 @@ def _list_cautions(units: ScoredUnits) -> list[str]:
         return [*known, *(units.folder.info.cautions if units.folder else ())]
     if units.is_external:
         known = [text for text in known if text.startswith("Threshold")]
-        return [say_what_was_learnt(units.run), *known] if card.bag_size else known
+        learnt = [say_what_was_learnt(units.run, "slide")] if card.bag_size else []
+        return [*learnt, *known]
     # Each held-out unit is called by its own fold, not by all together.
     known = [text for text in known if not text.startswith(("Threshold", "Temp"))]
     return [*list_fold_cautions(card.folds), *known]

@@ -16,6 +16,7 @@ from eosin.core import (
     open_run,
     write_csv,
 )
+from eosin.exploring.clusters import import_umap
 from eosin.exploring.feature_space import make_feature_space
 from eosin.exploring.held_out_tiles import HeldOutTiles, open_held_out_tiles
 from eosin.exploring.interpretation import Interpretation
@@ -90,15 +91,18 @@ def interpret(
         progress: Told how far it is.
 
     Raises:
-        ModelError: `run` holds no finished model, another one was scored, or it has no
-            such layer.
+        ModelError: `run` holds no finished tile classifier, another one was scored, or
+            it has no such layer.
         ManifestError: The tiles are gone, are others, or none was held out; or the
             features are not of these tiles.
         ConfigError: There are fewer tiles than clusters.
-        MissingExtraError: `umap` needs umap-learn.
+        MissingExtraError: `umap` needs the extra `umap`.
         RunError: `out` holds other work or cannot be written.
     """
     settings = require_settings(settings, InterpretSettings)
+    if settings.map == "umap":
+        # Else it would be missed after hours of encoding.
+        import_umap()
     progress = progress or Progress()
     evaluation = None if settings.evaluation is None else Path(settings.evaluation)
     held_out = open_held_out_tiles(run, tiles=tiles, evaluation=evaluation)
@@ -200,5 +204,6 @@ def _find_cautions(
             f"{len(failures):,} tiles or models could not be read and were left out, "
             f"such as {first.slide_id} ({first.message})."
         )
-    known = dict.fromkeys((*held_out.card.cautions, *held_out.folder.info.cautions))
-    return (*cautions, *known)
+    card, folder = held_out.card, held_out.folder
+    known = dict.fromkeys((*card.cautions, *folder.info.cautions))
+    return (*cautions, *card.caution_made(folder), *known)

@@ -222,7 +222,8 @@ class _Step:
         parts = self._score(asked.items, f"Scoring {noun}s")
         rows = list_rows(parts, asked.items)
         table = tabulate_items(self.run, rows, noun)
-        cautions = (*asked.cautions, *describe_seen(table))
+        made = card.caution_made()
+        cautions = (*made, *asked.cautions, *describe_seen(table))
         if not self.record.is_done:
             tables = {f"{noun}s.csv": table}
             if asked.folder is not None:
@@ -240,6 +241,8 @@ class _Step:
         ends: dict[str, object] = {"Attention": out / "attention.html", "Next": _NEXT}
         if card.learner == "tiles":
             ends = {"Table": out / "slides.csv", "Files": f"{out}: {_FILES}"}
+        if (table["status"] == "failed").all():
+            ends = {"Failures": out / "failures.csv"}
         return PredictResult(
             folder=out,
             noun=f"{noun}s",
@@ -287,6 +290,7 @@ class _Step:
             ),
             ends=ends,
             notes=patches.notes,
+            cautions=card.caution_made(),
         )
 
     def _score(self, asked: Sequence[Item], task: str) -> list[dict[str, Any]]:

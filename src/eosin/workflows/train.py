@@ -216,6 +216,6 @@ def _make_card(
         witnesses=source.drawn.witnesses if source.drawn else (),
         training_data=counts,
         cautions=tuple(dict.fromkeys(cautions)),
-        is_made_data=folder is not None and folder.is_made,
+        is_made_data=source.is_made,
         recipe=describe_recipe(tiles) if tiles else None,
     )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from eosin.cohorts import list_files, read_cohort
 from eosin.core import WATCHED, EosinError, Progress, SlideError
-from eosin.slides import Slide, open_slide
+from eosin.slides import Slide, is_remote, open_slide
 
 _CORNER_PX = 256
 _LOOK_PX = 512
@@ -26,17 +26,22 @@ class SlideCheck:
     """What was found of one slide.
 
     Attributes:
-        path: The file.
+        path: The file, or its URL.
         status: `ok`, `warning`, or `error` where it cannot be used.
         problems: What is wrong, one sentence each.
         facts: `vendor`, `reader`, `width_px0`, `height_px0`, `levels`, `mpp` and
             `mpp_source`; empty where the file does not open.
     """
 
-    path: Path
+    path: Path | str
     status: str
     problems: tuple[str, ...]
     facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return Path(self.path).name
 
 
 def validate_slides(
@@ -49,7 +54,7 @@ def validate_slides(
     """Check slides: open them, read each level's corners and one random tile.
 
     Args:
-        paths: One or more slides, folders of slides, or slide tables (CSV).
+        paths: One or more slides, folders of slides, URLs, or slide tables (CSV).
         slide_mpp: Micrometres per level-0 pixel for slides that do not say it.
         seed: Decides where the random tile lies.
         progress: Told how far it is.
@@ -59,12 +64,12 @@ def validate_slides(
     """
     checks = []
     given = [paths] if isinstance(paths, str | Path) else paths
-    jobs = list(_iter_jobs([Path(path) for path in given]))
+    jobs = list(_iter_jobs(given))
     with (progress or Progress()).task("Checking slides", len(jobs)) as task:
         for index, (path, mpp) in enumerate(jobs):
             rng = np.random.default_rng((seed, index))
             checks.append(_check_slide(path, mpp or slide_mpp, rng))
-            task.advance(note=path.name)
+            task.advance(note=checks[-1].name)
     return checks
 
 
@@ -73,7 +78,7 @@ def tabulate_checks(checks: Sequence[SlideCheck]) -> pd.DataFrame:
     table = pd.DataFrame(
         [
             {
-                "slide": check.path.name,
+                "slide": check.name,
                 "status": check.status,
                 **check.facts,
                 "problems": "; ".join(check.problems),
@@ -88,17 +93,24 @@ def tabulate_checks(checks: Sequence[SlideCheck]) -> pd.DataFrame:
     return table
 
 
-def _iter_jobs(paths: Sequence[Path]) -> Iterator[tuple[Path, float | None]]:
-    for path in map(Path, paths):
-        if path.suffix.lower() == ".csv":
-            for row in read_cohort(path).table.to_dict("records"):
-                yield Path(row["path"]), None if pd.isna(row["mpp"]) else row["mpp"]
+def _iter_jobs(
+    paths: Sequence[Path | str],
+) -> Iterator[tuple[Path | str, float | None]]:
+    for given in paths:
+        # A path would take a URL's second slash.
+        if is_remote(given):
+            yield given, None
+        elif Path(given).suffix.lower() == ".csv":
+            for row in read_cohort(Path(given)).table.to_dict("records"):
+                yield row["path"], None if pd.isna(row["mpp"]) else row["mpp"]
         else:
-            for file in list_files(path):
+            for file in list_files(Path(given)):
                 yield file, None
 
 
-def _check_slide(path: Path, mpp: float | None, rng: np.random.Generator) -> SlideCheck:
+def _check_slide(
+    path: Path | str, mpp: float | None, rng: np.random.Generator
+) -> SlideCheck:
     try:
         with open_slide(path, mpp=mpp) as slide:
             facts = {
