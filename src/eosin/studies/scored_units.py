@@ -212,7 +212,9 @@ def _open_tiles(run: Run, on: Path, progress: Progress) -> ScoredUnits:
     inputs = {"tiles.parquet": folder.sha256, "slides.csv": labels}
     if run.card.learner == "bags":
         bags = _encode_bags(run, folder, progress)
-        return ScoredUnits(run=run, inputs=inputs, external=bags, is_external=True)
+        return ScoredUnits(
+            run=run, inputs=inputs, folder=folder, external=bags, is_external=True
+        )
     if folder.studied_tiles.empty:
         raise ManifestError(
             f"{folder.path}: evaluation needs patches with a label, got none; 'eosin "

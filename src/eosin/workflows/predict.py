@@ -339,7 +339,7 @@ class _Step:
         name = self.run.path.resolve().name
         page = make_attention_page(
             f"What {name} attends to" + " in drawn bags" * (noun == "bag"),
-            (*describe_models(card), f"{len(done):,} {noun}s"),
+            (*describe_models(card), f"{len(done):,} {noun}{'s'[: len(done) != 1]}"),
             describe_scale(card, noun, self.settings.outline_from, cautions),
             slides,
         )
