@@ -209,6 +209,21 @@ def test_a_plan_is_told_in_words(eosin):
     assert "can be told from chance" in text
     few = ("--patients", 5, "--prevalence", 0.4, "--auc", 0.97)
     assert "no AUC can be told from a rival" in eosin("limit", "--plan", *few)[1]
+    done, text = eosin("limit", "--plan", *few, "--bags", 20)
+    assert (done.exit_code, "--plan studies nothing" in text) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("tile",), ("train",), ("embed",), ("bags",), ("explore",), ("clean",)),
+        *(("interpret",), ("import", "folder"), ("predict", "run")),
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_output_folder_must_be_given(eosin, tmp_path, words):
+    done, text = eosin(*words, tmp_path)
+    assert (done.exit_code, "Missing option '-o'" in text) == (2, True)
 
 
 def test_the_main_job_goes_from_slides_to_numbers(eosin, cohort, tmp_path):

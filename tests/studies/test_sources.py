@@ -55,6 +55,8 @@ def test_what_is_missing_or_of_others_is_told(
         open_source(mil_study / "features", None, None, BAGS)
     with pytest.raises(ConfigError, match="labels of their own; leave the slide table"):
         open_source(drawn_bags, mil_study / "slides.csv", None, BAGS)
+    with pytest.raises(ConfigError, match=r"no drawn bags.*\(--tiles\)"):
+        open_source(tile_folder, None, tile_folder, None)
     with pytest.raises(ManifestError, match="'eosin tile' or 'eosin import' has fin"):
         open_source(tmp_path, None, None, None)
     for file, words in (

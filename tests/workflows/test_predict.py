@@ -831,6 +831,12 @@ def test_a_folder_of_images_gives_what_its_import_gives(score):
     pd.testing.assert_frame_equal(imported[columns], plain[columns])
 
 
+@pytest.mark.parametrize("name", ["bags", "cohort"])
+def test_a_file_that_means_nothing_for_patches_is_refused(score, tmp_path, name):
+    with pytest.raises(ConfigError, match=f"--{name} .*has no meaning"):
+        score(**{name: tmp_path})
+
+
 def test_a_submission_holds_the_sample_ids_in_their_order(score, tmp_path, monkeypatch):
     ids = [f"q{i}" for i in range(N_TEST)][::-1]
     sample, asked = tmp_path / "sample.csv", tmp_path / "submission.csv"
