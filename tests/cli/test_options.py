@@ -108,6 +108,11 @@ def test_what_is_wrong_is_named(words, message):
             ["--classes", "normal", "tumor"],
             ["--classes", "normal", "--classes", "tumor"],
         ),
+        # How else people write them.
+        (
+            ["--class", "normal", "--class=tumor", "--by", "patient"],
+            ["--classes", "normal", "--classes=tumor", "--unit", "patient"],
+        ),
         (["--set", "a=1", "--set", "b=2"], ["--set", "a=1", "--set", "b=2"]),
         (["--mpp", "0.5", "c=d"], ["--mpp", "0.5", "c=d"]),
         # A malformed value is one still, so that the message about it is reached.

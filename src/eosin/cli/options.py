@@ -23,6 +23,8 @@ FILE = click.Path(path_type=Path)
 
 # Options that take several values at once: --classes a=A,B b=C.
 _SEVERAL = ("--classes", "--set", "--choose")
+# How else people write an option, and its name.
+_ALSO = {"--class": "--classes", "--by": "--unit"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,10 +268,12 @@ workers = click.option(
 
 
 def spread_values(arguments: Sequence[str]) -> list[str]:
-    """Write `--classes a=A b=B` as `--classes a=A --classes b=B`."""
+    """Write `--classes a=A b=B`, or with `--class`, as `--classes a=A --classes b=B`."""
     spread: list[str] = []
     current = ""
-    for word in arguments:
+    for given in arguments:
+        name, equals, value = given.partition("=")
+        word = _ALSO.get(name, name) + equals + value
         if word.startswith("-"):
             current = word if word in _SEVERAL else ""
         elif spread and spread[-1] != current and _is_value(current, word):

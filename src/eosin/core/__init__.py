@@ -11,6 +11,7 @@ from eosin.core.errors import (
     ModelError,
     RunError,
     SlideError,
+    raising,
 )
 from eosin.core.extras import require_extra
 from eosin.core.files import (
@@ -79,6 +80,7 @@ __all__ = [
     "load_config",
     "open_run",
     "plural",
+    "raising",
     "read_json",
     "require_extra",
     "require_free_space",

@@ -10,8 +10,15 @@ EosinError
 ├── ModelError              a model, its weights or its card do not fit
 └── MissingExtraError       an optional package is not installed
 
-A caller's mistake in Python is a plain `ValueError` or `TypeError`.
+A caller's mistake in Python is a plain `ValueError` or `TypeError`. Whatever a file
+makes a parser raise becomes one of these at the parser's one border, `raising`.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Libraries put whole files into their messages.
+_LONGEST_REASON = 300
 
 
 class EosinError(Exception):
@@ -48,3 +55,27 @@ class ModelError(EosinError, ValueError):
 
 class MissingExtraError(EosinError, ImportError):
     """An optional package is needed and not installed."""
+
+
+@contextmanager
+def raising(
+    kind: type[EosinError], failure: str, *, remedy: str = ""
+) -> Iterator[None]:
+    """Turn whatever a file makes a parser raise into an error that names the file.
+
+    Errors of eosin pass as they are. Parsers of other people's files fail in more ways
+    than can be listed, up to a lack of memory and of stack.
+
+    Args:
+        kind: The error to raise instead.
+        failure: What failed and where, such as `a.tif: its headers cannot be read`.
+        remedy: What to do about it.
+    """
+    try:
+        yield
+    except EosinError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+        remedy = remedy and f"; {remedy}"
+        raise kind(f"{failure} ({reason}){remedy}") from error
