@@ -268,7 +268,7 @@ workers = click.option(
 
 
 def spread_values(arguments: Sequence[str]) -> list[str]:
-    """Write `--classes a=A b=B`, or with `--class`, as `--classes a=A --classes b=B`."""
+    """Write `--classes a=A b=B` as `--classes a=A --classes b=B`, `--class` too."""
     spread: list[str] = []
     current = ""
     for given in arguments:
