@@ -146,7 +146,7 @@ def _change_json(data: bytes, rng: random.Random, _: bytes) -> bytes:
     """Put something else in the place of one value of a JSON text."""
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return data
     places: list[tuple[Any, Any]] = []
     _list_places(content, places)
@@ -199,7 +199,7 @@ def _change_entry(data: bytes, rng: random.Random, _: bytes) -> bytes:
     order = "<" if data[:2] == b"II" else ">"
     try:
         entries, nexts, is_big = _list_entries(data, order)
-    except struct.error:
+    except (struct.error, OverflowError):
         return data
     if not entries:
         return data
