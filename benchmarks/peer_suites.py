@@ -6,9 +6,9 @@ then pytest runs their tests, which are read from a folder that holds their sour
     python benchmarks/peer_suites.py openslide_python-1.4.7 -o suite.json
     python benchmarks/peer_suites.py tiffslide-3.0.1 --slides FOLDER -o suite.json
 
-A test that fails must stand in the table below with what is meant by it, and its error
-must be the one that is named there. Otherwise, or where such a test passes, the exit
-code is 1. `--slides` holds `CMU-1-Small-Region.svs`, which tiffslide's tests would
+A test that fails must stand in `peer_suites.toml` with what is meant by it, and its
+error must be the one that is named there. Otherwise, or where such a test passes, the
+exit code is 1. `--slides` holds `CMU-1-Small-Region.svs`, which tiffslide's tests would
 download; tests of slides that are not there are skipped or expected to fail.
 """
 
@@ -20,9 +20,9 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
@@ -49,137 +49,6 @@ PEERS: dict[str, tuple[str, dict[str, str]]] = {
             "test_kerchunk.py": "of tiffslide's own module for kerchunk",
             "test_zarr.py": "of tiffslide's own module for zarr",
         },
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Meant:
-    """Tests that fail on purpose: why, by which error (a pattern), and which ones."""
-
-    why: str
-    error: str
-    tests: tuple[str, ...]
-
-
-ICC = "eosin hands over no ICC profile: models see the colours as stored"
-CLOSED = "what was read on opening stays readable on a closed slide"
-NUMBERS = "a level that is not there or an empty size is a ValueError"
-PATHS = "a slide is a path (or an URL): no file object, no image of Pillow"
-WHITE = "what lies outside the slide is white, without a warning, and never left away"
-MEANT = {
-    "openslide": (
-        Meant(
-            ICC,
-            "icc_profile|color_profile",
-            (
-                "*DeepZoom::test_tile_color_profile",
-                "*::TestImage::test_color_profile",
-                "*::TestSlide::test_color_profile",
-                "*::TestDicomSlide::test_color_profile",
-            ),
-        ),
-        Meant(
-            CLOSED,
-            "the slide was closed|ArgumentError not raised",
-            (
-                "*WithoutOpening::test_context_manager",
-                "*TestSlideWithoutOpening::test_operations_on_closed_handle",
-            ),
-        ),
-        Meant(
-            NUMBERS,
-            "level must be|needs a size of 1 or more",
-            ("*_region_bad_level", "*_bad_size", "*_size_dimension_zero"),
-        ),
-        Meant(
-            PATHS,
-            "not PngImageFile|not NoneType",
-            (
-                "*::TestImageWithoutOpening::test_open_image",
-                "*::TestImageWithoutOpening::test_operations_on_closed_handle",
-                "*::TestSlideWithoutOpening::test_open",
-            ),
-        ),
-        Meant(
-            "a missing file is a SlideError, no OSError",
-            "SlideError: .*no such file",
-            ("*::TestImageWithoutOpening::test_open",),
-        ),
-        Meant(
-            "there is no cache to hand over",
-            "no cache that is handed over",
-            ("*::test_set_cache", "*::test_create_cache"),
-        ),
-        Meant(
-            "sizes of small pictures are rounded up, so that no row is lost",
-            r"\(100, 84\) != \(100, 83\)",
-            ("*::test_thumbnail",),
-        ),
-        Meant(
-            "properties and images come in a plain dictionary",
-            "_PropertyMap|_AssociatedImageMap",
-            ("*::TestSlide::test_properties", "*::test_associated_images"),
-        ),
-        Meant(
-            "an error does not stick: the rest of a damaged slide is read",
-            r"properties\['openslide.vendor'\](\n.*)*not raised",
-            ("*::TestUnreadableSlide::*",),
-        ),
-    ),
-    "tiffslide": (
-        Meant(
-            WHITE,
-            "DID NOT WARN|pads always|level must be|padding_bottom == 0",
-            (
-                "*::test_read_region_padding_fully_oob*",
-                "*::test_read_region_nopadding_oob*",
-                "*::test_padding_no_padding*",
-                "*::test_padding_br_on_nonzero_level*pyramidal*",
-            ),
-        ),
-        Meant(
-            "there is no zarr store",
-            "ts_zarr_grp",
-            ("*::test_image_context_manager*",),
-        ),
-        Meant(
-            "properties are text, under OpenSlide's names",
-            "== svs_small_props",
-            ("*::test_image_properties*CMU*",),
-        ),
-        Meant(
-            PATHS,
-            "expected str, bytes or os.PathLike",
-            (
-                "*::test_tiffslide_from_fsspec_buffer*",
-                "*::test_tiffslide_from_fsspec_openfile*",
-                "*::test_tiffslide_reject_unsupported_file",
-            ),
-        ),
-        Meant(
-            "a missing file is a SlideError, no OSError",
-            "SlideError: .*no such file",
-            ("*::test_image_open_incorrect_path",),
-        ),
-        Meant(
-            "names that tiffslide gives for the sake of OpenSlide's",
-            "has no attribute|DID NOT WARN",
-            ("*::test_compat_alias_*", "*::test_compat_unsupported_abstractslide"),
-        ),
-        Meant(
-            "a plain picture has no properties",
-            "assert \\{\\}",
-            ("*::test_non_tiff_fallback",),
-        ),
-        Meant(
-            "slides of 16 bit are decoded whole, from files of this machine",
-            "of 16 bit|'thumbnail' in",
-            (
-                "*::test_tiffslide_from_fsspec_urlpath*1ch-16b*",
-                "*::test_image_associated_images*1ch-16b*",
-            ),
-        ),
     ),
 }
 
@@ -414,21 +283,24 @@ def explain(
     peer: str, recorder: Recorder
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Give the failures that are meant, by what is meant, and what is wrong."""
+    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
     explained: dict[str, list[str]] = {}
     wrong = {}
     for name, outcome in recorder.outcomes.items():
         meant = [
-            one for one in MEANT[peer] if any(fnmatchcase(name, t) for t in one.tests)
+            one
+            for one in table[peer]
+            if any(fnmatchcase(name, t) for t in one["tests"])
         ]
         if outcome == "failed":
             said = recorder.reasons[name]
-            if any(re.search(one.error, said) for one in meant):
-                why = next(one.why for one in meant if re.search(one.error, said))
-                explained.setdefault(why, []).append(name)
+            why = [one["why"] for one in meant if re.search(one["error"], said)]
+            if why:
+                explained.setdefault(why[0], []).append(name)
             else:
                 wrong[name] = said
         elif outcome == "passed" and meant:
-            wrong[name] = f"passes, and should not: {meant[0].why}"
+            wrong[name] = f"passes, and should not: {meant[0]['why']}"
     return explained, wrong
 
 
