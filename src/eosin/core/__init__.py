@@ -13,7 +13,7 @@ from eosin.core.errors import (
     SlideError,
     raising,
 )
-from eosin.core.extras import require_extra
+from eosin.core.extras import require_extra, require_keras
 from eosin.core.files import (
     atomic_path,
     fingerprint_file,
@@ -84,6 +84,7 @@ __all__ = [
     "read_json",
     "require_extra",
     "require_free_space",
+    "require_keras",
     "suggest",
     "to_file_name",
     "write_csv",
