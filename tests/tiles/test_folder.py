@@ -48,3 +48,35 @@ def test_a_slide_that_moved_is_named(tile_folder, tmp_path):
     slides.to_csv(tmp_path / "slides.csv", index=False)
     with pytest.raises(ManifestError, match=r"1 slide\(s\) are no longer.*moved\.tif"):
         open_tile_folder(tmp_path)
+
+
+def copy_folder(tile_folder, tmp_path):
+    shutil.copytree(tile_folder, tmp_path / "tiles")
+    return tmp_path / "tiles"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: data + b",".join([b"x"] * 99) + b"\n", "cannot be read"),
+        (lambda data: data[:9] + b"\xff" + data[9:], "cannot be read"),
+        (lambda data: data[: len(data) // 2], "slides? that have tiles, such as"),
+        (lambda _: b"", "cannot be read"),
+        (lambda data: data.replace(b"path", b"paht", 1), "needs a column path; it has"),
+        (lambda data: data.replace(b"slide-01,", b",", 1), "1 without or twice"),
+        (
+            lambda data: data.replace(b"slide-01,", b"slide-02,", 1),
+            "1 without or twice",
+        ),
+        (
+            lambda data: data.replace(b"\n", b",1\n").replace(b",1\n", b"\n", 1),
+            "such as slide-01",
+        ),
+    ],
+)
+def test_a_torn_slide_table_is_refused_by_name(tile_folder, tmp_path, spoil, message):
+    folder = copy_folder(tile_folder, tmp_path)
+    table = folder / "slides.csv"
+    table.write_bytes(spoil(table.read_bytes()))
+    with pytest.raises(ManifestError, match=rf"slides\.csv: .*{message}"):
+        open_tile_folder(folder)

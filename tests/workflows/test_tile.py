@@ -162,7 +162,8 @@ def test_slides_that_give_nothing_are_told_of_and_end_nothing(copied, tmp_path):
     rows.to_csv(table, index=False)
     result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
-    bare, unlabelled = result.remarks
+    bare, unlabelled, order = result.remarks
+    assert order.startswith("'tumor' is looked for")
     assert "1 of 4 slides gave no tile (blank)" in bare
     assert f"No tile of 1 of 4 slides has a label ({rows['slide_id'][0]})" in unlabelled
     # Nobody is told to call a tumour slide normal.

@@ -17,6 +17,7 @@ from eosin.settings import (
     Settings,
     TileTraining,
     load_with_recipe,
+    say_order,
 )
 
 Kind = TypeVar("Kind", bound=TileTraining)
@@ -127,6 +128,7 @@ def train(
 
     result = run_training(data, out, settings, cohort=cohort, tiles=tiles, **how)
     printing.print_remarks("Caution", result.warnings)
+    printing.print_remarks("Classes", [say_order(result.card.class_names)])
     aucs = ", ".join(
         "undefined (a class is absent)" if auc is None else f"{auc:.3f}"
         for auc in result.validation_aucs

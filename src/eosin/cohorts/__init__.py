@@ -15,6 +15,14 @@ from eosin.cohorts.patch_sets import (
     say_examples,
     strip_suffix,
 )
+from eosin.cohorts.patients import (
+    find_patient,
+    find_patient_key,
+    is_missing,
+    match_patients,
+    name_patient,
+    tidy_text,
+)
 from eosin.cohorts.pcam import PCAM_ADDRESS, PCAM_MD5, find_pcam_files, read_pcam
 from eosin.cohorts.phantom_cohort import PhantomCohort, make_phantom_cohort
 from eosin.cohorts.slide_listing import (
@@ -28,10 +36,8 @@ from eosin.cohorts.table import (
     SPLITS,
     Cohort,
     find_divided,
-    find_patient,
     read_cohort,
     require_labels,
-    say_unknown_patients,
 )
 
 __all__ = [
@@ -48,14 +54,18 @@ __all__ = [
     "fill_with_none",
     "find_divided",
     "find_patient",
+    "find_patient_key",
     "find_pcam_files",
     "fingerprint_readable",
     "fold_patients",
+    "is_missing",
     "iter_images",
     "iter_rows",
     "list_files",
     "list_slides",
     "make_phantom_cohort",
+    "match_patients",
+    "name_patient",
     "raise_problems",
     "read_class_folders",
     "read_cohort",
@@ -64,7 +74,7 @@ __all__ = [
     "read_pcam",
     "require_labels",
     "say_examples",
-    "say_unknown_patients",
     "split_patients",
     "strip_suffix",
+    "tidy_text",
 ]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eosin.cohorts.table import find_patient, read_cohort
+from eosin.cohorts.patients import find_patient
+from eosin.cohorts.table import read_cohort
 from eosin.core import CohortError, SlideError
 from eosin.slides import (
     PACK_SUFFIX,

@@ -1,6 +1,7 @@
 """The base: errors, files, geometry, progress and the record of a run."""
 
 from eosin.core.config import fit_value, load_config
+from eosin.core.csv_files import CSVText, read_csv, say_lines
 from eosin.core.errors import (
     AnnotationError,
     CohortError,
@@ -51,6 +52,7 @@ __all__ = [
     "WATCHED",
     "AnnotationError",
     "Box",
+    "CSVText",
     "CohortError",
     "Column",
     "ConfigError",
@@ -81,10 +83,12 @@ __all__ = [
     "open_run",
     "plural",
     "raising",
+    "read_csv",
     "read_json",
     "require_extra",
     "require_free_space",
     "require_keras",
+    "say_lines",
     "suggest",
     "to_file_name",
     "write_csv",

@@ -21,7 +21,6 @@ from eosin.cohorts import (
     find_divided,
     read_cohort,
     require_labels,
-    say_unknown_patients,
 )
 from eosin.core import CohortError, ConfigError, ManifestError, Progress, to_file_name
 from eosin.runs.origin import caution_learnt
@@ -63,7 +62,7 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
         cohort, class_names=classes, class_option="--classes", needs_files=False
     )
     files = set(find_feature_files(features))
-    cautions = [say_unknown_patients(slides) or ""]
+    cautions = list(slides.cautions)
     is_skipping = settings.missing == "skip"
     choose = _skip_what_lacks if is_skipping else _require_labels
     table = choose(slides, files, classes, cautions)

@@ -1,19 +1,27 @@
 """The folder that `eosin tile` wrote, as later steps read it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from eosin.core import ConfigError, ManifestError, hash_file, hash_object, read_json
+from eosin.core import (
+    ConfigError,
+    ManifestError,
+    hash_file,
+    hash_object,
+    raising,
+    read_json,
+)
 from eosin.slides import is_at_hand, list_packed, name_packed, read_origin
 from eosin.tiles.manifest import ManifestInfo, read_manifest
 from eosin.tiles.reading import TileReader
 
 # Where `tile --pack` keeps the native tiles.
 PACK_NAME = "pack.arrow"
+_SLIDE_COLUMNS = ("slide_id", "patient_id", "path", "label", "split")
 
 
 @dataclass(frozen=True)
@@ -149,10 +157,7 @@ def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
             "patches, first"
         )
     tiles, info = read_manifest(manifest)
-    text_columns = {"slide_id": str, "patient_id": str, "label": str}
-    slides = pd.read_csv(
-        slides_path, dtype=text_columns, keep_default_na=False, na_values=[""]
-    )
+    slides = _read_slides(slides_path, set(tiles["slide_id"]))
     sha256 = hash_file(manifest)
     if use_pack:
         slides["path"] = _find_packed(path / PACK_NAME, sha256, slides)
@@ -164,6 +169,38 @@ def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
             f"such as {missing[0]}; tile again, or put them back"
         )
     return TileFolder(path, tiles, info, slides, sha256)
+
+
+def _read_slides(path: Path, tiled: Collection[str]) -> pd.DataFrame:
+    """Read a tile folder's slide table, and hold it to what later steps need.
+
+    Args:
+        path: The table.
+        tiled: Slides that have tiles, all of which it must list.
+    """
+    remedy = "tile or import again, and leave the table as eosin wrote it"
+    with raising(ManifestError, f"{path}: cannot be read", remedy=remedy):
+        slides = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(_SLIDE_COLUMNS, str),
+            keep_default_na=False,
+            na_values=[""],
+        )
+    if missing := [name for name in _SLIDE_COLUMNS if name not in slides]:
+        raise ManifestError(
+            f"{path}: needs a column {', '.join(missing)}; it has "
+            f"{', '.join(map(str, slides.columns))}; {remedy}"
+        )
+    lost = sorted(set(tiled) - set(slides["slide_id"].dropna()))
+    is_bare = slides[["slide_id", "patient_id", "path"]].isna().any(axis=1)
+    is_bare |= slides["slide_id"].duplicated()
+    if lost or is_bare.any():
+        raise ManifestError(
+            f"{path}: needs a row with slide_id, patient_id and path for each slide, "
+            f"and has {int(is_bare.sum())} without or twice, and none of {len(lost)} "
+            f"slides that have tiles{(lost and f', such as {lost[0]}') or ''}; {remedy}"
+        )
+    return slides
 
 
 def _find_packed(pack: Path, sha256: str, slides: pd.DataFrame) -> pd.Series:

@@ -15,7 +15,6 @@ from eosin.cohorts import (
     iter_rows,
     read_cohort,
     say_examples,
-    say_unknown_patients,
 )
 from eosin.core import (
     WATCHED,
@@ -33,7 +32,7 @@ from eosin.core import (
     write_csv,
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
-from eosin.settings import TilingSettings, require_settings
+from eosin.settings import TilingSettings, require_settings, say_order
 from eosin.slides import Slide, fingerprint_slide, open_slide
 from eosin.tiles import (
     DAMAGED,
@@ -284,10 +283,11 @@ def _merge_parts(
     label_counts = info.count_labels(tiles)
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
     remarks = (
-        say_unknown_patients(cohort),
+        *cohort.cautions,
         *class_map.describe_names(in_files),
         _say_ignored(ignored),
         *_say_bare_slides(slides, tiles, info),
+        say_order(info.class_names),
     )
     return TileResult(
         folder=record.folder,
