@@ -8,7 +8,7 @@ import pandas as pd
 
 from eosin.bags.dialects import SlideFeatures, find_feature_files, open_features
 from eosin.bags.joined_features import JoinedFeatures
-from eosin.core import ManifestError, to_file_name
+from eosin.core import ManifestError, raising, to_file_name
 
 Features = npt.NDArray[np.float32]
 
@@ -81,13 +81,14 @@ def _read_folder(folder: Path, tiles: pd.DataFrame) -> Features:
 
 
 def _map_array(path: Path, n_tiles: int) -> npt.NDArray[np.floating]:
-    try:
-        features: npt.NDArray[np.floating] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    failure = f"{path}: features must be a folder of 'eosin embed' or a NumPy file"
+    with raising(ManifestError, failure):
+        # Only the array itself: of an .npz, a zip, every part may hide gigabytes.
+        features = np.lib.format.open_memmap(path, mode="r")
+    if features.dtype.kind not in "fiu":
         raise ManifestError(
-            f"{path}: features must be a folder of 'eosin embed' or a NumPy file "
-            f"({error})"
-        ) from error
+            f"{path}: features must be real numbers, got {features.dtype}"
+        )
     if features.ndim != 2 or len(features) != n_tiles:
         raise ManifestError(
             f"{path}: features must have one row for each of the {n_tiles:,} tiles, "
