@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.bags import FeatureArray, open_features
+from eosin.bags import FeatureArray, open_features, read_attributes
 from eosin.core import Box, ManifestError, SlideError
 from eosin.inference import ReadTiles
 from eosin.prediction.maps import Place
 from eosin.runs.card import Sees
-from eosin.runs.origin import read_attributes, see_features
+from eosin.runs.origin import see_features
 from eosin.runs.run import Run
 from eosin.slides import Slide, open_slide
 from eosin.tiles import (
