@@ -49,6 +49,8 @@ class FeatureInfo:
         slide_mpp: Micrometres per level-0 pixel; None where it is not known.
         licence: Terms of the encoder's weights; empty where they are not known.
         key: Hash of all that the features depend on.
+        slide_fingerprint: What the slide was when its tiles were cut; empty where
+            nobody noted it.
     """
 
     slide_id: str
@@ -66,6 +68,7 @@ class FeatureInfo:
     slide_mpp: float | None = None
     key: str = ""
     slide_size_px0: tuple[int, int] | None = None
+    slide_fingerprint: str = ""
 
 
 def write_features(
