@@ -84,7 +84,7 @@ class Glass:
         "hamamatsu.YOffsetFromSlideCentre": "-50000",
     }
 
-    def require_mpp(self) -> float:  # noqa: D102 - as of `Slide`
+    def require_mpp(self) -> float:
         return self.mpp
 
 

@@ -247,7 +247,8 @@ def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
         )
         write_manifest(root / "tiles" / "tiles.parquet", tiles, manifest)
         names = ["slide_id", "patient_id", "path"]
-        pd.DataFrame(slides, columns=names).assign(label=None, split=None).to_csv(
+        table = pd.DataFrame(slides, columns=names)
+        table.assign(label=None, split=None, mpp_used=1.0).to_csv(
             root / "tiles" / "slides.csv", index=False
         )
         return root / "features", root / "tiles"

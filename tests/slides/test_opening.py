@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import fsspec
 import openslide
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from eosin.core import SlideError
-from eosin.slides import fingerprint_slide, open_slide
+from eosin.slides import fingerprint_slide, name_packed, open_slide, require_unchanged
 
 # What becomes of every file of the real ones: a reader, or a message.
 REAL_FILES = {
@@ -121,3 +122,42 @@ def test_a_fingerprint_tells_slides_apart(phantom_path, tmp_path):
     ]
     assert prints[0] == prints[1]
     assert len(set(prints)) == 3
+
+
+def test_a_slide_is_the_same_wherever_it_lies_and_no_other_is(phantom_path, tmp_path):
+    told = fingerprint_slide(phantom_path)
+    moved = tmp_path / "other name.tif"
+    shutil.copy(phantom_path, moved)
+    require_unchanged(moved, told)
+    for nobody_noted in ("", None):
+        require_unchanged(tmp_path / "a.tif", nobody_noted)
+    # Of a pack, whose pixels are those that were tiled, nothing is read.
+    require_unchanged(name_packed(tmp_path / "pack.arrow", "S1"), told)
+    content = bytearray(moved.read_bytes())
+    content[-1] ^= 1
+    moved.write_bytes(content)
+    with pytest.raises(SlideError, match=r"other name.tif: was replaced by another"):
+        require_unchanged(moved, told)
+    with pytest.raises(SlideError, match=r"gone.tif: cannot be read"):
+        require_unchanged(tmp_path / "gone.tif", told)
+
+
+def test_a_mirax_slide_is_known_by_its_folder(tmp_path):
+    """Two scans by one profile may have equal files beside their folders."""
+    for place in ("a", "b"):
+        (tmp_path / place / "S1").mkdir(parents=True)
+        (tmp_path / place / "S1.mrxs").write_bytes(b"a picture")
+        (tmp_path / place / "S1" / "Data0000.dat").write_bytes(b"1234")
+    index = [tmp_path / place / "S1" / "Slidedat.ini" for place in ("a", "b")]
+    for path in index:
+        path.write_text("SLIDE_ID = 1")
+    first, second = (tmp_path / place / "S1.mrxs" for place in ("a", "b"))
+    told = fingerprint_slide(first)
+    require_unchanged(second, told)
+    index[1].write_text("SLIDE_ID = 2")
+    with pytest.raises(SlideError, match="was replaced"):
+        require_unchanged(second, told)
+    index[1].write_text("SLIDE_ID = 1")
+    (tmp_path / "b" / "S1" / "Data0000.dat").write_bytes(b"12345")
+    with pytest.raises(SlideError, match="was replaced"):
+        require_unchanged(second, told)

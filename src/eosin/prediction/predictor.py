@@ -143,6 +143,7 @@ def draw_slide_maps(
             )
             remove_outputs(out, name)
             try:
+                folder.require_unchanged([name])
                 mpp = float(slide_row["mpp_used"])
                 with open_slide(slide_row["path"], mpp=mpp) as slide:
                     place = Place.of_slide(slide)

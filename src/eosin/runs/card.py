@@ -1,6 +1,7 @@
 """`card.json`: what must be known of trained models to use them rightly."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,12 +82,33 @@ class Sees:
         if self.mpp and other.mpp and abs(other.mpp / self.mpp - 1) > MPP_TOLERANCE:
             problems.append(f"mpp {self.mpp:g}, these have {other.mpp:g}")
         hashes = self.encoder_sha256, other.encoder_sha256
-        is_other = all(hashes) and hashes[0] != hashes[1]
-        if self.encoder and other.encoder and self.encoder != other.encoder:
+        if all(hashes):
+            is_other = hashes[0] != hashes[1]
+        else:
+            names = _find_plain(self.encoder), _find_plain(other.encoder)
+            is_other = all(names) and names[0] != names[1]
+        if is_other and self.encoder != other.encoder:
             problems.append(f"features of {self.encoder}, these are of {other.encoder}")
         elif is_other:
             problems.append(f"features of {self.encoder} with other weights")
         return problems
+
+    def describe(self) -> str:
+        """Say in a few words what is shown to the encoder, and which it is."""
+        known = {
+            "encoder": self.encoder or "",
+            "weights": (self.encoder_sha256 or "")[:8],
+            "mpp": f"{self.mpp:g}" if self.mpp else "",
+            "tile_px": self.tile_px or "",
+            "context": f"{self.context:g}" if self.context != 1 else "",
+        }
+        said = [f"{name} {value}" for name, value in known.items() if value]
+        return ", ".join(said) or "nothing said of them"
+
+
+def _find_plain(encoder: str | None) -> str:
+    """Write an encoder's name as no tool writes it: uni_v1 and UNI are one."""
+    return re.sub(r"[^a-z0-9]|v1$", "", (encoder or "").lower())
 
 
 @dataclass(frozen=True, kw_only=True)

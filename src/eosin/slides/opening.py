@@ -4,7 +4,7 @@ from pathlib import Path
 
 import openslide
 
-from eosin.core import SlideError, fingerprint_file, hash_object
+from eosin.core import SlideError, fingerprint_file, hash_object, raising
 from eosin.slides.byte_sources import RemoteFile, is_remote
 from eosin.slides.dicom_reader import DICOMSlide
 from eosin.slides.image_reader import ImageSlide, is_tiff
@@ -94,4 +94,38 @@ def fingerprint_slide(path: str | Path) -> str:
     if is_remote(path):
         return hash_object({"url": str(path), "size": RemoteFile(str(path)).size})
     packed = split_packed(path)
-    return fingerprint_file(packed[0] if packed else Path(path))
+    place = packed[0] if packed else Path(path)
+    own = fingerprint_file(place)
+    folder = place.with_suffix("")
+    if place.suffix.lower() != ".mrxs" or not folder.is_dir():
+        return own
+    # Of MIRAX the file is little more than a picture; the slide lies in a folder.
+    sizes = sorted((file.name, file.stat().st_size) for file in folder.iterdir())
+    index = [fingerprint_file(file) for file in sorted(folder.glob("*.ini"))]
+    return hash_object([own, sizes, index])
+
+
+def require_unchanged(path: str | Path, fingerprint: str | None) -> None:
+    """Stop where another slide lies under a path than was tiled there.
+
+    A slide that was moved or copied is the same. Of a pack nothing can be another,
+    since it holds the pixels that were tiled.
+
+    Args:
+        path: As for `open_slide`.
+        fingerprint: What `fingerprint_slide` gave of it when it was tiled; None or
+            empty where nobody noted it.
+
+    Raises:
+        SlideError: It is another slide, or cannot be read.
+    """
+    if not fingerprint or split_packed(path) is not None:
+        return
+    with raising(SlideError, f"{path}: cannot be read"):
+        is_other = fingerprint_slide(path) != fingerprint
+    if is_other:
+        raise SlideError(
+            f"{path}: was replaced by another file after its tiles were cut, so that "
+            "places and labels are those of another slide; tile again, or put the "
+            "slide back"
+        )

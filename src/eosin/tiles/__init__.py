@@ -1,7 +1,13 @@
 """Tiles: where they lie, what they show, and how their pixels are read."""
 
 from eosin.tiles.appearance import APPEARANCE, hash_tiles, measure_appearance
-from eosin.tiles.folder import TileFolder, open_tile_folder, read_tile_settings
+from eosin.tiles.folder import (
+    FINGERPRINT,
+    TileFolder,
+    open_tile_folder,
+    read_slides,
+    read_tile_settings,
+)
 from eosin.tiles.grid import find_boxes, place_tiles
 from eosin.tiles.labels import label_tiles
 from eosin.tiles.manifest import (
@@ -27,6 +33,7 @@ from eosin.tiles.views import N_VIEWS, apply_view
 __all__ = [
     "APPEARANCE",
     "DAMAGED",
+    "FINGERPRINT",
     "MEASURES",
     "N_VIEWS",
     "TILE_SCHEMA",
@@ -54,6 +61,7 @@ __all__ = [
     "pack_tiles",
     "place_tiles",
     "read_manifest",
+    "read_slides",
     "read_tile_settings",
     "write_manifest",
 ]

@@ -12,6 +12,7 @@ import pandas as pd
 from eosin.annotations import Annotations, ClassMap, MappedAnnotations, read_annotations
 from eosin.cohorts import (
     Cohort,
+    fingerprint_readable,
     iter_rows,
     read_cohort,
     say_examples,
@@ -33,9 +34,10 @@ from eosin.core import (
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
 from eosin.settings import TilingSettings, require_settings, say_order
-from eosin.slides import Slide, fingerprint_slide, open_slide
+from eosin.slides import Slide, open_slide
 from eosin.tiles import (
     DAMAGED,
+    FINGERPRINT,
     ManifestInfo,
     TissueMap,
     find_tissue,
@@ -121,9 +123,7 @@ def tile_cohort(
         out, "tile", settings=asdict(settings), overwrite=overwrite, outputs=_OUTPUTS
     ) as record:
         record.notes["cohort"] = str(Path(cohort).resolve())
-        slides = [
-            _Slide(row, _find_key(row, settings)) for row in iter_rows(table.table)
-        ]
+        slides = [_find_slide(row, settings) for row in iter_rows(table.table)]
         items = Items(record, slides)
         slide_ids = [slide.item_id for slide in slides]
         # A slide that was taken out of the table must go from the tiles as well.
@@ -145,6 +145,7 @@ class _Slide:
 
     row: Mapping[str, Any]
     key: str
+    fingerprint: str | None
     rows: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -152,17 +153,16 @@ class _Slide:
         return str(self.row["slide_id"])
 
 
-def _find_key(row: Mapping[str, Any], settings: TilingSettings) -> str:
+def _find_slide(row: Mapping[str, Any], settings: TilingSettings) -> _Slide:
     """Hash everything that a slide's part depends on."""
-    annotation = row["annotation"]
-    return hash_object(
-        {
-            "settings": asdict(settings),
-            "slide": fingerprint_slide(row["path"]),
-            "annotation": hash_file(Path(annotation)) if annotation else None,
-            "row": {name: row[name] for name in sorted(row)},
-        }
-    )
+    annotation, fingerprint = row["annotation"], fingerprint_readable(row["path"])
+    content = {
+        "settings": asdict(settings),
+        "slide": fingerprint,
+        "annotation": hash_file(Path(annotation)) if annotation else None,
+        "row": {name: row[name] for name in sorted(row)},
+    }
+    return _Slide(row, hash_object(content), fingerprint)
 
 
 def _tile_slide(
@@ -254,7 +254,8 @@ def _merge_parts(
     frames, rows = [], []
     for item, part in items.read():
         if "slide" in part:
-            rows.append({**item.row, **part["slide"]})
+            told = {**part["slide"], FINGERPRINT: item.fingerprint}
+            rows.append({**item.row, **told})
             frames.append(pd.read_parquet(items.find_part(item.item_id, ".parquet")))
     if not any(len(frame) for frame in frames):
         reasons = "; ".join(f"{f.slide_id}: {f.message}" for f in record.failures[:3])
