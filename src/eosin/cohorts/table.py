@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from eosin.cohorts.columns import ALIASES, COLUMNS, rename_columns
-from eosin.core import CohortError, find_nearest, suggest
+from eosin.core import CohortError, find_nearest, restore_text, suggest
 from eosin.slides import is_plausible_mpp, is_remote
 
 SPLITS = ("train", "val", "test")
@@ -192,7 +192,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
             f"{path}: line {bad[0]} has more fields than the header; quote texts "
             f"that hold a '{delimiter}'"
         )
-    cells = [[cell.strip() for cell in row[: len(names)]] for row in rows[1:]]
+    cells = [
+        [restore_text(cell.strip()) for cell in row[: len(names)]] for row in rows[1:]
+    ]
     padded = [row + [""] * (len(names) - len(row)) for row in cells]
     return pd.DataFrame(padded, columns=names, dtype="object")
 

@@ -10,7 +10,9 @@ from eosin.core import (
     AGGREGATOR_SUFFIX,
     PROJECTION_SUFFIX,
     ModelError,
+    raising,
     read_json,
+    read_record,
     write_json,
 )
 from eosin.core.plain import from_plain, to_plain
@@ -229,7 +231,7 @@ class Card:
         if not path.exists():
             raise ModelError(_say_what_lacks(Path(folder)))
         content = read_json(path)
-        found = content.pop("format", None) if isinstance(content, dict) else None
+        found = content.pop("format", None)
         if found != _FORMAT or set(content) != {
             f.name for f in dataclasses.fields(cls)
         }:
@@ -237,14 +239,14 @@ class Card:
                 f"{path}: was written by another version of eosin (card format "
                 f"{found}, this version reads {_FORMAT}); train again with this version"
             )
-        card: Self = from_plain(content, cls)
+        with raising(ModelError, f"{path}: is damaged", remedy="train again"):
+            card: Self = from_plain(content, cls)
         return card
 
 
 def _say_what_lacks(folder: Path) -> str:
     """Say why a folder has no card: its training goes on, or it is none."""
-    record = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
-    command = record.get("command") if isinstance(record, dict) else None
+    command = read_record(folder).get("command")
     if command == "train":
         return (
             f"{folder}: its training is unfinished, as it has no {CARD_FILE}; run the "

@@ -7,7 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from eosin.core import ConfigError, ManifestError, hash_file, hash_object, read_json
+from eosin.core import (
+    ConfigError,
+    ManifestError,
+    hash_file,
+    hash_object,
+    read_csv,
+    read_record,
+)
 from eosin.slides import is_at_hand, list_packed, name_packed, read_origin
 from eosin.tiles.manifest import ManifestInfo, read_manifest
 from eosin.tiles.reading import TileReader
@@ -150,7 +157,7 @@ def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
         )
     tiles, info = read_manifest(manifest)
     text_columns = {"slide_id": str, "patient_id": str, "label": str}
-    slides = pd.read_csv(
+    slides = read_csv(
         slides_path, dtype=text_columns, keep_default_na=False, na_values=[""]
     )
     sha256 = hash_file(manifest)
@@ -182,5 +189,4 @@ def _find_packed(pack: Path, sha256: str, slides: pd.DataFrame) -> pd.Series:
 
 def read_tile_settings(path: Path) -> Mapping[str, Any]:
     """Read the settings that a folder's tiles were cut with."""
-    record = Path(path) / "run.json"
-    return dict(read_json(record)["settings"]) if record.exists() else {}
+    return dict(read_record(path).get("settings", {}))

@@ -17,6 +17,7 @@ from eosin.core import (
     ModelError,
     Progress,
     RunRecord,
+    caution_formulas,
     open_run,
 )
 from eosin.evaluation import write_predictions
@@ -223,7 +224,9 @@ class _Step:
         rows = list_rows(parts, asked.items)
         table = tabulate_items(self.run, rows, noun)
         made = card.caution_made()
-        cautions = (*made, *asked.cautions, *describe_seen(table))
+        names = (table[name] for name in (f"{noun}_id", "patient_id") if name in table)
+        odd = caution_formulas(*names, card.class_names)
+        cautions = (*made, *asked.cautions, *describe_seen(table), *odd)
         if not self.record.is_done:
             tables = {f"{noun}s.csv": table}
             if asked.folder is not None:

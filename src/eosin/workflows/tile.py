@@ -22,13 +22,16 @@ from eosin.core import (
     Items,
     ManifestError,
     Progress,
+    RunError,
     RunRecord,
     Showable,
     SlideFailure,
     atomic_path,
+    caution_formulas,
     hash_file,
     hash_object,
     open_run,
+    raising,
     to_file_name,
     write_csv,
 )
@@ -256,7 +259,10 @@ def _merge_parts(
     for item, part in items.read():
         if "slide" in part:
             rows.append({**item.row, **part["slide"]})
-            frames.append(pd.read_parquet(items.find_part(item.item_id, ".parquet")))
+            path = items.find_part(item.item_id, ".parquet")
+            remedy = "delete it and the .json beside it, and tile again"
+            with raising(RunError, f"{path}: is damaged", remedy=remedy):
+                frames.append(pd.read_parquet(path))
     if not any(len(frame) for frame in frames):
         reasons = "; ".join(f"{f.slide_id}: {f.message}" for f in record.failures[:3])
         raise ManifestError(
@@ -288,6 +294,7 @@ def _merge_parts(
         *class_map.describe_names(in_files),
         _say_ignored(ignored),
         *_say_bare_slides(slides, tiles, info),
+        *caution_formulas(slides["slide_id"], slides["patient_id"], info.class_names),
     )
     return TileResult(
         folder=record.folder,

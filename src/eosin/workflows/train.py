@@ -11,8 +11,11 @@ from eosin.core import (
     RunRecord,
     Showable,
     atomic_path,
+    caution_formulas,
     hash_files,
     open_run,
+    require_own_files,
+    write_csv,
 )
 from eosin.reports import Nouns, draw_history, render_png
 from eosin.runs.card import Card, Sees
@@ -144,6 +147,7 @@ def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult
     """Make the study and its learner, fit the folds, and write what describes them."""
     out, settings = record.folder, source.settings
     study, learner, sees = source.prepare(out, progress)
+    require_own_files(study.splits["id"].astype(str), "ids")
     folder = source.folder
     folds = fit_folds(
         study,
@@ -159,9 +163,14 @@ def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult
             temporary.write_bytes(render_png(figure))
     choices = learner.tabulate_choices() if isinstance(learner, BagLearner) else None
     if choices is not None:
-        with atomic_path(out / "choices.csv") as temporary:
-            choices.to_csv(temporary, index=False, float_format="%.6g")
-    cautions = [*study.cautions, *folds.together.cautions]
+        write_csv(out / "choices.csv", choices, float_format="%.6g")
+    cautions = [
+        *study.cautions,
+        *folds.together.cautions,
+        *caution_formulas(
+            study.splits["slide_id"], study.splits["patient_id"], study.class_names
+        ),
+    ]
     left_out = say_left_out(folder, study.splits) if folder else []
     validation = folds.held_out[folds.held_out["split"] == "val"]
     card = _make_card(source, study, folds, sees, cautions)
