@@ -21,6 +21,8 @@ from eosin.tiles.reading import TileReader
 
 # Where `tile --pack` keeps the native tiles.
 PACK_NAME = "pack.arrow"
+# The note of `tile`, which `clean` hands on.
+CLASS_SPELLING = "class_spelling"
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,13 @@ def _find_packed(pack: Path, sha256: str, slides: pd.DataFrame) -> pd.Series:
         ],
         index=slides.index,
     )
+
+
+def read_class_spelling(path: Path) -> dict[str, str]:
+    """Read how a folder's annotations spell its classes, where it is otherwise."""
+    spelling = read_record(path).get("notes", {}).get(CLASS_SPELLING, {})
+    is_sound = isinstance(spelling, dict)
+    return {str(name): str(text) for name, text in spelling.items()} if is_sound else {}
 
 
 def read_tile_settings(path: Path) -> Mapping[str, Any]:

@@ -32,8 +32,10 @@ from eosin.exploring.rules import apply_rules, plan_rules
 from eosin.exploring.scan import scan_tiles
 from eosin.settings import CleanSettings, require_settings
 from eosin.tiles import (
+    CLASS_SPELLING,
     TileFolder,
     open_tile_folder,
+    read_class_spelling,
     read_tile_settings,
     write_manifest,
 )
@@ -127,6 +129,8 @@ def clean_tiles(
                 folder.tiles, "clean", among=~is_dropped
             )
             record.notes["n_kept_by_hand"] = int(named["keep"].sum())
+            if spelling := read_class_spelling(folder.path):
+                record.notes[CLASS_SPELLING] = spelling
             return _write(folder, settings, reasons[is_dropped], record.folder)
 
         return record.once(CleanResult, work)

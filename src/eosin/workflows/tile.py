@@ -39,6 +39,7 @@ from eosin.heatmaps import draw_overview, picture_slide, write_image
 from eosin.settings import TilingSettings, require_settings
 from eosin.slides import Slide, fingerprint_slide, open_slide
 from eosin.tiles import (
+    CLASS_SPELLING,
     DAMAGED,
     ManifestInfo,
     TissueMap,
@@ -289,6 +290,8 @@ def _merge_parts(
         tiles, _ = read_manifest(record.folder / "tiles.parquet")
     label_counts = info.count_labels(tiles)
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
+    if spelling := _find_spelling(class_map, in_files):
+        record.notes[CLASS_SPELLING] = spelling
     remarks = (
         say_unknown_patients(cohort),
         *class_map.describe_names(in_files),
@@ -305,6 +308,16 @@ def _merge_parts(
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
     )
+
+
+def _find_spelling(class_map: ClassMap, found: Counter[str]) -> dict[str, str]:
+    """Find the most frequent name of each class in annotations, if it is another."""
+    spelling: dict[str, str] = {}
+    for name, _ in found.most_common():
+        class_name = class_map.find(name)
+        if class_name in class_map.class_names:
+            spelling.setdefault(class_name, name)
+    return {name: text for name, text in spelling.items() if name != text}
 
 
 def _say_ignored(ignored: Mapping[str, int]) -> str:

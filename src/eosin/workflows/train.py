@@ -20,6 +20,7 @@ from eosin.core import (
 from eosin.reports import Nouns, draw_history, render_png
 from eosin.runs.card import Card, Sees
 from eosin.runs.choices import find_validation_auc
+from eosin.runs.origin import find_tile_folder
 from eosin.settings import (
     BagTraining,
     PixelTraining,
@@ -32,6 +33,7 @@ from eosin.studies.folds import Folds, fit_folds
 from eosin.studies.sources import Source, TrainSettings, open_source
 from eosin.studies.splits import say_left_out
 from eosin.studies.study import Study
+from eosin.tiles import read_class_spelling
 
 _OUTPUTS = (
     "attention",
@@ -188,6 +190,16 @@ def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult
     )
 
 
+def _find_spelling(source: Source, study: Study) -> dict[str, str]:
+    """Find how the annotations behind the tiles, if any, spell the study's classes."""
+    if source.folder is None:
+        place = find_tile_folder(Path(source.places["features"]))
+    else:
+        place = source.folder.path
+    spelling = {} if place is None else read_class_spelling(place)
+    return {name: spelling[name] for name in study.class_names if name in spelling}
+
+
 def _make_card(
     source: Source,
     study: Study,
@@ -227,4 +239,5 @@ def _make_card(
         cautions=tuple(dict.fromkeys(cautions)),
         is_made_data=source.is_made,
         recipe=describe_recipe(tiles) if tiles else None,
+        class_spelling=_find_spelling(source, study),
     )
