@@ -1,11 +1,13 @@
 import gzip
 import json
+import math
 import uuid
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shapely import Polygon, box
+from shapely import MultiPolygon, Polygon, box
 from shapely.geometry import shape
 
 from eosin.annotations import Feature, read_annotations, write_geojson
@@ -130,6 +132,39 @@ def test_what_is_written_is_what_qupath_wants(tmp_path):
     # The self-crossing outline was made valid.
     assert second["geometry"]["type"] == "MultiPolygon"
     assert shape(second["geometry"]).is_valid
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan")])
+def test_a_measurement_that_is_no_number_is_left_out(tmp_path, value):
+    path = tmp_path / "out.geojson"
+    measured = {"Mean": value, "Max": np.float32(0.5), "n": 3}
+    write_geojson(path, [Feature(box(0, 0, 3, 4), measurements=measured)])
+    (feature,) = json.loads(path.read_text(), parse_constant=pytest.fail)["features"]
+    assert feature["properties"]["measurements"] == {"Max": 0.5, "n": 3}
+
+
+def test_what_has_no_area_is_left_out_and_the_others_keep_their_ids(tmp_path):
+    square = Feature(box(0, 0, 3, 4), class_name="a")
+    line = Polygon([(0, 0), (5, 5), (0, 0)])
+    ids = []
+    for empty in (Polygon(), MultiPolygon(), line, box(1, 1, 1, 9)):
+        write_geojson(tmp_path / "a.geojson", [Feature(empty), square])
+        found = json.loads((tmp_path / "a.geojson").read_text())["features"]
+        assert [shape(f["geometry"]).area for f in found] == [12]
+        ids.append(found[0]["id"])
+    assert len(set(ids)) == 1
+
+
+@pytest.mark.parametrize("corner", [(math.nan, 4), (3, math.inf)])
+def test_a_corner_that_is_no_number_stops(tmp_path, corner):
+    with np.errstate(invalid="ignore"):
+        area = Polygon([(0, 0), corner, (0, 4)])
+    with pytest.raises(AnnotationError, match=r"out\.geojson: object 2 .Tumor."):
+        write_geojson(
+            tmp_path / "out.geojson",
+            [Feature(box(0, 0, 1, 1)), Feature(area, class_name="Tumor")],
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gz_name_is_compressed_and_read_back(tmp_path):

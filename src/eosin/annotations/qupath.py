@@ -6,6 +6,7 @@ and `-y`) where a file has them; eosin counts from the corner of the full scan.
 
 import gzip
 import json
+import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,21 +85,29 @@ def write_geojson(
 ) -> None:
     """Write objects as a FeatureCollection that QuPath opens.
 
+    Objects without an area are left out, and so are measurements that are not finite:
+    neither has a place in GeoJSON.
+
     Args:
         path: Where to write; a name ending in `.gz` is compressed.
         features: The objects, in the level-0 frame.
         slide_bounds: The slide's scanned bounds, whose corner is QuPath's origin.
 
     Raises:
+        AnnotationError: A corner of an object is not finite.
         RunError: The file cannot be written.
     """
+    path = Path(path)
     offset = (slide_bounds.x_px0, slide_bounds.y_px0) if slide_bounds else (0, 0)
-    collection = {
-        "type": "FeatureCollection",
-        "features": [
-            _to_json(feature, offset, index) for index, feature in enumerate(features)
-        ],
-    }
+    objects = []
+    for index, feature in enumerate(features):
+        if not np.isfinite(shapely.get_coordinates(feature.geometry)).all():
+            raise AnnotationError(
+                f"{path}: object {index + 1} ({feature.class_name}) has a corner that "
+                "is not finite; it has no place on a slide"
+            )
+        objects.append(_to_json(feature, offset, index))
+    collection = {"type": "FeatureCollection", "features": list(filter(None, objects))}
     text = json.dumps(collection, separators=(",", ":"), allow_nan=False)
     with atomic_path(path) as temporary:
         if path.suffix == ".gz":
@@ -162,12 +171,17 @@ def _flatten(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
         yield geometry
 
 
-def _to_json(feature: Feature, offset: tuple[int, int], index: int) -> dict[str, Any]:
+def _to_json(
+    feature: Feature, offset: tuple[int, int], index: int
+) -> dict[str, Any] | None:
+    """Describe an object as GeoJSON; None where it has no area."""
     geometry: Area = feature.geometry
     if offset != (0, 0):
         geometry = shapely.transform(geometry, lambda points: points - offset)
     if not geometry.is_valid:
         geometry = keep_area(shapely.make_valid(geometry))
+    if not geometry.area > 0:
+        return None
     properties: dict[str, Any] = {
         "objectType": feature.object_type,
         "isLocked": feature.is_locked,
@@ -179,8 +193,13 @@ def _to_json(feature: Feature, offset: tuple[int, int], index: int) -> dict[str,
             "name": feature.class_name,
             "color": list(feature.colour),
         }
-    if feature.measurements:
-        properties["measurements"] = dict(feature.measurements)
+    measured = {
+        name: value if isinstance(value, int) else float(value)
+        for name, value in feature.measurements.items()
+        if math.isfinite(value)
+    }
+    if measured:
+        properties["measurements"] = measured
     return {
         "type": "Feature",
         "id": _make_id(feature, geometry, index),

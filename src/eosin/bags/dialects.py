@@ -34,7 +34,7 @@ import pandas as pd
 from eosin.bags.bag import FeatureArray
 from eosin.bags.features import FeatureFile, open_feature_file, read_number
 from eosin.bags.tensor_files import open_tensor_file
-from eosin.core import ManifestError
+from eosin.core import ManifestError, match_file_name
 from eosin.core.hdf5 import HDF5File
 
 # What eosin calls the names of tiles.
@@ -78,7 +78,7 @@ class SlideFeatures:
 
 
 def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str, Path]:
-    """List a folder's feature files by their names without the suffix.
+    """List a folder's feature files by what `to_file_name` makes of their slides' ids.
 
     Args:
         folder: Holds the files, or is the folder above as CLAM, TRIDENT or AtlasPatch
@@ -94,7 +94,8 @@ def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str,
             # Hidden ones are what a killed run left.
             files = [f for f in sorted(place.glob(suffix)) if f.name[0] != "."]
             if files and (place.name != "patches" or _has_features(files[0])):
-                return {file.stem: file for file in files}
+                # Under the name that eosin gives, as other tools forbid less.
+                return {match_file_name(f.stem): f for f in files}
     whole = [p.name for p in sorted(folder.glob("slide_features_*")) if p.is_dir()]
     if whole:
         raise ManifestError(

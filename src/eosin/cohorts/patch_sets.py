@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from eosin.cohorts.patients import match_patients
-from eosin.core import CohortError, hash_object, read_csv
+from eosin.core import CohortError, hash_object, read_csv_text
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
@@ -187,7 +187,7 @@ def read_patch_csv(
         CohortError: The file is missing, no CSV, lacks a column, or has two that
             contradict each other.
     """
-    text = read_csv(path, CohortError, noun="file")
+    text = read_csv_text(path, CohortError, noun="file")
     raw = pd.DataFrame(text.rows, columns=text.names, dtype="object")
     table = pd.DataFrame(index=raw.index)
     for name, aliases in columns.items():

@@ -21,7 +21,7 @@ from eosin.core import (
     CohortError,
     find_nearest,
     raising,
-    read_csv,
+    read_csv_text,
     say_lines,
     suggest,
 )
@@ -96,7 +96,7 @@ def read_cohort(
         CohortError: Something is wrong; the message lists everything that is.
     """
     path = Path(path)
-    text = read_csv(path, CohortError, noun="slide table", most=_MOST_SLIDES)
+    text = read_csv_text(path, CohortError, noun="slide table", most=_MOST_SLIDES)
     # Until all is checked, a row's number is its line in the file.
     own = pd.DataFrame(text.rows, text.lines, text.names, dtype="object")
     raw = rename_columns(path, own, needs_files=needs_files)

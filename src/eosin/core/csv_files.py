@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from eosin.core.csv_tables import restore_text
 from eosin.core.errors import EosinError, raising
 
 # More than any cohort or patch set has; what is larger is something else.
@@ -49,7 +50,7 @@ class CSVText:
     short: list[int]
 
 
-def read_csv(
+def read_csv_text(
     path: Path, kind: type[EosinError], *, noun: str, most: int = _MOST_ROWS
 ) -> CSVText:
     """Read a CSV file, also `.csv.gz`, as text.
@@ -118,7 +119,8 @@ def _square(
             )
         if len(row) < n:
             short.append(line)
-        rows[place] = [cell.strip() for cell in row[:n]] + [""] * (n - len(row))
+        rows[place] = [restore_text(cell.strip()) for cell in row[:n]]
+        rows[place] += [""] * (n - len(row))
     return CSVText(names, rows, lines, short)
 
 

@@ -30,6 +30,7 @@ from eosin.core import (
     ManifestError,
     ModelError,
     fingerprint_file,
+    from_file_name,
     hash_file,
     hash_object,
     to_file_name,
@@ -242,7 +243,8 @@ def _list_featured(folder: Path, cohort: Path | None) -> pd.DataFrame:
     """List slides with features: `slide_id`, `patient_id`, `path`, `mpp` and more."""
     if cohort is not None:
         return read_cohort(cohort, needs_files=False).table
-    table = pd.DataFrame({"slide_id": list(find_feature_files(folder))})
+    names = [from_file_name(name) for name in find_feature_files(folder)]
+    table = pd.DataFrame({"slide_id": names})
     table["patient_id"] = [find_patient(name) for name in table["slide_id"]]
     return table.merge(_find_tiled(folder), on="slide_id", how="left")
 
@@ -258,7 +260,8 @@ def _make_feature_sources(
         ids = {"slide_id": name, "patient_id": str(row["patient_id"])}
         if not (isinstance(path, str) and is_at_hand(path)):
             path = None
-        file = files.get(to_file_name(name))
+        # A name that was cut is its own id.
+        file = files.get(to_file_name(name)) or files.get(name)
         content = [
             str(file),
             None if file is None else fingerprint_file(file),

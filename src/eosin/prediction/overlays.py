@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import Progress, SlideError, to_file_name
+from eosin.core import Progress, SlideError, read_csv, to_file_name
 from eosin.evaluation import Classes, EvaluationResult
 from eosin.heatmaps import (
     OverlayWords,
@@ -133,7 +133,7 @@ def map_attention(
     slides = []
     for slide_id in result.calls["id"].head(_MOST_SLIDES):
         path = run.path / "attention" / f"{to_file_name(slide_id)}.csv"
-        table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        table = read_csv(path) if path.is_file() else pd.DataFrame()
         if "x_px0" not in table or slide_id not in sizes:
             continue
         slides.append(

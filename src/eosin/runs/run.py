@@ -19,7 +19,8 @@ from eosin.core import (
     atomic_path,
     hash_file,
     hash_object,
-    read_json,
+    read_csv,
+    read_record,
 )
 from eosin.inference import BagHead
 from eosin.runs.card import CARD_FILE, Card, Sees
@@ -51,7 +52,7 @@ class Run:
     @cached_property
     def splits(self) -> pd.DataFrame:
         """Who trained, validated and tested: columns `SPLIT_COLUMNS`."""
-        return pd.read_csv(self.path / SPLITS_FILE, dtype=_TEXT, keep_default_na=False)
+        return read_csv(self.path / SPLITS_FILE, dtype=_TEXT, keep_default_na=False)
 
     @cached_property
     def held_out(self) -> pd.DataFrame:
@@ -183,7 +184,7 @@ def read_run(path: Path) -> Run:
     """Read a run folder; a ModelError where it is no finished run of this version."""
     path = Path(path)
     card = Card.read(path)
-    record = read_json(path / "run.json") if (path / "run.json").is_file() else {}
+    record = read_record(path)
     if record.get("status") != "done":
         raise ModelError(
             f"{path}: its training is {record.get('status', 'not recorded')}, not "

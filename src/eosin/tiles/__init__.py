@@ -2,9 +2,11 @@
 
 from eosin.tiles.appearance import APPEARANCE, hash_tiles, measure_appearance
 from eosin.tiles.folder import (
+    CLASS_SPELLING,
     FINGERPRINT,
     TileFolder,
     open_tile_folder,
+    read_class_spelling,
     read_slides,
     read_tile_settings,
 )
@@ -32,6 +34,7 @@ from eosin.tiles.views import N_VIEWS, apply_view
 
 __all__ = [
     "APPEARANCE",
+    "CLASS_SPELLING",
     "DAMAGED",
     "FINGERPRINT",
     "MEASURES",
@@ -60,6 +63,7 @@ __all__ = [
     "open_tile_folder",
     "pack_tiles",
     "place_tiles",
+    "read_class_spelling",
     "read_manifest",
     "read_slides",
     "read_tile_settings",

@@ -14,7 +14,8 @@ from eosin.core import (
     hash_file,
     hash_object,
     raising,
-    read_json,
+    read_csv,
+    read_record,
 )
 from eosin.slides import (
     is_at_hand,
@@ -30,6 +31,8 @@ from eosin.tiles.reading import TileReader
 PACK_NAME = "pack.arrow"
 # Of the slide table: what the slide was when it was tiled.
 FINGERPRINT = "slide_fingerprint"
+# The note of `tile`, which `clean` hands on.
+CLASS_SPELLING = "class_spelling"
 _TEXT = ("slide_id", "patient_id", "path", "label", "split", FINGERPRINT)
 _NEEDED = ("slide_id", "patient_id", "path", "label", "split", "mpp_used")
 _SHOWN = 3
@@ -231,7 +234,7 @@ def read_slides(folder: Path, *, tiled: Collection[str] = ()) -> pd.DataFrame:
     remedy = "tile or import again, and leave the table as eosin wrote it"
     with raising(ManifestError, f"{path}: cannot be read", remedy=remedy):
         kinds = dict.fromkeys(_TEXT, str)
-        slides = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+        slides = read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
         if missing := [name for name in _NEEDED if name not in slides]:
             raise ManifestError(
                 f"{path}: needs a column {', '.join(missing)}; it has "
@@ -272,7 +275,13 @@ def _find_packed(pack: Path, sha256: str, slides: pd.DataFrame) -> pd.Series:
     )
 
 
+def read_class_spelling(path: Path) -> dict[str, str]:
+    """Read how a folder's annotations spell its classes, where it is otherwise."""
+    spelling = read_record(path).get("notes", {}).get(CLASS_SPELLING, {})
+    is_sound = isinstance(spelling, dict)
+    return {str(name): str(text) for name, text in spelling.items()} if is_sound else {}
+
+
 def read_tile_settings(path: Path) -> Mapping[str, Any]:
     """Read the settings that a folder's tiles were cut with."""
-    record = Path(path) / "run.json"
-    return dict(read_json(record)["settings"]) if record.exists() else {}
+    return dict(read_record(path).get("settings", {}))

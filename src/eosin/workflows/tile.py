@@ -22,13 +22,16 @@ from eosin.core import (
     Items,
     ManifestError,
     Progress,
+    RunError,
     RunRecord,
     Showable,
     SlideFailure,
     atomic_path,
+    caution_formulas,
     hash_file,
     hash_object,
     open_run,
+    raising,
     to_file_name,
     write_csv,
 )
@@ -36,6 +39,7 @@ from eosin.heatmaps import draw_overview, picture_slide, write_image
 from eosin.settings import TilingSettings, require_settings, say_order
 from eosin.slides import Slide, open_slide
 from eosin.tiles import (
+    CLASS_SPELLING,
     DAMAGED,
     FINGERPRINT,
     ManifestInfo,
@@ -256,7 +260,10 @@ def _merge_parts(
         if "slide" in part:
             told = {**part["slide"], FINGERPRINT: item.fingerprint}
             rows.append({**item.row, **told})
-            frames.append(pd.read_parquet(items.find_part(item.item_id, ".parquet")))
+            path = items.find_part(item.item_id, ".parquet")
+            remedy = "delete it and the .json beside it, and tile again"
+            with raising(RunError, f"{path}: is damaged", remedy=remedy):
+                frames.append(pd.read_parquet(path))
     if not any(len(frame) for frame in frames):
         reasons = "; ".join(f"{f.slide_id}: {f.message}" for f in record.failures[:3])
         raise ManifestError(
@@ -283,12 +290,15 @@ def _merge_parts(
         tiles, _ = read_manifest(record.folder / "tiles.parquet")
     label_counts = info.count_labels(tiles)
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
+    if spelling := _find_spelling(class_map, in_files):
+        record.notes[CLASS_SPELLING] = spelling
     remarks = (
         *cohort.cautions,
         *class_map.describe_names(in_files),
         _say_ignored(ignored),
         *_say_bare_slides(slides, tiles, info),
         say_order(info.class_names),
+        *caution_formulas(slides["slide_id"], slides["patient_id"], info.class_names),
     )
     return TileResult(
         folder=record.folder,
@@ -299,6 +309,16 @@ def _merge_parts(
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
     )
+
+
+def _find_spelling(class_map: ClassMap, found: Counter[str]) -> dict[str, str]:
+    """Find the most frequent name of each class in annotations, if it is another."""
+    spelling: dict[str, str] = {}
+    for name, _ in found.most_common():
+        class_name = class_map.find(name)
+        if class_name in class_map.class_names:
+            spelling.setdefault(class_name, name)
+    return {name: text for name, text in spelling.items() if name != text}
 
 
 def _say_ignored(ignored: Mapping[str, int]) -> str:
