@@ -1,6 +1,5 @@
 import re
 
-import fsspec
 import openslide
 import pytest
 from PIL import Image
@@ -81,7 +80,7 @@ def test_a_file_that_cannot_be_looked_at_is_an_error(phantom_path, monkeypatch):
         raise openslide.OpenSlideError("disk gone")
 
     monkeypatch.setattr(openslide.OpenSlide, "detect_format", refuse)
-    with pytest.raises(SlideError, match=r"cannot be read \(disk gone"):
+    with pytest.raises(SlideError, match=r"cannot be opened \(.*: disk gone"):
         open_slide(phantom_path)
 
 
@@ -108,16 +107,13 @@ def test_every_real_file_is_listed_here(data_folder):
 def test_a_fingerprint_tells_slides_apart(phantom_path, tmp_path):
     (tmp_path / "a.tif").write_bytes(phantom_path.read_bytes())
     (tmp_path / "b.tif").write_bytes(phantom_path.read_bytes()[:-1])
-    files = fsspec.filesystem("memory")
-    files.pipe("/eosin/a.tif", b"1234")
     prints = [
         fingerprint_slide(path)
         for path in (
             phantom_path,
             tmp_path / "a.tif",
             tmp_path / "b.tif",
-            "memory://eosin/a.tif",
         )
     ]
     assert prints[0] == prints[1]
-    assert len(set(prints)) == 3
+    assert len(set(prints)) == 2

@@ -1,10 +1,12 @@
 """Writing files whole or not at all, and telling files apart."""
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -87,8 +89,21 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: cannot be read as JSON ({error})") from error
 
 
+def require_regular(path: Path) -> None:
+    """Raise `OSError` where a path is a pipe, a device or a socket.
+
+    Opening or reading one may never end. A folder, or nothing, fails when it is opened.
+    """
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(
+            errno.EINVAL, "a pipe, a device or a socket, and not a file", str(path)
+        )
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    require_regular(path)
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -105,6 +120,7 @@ def fingerprint_file(path: Path) -> str:
     Slides have gigabytes; this tells two of them apart without reading all.
     """
     path = Path(path)
+    require_regular(path)
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as stream:

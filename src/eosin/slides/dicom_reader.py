@@ -30,6 +30,7 @@ from eosin.slides.dicom_header import (
 )
 from eosin.slides.dicom_positions import find_cells, read_places
 from eosin.slides.resolution import resolve_mpp
+from eosin.slides.slide import MOST_PICTURE_PIXELS
 from eosin.slides.tile_codecs import Pixels
 from eosin.slides.tiled_reader import TiledSlide, TileGrid, TileIndex, check_grid
 
@@ -46,10 +47,6 @@ _SAME_SHAPE = 0.02
 # than read as a vast white.
 _LEAST_CELLS = 10_000
 _MOST_HOLES = 1000
-
-# A label or an overview has some millions; a damaged header must not ask for more
-# than this.
-_MAX_PICTURE_PIXELS = 100_000_000
 
 # What the files of one image have in common.
 _COMMON = attrgetter(
@@ -104,8 +101,8 @@ class DICOMSlide(_DICOMTiles):
         index = TileIndex(grids=(image.grid,), sources=image.sources, vendor="dicom")
         with _DICOMTiles(self.path, index) as picture:
             width, height = picture.dimensions
-            if width * height > _MAX_PICTURE_PIXELS:
-                raise SlideError(f"it would have {width} x {height} px")
+            if width * height > MOST_PICTURE_PIXELS:
+                raise ValueError(f"it would have {width} x {height} px")
             return picture.read(0, 0, width, height)
 
 

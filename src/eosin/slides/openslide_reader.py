@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from eosin.core import Box, SlideError
+from eosin.core import Box, SlideError, raising
 from eosin.slides.resolution import Resolution, resolve_mpp
-from eosin.slides.slide import DamagedTileError, Level, Slide
+from eosin.slides.slide import DamagedTileError, Level, Slide, check_dimensions
 from eosin.slides.tiff_metadata import parse_positive
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
@@ -41,6 +41,7 @@ class OpenSlideSlide(Slide):
                 handle.level_dimensions, handle.level_downsamples, strict=True
             )
         )
+        check_dimensions(self.path.name, *self.dimensions)
         self.resolution = _find_resolution(self.properties, mpp)
         self.bounds = self._find_bounds()
         self.native_tile_px = self._find_native_tile()
@@ -63,7 +64,7 @@ class OpenSlideSlide(Slide):
         handle = self._require_open()
         try:
             image = handle.read_region((x_px0, y_px0), level, (width_px, height_px))
-        except openslide.OpenSlideError as error:
+        except Exception as error:
             self._reopen()
             raise DamagedTileError(
                 f"{self.path.name}: cannot be read at x={x_px0}, y={y_px0}, level "
@@ -72,12 +73,8 @@ class OpenSlideSlide(Slide):
         return flatten_onto_white(np.asarray(image))
 
     def _open(self, failure: str, meaning: str) -> openslide.OpenSlide:
-        try:
+        with raising(SlideError, f"{self.path.name}: {failure}", remedy=meaning):
             handle = openslide.OpenSlide(self.path)
-        except (openslide.OpenSlideError, OSError) as error:
-            raise SlideError(
-                f"{self.path.name}: {failure} ({error}); {meaning}"
-            ) from error
         handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
         return handle
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import Box, SlideError
+from eosin.core import Box, SlideError, raising
 from eosin.slides.resolution import Resolution
 
 # A level or a request within this share of another resolution counts as the same:
@@ -21,6 +21,13 @@ SAME_RESOLUTION = 0.01
 
 # Pixels read at once where a large area is shrunk: 16 Mpx are 48 MB.
 _BAND_PIXELS = 16_000_000
+
+# A glass slide of 26 x 76 mm at 0.05 um is smaller; what says more is damaged.
+_MOST_SIDE_PX, _MOST_PIXELS = 2_000_000, 10**12
+# Decoded for one picture of a whole slide; a slide without levels has up to 50 Gpx.
+_MOST_DECODED_PIXELS = 10**11
+# A label or an overview has some millions; a damaged header must not ask for more.
+MOST_PICTURE_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -250,10 +257,12 @@ class Slide(ABC):
         width = math.ceil(width_px0 / factor)
         height = math.ceil(height_px0 / factor)
         image = np.empty((height, width, 3), np.uint8)
-        level = self.levels[self._find_level(factor)]
-        shrink = factor / level.downsample
+        index = self._find_level(factor)
+        self._check_stored(index)
+        shrink = factor / self.levels[index].downsample
         # Multiples of 8, so that bands start on whole pixels of a scaled level too.
-        block = max(8, int(math.sqrt(_BAND_PIXELS) / shrink) // 8 * 8)
+        block = max(1, int(math.sqrt(_BAND_PIXELS) / shrink))
+        block = block // 8 * 8 or block
         for top in range(0, height, block):
             for left in range(0, width, block):
                 rows = min(block, height - top)
@@ -275,17 +284,23 @@ class Slide(ABC):
 
     @property
     def associated_images(self) -> Mapping[str, npt.NDArray[np.uint8]]:
-        """Images beside the pyramid (label, macro, thumbnail), RGB, by name."""
+        """Images beside the pyramid (label, macro, thumbnail), RGB, by name.
+
+        Labels hold names and numbers of patients: no command reads these images.
+        """
         images = {}
-        for name in self._list_associated():
-            try:
+        for name in self.associated_names:
+            failure = f"{self.path.name}: its image '{name}' cannot be read"
+            with raising(SlideError, failure, remedy="the file is damaged there"):
                 images[name] = self._read_associated(name)
-            except Exception as error:
-                raise SlideError(
-                    f"{self.path.name}: its image '{name}' cannot be read ({error}); "
-                    "the file is damaged there"
-                ) from error
         return images
+
+    @property
+    def associated_names(self) -> tuple[str, ...]:
+        """Names of the images beside the pyramid; none of them is read."""
+        failure = f"{self.path.name}: its images beside the pyramid cannot be listed"
+        with raising(SlideError, failure):
+            return tuple(self._list_associated())
 
     @abstractmethod
     def close(self) -> None:
@@ -304,6 +319,21 @@ class Slide(ABC):
     def _read_associated(self, name: str) -> npt.NDArray[np.uint8]:
         """Read one of them; whatever is raised, it is damaged."""
         raise NotImplementedError
+
+    def _check_stored(self, level: int) -> None:
+        """Check that no picture of the whole slide takes hours to decode."""
+        n_pixels = self._count_stored(level)
+        if n_pixels > _MOST_DECODED_PIXELS:
+            raise SlideError(
+                f"{self.path.name}: a picture of the whole slide may decode "
+                f"{_MOST_DECODED_PIXELS // 10**9} Gpx, this one has "
+                f"{n_pixels // 10**9} in its level {level}; convert it to a TIFF with "
+                "coarser levels"
+            )
+
+    def _count_stored(self, level: int) -> int:
+        """Count the pixels of a level that the file holds."""
+        return self.levels[level].width_px * self.levels[level].height_px
 
     def _find_level(self, factor: float) -> int:
         """Find the coarsest level that is at least as fine as `factor`."""
@@ -367,6 +397,17 @@ class Slide(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_dimensions(name: str, width_px: int, height_px: int) -> None:
+    """Check that a slide is no larger than glass; else it would be all work."""
+    is_large = max(width_px, height_px) > _MOST_SIDE_PX
+    if is_large or width_px * height_px > _MOST_PIXELS:
+        raise SlideError(
+            f"{name}: a slide has at most {_MOST_SIDE_PX:,} px a side and "
+            f"{_MOST_PIXELS // 10**9} Gpx, this one says {width_px} x {height_px}; it "
+            "is damaged"
+        )
 
 
 def is_same_length(source_px: int, wanted_px: int) -> bool:

@@ -26,6 +26,7 @@ from eosin.slides.slide import (
     DamagedTileError,
     Level,
     Slide,
+    check_dimensions,
     fit_pixels,
     is_same_length,
 )
@@ -254,11 +255,26 @@ class TiledSlide(Slide):
         if is_same_length(width, width_px) and is_same_length(height, height_px):
             self._read_scaled(level, scale, left, top, out)
             return
+        if self._is_empty(level, scale, (left, top, width, height)):
+            out[:] = 255
+            return
         source = np.empty((height, width, 3), np.uint8)
         try:
             self._read_scaled(level, scale, left, top, source)
         finally:
             fit_pixels(source, out)
+
+    def _is_empty(self, level: int, scale: int, box: tuple[int, int, int, int]) -> bool:
+        """Tell whether no native tile that is stored touches a box of scaled pixels."""
+        grid, (left, top, width, height) = self.grids[level], box
+        rows = slice_cells(top, height, grid.tile_height_px // scale)
+        columns = slice_cells(left, width, grid.tile_width_px // scale)
+        return not grid.byte_counts[rows, columns].any()
+
+    def _count_stored(self, level: int) -> int:
+        grid = self.grids[level]
+        n_tiles = int(np.count_nonzero(grid.byte_counts))
+        return n_tiles * grid.tile_width_px * grid.tile_height_px
 
     def _read_scaled(
         self, level: int, scale: int, left: int, top: int, out: Pixels
@@ -349,6 +365,11 @@ class TiledSlide(Slide):
         )
 
 
+def slice_cells(start: int, length: int, side: int) -> slice:
+    """Find the cells of `side` pixels that pixels from `start` on lie in."""
+    return slice(max(0, start // side), max(0, -(-(start + length) // side)))
+
+
 def check_grid(name: str, grid: TileGrid) -> None:
     """Check that a damaged grid does not ask for too much memory."""
     sizes = (grid.width_px, grid.height_px, grid.tile_width_px, grid.tile_height_px)
@@ -358,3 +379,4 @@ def check_grid(name: str, grid: TileGrid) -> None:
             f"{grid.tile_width_px} x {grid.tile_height_px} on {grid.width_px} x "
             f"{grid.height_px} px; the file is damaged"
         )
+    check_dimensions(name, grid.width_px, grid.height_px)

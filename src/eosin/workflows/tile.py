@@ -12,6 +12,8 @@ import pandas as pd
 from eosin.annotations import Annotations, ClassMap, MappedAnnotations, read_annotations
 from eosin.cohorts import (
     Cohort,
+    fingerprint_readable,
+    hash_readable,
     iter_rows,
     read_cohort,
     say_examples,
@@ -26,7 +28,6 @@ from eosin.core import (
     Showable,
     SlideFailure,
     atomic_path,
-    hash_file,
     hash_object,
     open_run,
     to_file_name,
@@ -34,7 +35,7 @@ from eosin.core import (
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
 from eosin.settings import TilingSettings, require_settings
-from eosin.slides import Slide, fingerprint_slide, open_slide
+from eosin.slides import Slide, open_slide
 from eosin.tiles import (
     DAMAGED,
     ManifestInfo,
@@ -159,8 +160,8 @@ def _find_key(row: Mapping[str, Any], settings: TilingSettings) -> str:
     return hash_object(
         {
             "settings": asdict(settings),
-            "slide": fingerprint_slide(row["path"]),
-            "annotation": hash_file(Path(annotation)) if annotation else None,
+            "slide": fingerprint_readable(row["path"]),
+            "annotation": hash_readable(annotation) if annotation else None,
             "row": {name: row[name] for name in sorted(row)},
         }
     )
