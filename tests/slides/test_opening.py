@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from eosin.core import SlideError
-from eosin.slides import fingerprint_slide, open_slide
+from eosin.slides import fingerprint_slide, is_at_hand, open_slide
 
 # What becomes of every file of the real ones: a reader, or a message.
 REAL_FILES = {
@@ -117,3 +117,25 @@ def test_a_fingerprint_tells_slides_apart(phantom_path, tmp_path):
     ]
     assert prints[0] == prints[1]
     assert len(set(prints)) == 2
+
+
+def test_what_may_not_be_read_says_so(phantom_path, tmp_path, forbid):
+    path = tmp_path / "a.tif"
+    path.write_bytes(phantom_path.read_bytes())
+    forbid(path)
+    for call in (open_slide, fingerprint_slide):
+        with pytest.raises(SlideError, match=r"a\.tif: .*Permission denied"):
+            call(path)
+
+
+def test_a_link_to_nowhere_and_a_name_that_cannot_be_are_slide_errors(tmp_path):
+    (tmp_path / "a.tif").symlink_to(tmp_path / "gone.tif")
+    with pytest.raises(SlideError, match=r"a\.tif: no such file, as what the link"):
+        open_slide(tmp_path / "a.tif")
+    (tmp_path / "b.tif").symlink_to(tmp_path / "b.tif")
+    for name in ("b.tif", "a\0b.tif", "x" * 5000 + ".tif"):
+        assert not is_at_hand(tmp_path / name)
+        with pytest.raises(SlideError):
+            open_slide(tmp_path / name)
+        with pytest.raises(SlideError):
+            fingerprint_slide(tmp_path / name)

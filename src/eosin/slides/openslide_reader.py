@@ -12,6 +12,7 @@ from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import DamagedTileError, Level, Slide, check_dimensions
 from eosin.slides.tiff_metadata import parse_positive
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
+from eosin.slides.tiled_reader import MAX_TILE_PX
 
 # OpenSlide's default of 32 MB thrashes when a row of a wide slide is read in
 # tiles; 64 MB hold a row of 256 tiles of 256 px.
@@ -101,7 +102,14 @@ class OpenSlideSlide(Slide):
     def _find_native_tile(self) -> tuple[int, int] | None:
         width = self.properties.get("openslide.level[0].tile-width")
         height = self.properties.get("openslide.level[0].tile-height")
-        return (int(width), int(height)) if width and height else None
+        if not (width and height):
+            return None
+        if int(width) * int(height) > MAX_TILE_PX**2:
+            raise SlideError(
+                f"{self.path.name}: native tiles must be {MAX_TILE_PX} px a side at "
+                f"most, got {width} x {height}; the file is damaged"
+            )
+        return int(width), int(height)
 
 
 def _find_resolution(properties: Mapping[str, str], given: float | None) -> Resolution:
