@@ -4,8 +4,7 @@ import tifffile
 from tests.slides.tiff_files import write_sparse
 
 from eosin.core import SlideError
-from eosin.slides import open_slide, write_pyramid
-from eosin.slides import slide as slide_module
+from eosin.slides import bounds, open_slide, write_pyramid
 from eosin.slides.slide import DamagedTileError
 from eosin.slides.tiff_reader import TIFFSlide
 from eosin.slides.tile_codecs import JPEGTiles
@@ -237,7 +236,7 @@ def test_what_is_larger_than_glass_is_refused(tmp_path, size):
 
 
 def test_a_picture_that_would_take_hours_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(slide_module, "_MOST_DECODED_PIXELS", 2 * 256**2)
+    monkeypatch.setattr(bounds, "_MOST_DECODED_PIXELS", 2 * 256**2)
     path = tmp_path / "a.tif"
     for n_stored in (2, 3):
         write_sparse(path, (2560, 2560), 256, dict.fromkeys(range(n_stored), (9, 9, 9)))

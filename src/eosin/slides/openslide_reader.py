@@ -8,11 +8,11 @@ import numpy as np
 import openslide
 
 from eosin.core import Box, SlideError, raising
+from eosin.slides.bounds import MAX_TILE_PX, check_dimensions
 from eosin.slides.resolution import Resolution, resolve_mpp
-from eosin.slides.slide import DamagedTileError, Level, Slide, check_dimensions
+from eosin.slides.slide import DamagedTileError, Level, Slide
 from eosin.slides.tiff_metadata import parse_positive
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
-from eosin.slides.tiled_reader import MAX_TILE_PX
 
 # OpenSlide's default of 32 MB thrashes when a row of a wide slide is read in
 # tiles; 64 MB hold a row of 256 tiles of 256 px.

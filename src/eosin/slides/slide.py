@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eosin.core import Box, SlideError, raising
+from eosin.slides.bounds import check_boxes, check_decoding
 from eosin.slides.resolution import Resolution
 
 # A level or a request within this share of another resolution counts as the same:
@@ -21,13 +22,6 @@ SAME_RESOLUTION = 0.01
 
 # Pixels read at once where a large area is shrunk: 16 Mpx are 48 MB.
 _BAND_PIXELS = 16_000_000
-
-# A glass slide of 26 x 76 mm at 0.05 um is smaller; what says more is damaged.
-_MOST_SIDE_PX, _MOST_PIXELS = 2_000_000, 10**12
-# Decoded for one picture of a whole slide; a slide without levels has up to 50 Gpx.
-_MOST_DECODED_PIXELS = 10**11
-# A label or an overview has some millions; a damaged header must not ask for more.
-MOST_PICTURE_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,8 @@ class Slide(ABC):
         native_tile_px: (width, height) of the file's own level-0 tiles; None
             where it has none.
         properties: Everything the file says, as text.
+        cautions: What must be known before it is used, such as images that are left
+            out; one sentence each.
         reads_around_damage: Whether damage costs only the native tiles it is in,
             rather than all that is read with them.
     """
@@ -74,6 +70,7 @@ class Slide(ABC):
     bounds: Box
     native_tile_px: tuple[int, int] | None
     properties: Mapping[str, str]
+    cautions: tuple[str, ...] = ()
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -176,20 +173,7 @@ class Slide(ABC):
             ValueError: The shapes or types do not fit together, a box has no area, or
                 `threads` is below 1.
         """
-        fits = boxes.ndim == 2 and boxes.shape[1] == 4 and len(boxes) == len(out)
-        fits &= out.ndim == 4 and out.shape[-1] == 3 and out.dtype == np.uint8
-        if not fits or (damaged is not None and damaged.shape != (len(boxes),)):
-            raise ValueError(
-                "read_tiles needs boxes (tiles, 4), out (tiles, height, width, 3) of "
-                f"uint8 and damaged (tiles,), got {boxes.shape}, {out.shape} of "
-                f"{out.dtype} and {None if damaged is None else damaged.shape}"
-            )
-        if len(boxes) and (least := boxes[:, 2:].min()) < 1:
-            raise ValueError(
-                f"boxes must be 1 level-0 pixel or more a side, one has {least}"
-            )
-        if threads < 1:
-            raise ValueError(f"threads must be 1 or more, got {threads}")
+        check_boxes(boxes, out, damaged, threads)
         order = self._order(boxes)
         if threads == 1 or len(boxes) < 2:
             self._read_some(order, boxes, out, damaged)
@@ -258,7 +242,7 @@ class Slide(ABC):
         height = math.ceil(height_px0 / factor)
         image = np.empty((height, width, 3), np.uint8)
         index = self._find_level(factor)
-        self._check_stored(index)
+        check_decoding(self.path.name, index, self._count_stored(index))
         shrink = factor / self.levels[index].downsample
         # Multiples of 8, so that bands start on whole pixels of a scaled level too.
         block = max(1, int(math.sqrt(_BAND_PIXELS) / shrink))
@@ -290,9 +274,13 @@ class Slide(ABC):
         """
         images = {}
         for name in self.associated_names:
-            failure = f"{self.path.name}: its image '{name}' cannot be read"
-            with raising(SlideError, failure, remedy="the file is damaged there"):
+            try:
                 images[name] = self._read_associated(name)
+            except Exception as error:
+                raise SlideError(
+                    f"{self.path.name}: its image '{name}' cannot be read ({error}); "
+                    "the file is damaged there"
+                ) from error
         return images
 
     @property
@@ -319,17 +307,6 @@ class Slide(ABC):
     def _read_associated(self, name: str) -> npt.NDArray[np.uint8]:
         """Read one of them; whatever is raised, it is damaged."""
         raise NotImplementedError
-
-    def _check_stored(self, level: int) -> None:
-        """Check that no picture of the whole slide takes hours to decode."""
-        n_pixels = self._count_stored(level)
-        if n_pixels > _MOST_DECODED_PIXELS:
-            raise SlideError(
-                f"{self.path.name}: a picture of the whole slide may decode "
-                f"{_MOST_DECODED_PIXELS // 10**9} Gpx, this one has "
-                f"{n_pixels // 10**9} in its level {level}; convert it to a TIFF with "
-                "coarser levels"
-            )
 
     def _count_stored(self, level: int) -> int:
         """Count the pixels of a level that the file holds."""
@@ -397,17 +374,6 @@ class Slide(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def check_dimensions(name: str, width_px: int, height_px: int) -> None:
-    """Check that a slide is no larger than glass; else it would be all work."""
-    is_large = max(width_px, height_px) > _MOST_SIDE_PX
-    if is_large or width_px * height_px > _MOST_PIXELS:
-        raise SlideError(
-            f"{name}: a slide has at most {_MOST_SIDE_PX:,} px a side and "
-            f"{_MOST_PIXELS // 10**9} Gpx, this one says {width_px} x {height_px}; it "
-            "is damaged"
-        )
 
 
 def is_same_length(source_px: int, wanted_px: int) -> bool:

@@ -16,9 +16,9 @@ import numpy as np
 import tifffile
 
 from eosin.core import SlideError, raising
+from eosin.slides.bounds import MOST_PICTURE_PIXELS
 from eosin.slides.byte_sources import ByteSource, LocalFile, RemoteFile, is_remote
 from eosin.slides.resolution import resolve_mpp
-from eosin.slides.slide import MOST_PICTURE_PIXELS
 from eosin.slides.tiff_directories import check_directories
 from eosin.slides.tiff_metadata import (
     parse_positive,

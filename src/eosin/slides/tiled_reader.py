@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eosin.core import Box, SlideError
+from eosin.slides.bounds import MAX_TILE_PX, check_dimensions
 from eosin.slides.byte_sources import ByteSource
 from eosin.slides.resolution import Resolution
 from eosin.slides.slide import (
@@ -26,7 +27,6 @@ from eosin.slides.slide import (
     DamagedTileError,
     Level,
     Slide,
-    check_dimensions,
     fit_pixels,
     is_same_length,
 )
@@ -40,9 +40,6 @@ _CACHE_BYTES = (8 << 20, 88 << 20)
 # Bytes of a native tile at most, over twice what its pixels take: a damaged count
 # must not ask for gigabytes.
 _MOST_BYTES_PER_PIXEL, _MORE_BYTES = 8, 1 << 16
-
-# No scanner writes larger tiles; a damaged header must not ask for gigabytes.
-MAX_TILE_PX = 8192
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,7 @@ class TileIndex:
         resolution: Micrometres per level-0 pixel.
         properties: What the headers say, as text.
         associated: By the name of each image beside the pyramid, where it is.
+        cautions: As of `Slide`.
     """
 
     grids: Sequence[TileGrid]
@@ -105,6 +103,7 @@ class TileIndex:
     resolution: Resolution = field(default_factory=Resolution)
     properties: Mapping[str, str] = field(default_factory=dict)
     associated: Mapping[str, Any] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
 
 
 class TileCache:
@@ -147,6 +146,7 @@ class TiledSlide(Slide):
     def __init__(self, path: Path, index: TileIndex) -> None:
         self.path, self.vendor = path, index.vendor
         self.resolution, self.properties = index.resolution, index.properties
+        self.cautions = index.cautions
         self.grids = tuple(index.grids)
         finest = self.grids[0]
         width, height = finest.width_px, finest.height_px
