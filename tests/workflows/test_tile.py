@@ -116,6 +116,18 @@ def test_one_bad_slide_stops_nothing_and_is_tried_again(copied, tmp_path):
     assert list(result.slides["slide_id"]) == ["slide-01", "slide-02", "slide-03"]
 
 
+@pytest.mark.parametrize("what", ["slide", "annotation"])
+def test_what_may_not_be_read_is_that_slides_failure(copied, tmp_path, forbid, what):
+    table, rows = copied(2)
+    name = rows["path" if what == "slide" else "annotation"][0]
+    forbid(tmp_path / "cohort" / name)
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
+    (failure,) = result.failures
+    assert failure.slide_id == "slide-01"
+    assert "Permission denied" in failure.message
+    assert list(result.slides["slide_id"]) == ["slide-02"]
+
+
 def test_an_interrupted_call_ends_like_an_unbroken_one(
     cohort, tile_folder, tmp_path, monkeypatch
 ):

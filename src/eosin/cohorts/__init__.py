@@ -28,6 +28,7 @@ from eosin.cohorts.phantom_cohort import PhantomCohort, make_phantom_cohort
 from eosin.cohorts.slide_listing import (
     SLIDE_SUFFIXES,
     fingerprint_readable,
+    hash_readable,
     iter_rows,
     list_files,
     list_slides,
@@ -58,6 +59,7 @@ __all__ = [
     "find_pcam_files",
     "fingerprint_readable",
     "fold_patients",
+    "hash_readable",
     "is_missing",
     "iter_images",
     "iter_rows",

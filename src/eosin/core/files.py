@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import threading
 import unicodedata
@@ -127,8 +128,21 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
+def require_regular(path: Path) -> None:
+    """Raise `OSError` where a path is a pipe, a device or a socket.
+
+    Opening or reading one may never end. A folder, or nothing, fails when it is opened.
+    """
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(
+            errno.EINVAL, "a pipe, a device or a socket, and not a file", str(path)
+        )
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    require_regular(path)
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -145,6 +159,7 @@ def fingerprint_file(path: Path) -> str:
     Slides have gigabytes; this tells two of them apart without reading all.
     """
     path = Path(path)
+    require_regular(path)
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as stream:

@@ -4,12 +4,19 @@ from pathlib import Path
 
 import openslide
 
-from eosin.core import SlideError, fingerprint_file, hash_object, raising
+from eosin.core import (
+    SlideError,
+    fingerprint_file,
+    hash_object,
+    raising,
+    require_regular,
+)
 from eosin.slides.byte_sources import RemoteFile, is_remote
 from eosin.slides.dicom_reader import DICOMSlide
 from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.pack_reader import PackedSlide, split_packed
+from eosin.slides.resolution import resolve_mpp
 from eosin.slides.slide import Slide
 from eosin.slides.tiff_reader import NotTiledError, PlanesError, TIFFSlide
 
@@ -31,27 +38,30 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
         mpp: Micrometres per level-0 pixel, before whatever the file says.
 
     Raises:
-        SlideError: The file is missing, empty, damaged or of no known kind.
+        SlideError: The file is missing, empty, damaged, no file, of no known kind, or
+            may not be read.
         MissingExtraError: A URL needs packages that are not installed.
         ValueError: `mpp` is not a plausible resolution.
     """
-    if is_remote(path):
-        return TIFFSlide(path, mpp=mpp)
-    if packed := split_packed(path):
-        return PackedSlide(*packed, mpp=mpp)
-    return _open_file(Path(path), mpp)
+    # An mpp that is given wrong is the caller's mistake, and not the file's.
+    resolve_mpp(given=mpp)
+    with raising(SlideError, f"{path}: cannot be opened"):
+        if is_remote(path):
+            return TIFFSlide(path, mpp=mpp)
+        if packed := split_packed(path):
+            return PackedSlide(*packed, mpp=mpp)
+        return _open_file(Path(path), mpp)
 
 
 def _open_file(path: Path, mpp: float | None) -> Slide:
     """Open a file of this machine by the reader that suits it."""
     if not path.exists():
-        raise SlideError(f"{path}: no such file")
+        gone = ", as what the link leads to is gone" if path.is_symlink() else ""
+        raise SlideError(f"{path}: no such file{gone}")
+    require_regular(path)
     if path.is_file() and path.stat().st_size == 0:
         raise SlideError(f"{path.name}: the file is empty (0 bytes); copy it again")
-    try:
-        vendor = openslide.OpenSlide.detect_format(path)
-    except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(f"{path.name}: cannot be read ({error})") from error
+    vendor = openslide.OpenSlide.detect_format(path)
     if vendor == "dicom" or _is_dicom(path):
         return DICOMSlide(path, mpp=mpp)
     if vendor in _NATIVE_VENDORS or (vendor is None and is_tiff(path)):
@@ -82,7 +92,12 @@ def _is_dicom(path: Path) -> bool:
 
 def is_at_hand(path: str | Path) -> bool:
     """Say whether a slide can be looked for: a file that is there, a pack, a URL."""
-    return is_remote(path) or split_packed(path) is not None or Path(path).exists()
+    if is_remote(path) or split_packed(path) is not None:
+        return True
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def fingerprint_slide(path: str | Path) -> str:
@@ -95,14 +110,15 @@ def fingerprint_slide(path: str | Path) -> str:
         return hash_object({"url": str(path), "size": RemoteFile(str(path)).size})
     packed = split_packed(path)
     place = packed[0] if packed else Path(path)
-    own = fingerprint_file(place)
-    folder = place.with_suffix("")
-    if place.suffix.lower() != ".mrxs" or not folder.is_dir():
-        return own
-    # Of MIRAX the file is little more than a picture; the slide lies in a folder.
-    sizes = sorted((file.name, file.stat().st_size) for file in folder.iterdir())
-    index = [fingerprint_file(file) for file in sorted(folder.glob("*.ini"))]
-    return hash_object([own, sizes, index])
+    with raising(SlideError, f"{path}: cannot be read"):
+        own = fingerprint_file(place)
+        folder = place.with_suffix("")
+        if place.suffix.lower() != ".mrxs" or not folder.is_dir():
+            return own
+        # Of MIRAX the file is little more than a picture; a folder holds the slide.
+        sizes = sorted((file.name, file.stat().st_size) for file in folder.iterdir())
+        index = [fingerprint_file(file) for file in sorted(folder.glob("*.ini"))]
+        return hash_object([own, sizes, index])
 
 
 def require_unchanged(path: str | Path, fingerprint: str | None) -> None:
@@ -121,9 +137,7 @@ def require_unchanged(path: str | Path, fingerprint: str | None) -> None:
     """
     if not fingerprint or split_packed(path) is not None:
         return
-    with raising(SlideError, f"{path}: cannot be read"):
-        is_other = fingerprint_slide(path) != fingerprint
-    if is_other:
+    if fingerprint_slide(path) != fingerprint:
         raise SlideError(
             f"{path}: was replaced by another file after its tiles were cut, so that "
             "places and labels are those of another slide; tile again, or put the "

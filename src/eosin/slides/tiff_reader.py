@@ -5,17 +5,21 @@ documents them (openslide.org/formats/aperio), and the OME-TIFF specification
 (SubIFD pyramids).
 """
 
+import functools
 import math
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tifffile
 
-from eosin.core import SlideError
+from eosin.core import SlideError, raising
+from eosin.slides.bounds import MOST_PICTURE_PIXELS
 from eosin.slides.byte_sources import ByteSource, LocalFile, RemoteFile, is_remote
 from eosin.slides.resolution import resolve_mpp
+from eosin.slides.tiff_directories import check_directories
 from eosin.slides.tiff_metadata import (
     parse_positive,
     read_aperio_properties,
@@ -75,7 +79,12 @@ class TIFFSlide(TiledSlide):
     def _read_associated(self, name: str) -> Pixels:
         _, opened = open_source(self._location)
         with tifffile.TiffFile(opened) as file:
-            image: Pixels = file.pages[self._associated[name]].asarray()
+            page = file.pages[self._associated[name]]
+            if page.imagewidth * page.imagelength > MOST_PICTURE_PIXELS:
+                raise ValueError(
+                    f"it would have {page.imagewidth} x {page.imagelength} px"
+                )
+            image: Pixels = page.asarray()
         return flatten_onto_white(image) if image.shape[-1] == 4 else image
 
 
@@ -87,17 +96,21 @@ def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TileInd
     """
     # An mpp that is given wrong is no damage of the file.
     resolve_mpp(given=mpp)
-    try:
+    failure = f"{source.name}: its TIFF headers cannot be read"
+    with raising(SlideError, failure, remedy="the file is damaged or cut short"):
+        if isinstance(path, BufferedReader):
+            # Far away, where its blocks are kept.
+            check_directories(source.name, source.size, functools.partial(_read, path))
+            path.seek(0)
+        else:
+            check_directories(source.name, source.size, source.read)
         with tifffile.TiffFile(path) as file:
             return _read_file(source, file, mpp)
-    except SlideError:
-        raise
-    except Exception as error:
-        # Damaged headers fail in every possible way inside the parser.
-        raise SlideError(
-            f"{source.name}: its TIFF headers cannot be read ({type(error).__name__}: "
-            f"{error}); the file is damaged or cut short"
-        ) from error
+
+
+def _read(stream: BufferedReader, offset: int, count: int) -> bytes:
+    stream.seek(offset)
+    return stream.read(count)
 
 
 def _read_file(source: ByteSource, file: Any, mpp: float | None) -> TileIndex:

@@ -13,6 +13,7 @@ from eosin.annotations import Annotations, ClassMap, MappedAnnotations, read_ann
 from eosin.cohorts import (
     Cohort,
     fingerprint_readable,
+    hash_readable,
     iter_rows,
     read_cohort,
     say_examples,
@@ -28,7 +29,6 @@ from eosin.core import (
     SlideFailure,
     atomic_path,
     caution_formulas,
-    hash_file,
     hash_object,
     open_run,
     raising,
@@ -163,7 +163,7 @@ def _find_slide(row: Mapping[str, Any], settings: TilingSettings) -> _Slide:
     content = {
         "settings": asdict(settings),
         "slide": fingerprint,
-        "annotation": hash_file(Path(annotation)) if annotation else None,
+        "annotation": hash_readable(annotation) if annotation else None,
         "row": {name: row[name] for name in sorted(row)},
     }
     return _Slide(row, hash_object(content), fingerprint)
