@@ -54,11 +54,76 @@ def test_collections_lists_and_single_features_are_read(read, content):
         ("Tumor", "Tumor"),
         (None, "Unclassified"),
         (7, "7"),
+        (7.0, "7"),
+        (float("nan"), "Unclassified"),
+        ('{"name": "Tumor", "color": [1, 2, 3]}', "Tumor"),
+        ("{'names': ['Tumor', 'Positive']}", "Tumor: Positive"),
+        ("{no object}", "{no object}"),
+        (["Tumor", "Positive"], "Tumor: Positive"),
+        # Half of a pair, which no file can be written with.
+        ("Tumor \ud83d", "Tumor ?"),
     ],
 )
 def test_the_class_is_found_in_every_dialect(read, classification, expected):
     (region,) = read(polygon(classification=classification)).regions
     assert region.class_name == expected
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"type": "Tumor"}, "Tumor"),
+        ({"Class": "Tumor", "name": "ROI 1"}, "Tumor"),
+        ({"label": "Tumor", "type": "Polygon"}, "Tumor"),
+        ({"class_name": "Tumor", "label": 4}, "Tumor"),
+        ({"type": "annotation", "name": "Tumor"}, "Tumor"),
+        ({"classification": None, "category": {"name": "Tumor"}}, "Tumor"),
+        ({"classification": "null", "Label": "Tumor"}, "Tumor"),
+        ({"objectType": "annotation"}, "Unclassified"),
+    ],
+)
+def test_the_class_is_found_where_other_programs_keep_it(read, properties, expected):
+    (region,) = read(polygon(**properties)).regions
+    assert region.class_name == expected
+
+
+def test_members_beside_the_properties_may_hold_the_class(read):
+    content = {**polygon(), "properties": None, "classification": {"name": "Tumor"}}
+    assert read(content).regions[0].class_name == "Tumor"
+
+
+def test_properties_may_be_text_of_an_object_and_no_other_text(read):
+    content = {**polygon(), "properties": '{"class": "Tumor"}'}
+    assert read(content).regions[0].class_name == "Tumor"
+    with pytest.raises(AnnotationError, match="feature 1 has properties"):
+        read({**polygon(), "properties": "Tumor"})
+
+
+@pytest.mark.parametrize("between", ["\n", "\r\n\r\n", "\n\x1e"])
+def test_a_feature_a_line_is_read(write, between):
+    lines = between.join(json.dumps(polygon(classification=c)) for c in "ab")
+    found = read_annotations(write("a.ndjson", "\x1e" + lines + "\n"))
+    assert [region.class_name for region in found.regions] == ["a", "b"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "null", '"5"'])
+def test_a_corner_that_is_no_finite_number_names_its_feature(write, number):
+    text = json.dumps([polygon(), polygon()])
+    place = text.rindex("10, 10")
+    text = text[:place] + number + text[place + 2 :]
+    with pytest.raises(AnnotationError, match="feature 2 has a geometry"):
+        read_annotations(write("a.geojson", text))
+
+
+def test_numbers_beside_the_corners_may_be_missing(read):
+    assert read(polygon(measurements={"Area": float("nan")})).regions
+
+
+def test_collections_may_be_deep(read):
+    geometry = {"type": "Polygon", "coordinates": SQUARE}
+    for _ in range(200):
+        geometry = {"type": "GeometryCollection", "geometries": [geometry]}
+    assert read(feature(geometry)).regions[0].geometry.area == 100
 
 
 def test_a_geometry_collection_gives_its_areas_and_counts_the_rest(read):
@@ -72,7 +137,10 @@ def test_a_geometry_collection_gives_its_areas_and_counts_the_rest(read):
 
 
 def test_a_feature_without_geometry_is_counted(read):
-    assert read([feature(None)]).ignored == {"empty": 1}
+    bare = {"type": "Feature", "properties": {}}
+    annotations = read([feature(None), bare, polygon()])
+    assert annotations.ignored == {"feature without geometry": 2}
+    assert len(annotations.regions) == 1
 
 
 def test_a_polygon_with_a_hole_keeps_it(read):
