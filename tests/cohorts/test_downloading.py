@@ -2,7 +2,9 @@
 
 import hashlib
 import http.server
+import shutil
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,3 +165,32 @@ def test_a_full_disk_stops_before_it_is_written(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "require_free_space", refuse)
     with pytest.raises(RunError, match="downloading needs 3000000"):
         fetch(server, tmp_path / "a.bin")
+
+
+def test_what_never_ends_is_left(server, tmp_path, monkeypatch):
+    server.has_length = False
+    monkeypatch.setattr(module, "_MOST_BYTES", 2 << 20)
+    with pytest.raises(RunError, match="no such file"):
+        download_file(server.url, tmp_path / "a.bin", md5=MD5)
+    assert (tmp_path / "a.bin.part").stat().st_size <= 2 << 20
+
+
+def test_a_disk_that_fills_meanwhile_stops_it(server, tmp_path, monkeypatch):
+    server.has_length = False
+    free = [2 << 30, 1 << 20]
+    usage = lambda _: SimpleNamespace(free=free.pop(0))  # noqa: E731 - of one use
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(RunError, match="downloading needs"):
+        download_file(server.url, tmp_path / "a.bin", md5=MD5)
+
+
+@pytest.mark.parametrize("length", ["many", "-", "1e9"])
+def test_a_length_that_is_no_number_is_told(server, tmp_path, monkeypatch, length):
+    def answer(self):
+        self.send_response(200)
+        self.send_header("Content-Length", length)
+        self.end_headers()
+
+    monkeypatch.setattr(Handler, "do_GET", answer)
+    with pytest.raises(RunError, match="cannot be downloaded"):
+        download_file(server.url, tmp_path / "a.bin", md5=MD5)

@@ -550,6 +550,26 @@ def test_a_spoilt_pcam_set_is_refused(make_pcam, part, change, text):
         pcam(root)
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (gzip.compress(bytes(65 << 20)), "may have 64 MB, unpacked"),
+        (gzip.compress(b"no HDF5"), "cannot be read as HDF5"),
+        (gzip.compress(bytes(1000))[:-20], "cannot be read as HDF5"),
+        (
+            gzip.compress(bytes(range(256)))[:10] + b"\xff" * 40,
+            "cannot be read as HDF5",
+        ),
+    ],
+)
+def test_packed_labels_that_are_none_are_refused(make_pcam, data, text):
+    root = make_pcam({"train": [0, 1]})
+    (root / f"{STEM}train_y.h5").unlink()
+    (root / f"{STEM}train_y.h5.gz").write_bytes(data)
+    with pytest.raises(CohortError, match=text):
+        pcam(root)
+
+
 @pytest.mark.realdata
 def test_real_sets_are_read(data_folder):
     found = kaggle(data_folder / "pcam_kaggle")

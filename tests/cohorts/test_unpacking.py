@@ -1,5 +1,7 @@
 import gzip
 import hashlib
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,3 +88,25 @@ def test_a_full_disk_stops_before_it_is_written(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_GROWTH", 1e12)
     with pytest.raises(RunError, match="unpacking needs"):
         unpack_once(packed, tmp_path / "out")
+
+
+def test_a_file_that_grows_without_end_is_refused(tmp_path, monkeypatch):
+    # 60 MB of zeros in 60 kB, which is over 20 times as much.
+    bomb = tmp_path / "train_x.h5.gz"
+    bomb.write_bytes(gzip.compress(bytes(60_000_000)))
+    monkeypatch.setattr(module, "_PLAIN_BYTES", 10_000_000)
+    with pytest.raises(CohortError, match="more than 20 times its size"):
+        unpack_once(bomb, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    # Below the least that counts, such growth is nothing unusual.
+    monkeypatch.setattr(module, "_PLAIN_BYTES", 60_000_000)
+    assert unpack_once(bomb, tmp_path / "out")[0].stat().st_size == 60_000_000
+
+
+def test_a_disk_that_fills_while_it_is_unpacked_stops_it(packed, tmp_path, monkeypatch):
+    free = [2 << 30, 2 << 30, 1 << 20]
+    usage = lambda _: SimpleNamespace(free=free.pop(0))  # noqa: E731 - of one use
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(RunError, match="unpacking needs"):
+        unpack_once(packed, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())

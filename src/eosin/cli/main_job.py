@@ -102,6 +102,12 @@ def validate(
         for problem in check.problems:
             named = problem if problem.startswith(name) else f"{name}: {problem}"
             printing.say(f"{check.status}: {named}")
+    n_beside = sum(bool(check.facts.get("associated")) for check in checks)
+    if n_beside:
+        printing.say(
+            f"{n_beside} of {len(checks)} slides have images beside the pyramid, of "
+            "which a label shows whose slide it is: no output does, the slide file does"
+        )
     if out is not None:
         write_csv(out, tabulate_checks(checks))
         printing.say(f"Table {out}")

@@ -12,6 +12,8 @@ from eosin.core import Progress, RunError, Task, require_free_space
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
+# The largest file that is published has 6 GiB.
+_MOST_BYTES = 64 << 30
 _ATTEMPTS = 6
 # Before a second attempt; each further one waits twice as long.
 _WAIT_S = 2.0
@@ -82,6 +84,9 @@ def _download(url: str, part: Path, task: Task) -> None:
             problem = f"the server answers {error.code} {error.reason}"
             if error.code not in _PASSING:
                 raise RunError(f"{url}: {problem}") from error
+        except ValueError as error:
+            # Of an address, or of a length that is no number.
+            raise RunError(f"{url}: cannot be downloaded ({error})") from error
         except (OSError, http.client.HTTPException) as error:
             problem = str(getattr(error, "reason", "") or error)
         # As long as something comes, it goes on.
@@ -123,6 +128,10 @@ def _fetch_rest(url: str, part: Path, task: Task) -> bool:
             require_free_space(part.parent, total - start, "downloading")
         with part.open("ab" if start else "wb") as out:
             while block := answer.read(_BLOCK_BYTES):
+                # A server may send more than it says, or never say.
+                require_free_space(part.parent, len(block), "downloading")
+                if (start := start + len(block)) > _MOST_BYTES:
+                    raise RunError(f"{url}: over {_MOST_BYTES >> 30} GiB; no such file")
                 out.write(block)
                 task.advance(len(block))
     return total is None or part.stat().st_size == total

@@ -3,6 +3,7 @@
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ PCAM_MD5: Mapping[str, str] = {
 }
 
 _PARTS = ("x", "y", "meta")
+# A label has a byte, or eight; there are some 300,000.
+_MOST_LABEL_BYTES = 64 << 20
 _FILE = re.compile(r"(?:.*_)?(train|valid|val|test)_(?:(x|y)\.h5(?:\.gz)?|(meta)\.csv)")
 
 
@@ -164,9 +167,16 @@ def _open(path: Path) -> Any:
     """Open an HDF5 file, a packed one in memory."""
     try:
         if path.suffix == ".gz":
-            return h5py.File(io.BytesIO(gzip.decompress(path.read_bytes())), "r")
+            with gzip.open(path) as packed:
+                data = packed.read(_MOST_LABEL_BYTES + 1)
+            if len(data) > _MOST_LABEL_BYTES:
+                raise CohortError(
+                    f"{path}: labels may have {_MOST_LABEL_BYTES >> 20} MB, unpacked, "
+                    "and these have more"
+                )
+            return h5py.File(io.BytesIO(data), "r")
         return h5py.File(path, "r")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise CohortError(
             f"{path}: cannot be read as HDF5 ({error}); it is cut short or damaged, "
             "download it again"

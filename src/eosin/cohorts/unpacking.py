@@ -21,6 +21,8 @@ from eosin.core import (
 _BLOCK_BYTES = 1 << 20
 # HDF5 of images packs by a tenth or so; a margin more.
 _GROWTH = 1.3
+# What unpacks to more than this, and to so many times its size, is no file of images.
+_PLAIN_BYTES, _MOST_TIMES = 1 << 30, 20
 
 
 def unpack_once(
@@ -32,7 +34,8 @@ def unpack_once(
     unpacked file and the MD5 of the packed one.
 
     Raises:
-        CohortError: The file is cut short or damaged.
+        CohortError: The file is cut short or damaged, or unpacks to over 20 times its
+            size.
         RunError: The disk is too small or cannot be written.
     """
     target = folder / path.name.removesuffix(".gz")
@@ -66,13 +69,26 @@ def _unpack(path: Path, packed: "_Watched", temporary: Path) -> None:
             gzip.GzipFile(fileobj=packed, mode="rb") as source,  # type: ignore[call-overload] # reads only
             temporary.open("wb") as out,
         ):
+            written = 0
             while block := source.read(_BLOCK_BYTES):
+                written += len(block)
+                _check_growth(path, written)
+                # Others write meanwhile, and it may hold more than was thought.
+                require_free_space(temporary.parent, len(block), "unpacking")
                 out.write(block)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CohortError(
             f"{path}: cannot be unpacked ({error}); it is cut short or damaged, "
             "download it again"
         ) from error
+
+
+def _check_growth(path: Path, n_bytes: int) -> None:
+    if n_bytes > max(_PLAIN_BYTES, _MOST_TIMES * path.stat().st_size):
+        raise CohortError(
+            f"{path}: cannot be unpacked, as it holds over {n_bytes / 1e9:.1f} GB, "
+            f"more than {_MOST_TIMES} times its size; no file of images does"
+        )
 
 
 def _read_record(record: Path, target: Path) -> dict[str, Any]:

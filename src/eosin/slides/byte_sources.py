@@ -131,6 +131,7 @@ class _Stream(io.RawIOBase):
 
     def __init__(self, source: ByteSource) -> None:
         self._source, self._at = source, 0
+        self.name = source.name
 
     def readable(self) -> bool:
         return True

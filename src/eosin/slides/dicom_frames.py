@@ -34,6 +34,8 @@ _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51")
 # 300,000 frames have some 70 MB of positions.
 MAX_GROUP_BYTES = 256 << 20
 _CHUNK = 1 << 16
+# As many as frames, which may have several each.
+_MOST_ITEMS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ def find_frames(
     `frame_bytes` without compression, None with.
     """
     pixels = elements[_PIXELS]
+    # Each has eight bytes before it, or one pixel.
+    if n_frames > source.size:
+        raise _differs(source, n_frames, f"{source.size} bytes in all")
     if frame_bytes is not None:
         return _find_plain(source, pixels, n_frames, frame_bytes)
     if pixels.length is not None:
@@ -277,9 +282,13 @@ def _find_starts(
 
 def _iter_items(source: ByteSource, at: int) -> Iterator[tuple[int, int]]:
     """Walk over items: place and length, both with what stands before the bytes."""
-    while (length := _read_item(source, at)) is not None:
+    for _ in range(_MOST_ITEMS):
+        length = _read_item(source, at)
+        if length is None:
+            return
         yield at, 8 + length
         at += 8 + length
+    raise ValueError(f"over {_MOST_ITEMS} items")
 
 
 def _find_end(source: ByteSource, at: int) -> int:

@@ -12,10 +12,9 @@ import tifffile
 from PIL import Image
 
 from eosin.core import Box, SlideError, raising
-from eosin.slides.byte_sources import LocalFile
 from eosin.slides.resolution import resolve_mpp
 from eosin.slides.slide import Level, Slide
-from eosin.slides.tiff_directories import check_directories
+from eosin.slides.tiff_directories import open_tiff
 from eosin.slides.tiff_metadata import read_ome_mpp, read_tag_mpp
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
@@ -158,9 +157,7 @@ def _open_of_any_size(path: Path) -> Image.Image:
 
 
 def _read_tiff(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]:
-    source = LocalFile(path)
-    check_directories(path.name, source.size, source.read)
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         series = file.series[0]
         page: Any = series.pages[0]
         _check_colour(path, series, page)

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
 
-from eosin.core import SlideError
+from eosin.core import SlideError, raising, require_regular
 from eosin.slides.pack_writing import PACK_FORMAT, PACK_METADATA, PACK_SCHEMA
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import DamagedTileError
@@ -47,10 +48,8 @@ class PackedSlide(TiledSlide):
                 f"{pack.name}: holds no slide '{slide_id}'; it has "
                 f"{', '.join(list(opened.slides)[:5])}"
             )
-        try:
+        with _reading(Path(pack)):
             super().__init__(Path(pack), _make_index(opened, slide_id, mpp))
-        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
-            raise _damaged(Path(pack), error) from error
         for grid in self.grids:
             check_grid(self.path.name, grid)
         self._data: Any = opened.data
@@ -128,11 +127,10 @@ class _Pack:
 
 def _open_pack(path: Path) -> _Pack:
     """Map a pack into memory; what one cohort opens again and again is kept."""
-    try:
+    with _reading(path):
+        require_regular(path)
         stat = path.stat()
         return _map_pack(path, stat.st_size, stat.st_mtime_ns)
-    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
 
 
 @functools.lru_cache(maxsize=4)
@@ -159,10 +157,10 @@ def _map_pack(path: Path, size: int, modified: int) -> _Pack:
     )
 
 
-def _damaged(path: Path, error: Exception) -> SlideError:
-    return SlideError(
-        f"{path}: not a pack of 'eosin tile --pack', or damaged ({error}); pack again"
-    )
+def _reading(path: Path) -> AbstractContextManager[None]:
+    """Say of whatever a pack makes its parser raise that it is damaged."""
+    failure = f"{path}: not a pack of 'eosin tile --pack', or damaged"
+    return raising(SlideError, failure, remedy="pack again")
 
 
 def _make_index(opened: _Pack, slide_id: str, mpp: float | None) -> TileIndex:

@@ -17,8 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
 
-from eosin.core import SlideError
-from eosin.slides.tile_codecs import DECODE_ERRORS, JPEGTiles, TileCodec
+from eosin.slides.tile_codecs import JPEGTiles, TileCodec
 from eosin.slides.tiled_reader import TiledSlide
 
 PACK_FORMAT = 1
@@ -35,6 +34,10 @@ PACK_SCHEMA = pa.schema(
 )
 
 _BATCH_BYTES = 8 << 20
+
+# Properties that say how a slide was scanned; DICOM's are chosen where they are read.
+_SHARED = ("openslide.vendor", "openslide.mpp", "dicom.", "eosin.")
+_SHARED_ENDS = (".MPP", ".AppMag")
 
 Cells = Mapping[int, npt.NDArray[np.bool_]]
 
@@ -103,7 +106,7 @@ def _read_packed(slide: TiledSlide, level: int, column: int, row: int) -> bytes 
     try:
         data = slide.read_native(level, column, row)
         return slide.grids[level].codec.pack(data) if data else b""
-    except (SlideError, *DECODE_ERRORS):
+    except Exception:  # noqa: BLE001 - whatever the tile's bytes make its codec raise
         return None
 
 
@@ -135,13 +138,21 @@ def find_cells(slide: TiledSlide, boxes: npt.NDArray[np.int64], tile_px: int) ->
 
 
 def describe_slide(slide: TiledSlide) -> dict[str, Any]:
-    """Describe a slide as JSON, all but its tiles."""
+    """Describe a slide as JSON, all but its tiles.
+
+    Of what its header says, only what cannot name a patient goes along: a pack is there
+    to be shared, and scanners write what was typed in, or read off the label.
+    """
     return {
         "vendor": slide.vendor,
         "name": slide.path.name,
         "resolution": asdict(slide.resolution),
         "bounds": asdict(slide.bounds),
-        "properties": dict(slide.properties),
+        "properties": {
+            key: value
+            for key, value in slide.properties.items()
+            if key.startswith(_SHARED) or key.endswith(_SHARED_ENDS)
+        },
         "levels": [
             {
                 **asdict(level),

@@ -6,14 +6,20 @@ parsers believe both.
 Source: TIFF 6.0, section 2, and BigTIFF's design (awaresystems.be).
 """
 
+import functools
+import io
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
 
 from eosin.core import SlideError
+from eosin.slides.byte_sources import LocalFile
 
 # Slides have some 20 directories; files of many planes, which are no slides, more.
 MOST_DIRECTORIES = 1000
@@ -32,6 +38,33 @@ _SIZES[[5, 10, 12, 16, 17, 18]] = 8
 
 # Returns so many bytes from a place on, fewer at the end.
 Read = Callable[[int, int], bytes]
+
+
+@contextmanager
+def open_tiff(path: Any) -> Iterator[Any]:
+    """Open a TIFF with `tifffile`, once its directories are known to end.
+
+    Args:
+        path: The file, or a file object as `RemoteFile.open` gives it.
+
+    Raises:
+        SlideError: As `check_directories`, or the file cannot be read.
+    """
+    if isinstance(path, str | Path):
+        source = LocalFile(Path(path))
+        check_directories(source.name, source.size, source.read)
+    else:
+        # Far away; its blocks are kept.
+        size = path.seek(0, io.SEEK_END)
+        check_directories(path.name, size, functools.partial(_read_at, path))
+        path.seek(0)
+    with tifffile.TiffFile(path) as file:
+        yield file
+
+
+def _read_at(stream: BinaryIO, offset: int, count: int) -> bytes:
+    stream.seek(offset)
+    return stream.read(count)
 
 
 def check_directories(name: str, size: int, read: Read) -> None:

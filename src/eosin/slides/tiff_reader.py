@@ -5,10 +5,8 @@ documents them (openslide.org/formats/aperio), and the OME-TIFF specification
 (SubIFD pyramids).
 """
 
-import functools
 import math
 from collections.abc import Mapping
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +17,7 @@ from eosin.core import SlideError, raising
 from eosin.slides.bounds import MOST_PICTURE_PIXELS
 from eosin.slides.byte_sources import ByteSource, LocalFile, RemoteFile, is_remote
 from eosin.slides.resolution import resolve_mpp
-from eosin.slides.tiff_directories import check_directories
+from eosin.slides.tiff_directories import open_tiff
 from eosin.slides.tiff_metadata import (
     parse_positive,
     read_aperio_properties,
@@ -97,20 +95,11 @@ def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TileInd
     # An mpp that is given wrong is no damage of the file.
     resolve_mpp(given=mpp)
     failure = f"{source.name}: its TIFF headers cannot be read"
-    with raising(SlideError, failure, remedy="the file is damaged or cut short"):
-        if isinstance(path, BufferedReader):
-            # Far away, where its blocks are kept.
-            check_directories(source.name, source.size, functools.partial(_read, path))
-            path.seek(0)
-        else:
-            check_directories(source.name, source.size, source.read)
-        with tifffile.TiffFile(path) as file:
-            return _read_file(source, file, mpp)
-
-
-def _read(stream: BufferedReader, offset: int, count: int) -> bytes:
-    stream.seek(offset)
-    return stream.read(count)
+    with (
+        raising(SlideError, failure, remedy="the file is damaged or cut short"),
+        open_tiff(path) as file,
+    ):
+        return _read_file(source, file, mpp)
 
 
 def _read_file(source: ByteSource, file: Any, mpp: float | None) -> TileIndex:

@@ -30,7 +30,7 @@ from eosin.slides.slide import (
     fit_pixels,
     is_same_length,
 )
-from eosin.slides.tile_codecs import DECODE_ERRORS, Pixels, TileCodec
+from eosin.slides.tile_codecs import Pixels, TileCodec
 
 # Decoded tiles kept: two rows of the level, which a scan needs, and no more, as
 # memory that is used again needs no new pages. Two rows of 100,000 px are 154 MB;
@@ -348,7 +348,7 @@ class TiledSlide(Slide):
             whole[height:] = 255
             whole[:, width:] = 255
             fit_pixels(whole, out)
-        except DECODE_ERRORS as error:
+        except Exception as error:
             raise self._damaged(level, column, row, str(error)) from error
 
     def _damaged(

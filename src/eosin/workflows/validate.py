@@ -29,8 +29,9 @@ class SlideCheck:
         path: The file, or its URL.
         status: `ok`, `warning`, or `error` where it cannot be used.
         problems: What is wrong, one sentence each.
-        facts: `vendor`, `reader`, `width_px0`, `height_px0`, `levels`, `mpp` and
-            `mpp_source`; empty where the file does not open.
+        facts: `vendor`, `reader`, `width_px0`, `height_px0`, `levels`, `mpp`,
+            `mpp_source` and `associated`, the names of the images beside the pyramid;
+            empty where the file does not open.
     """
 
     path: Path | str
@@ -121,6 +122,7 @@ def _check_slide(
                 "levels": len(slide.levels),
                 "mpp": slide.mpp,
                 "mpp_source": slide.mpp_source,
+                "associated": ", ".join(slide.associated_names),
             }
             errors = list(_find_damage(slide, rng))
             warnings = [] if errors else list(_find_warnings(slide))
