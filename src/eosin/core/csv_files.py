@@ -12,7 +12,7 @@ from eosin.core.errors import EosinError, raising
 
 # More than any cohort or patch set has; what is larger is something else.
 _MOST_ROWS = 2_000_000
-_MOST_BYTES = 1 << 29
+_MOST_BYTES = 1 << 28
 
 # The longer mark first: UTF-32's begins with that of UTF-16.
 _MARKS = {
