@@ -36,7 +36,8 @@ class CSVText:
     """What a CSV file says.
 
     Attributes:
-        names: Of the columns, without blanks around them; each stands once.
+        names: Of the columns, without blanks around them; each stands once. One
+            without a name has that of its place, `column 3`.
         rows: The cells of each row that is not empty, as many as there are names,
             without blanks around them.
         lines: The line of the file on which each row begins; the first is 1.
@@ -91,8 +92,10 @@ def read_csv(
         ) from error
     if len(rows) < 2:
         raise kind(f"{path}: needs a header line and one row or more")
-    names = [name.strip() for name in rows.pop(0)]
-    if repeated := {name for name in names if name and names.count(name) > 1}:
+    heads = [name.strip() for name in rows.pop(0)]
+    # Spreadsheets leave columns without a name.
+    names = [name or f"column {number}" for number, name in enumerate(heads, 1)]
+    if repeated := {name for name in names if names.count(name) > 1}:
         raise kind(
             f"{path}: each column needs a name of its own; "
             f"{', '.join(sorted(repeated))} stands twice in the header"
