@@ -9,6 +9,7 @@ from eosin.bags import (
     ClinicalColumn,
     ClinicalEncoding,
     caution_clinical,
+    caution_unknown,
     find_kinds,
     fit_clinical,
     read_clinical,
@@ -169,6 +170,10 @@ def test_another_table_may_spell_a_category_otherwise():
     assert encoding.encode({"sex": "Male "}, owner="x").tolist() == [0, 1, 0]
     assert encoding.encode({"sex": "weiblich"}, owner="x").tolist() == [1, 0, 0]
     assert encoding.encode({"sex": "other"}, owner="x").tolist() == [0, 0, 1]
+    table = pd.DataFrame({"slide_id": ["A", "B", "C"], "sex": ["w", "divers", ""]})
+    (caution,) = caution_unknown([encoding], table)
+    assert "'sex' says of 1 slides, which counts as missing: 'divers' (B)" in caution
+    assert caution_unknown([encoding], table.drop(index=1)) == ()
 
 
 def test_columns_of_nothing_or_of_names_are_refused():

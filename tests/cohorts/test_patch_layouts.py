@@ -214,6 +214,7 @@ def test_the_negative_class_has_label_0(names, negative, expected):
         ("train/P1/neg/a train/P2/pos/b test/P3/neg/c", "neg pos", "P3 P1 P2"),
         ("0/0/a 0/1/b 1/0/c 2/1/d", "0 1", "0 0 1 2"),
         ("all/tumor/a all/no_tumor/b", "no_tumor tumor", None),
+        ("7/s1/benign/a 7/s2/malignant/b 8/s3/benign/c", "benign malignant", "7 7 8"),
         # Classes first, with slides or magnifications below.
         ("LUAD/P1/a LUAD/P2/b LUSC/P3/c", "LUAD LUSC", None),
         ("benign/1/a benign/2/b malignant/1/c malignant/2/d", "benign malignant", None),
@@ -242,6 +243,7 @@ def test_what_a_folder_means_shows_in_the_structure(
         ),
         ("Smith/0/a", "Smith/1/b", "Jones/0/c", "Jones/1/d", "Ng/0/e"),
         ("P1/LUAD/a", "P2/LUSC/b", "P3/LUAD/c", "P4/LUSC/d"),
+        ("P1/G2/a", "P1/G3/b", "P2/G2/c", "P3/G3/d"),
     ],
 )
 def test_folders_of_unclear_meaning_are_asked_about(make_folders, paths):
@@ -257,6 +259,12 @@ def test_folders_of_unclear_meaning_are_asked_about(make_folders, paths):
     assert set(below.table["patient_id"]) == set(firsts)
     with pytest.raises(CohortError, match="class_depth 3 needs"):
         folders(root, class_depth=3)
+
+
+def test_an_image_beside_patients_classes_is_named(make_folders):
+    root = make_folders("7/0/a.png", "7/1/b.png", "8/0/c.png", "8/overview.png")
+    with pytest.raises(CohortError, match=r"beside these in 8; move them away"):
+        folders(root)
 
 
 def test_splits_below_the_classes_are_kept(make_folders):

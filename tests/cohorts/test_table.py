@@ -206,6 +206,11 @@ def test_a_patient_whom_slide_ids_name_is_not_divided(folder):
         ("path,label,category", "a.svs,x,y b.svs,y,x", "'x' and 'y'"),
         # Slides for patients, where the cases are known.
         ("path,patient_id,case_id", "a.svs,S1,C b.svs,S2,C", "'S2' and 'C'"),
+        (
+            "path,patient_id,Patient ID",
+            "a.svs,P,Q b.svs,Q,P",
+            "line 2 with 'P' and 'Q'",
+        ),
         ("path,Path", "a.svs,b.svs b.svs,a.svs", "'path' and 'Path'"),
         ("path,filename", "a.svs,b b.svs,b", "line 2 with 'a.svs' and 'b'"),
         ("path,SLIDE_ID,slide_id", "a.svs,A,B b.svs,B,A", "'slide_id' and 'SLIDE_ID'"),
@@ -289,6 +294,7 @@ def test_text_of_other_encodings_is_told_by_its_line(folder):
             "note",
             ["one\u2028two\x0bthree"],
         ),
+        ("path,,label,\na.svs,,tumor,\n", "label", ["tumor"]),
         ("path\ns3://bucket/S01.svs\n", "path", ["s3://bucket/S01.svs"]),
         ("path\ns3://bucket/S01.svs\n", "slide_id", ["S01"]),
     ],
@@ -331,6 +337,8 @@ def test_a_table_that_cannot_be_read_is_an_error(folder):
         ("C3L-00001-21", "C3L-00001"),
         ("C3N-01234", "C3N-01234"),
         ("slide-7", "slide-7"),
+        ("img_tcga-B0-4710-01Z", "TCGA-B0-4710"),
+        ("NOTCGA-B0-4710", "NOTCGA-B0-4710"),
     ],
 )
 def test_patients_of_tcga_and_cptac_ids(slide_id, patient):

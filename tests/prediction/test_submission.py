@@ -67,7 +67,7 @@ def test_ids_are_those_of_the_nearest_sample_or_of_the_images(data_set, name, tm
     ("text", "message"),
     [
         ("id,label\na,0\nb,0\na,0\n", r"1 ids stand there more than once \(a\)"),
-        ("id,label\n", "there are none"),
+        ("id,label\n", "needs a header line and one row"),
         ("id,label\na,0\n,0\n", "1 are empty"),
         ("name,label\na,0\n", "needs a column 'id'"),
         # A folder without images.

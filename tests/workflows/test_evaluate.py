@@ -251,7 +251,9 @@ def test_an_external_cohort_shares_nobody_with_training(
         shutil.copytree(given["on"], tmp_path / "tiles")
         path, words = tmp_path / "tiles" / "slides.csv", {"on": tmp_path / "tiles"}
         table = pd.read_csv(path, dtype=str)
-    table.loc[0, column] = known
+        bare = table[:1].assign(slide_id="without-tiles")
+        table = pd.concat([table, bare], ignore_index=True)
+    table.loc[len(table) - 1, column] = known
     table.to_csv(path, index=False)
     with pytest.raises(ManifestError, match=rf"1 {column}.*\({known}\)"):
         evaluate(made.path, tmp_path / "out", **words)

@@ -259,6 +259,26 @@ def caution_clinical(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, ..
     return tuple(text for name in names for text in _caution_column(table, name))
 
 
+def caution_unknown(
+    encodings: Sequence[ClinicalEncoding], table: pd.DataFrame
+) -> tuple[str, ...]:
+    """Say which categories of a slide table none of some encodings has learnt."""
+    cautions = []
+    for name in dict.fromkeys(name for own in encodings for name in own.names):
+        columns = [c for own in encodings for c in own.columns if c.name == name]
+        if columns[0].kind == "number":
+            continue
+        levels = {_fold(level) for column in columns for level in column.levels}
+        pairs = zip(table["slide_id"].astype(str), table[name], strict=True)
+        unknown = {s: str(v) for s, v in pairs if _fold(v) not in {*levels, None}}
+        if unknown:
+            cautions.append(
+                f"No training patient had what the column '{name}' says of "
+                f"{len(unknown)} slides, which counts as missing: {_show(unknown)}."
+            )
+    return tuple(cautions)
+
+
 def _caution_column(table: pd.DataFrame, name: str) -> Iterator[str]:
     texts = {
         str(slide_id): str(value).strip()

@@ -212,7 +212,7 @@ def _read_folders(
         layout = find_layout(folders, settings.class_depth)
     except CohortError as error:
         raise CohortError(f"{root}: {error}") from error
-    if layout.remark:
+    if layout.remark and (layout.class_depth > 1 or not settings.group_regex):
         listing.warnings.append(layout.remark)
     rows: list[tuple[str, str, str | None, str]] = []
     for (folder, split), names in images.items():

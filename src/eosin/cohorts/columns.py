@@ -61,7 +61,11 @@ def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.Da
         columns.sort(key=lambda column, name=name: column != name)  # type: ignore[misc]
         if columns:
             found[columns[0]] = name
-        for other in columns[1:]:
+        # Beside it, also what is called almost so.
+        others = [
+            c for c in raw.columns if c not in columns and _bare(c) == _bare(name)
+        ]
+        for other in [*columns[1:], *(others if columns else ())]:
             _require_agreement(path, raw, name, (columns[0], other))
     raw = raw.rename(columns=found)
     _require_clear_names(path, raw)
@@ -91,7 +95,7 @@ def _require_agreement(
     pairs = raw[list(columns)]
     pairs = pairs[(pairs != "").all(axis=1)]
     one, other = (pairs[column].map(tidy_text).str.casefold() for column in columns)
-    is_spelling = columns[0].lower() == columns[1].lower()
+    is_spelling = _bare(columns[0]) == _bare(columns[1])
     if name == "slide_id" and not is_spelling:
         # Slides are often numbered anew in each patient.
         return
@@ -133,11 +137,14 @@ def _require_clear_names(path: Path, raw: pd.DataFrame) -> None:
                 )
 
 
+def _bare(name: str) -> str:
+    """Return a column's name without case and separators."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
 def _is_like(column: str, name: str) -> bool:
     """Say whether a column's name is another's, but for spelling."""
-    given, wanted = (
-        "".join(filter(str.isalnum, text.casefold())) for text in (column, name)
-    )
+    given, wanted = _bare(column), _bare(name)
     if name == "patient_id" and given in _LIKE_PATIENT:
         return True
     return (

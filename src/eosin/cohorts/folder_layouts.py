@@ -69,19 +69,30 @@ def find_layout(folders: Collection[str], class_depth: int | None) -> Layout:
     """
     parts = [folder.split("/") for folder in folders if folder]
     n_levels = min(map(len, parts), default=0)
-    if class_depth is None:
-        return _judge(parts) if n_levels > 1 else Layout()
-    if class_depth > n_levels:
+    if class_depth is not None and class_depth > n_levels:
         raise CohortError(
             f"class_depth {class_depth} needs as many folders above every image; "
             f"above some there are {n_levels}"
         )
-    return Layout(class_depth, has_patients=class_depth > 1)
+    if class_depth is not None:
+        return Layout(class_depth, has_patients=class_depth > 1)
+    deep = [own for own in parts if len(own) > 1]
+    if len(deep) <= len(parts) / 2:
+        return Layout()
+    layout = _judge(deep, min(map(len, deep)))
+    if layout.class_depth > n_levels or (layout.has_splits and n_levels < 2):
+        strays = sorted(own[0] for own in parts if len(own) < 2)
+        raise CohortError(
+            f"{layout.remark}; but images lie beside these in {say_examples(strays)}; "
+            "move them away, or say what the first folders are by --set class_depth=1"
+        )
+    return layout
 
 
-def _judge(parts: Sequence[Sequence[str]]) -> Layout:
+def _judge(parts: Sequence[Sequence[str]], n_levels: int) -> Layout:
     """Find which of two or more folders above each image say what."""
-    first, second = ({own[i] for own in parts} for i in (0, 1))
+    first, *below = ({own[i] for own in parts} for i in range(n_levels))
+    second = below[0]
     splits = {find_split(name) for name in second}
     if None not in splits and "train" in splits and len(splits) > 1:
         return Layout(
@@ -89,17 +100,22 @@ def _judge(parts: Sequence[Sequence[str]]) -> Layout:
             remark="the folders below the classes, "
             f"{say_examples(sorted(second))}, are taken for splits",
         )
+    told = [
+        i
+        for i, names in enumerate(below)
+        if 2 <= len(names) <= max(2, len(first)) and find_negative(sorted(names))
+    ]
+    depth = told[0] + 2 if told else 2
+    second = below[depth - 2]
     shown = say_examples(sorted(second))
     if not 2 <= len(second) <= max(2, len(first)):
         return Layout(remark=_say_below(shown, len(second)))
-    is_first_told, is_second_told = (
-        find_negative(sorted(names)) is not None for names in (first, second)
-    )
+    is_first_told, is_second_told = find_negative(sorted(first)) is not None, bool(told)
     is_numbered = _is_numbered(first)
     # Patients may be numbered from 0, which is a negative class's name as well.
     if is_second_told and is_numbered and (len(first) > 2 or not is_first_told):
         return Layout(
-            2,
+            depth,
             has_patients=True,
             remark=f"the first folders ({say_examples(sorted(first))}) are taken for "
             f"patients, those below for classes ({shown}); --set class_depth=1 takes "
@@ -107,24 +123,25 @@ def _judge(parts: Sequence[Sequence[str]]) -> Layout:
         )
     if is_second_told and len(first) == 1:
         remark = f"the folder '{first.pop()}' holds the classes ({shown})"
-        return Layout(2, remark=remark)
+        return Layout(depth, remark=remark)
     is_unclear = not is_first_told and (
-        not _is_numbered(second) or (len(second) < len(first) and is_second_told)
+        not _is_numbered(second) or len(second) < len(first)
     )
-    if is_unclear and _are_shared(parts) and (is_second_told or is_numbered):
+    if is_unclear and _are_shared(parts, depth - 1) and (is_second_told or is_numbered):
         raise CohortError(
             f"the folders ({say_examples(sorted(first))}) hold folders of the same "
             f"names ({shown}), and which of them say the class does not show: --set "
-            "class_depth=1 takes the first for classes, --set class_depth=2 those below"
+            "class_depth=1 takes the first for classes, --set "
+            f"class_depth={depth} those below"
         )
     return Layout(remark=_say_below(shown, len(second)))
 
 
-def _are_shared(parts: Sequence[Sequence[str]]) -> bool:
-    """Say whether second folders of one name are in two first ones or more each."""
+def _are_shared(parts: Sequence[Sequence[str]], level: int) -> bool:
+    """Say whether folders of one name are in two first ones or more each."""
     owners: dict[str, set[str]] = {}
     for own in parts:
-        owners.setdefault(own[1], set()).add(own[0])
+        owners.setdefault(own[level], set()).add(own[0])
     return all(len(names) > 1 for names in owners.values())
 
 

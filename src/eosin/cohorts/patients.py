@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 _SHOWN = 5
 
-# A patient at the beginning of an id, of TCGA or CPTAC.
+# A patient in an id, of TCGA or CPTAC.
 _PATIENT = re.compile(
-    r"(TCGA)[-_. ]([A-Z0-9]{2})[-_. ]([A-Z0-9]{4})"
-    r"|(C3[LN])[-_. ](\d{5})(?=[-_. ]|$)",
+    r"(?<![A-Z0-9])(?:(TCGA)[-_. ]([A-Z0-9]{2})[-_. ]([A-Z0-9]{4})"
+    r"|(C3[LN])[-_. ](\d{5})(?=[-_. ]|$))",
     re.IGNORECASE,
 )
 # What a spreadsheet makes of a whole number.
@@ -59,7 +59,7 @@ def find_patient(slide_id: str) -> str:
 
 
 def _find_known(text: str) -> str | None:
-    match = _PATIENT.match(tidy_text(text))
+    match = _PATIENT.search(tidy_text(text))
     return match and "-".join(filter(None, match.groups())).upper()
 
 

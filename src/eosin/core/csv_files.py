@@ -13,7 +13,7 @@ from eosin.core.errors import EosinError, raising
 
 # More than any cohort or patch set has; what is larger is something else.
 _MOST_ROWS = 2_000_000
-_MOST_BYTES = 1 << 29
+_MOST_BYTES = 1 << 28
 
 # The longer mark first: UTF-32's begins with that of UTF-16.
 _MARKS = {
@@ -37,7 +37,8 @@ class CSVText:
     """What a CSV file says.
 
     Attributes:
-        names: Of the columns, without blanks around them; each stands once.
+        names: Of the columns, without blanks around them; each stands once. One
+            without a name has that of its place, `column 3`.
         rows: The cells of each row that is not empty, as many as there are names,
             without blanks around them.
         lines: The line of the file on which each row begins; the first is 1.
@@ -92,8 +93,10 @@ def read_csv_text(
         ) from error
     if len(rows) < 2:
         raise kind(f"{path}: needs a header line and one row or more")
-    names = [name.strip() for name in rows.pop(0)]
-    if repeated := {name for name in names if name and names.count(name) > 1}:
+    heads = [name.strip() for name in rows.pop(0)]
+    # Spreadsheets leave columns without a name.
+    names = [name or f"column {number}" for number, name in enumerate(heads, 1)]
+    if repeated := {name for name in names if names.count(name) > 1}:
         raise kind(
             f"{path}: each column needs a name of its own; "
             f"{', '.join(sorted(repeated))} stands twice in the header"

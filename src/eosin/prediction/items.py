@@ -139,9 +139,8 @@ def list_items(
         values = clinical.get(own_sources[0].facts["patient_id"])
         content = [run.sha256, [source.content for source in own_sources], values]
         items.append(Item(owner, own_sources, hash_object(content), values))
-    return Asked(
-        items, (say_what_was_learnt(run, "slide"),) if run.card.bag_size else ()
-    )
+    learnt = [say_what_was_learnt(run, "slide")] if run.card.bag_size else []
+    return Asked(items, (*learnt, *run.caution_clinical(table)))
 
 
 def list_bags(

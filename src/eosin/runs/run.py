@@ -11,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.bags import BagScores, ClinicalEncoding
+from eosin.bags import (
+    BagScores,
+    ClinicalEncoding,
+    caution_clinical,
+    caution_unknown,
+)
 from eosin.cohorts import find_patient_key, name_patient
 from eosin.core import (
     ManifestError,
@@ -93,6 +98,15 @@ class Run:
             for fold in self.card.folds
             for stem in fold.models
         ]
+
+    def caution_clinical(self, table: pd.DataFrame) -> tuple[str, ...]:
+        """Say what a slide table's clinical columns are taken for by the models."""
+        known = [fold.clinical for fold in self.card.folds if fold.clinical]
+        encodings = [ClinicalEncoding.from_config(columns) for columns in known]
+        return (
+            *caution_clinical(table, self.card.columns),
+            *caution_unknown(encodings, table),
+        )
 
     def pool_folds(self, scores: Sequence[BagScores]) -> npt.NDArray[np.float64]:
         """Turn what `open_heads` say of one bag into each fold's probabilities.

@@ -6,7 +6,7 @@ The only place that decides it. It goes by what names mean, never by the alphabe
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 # Whole names of negative classes, or words in them, without case and separators.
 _USUAL = frozenset(
@@ -82,20 +82,19 @@ def find_negative(class_names: Sequence[str]) -> str | None:
     """Find the class whose name says that nothing was found; None where none says it.
 
     In this order: a usual name, such as `benign`; one that denies another class's, such
-    as `atypical-free` or `unmethylated`; one with a denying word, such as `no_tumor`.
+    as `tumor-free` or `unmethylated`; one with a denying word, such as `no_tumor`.
     """
     words = {name: _split(name) for name in class_names}
     joined = {name: "".join(own) for name, own in words.items()}
-    for is_negative in (
+    rules: tuple[Callable[[str], bool], ...] = (
         lambda name: _is_usual(name, joined[name]),
         lambda name: any(
             _denies(joined[name], joined[other]) for other in joined if other != name
         ),
         lambda name: _has_denial(words[name]),
-        lambda name: (
-            "triple" not in words[name] and any(word in _USUAL for word in words[name])
-        ),
-    ):
+        lambda name: "triple" not in words[name] and not _USUAL.isdisjoint(words[name]),
+    )
+    for is_negative in rules:
         found = [name for name in class_names if is_negative(name)]
         # All of them tell nothing: `MMR-deficient normal`, `MMR-proficient normal`.
         if found and len(found) < len(class_names):

@@ -41,6 +41,7 @@ class ScoredUnits:
         external: Bags of an external cohort; empty where tiles or held-out bags are
             scored.
         is_external: Whether an external cohort is scored.
+        cautions: What is not known of its slide table, as sentences.
     """
 
     run: Run
@@ -48,6 +49,7 @@ class ScoredUnits:
     folder: TileFolder | None = None
     external: Sequence[Bag] = ()
     is_external: bool = False
+    cautions: tuple[str, ...] = ()
 
     @property
     def unit(self) -> Unit:
@@ -269,4 +271,5 @@ def _open_features(run: Run, on: Path, cohort: Path | None) -> ScoredUnits:
         inputs={"cohort": hash_file(cohort), "features": hash_features(on)},
         external=bags,
         is_external=True,
+        cautions=(*slides.cautions, *run.caution_clinical(slides.table)),
     )

@@ -261,7 +261,7 @@ def _list_cautions(units: ScoredUnits) -> list[str]:
     if units.is_external:
         known = [text for text in known if text.startswith("Threshold")]
         learnt = [say_what_was_learnt(units.run, "slide")] if card.bag_size else []
-        return [*learnt, *known]
+        return [*learnt, *known, *units.cautions]
     # Each held-out unit is called by its own fold, not by all together.
     known = [text for text in known if not text.startswith(("Threshold", "Temp"))]
     return [*list_fold_cautions(card.folds), *known]

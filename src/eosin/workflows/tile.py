@@ -278,6 +278,7 @@ def _merge_parts(
         context=settings.context,
         class_names=class_map.class_names,
         resampling="; ".join(sorted({str(row["resampling"]) for row in rows})),
+        cautions=cohort.cautions,
     )
     slides = pd.DataFrame(rows)
     unknown, in_files, ignored = (
