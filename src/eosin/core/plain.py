@@ -44,7 +44,8 @@ def from_plain(value: Any, kind: Any, folder: Path | None = None) -> Any:
     base = origin or kind
     is_mapping = isinstance(base, type) and issubclass(base, Mapping)
     is_object = is_mapping or dataclasses.is_dataclass(kind)
-    if not isinstance(value, dict if is_object else str if kind is Path else list):
+    wanted: Any = dict if is_object else str if kind is Path else list
+    if not isinstance(value, wanted):
         raise TypeError(f"{kind} cannot be made of a {type(value).__name__}")
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
