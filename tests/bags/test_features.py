@@ -1,5 +1,6 @@
 import resource
 import tracemalloc
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from eosin.bags import Bag, FeatureFile, FeatureInfo, read_key, write_features
 from eosin.bags import features as module
-from eosin.core import ManifestError
+from eosin.core import ManifestError, RunError
 
 INFO = FeatureInfo(
     slide_id="S1",
@@ -119,6 +120,14 @@ def test_writing_needs_memory_for_a_block_only(tmp_path, monkeypatch):
     # The array has 12.8 MB.
     assert peak < 5e6
     assert FeatureFile(tmp_path / "a.h5")[49_999:, 2:4].tolist() == [[1, 2]]
+
+
+def test_a_disk_that_would_fill_is_told_before(tmp_path, monkeypatch):
+    room = SimpleNamespace(free=(64 << 20) + 400)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: room)
+    with pytest.raises(RunError, match="keeping the features needs"):
+        write_features(tmp_path / "S1.h5", FEATURES, COORDS, INFO)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_resolution_is_written_as_unknown(tmp_path):

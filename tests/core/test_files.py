@@ -20,6 +20,7 @@ from eosin.core import (
     match_file_name,
     read_json,
     require_free_space,
+    require_other_file,
     require_own_files,
     to_file_name,
     write_json,
@@ -273,6 +274,27 @@ def test_a_disk_that_fails_at_the_last_moment_is_told(
     else:
         # A network disk that knows no fsync.
         write_text(tmp_path / "a", "x")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(RunError, match=f"{name}: is a pipe or a device"):
+            write_text(tmp_path / name, "x")
+    assert stat.S_ISFIFO((tmp_path / "link").stat().st_mode)
+
+
+def test_an_input_is_not_written_over(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "link").symlink_to("a")
+    require_other_file(tmp_path / "new", ["http://x/y", tmp_path / "new"])
+    require_other_file(tmp_path / "b", [tmp_path / "a"])
+    for name in ("a", "link"):
+        with pytest.raises(RunError, match=r"is an input of this command"):
+            require_other_file(tmp_path / name, ["http://x/y", str(tmp_path / "a")])
 
 
 def test_half_a_character_is_told_by_name(tmp_path):

@@ -39,6 +39,28 @@ def test_a_card_is_read_as_it_was_written(tmp_path):
     assert Card.read(tmp_path) == card
 
 
+def test_a_card_from_before_a_field_is_read_and_written_alike(tmp_path):
+    plain = make_card()
+    plain.write(tmp_path)
+    assert "class_spelling" not in json.loads((tmp_path / "card.json").read_text())
+    assert Card.read(tmp_path) == plain
+    spelt = make_card(class_spelling={"tumor": "Tumor"})
+    spelt.write(tmp_path)
+    assert Card.read(tmp_path) == spelt
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"sees": []}, {"folds": {"a": 1}}, {"folds": [1]}, {"sees": {"x": 1}}],
+)
+def test_a_damaged_card_is_told(tmp_path, damage):
+    make_card().write(tmp_path)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(ModelError, match=r"card\.json: is damaged.*train again"):
+        Card.read(tmp_path)
+
+
 def test_a_card_lists_the_files_that_predictions_need():
     card = make_card()
     assert card.models == ("fold_0/model_0", "fold_0/model_1", "fold_1/model_0")

@@ -9,7 +9,7 @@ from eosin.core import ConfigError, ManifestError, RunError
 from eosin.settings import CleanSettings, ExploreSettings, ImportSettings, TileTraining
 from eosin.settings.looking import CleaningRule
 from eosin.tiles import read_manifest, write_manifest
-from eosin.tiles.folder import open_tile_folder, read_tile_settings
+from eosin.tiles.folder import open_tile_folder, read_class_spelling, read_tile_settings
 from eosin.workflows import clean as module
 from eosin.workflows.clean import clean_tiles
 from eosin.workflows.explore import explore_tiles
@@ -46,6 +46,15 @@ def test_what_the_rules_name_is_gone_and_all_else_is_there(cleaned, odd_patches)
         assert (new.read(expected.index.to_numpy()) == old.read(rows)).all()
     assert after.slides["n_tiles"].sum() == 12
     assert set(after.slides["slide_id"]) == set(after.tiles["slide_id"])
+
+
+def test_the_spelling_of_classes_is_handed_on(odd_patches, tmp_path):
+    shutil.copytree(odd_patches, tmp_path / "tiles")
+    record = json.loads((tmp_path / "tiles" / "run.json").read_text())
+    record["notes"]["class_spelling"] = {"tumor": "Tumour"}
+    (tmp_path / "tiles" / "run.json").write_text(json.dumps(record))
+    clean_tiles(tmp_path / "tiles", tmp_path / "clean", CleanSettings())
+    assert read_class_spelling(tmp_path / "clean") == {"tumor": "Tumour"}
 
 
 def test_every_dropped_tile_is_listed_with_its_reason(cleaned):

@@ -259,6 +259,34 @@ def test_a_failed_slide_stays_listed_until_it_is_asked_for_again(
     assert read_json(out / "run.json")["status"] == "done"
 
 
+@pytest.mark.parametrize("kind", ["tiles", "slides", "pixels"])
+def test_where_nothing_was_scored_no_page_says_how(kind, journeys, tmp_path):
+    (tmp_path / "bad.svs").write_bytes(b"no slide at all")
+    out = tmp_path / "out"
+    result = predict(journeys[kind].run, [tmp_path / "bad.svs"], out)
+    assert result.headline == ("No slide was scored.",)
+    assert result.ends == {"Failures": out / "failures.csv"}
+    blank = np.full((512, 512, 3), 244, np.uint8)
+    write_pyramid(tmp_path / "blank.tif", blank, mpp=0.5)
+    result = predict(journeys[kind].run, [tmp_path / "blank.tif"], out)
+    assert result.headline == ("No slide was scored.",)
+    assert result.ends == {"Table": out / "slides.csv"}
+    assert not list(out.glob("*.html"))
+
+
+def test_outlines_have_the_names_of_the_annotations(predicted, cohort):
+    # The cohort's annotations say Tumor; the class is called tumor.
+    out = predicted("tiles").folder
+    names = {
+        feature["properties"].get("classification", {}).get("name")
+        for slide in cohort.new_slides
+        for feature in json.loads((out / f"{slide.stem}.geojson").read_text())[
+            "features"
+        ]
+    }
+    assert names == {"Tumor"}
+
+
 def test_what_was_found_before_does_not_stay_beside_a_failure(
     run_folder, cohort, tmp_path
 ):

@@ -16,9 +16,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import ManifestError, atomic_path, raising
+from eosin.core import ManifestError, atomic_path, raising, require_free_space
 from eosin.core.hdf5 import HDF5File, can_map, open_hdf5
 
+# Of each tile: its place, and its name.
+_BYTES_OF_PLACE = 100
 # Features are gone through in blocks of so many numbers (16 MiB as float32).
 _BLOCK_NUMBERS = 1 << 22
 # No slide has as many tiles, nor a tile's place as many numbers.
@@ -107,6 +109,9 @@ def write_features(
             f"{path.name}: as many tile ids as features are needed, got "
             f"{len(tile_ids)} and {len(features)}"
         )
+    # HDF5 ends the process without a word where the disk fills while it closes a file.
+    n_bytes = len(features) * (4 * features.shape[1] + _BYTES_OF_PLACE)
+    require_free_space(path.parent, n_bytes, "keeping the features")
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         _copy_features(file, features, path.name)
         places = file.create_dataset("coords", data=coords.astype(np.int64))

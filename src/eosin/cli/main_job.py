@@ -83,9 +83,11 @@ def validate(
 
     Example: eosin validate slides/ -o slides-checked.csv
     """
-    from eosin.core import write_csv
+    from eosin.core import require_other_file, write_csv
     from eosin.workflows.validate import tabulate_checks, validate_slides
 
+    if out is not None:
+        require_other_file(out, slides)
     checks = validate_slides(
         slides, slide_mpp=slide_mpp, seed=seed, progress=TerminalProgress()
     )

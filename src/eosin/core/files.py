@@ -39,6 +39,17 @@ _CUT = re.compile(r"~[0-9a-f]{12}\Z")
 _CUT_LENGTH = 13
 
 
+def require_other_file(path: Path, inputs: Iterable[Path | str]) -> None:
+    """Stop where a file that is to be written is one of the inputs.
+
+    Raises:
+        RunError: It is; its name is told.
+    """
+    places = [Path(place) for place in inputs]
+    if path.exists() and any(p.exists() and path.samefile(p) for p in places):
+        raise RunError(f"{path}: is an input of this command; name another file")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block succeeds.
@@ -49,11 +60,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     before the move, so that a loss of power leaves the older file or the whole new one.
 
     Raises:
-        RunError: The folder cannot be made or written, the disk is full, or a text
-            holds half a character.
+        RunError: The folder cannot be made or written, the disk is full, a text holds
+            half a character, or there is a pipe or a device of this name.
     """
     path = Path(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise RunError(f"{path}: is a pipe or a device; name a file to write to")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem[:40]}-", suffix=f".part{path.suffix}", dir=path.parent

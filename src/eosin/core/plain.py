@@ -41,17 +41,18 @@ def from_plain(value: Any, kind: Any, folder: Path | None = None) -> Any:
         return from_plain(value, kind, folder)
     if value is None or not _is_made(kind):
         return value
+    base = origin or kind
+    is_mapping = isinstance(base, type) and issubclass(base, Mapping)
+    is_object = is_mapping or dataclasses.is_dataclass(kind)
+    wanted: Any = dict if is_object else str if kind is Path else list
+    if not isinstance(value, wanted):
+        raise TypeError(f"{kind} cannot be made of a {type(value).__name__}")
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         known = {name: from_plain(value[name], hints[name], folder) for name in value}
         return typing.cast("Any", kind)(**known)
     if kind is Path:
         return (folder or Path()) / value
-    is_mapping = isinstance(origin or kind, type) and issubclass(
-        origin or kind, Mapping
-    )
-    if not isinstance(value, dict if is_mapping else list):
-        raise TypeError(f"{kind} cannot be made of a {type(value).__name__}")
     if isinstance(value, dict):
         key_kind, part_kind = parts or (str, Any)
         keys = map(int, value) if key_kind is int else value

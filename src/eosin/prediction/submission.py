@@ -18,7 +18,7 @@ from eosin.cohorts import (
     say_examples,
     strip_suffix,
 )
-from eosin.core import CohortError, write_csv
+from eosin.core import CohortError, require_other_file, write_csv
 
 SAMPLE_FILE = "sample_submission.csv"
 
@@ -68,6 +68,7 @@ def plan_submission(path: Path, sample: Path | None, folder: Path) -> Submission
         source = folder / "test" if (folder / "test").is_dir() else folder
         names = iter_images(source, Listing(), recursive=True)
         ids = sorted(strip_suffix(name) for name in names)
+    require_other_file(path, [source])
     counts = Counter(ids)
     if not ids or "" in counts:
         raise CohortError(

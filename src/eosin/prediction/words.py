@@ -18,6 +18,8 @@ def describe_calls(
     """
     target, together = card.target, card.together
     threshold = together.tile_threshold if noun == "patch" else together.threshold
+    if noun == "patch" and called.isna().all():
+        return ("No patch was scored.",)
     if noun != "slide":
         counts = called.dropna().value_counts(sort=False)
         words = ", ".join(f"{n:,} {name}" for name, n in counts.items()) or "none"

@@ -69,9 +69,10 @@ from eosin.runs.card import Card
 from eosin.runs.run import Run, read_run
 from eosin.settings import PredictionSettings, Scored, require_settings
 
+_PAGE = "attention.html"
 _OUTPUTS = (
     *(f"*{suffix}" for suffix in OUTPUTS),
-    *("attention.html", "parts", STATE, "run.json"),
+    *(_PAGE, "parts", STATE, "run.json"),
     *("slides.csv", "patients.csv", "bags.csv", "tiles.csv", "failures.csv"),
     *("predictions.csv", "predictions.parquet"),
 )
@@ -242,6 +243,7 @@ class _Step:
         ids = (table[name] for name in (f"{noun}_id", "patient_id") if name in table)
         odd = caution_formulas(*ids, card.class_names)
         cautions = (*made, *asked.cautions, *describe_seen(table), *odd)
+        is_scored = bool((table["status"] == "done").any())
         if not self.record.is_done:
             tables = {f"{noun}s.csv": table}
             if asked.folder is not None:
@@ -254,19 +256,25 @@ class _Step:
             if card.learner != "tiles":
                 for row, is_seen in zip(rows, table["seen_in_training"], strict=True):
                     row["seen_in_training"] = is_seen
-                self._write_page(noun, rows, cautions)
+                (out / _PAGE).unlink(missing_ok=True)
+                if is_scored:
+                    self._write_page(noun, rows, cautions)
             self._write(tables, cautions)
-        ends: dict[str, object] = {"Attention": out / "attention.html", "Next": _NEXT}
+        ends: dict[str, object] = {"Attention": out / _PAGE, "Next": _NEXT}
         if card.learner == "tiles":
             ends = {"Table": out / "slides.csv", "Files": f"{out}: {_FILES}"}
-        if (table["status"] == "failed").all():
-            ends = {"Failures": out / "failures.csv"}
+        headline = describe_calls(card, self.settings, noun, table["label"])
+        if not is_scored:
+            has_failed = bool((table["status"] == "failed").all())
+            ends = {"Table": out / f"{noun}s.csv"}
+            ends = {"Failures": out / "failures.csv"} if has_failed else ends
+            headline = (f"No {noun} was scored.",)
         return PredictResult(
             folder=out,
             noun=f"{noun}s",
             table=table,
             failures=tuple(self.record.failures),
-            headline=describe_calls(card, self.settings, noun, table["label"]),
+            headline=headline,
             shown=list_shown(card, noun),
             ends=ends,
             cautions=cautions,
@@ -335,7 +343,7 @@ class _Step:
         rows: Sequence[Mapping[str, Any]],
         cautions: Sequence[str],
     ) -> None:
-        """Write `attention.html`, the most suspicious slides or bags first."""
+        """Write the page of attention, the most suspicious slides or bags first."""
         card, out = self.run.card, self.record.folder
         done = [row for row in rows if row["status"] == "done"]
         done.sort(key=lambda row: float(row[card.target.columns[0]]))
@@ -361,4 +369,4 @@ class _Step:
             describe_scale(card, noun, self.settings.outline_from, cautions),
             slides,
         )
-        write_page(page, out, "attention.html")
+        write_page(page, out, _PAGE)
