@@ -1,8 +1,10 @@
 """Plain images, and TIFF files that OpenSlide does not open, read like slides."""
 
 import math
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from eosin.core import Box, SlideError
+from eosin.core import Box, SlideError, raising
+from eosin.slides.level_shapes import choose_levels, fit_level, make_levels
 from eosin.slides.resolution import resolve_mpp
-from eosin.slides.slide import Level, Slide
-from eosin.slides.tiff_metadata import read_ome_mpp, read_tag_mpp
+from eosin.slides.slide import Slide
+from eosin.slides.tiff_metadata import OMEImage
+from eosin.slides.tiff_pages import TIFFContent, parse_content
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
 # Such images are held decoded in memory: 600 Mpx are 1.8 GB.
@@ -24,8 +28,23 @@ _MAX_PIXELS = 600_000_000
 _TIFF_STARTS = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP")
 _COLOURS = {"RGB", "YCBCR", "MINISBLACK", "MINISWHITE", "PALETTE"}
+# Three samples or channels that are tagged as grey are RGB.
+_GREY_IS_RGB = {(3, axes, "MINISBLACK") for axes in ("YXS", "SYX", "CYX")}
+_RGB = re.compile(r"(red|green|blue|r|g|b)(\W.*)?$", re.IGNORECASE)
+_BYTE_BITS, _DEEP_BITS = 8, 16
 
 _pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What was read of a file: decoded levels, and what it says."""
+
+    images: list[Pixels]
+    vendor: str
+    mpp: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
 
 
 class ImageSlide(Slide):
@@ -41,23 +60,20 @@ class ImageSlide(Slide):
     def __init__(self, path: Path, *, mpp: float | None = None) -> None:
         self.path = Path(path)
         read = _read_tiff if is_tiff(self.path) else _read_plain
-        try:
-            images, self.vendor, mpp_said = read(self.path)
-        except SlideError:
-            raise
-        except Exception as error:
-            raise _unreadable(self.path, error) from error
-        self._images: list[Pixels] | None = images
-        if any(image.size == 0 for image in images):
+        with raising(
+            SlideError,
+            f"{self.path.name}: neither a whole-slide file nor an image that can be "
+            "read",
+        ):
+            found = read(self.path)
+        self._images: list[Pixels] | None = found.images
+        if any(image.size == 0 for image in found.images):
             raise SlideError(f"{self.path.name}: an image without pixels")
-        self.resolution = resolve_mpp(given=mpp, **mpp_said)
-        height, width = images[0].shape[:2]
-        self.levels = tuple(
-            Level(image.shape[1], image.shape[0], width / image.shape[1])
-            for image in images
-        )
-        self.bounds = Box(0, 0, width, height)
-        self.properties: Mapping[str, str] = {}
+        self.vendor, self.cautions = found.vendor, found.cautions
+        self.resolution = resolve_mpp(given=mpp, **found.mpp)
+        self.levels = make_levels([image.shape[1::-1] for image in found.images])
+        self.bounds = Box(0, 0, *self.dimensions)
+        self.properties = found.properties
 
     def close(self) -> None:  # noqa: D102 - as Slide says
         self._images = None
@@ -90,8 +106,8 @@ def is_tiff(path: Path) -> bool:
         raise _unreadable(path, error) from error
 
 
-def _read_plain(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]:
-    """Read its one level, what kind of file it is, and what it says of its mpp."""
+def _read_plain(path: Path) -> _Found:
+    """Read its one level, and what kind of file it is."""
     with _open_of_any_size(path) as image:
         _check_size(path, image.width, image.height)
         kind = (image.format or "image").lower()
@@ -103,7 +119,7 @@ def _read_plain(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]
             array = flatten_onto_white(np.asarray(image.convert("RGBA")))
         else:
             array = np.asarray(image.convert("RGB"))
-    return [array], kind, {}
+    return _Found(images=[array], vendor=kind)
 
 
 def _open_of_any_size(path: Path) -> Image.Image:
@@ -116,52 +132,139 @@ def _open_of_any_size(path: Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _read_tiff(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]:
+def _read_tiff(path: Path) -> _Found:
+    """Decode the levels of a TIFF, and read what it says."""
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        page: Any = series.pages[0]
+        content = parse_content(file)
+        page = content.pages[0]
         _check_size(path, page.imagewidth, page.imagelength)
-        _check_colour(path, series, page)
-        images = [_as_rgb(path, level.asarray(), page) for level in series.levels]
-        vendor = "ome-tiff" if file.is_ome else "tiff"
-        ome_mpp = read_ome_mpp(file.ome_metadata) if file.is_ome else None
-        return images, vendor, {"vendor": ome_mpp, "tiff": read_tag_mpp(page)}
+        # Planes that lie in several directories are put together by tifffile's series.
+        series = next((s for s in file.series if s.pages[0] is page), None)
+        order, unsure = _check_colour(path.name, series or page, content)
+        # What tifffile knows of levels counts where one directory is not all.
+        levels = series.levels if series and content.n_planes > 1 else content.pages
+        arrays = [level.asarray() for level in levels]
+        bits, cautions = _find_bits(page, arrays[0], content.ome)
+        images = [as_rgb(path.name, array, page, bits, order) for array in arrays]
+    sizes = [image.shape[1::-1] for image in images]
+    chosen, left_out = choose_levels(sizes, lambda n: fit_level(sizes[0], sizes[n]))
+    known = dict(enumerate(content.sizes)) if content.n_planes == 1 else chosen
+    kept = [images[n][:height, :width] for n, (width, height) in known.items()]
+    if content.n_planes > 1:
+        cautions += left_out
+    vendor = content.vendor
+    return _Found(
+        images=kept,
+        vendor="tiff" if vendor == "generic-tiff" else vendor,
+        mpp=content.mpp,
+        properties=content.properties,
+        cautions=(*content.cautions, *unsure, *cautions),
+    )
 
 
-def _check_colour(path: Path, series: Any, page: Any) -> None:
-    """Refuse what is no colour image, before its pixels are decoded."""
-    axes, shape = series.axes, series.shape
+def _check_colour(
+    name: str, image: Any, content: TIFFContent
+) -> tuple[Sequence[int], tuple[str, ...]]:
+    """Refuse what is no colour image, before its pixels are decoded.
+
+    Returns the planes that are red, green and blue (none where they are in order), and
+    what is unsure of them.
+    """
+    axes, shape, page = image.axes, image.shape, content.pages[0]
     channels = {"YX": 1, "YXS": shape[-1], "SYX": shape[0], "CYX": shape[0]}.get(axes)
-    if channels not in (1, 3, 4):
+    if channels not in (1, 3, 4) or (channels == 4 and axes == "CYX"):
         raise SlideError(
-            f"{path.name}: a colour image is needed, this one has axes {axes} of shape "
+            f"{name}: a colour image is needed, this one has axes {axes} of shape "
             f"{shape}; fluorescence and stacks cannot be read"
         )
-    photometric = page.photometric.name
-    is_raw = photometric == "YCBCR" and "JPEG" not in page.compression.name
-    if photometric not in _COLOURS or is_raw:
+    colour = page.photometric.name
+    is_raw = colour == "YCBCR" and "JPEG" not in page.compression.name
+    is_grey = colour in ("MINISBLACK", "MINISWHITE")
+    if is_grey and channels != 1 and (channels, axes, colour) not in _GREY_IS_RGB:
+        colour = f"{channels} samples of {colour}"
+    if colour not in _COLOURS or is_raw:
         raise SlideError(
-            f"{path.name}: its colours are stored as {photometric}, which cannot be "
-            "read; convert it to RGB"
+            f"{name}: its colours are stored as {colour}, which cannot be read; "
+            "convert it to RGB"
         )
+    if (channels, axes) != (3, "CYX"):
+        return (), ()
+    named = content.ome.channels if content.ome else ()
+    if not any(named):
+        return (), ("three channels without names are taken for red, green and blue",)
+    return _order_channels(name, named), ()
 
 
-def _as_rgb(path: Path, array: npt.NDArray[Any], page: Any) -> Pixels:
-    """Bring a TIFF level's axes, colours and type to `(height, width, 3)` uint8."""
-    if page.photometric.name == "PALETTE":
-        array = np.moveaxis(page.colormap, 0, -1)[array]
+def _order_channels(name: str, channels: Sequence[str]) -> Sequence[int]:
+    """Find the channels that are called red, green and blue."""
+    found = [channel.lower()[:1] for channel in channels if _RGB.match(channel)]
+    if sorted(found) != ["b", "g", "r"] or len(channels) != 3:
+        raise SlideError(
+            f"{name}: channels must be red, green and blue, these are "
+            f"{', '.join(channels)}; fluorescence cannot be read"
+        )
+    return [found.index(colour) for colour in "rgb"]
+
+
+def _find_bits(
+    page: Any, array: npt.NDArray[Any], ome: OMEImage | None
+) -> tuple[int, tuple[str, ...]]:
+    """Find how many bits of a value count, and say where that is uncertain.
+
+    Of values in 16 bits the header may say that fewer count: OME's SignificantBits, or
+    TIFF's BitsPerSample and MaxSampleValue.
+    """
+    stored = int(np.max(page.bitspersample))
+    if stored != _DEEP_BITS or array.dtype != np.uint16:
+        return stored, ()
+    tag = page.tags.get("MaxSampleValue")
+    largest = int(np.max(tag.value)) if tag else 0
+    said = (ome.significant_bits if ome else None) or largest.bit_length()
+    top = int(array.max(initial=0)).bit_length()
+    if _BYTE_BITS <= said < _DEEP_BITS:
+        if top <= said:
+            return said, ()
+        return _DEEP_BITS, (f"its header says {said} bits, its values take {top}",)
+    if 0 < top <= _DEEP_BITS - 2 and page.photometric.name != "PALETTE":
+        return _DEEP_BITS, (
+            f"its 16-bit values all lie below {1 << top}, so it may be a {top}-bit "
+            "image that does not say so, and is shown too dark; convert it to 8 bit",
+        )
+    return _DEEP_BITS, ()
+
+
+def as_rgb(
+    name: str,
+    array: npt.NDArray[Any],
+    page: Any,
+    bits: int | None = None,
+    order: Sequence[int] = (),
+) -> Pixels:
+    """Bring a TIFF level's axes, colours and type to `(height, width, 3)` uint8.
+
+    Of each value `bits` count (None: as many as its directory says); `order` has the
+    planes that are red, green and blue.
+    """
+    bits = bits or int(np.max(page.bitspersample))
+    colour = page.photometric.name
+    if colour == "PALETTE":
+        array, bits = np.moveaxis(page.colormap, 0, -1)[array], _DEEP_BITS
     elif array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=2)
     elif array.shape[2] not in (3, 4):
         array = np.moveaxis(array, 0, -1)
-    if page.photometric.name == "MINISWHITE":
+    if len(order):
+        array = array[..., order]
+    if array.dtype not in (np.uint8, np.uint16):
+        raise SlideError(f"{name}: pixels must be 8 or 16 bit, these are {array.dtype}")
+    if bits == _DEEP_BITS:
+        array = (array >> _BYTE_BITS).astype(np.uint8)
+    elif bits != _BYTE_BITS:
+        largest = (1 << bits) - 1
+        values = np.arange(1 << (8 * array.dtype.itemsize)) * 255 / largest
+        array = np.minimum(np.rint(values), 255).astype(np.uint8)[array]
+    if colour == "MINISWHITE":
         array = np.invert(array)
-    if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise SlideError(
-            f"{path.name}: pixels must be 8 or 16 bit, these are {array.dtype}"
-        )
     if array.shape[2] == 4:
         return flatten_onto_white(np.ascontiguousarray(array))
     return np.ascontiguousarray(array)

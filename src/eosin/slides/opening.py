@@ -11,6 +11,7 @@ from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.pack_reader import PackedSlide, split_packed
 from eosin.slides.slide import Slide
+from eosin.slides.tiff_pages import is_ome, read_content
 from eosin.slides.tiff_reader import NotTiledError, PlanesError, TIFFSlide
 
 # What OpenSlide calls the files that are read natively.
@@ -54,13 +55,10 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
         raise SlideError(f"{path.name}: cannot be read ({error})") from error
     if vendor == "dicom" or _is_dicom(path):
         return DICOMSlide(path, mpp=mpp)
-    if vendor in _NATIVE_VENDORS or (vendor is None and is_tiff(path)):
-        try:
-            return TIFFSlide(path, mpp=mpp)
-        except PlanesError:
-            return ImageSlide(path, mpp=mpp)
-        except NotTiledError:
-            pass
+    is_native = vendor in _NATIVE_VENDORS
+    # A converter may leave a maker's tags, by which OpenSlide would know the file.
+    if is_native or (is_tiff(path) and (vendor is None or is_ome(path))):
+        return _open_tiff(path, mpp, is_known=vendor is not None)
     if vendor is not None:
         return OpenSlideSlide(path, mpp=mpp)
     if path.is_dir() or path.suffix.lower() not in _PLAIN_SUFFIXES:
@@ -70,6 +68,34 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
             "another kind"
         )
     return ImageSlide(path, mpp=mpp)
+
+
+def _open_tiff(path: Path, mpp: float | None, *, is_known: bool) -> Slide:
+    """Open a TIFF tile by tile, by OpenSlide where that knows it, or into memory.
+
+    Whoever reads the pixels, the file's own headers say what it is.
+    """
+    try:
+        return TIFFSlide(path, mpp=mpp)
+    except PlanesError:
+        return ImageSlide(path, mpp=mpp)
+    except NotTiledError as error:
+        if not is_known:
+            return ImageSlide(path, mpp=mpp)
+        reasons = [str(error)]
+    try:
+        content = read_content(path.name, path)
+        return OpenSlideSlide(path, mpp=mpp, content=content)
+    except SlideError as error:
+        reasons.append(str(error.__cause__ or error))
+    try:
+        return ImageSlide(path, mpp=mpp)
+    except SlideError as error:
+        reasons.append(str(error.__cause__ or error))
+        raise SlideError(
+            f"{'; '.join(dict.fromkeys(reasons))}; convert it to a pyramidal TIFF "
+            "with JPEG or deflate"
+        ) from error
 
 
 def _is_dicom(path: Path) -> bool:

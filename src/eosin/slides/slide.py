@@ -53,6 +53,8 @@ class Slide(ABC):
         native_tile_px: (width, height) of the file's own level-0 tiles; None
             where it has none.
         properties: Everything the file says, as text.
+        cautions: What must be known before it is used, such as images that are left
+            out; one sentence each.
         reads_around_damage: Whether damage costs only the native tiles it is in,
             rather than all that is read with them.
     """
@@ -67,6 +69,7 @@ class Slide(ABC):
     bounds: Box
     native_tile_px: tuple[int, int] | None
     properties: Mapping[str, str]
+    cautions: tuple[str, ...] = ()
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -86,10 +89,12 @@ class Slide(ABC):
     def require_mpp(self) -> float:
         """Return the mpp, or raise `SlideError` where the slide has none."""
         if self.resolution.mpp is None:
+            reason = "; ".join(self.resolution.disagreements)
             raise SlideError(
-                f"{self.path.name}: the resolution must be known, and the file does "
-                "not say it; give it as a column 'mpp' in the slide table, or with "
-                "--slide-mpp (20x is about 0.5, 40x about 0.25)"
+                f"{self.path.name}: the resolution must be known, and "
+                f"{reason or 'the file does not say it'}; give it as a column 'mpp' in "
+                "the slide table, or with --slide-mpp (20x is about 0.5, 40x about "
+                "0.25)"
             )
         return self.resolution.mpp
 

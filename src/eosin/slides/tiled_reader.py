@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from eosin.core import Box, SlideError
 from eosin.slides.byte_sources import ByteSource
+from eosin.slides.level_shapes import make_levels
 from eosin.slides.resolution import Resolution
 from eosin.slides.slide import (
     SAME_RESOLUTION,
     DamagedTileError,
-    Level,
     Slide,
     fit_pixels,
     is_same_length,
@@ -96,6 +96,7 @@ class TileIndex:
         resolution: Micrometres per level-0 pixel.
         properties: What the headers say, as text.
         associated: By the name of each image beside the pyramid, where it is.
+        cautions: As of `Slide`.
     """
 
     grids: Sequence[TileGrid]
@@ -104,6 +105,7 @@ class TileIndex:
     resolution: Resolution = field(default_factory=Resolution)
     properties: Mapping[str, str] = field(default_factory=dict)
     associated: Mapping[str, Any] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
 
 
 class TileCache:
@@ -146,18 +148,12 @@ class TiledSlide(Slide):
     def __init__(self, path: Path, index: TileIndex) -> None:
         self.path, self.vendor = path, index.vendor
         self.resolution, self.properties = index.resolution, index.properties
+        self.cautions = index.cautions
         self.grids = tuple(index.grids)
         finest = self.grids[0]
         width, height = finest.width_px, finest.height_px
         self.bounds = Box(0, 0, width, height)
-        self.levels = tuple(
-            Level(
-                grid.width_px,
-                grid.height_px,
-                (width / grid.width_px + height / grid.height_px) / 2,
-            )
-            for grid in self.grids
-        )
+        self.levels = make_levels([(g.width_px, g.height_px) for g in self.grids])
         self.native_tile_px = (finest.tile_width_px, finest.tile_height_px)
         self._associated = index.associated
         self._sources: tuple[ByteSource, ...] | None = tuple(index.sources)

@@ -162,6 +162,7 @@ def _find_warnings(slide: Slide) -> Iterator[str]:
         yield f"no mpp{reason}; {remedy}"
     if left_out := slide.properties.get("eosin.left-out"):
         yield f"images beside the pyramid are left out: {left_out}"
+    yield from slide.cautions
     for disagreement in slide.resolution.disagreements:
         yield f"the mpp is uncertain: {disagreement}"
     if len(slide.levels) == 1 and max(slide.dimensions) > _LARGE_PX:
