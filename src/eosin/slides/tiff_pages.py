@@ -9,7 +9,6 @@ Sources: TIFF 6.0, the Aperio SVS conventions as OpenSlide documents them
 
 import contextlib
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -184,12 +183,13 @@ def _find_slide(pages: Sequence[Any], known: Mapping[int, str]) -> tuple[Any, An
     """
     homes = [page for page in pages if not known[id(page)] and not page.is_mask]
     families = [(home, page) for home in homes or pages for page in _list_family(home)]
-    return max(families, key=lambda family: math.prod(_measure(family[1])))
+    areas = [int(page.imagewidth) * int(page.imagelength) for _, page in families]
+    return families[areas.index(max(areas))]
 
 
 def _count_planes(page: Any, pages: Sequence[Any], ome: OMEImage | None) -> int:
     """Count the images of one size that only together have all colours, or a depth."""
-    samples = max(1, page.samplesperpixel)
+    samples = max(1, int(page.samplesperpixel))
     if ome is not None:
         return max(1, ome.n_samples // samples)
     alike = [
