@@ -1,6 +1,7 @@
 """Made slides that many tests share, and the real ones where there are any."""
 
 import dataclasses
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -247,7 +248,8 @@ def make_planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
         )
         write_manifest(root / "tiles" / "tiles.parquet", tiles, manifest)
         names = ["slide_id", "patient_id", "path"]
-        pd.DataFrame(slides, columns=names).assign(label=None, split=None).to_csv(
+        table = pd.DataFrame(slides, columns=names)
+        table.assign(label=None, split=None, mpp_used=1.0).to_csv(
             root / "tiles" / "slides.csv", index=False
         )
         return root / "features", root / "tiles"
@@ -436,3 +438,27 @@ KINDS = ("tiles", "folds", "slides", "patients", "encoded", "drawn", "pixels")
 def any_run(request: pytest.FixtureRequest) -> Trained:
     """A run of every kind, one after the other."""
     return request.getfixturevalue(f"{request.param}_run")
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Take the right to read a file or a folder, from an administrator too."""
+    forbidden: set[str] = set()
+
+    def check(path: Any) -> None:
+        if isinstance(path, str | os.PathLike) and os.fspath(path) in forbidden:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+
+    for module, name in ((os, "open"), (io, "open"), (os, "listdir")):
+        real = getattr(module, name)
+
+        def guarded(path: Any, *args: Any, real: Any = real, **kwargs: Any) -> Any:
+            check(path)
+            return real(path, *args, **kwargs)
+
+        monkeypatch.setattr(module, name, guarded)
+
+    def take(path: Path) -> None:
+        forbidden.add(str(path))
+
+    return take

@@ -72,7 +72,7 @@ def test_arrows_and_strange_shapes_are_counted(read):
     [
         ("Tumor", '<Attribute Name="x" Value=""/>', "Tumor"),
         ("", '<Attribute Name="CaP" Value=""/>', "CaP"),
-        ("", '<Attribute Name="Description" Value=""/>', "Description"),
+        ("", '<Attribute Name="Description" Value=""/>', "Unclassified"),
         ("", '<Attribute Name="Description" Value="benign"/>', "benign"),
         ("", "", "Unclassified"),
     ],
@@ -82,6 +82,50 @@ def test_the_class_is_the_layers_name_or_its_attribute(
 ):
     (found,) = read(layer(region(SQUARE), name=name, attributes=attributes)).regions
     assert found.class_name == expected
+
+
+@pytest.mark.parametrize(
+    ("layer_name", "extra", "attributes", "expected"),
+    [
+        ("", 'Text="Tumor"', "", "Tumor"),
+        ("Layer 3", 'Text="Tumor"', "", "Tumor"),
+        ("Layer 3", "", "", "Layer 3"),
+        ("Normal", 'Text="a note"', "", "Normal"),
+        ("", "", '<Attribute Name="2" Value="Tumor"/>', "Tumor"),
+        # The column that is called like a class goes before what else was typed.
+        ("", 'Text="a note"', '<Attribute Name="2" Value="Tumor"/>', "Tumor"),
+        ("", 'Text="Tumor"', '<Attribute Name="1" Value="a note"/>', "Tumor"),
+        ("", "", '<Attribute Name="1" Value=" "/>', "Unclassified"),
+    ],
+)
+def test_the_class_is_what_was_typed_for_the_region(
+    read, layer_name, extra, attributes, expected
+):
+    typed = region(SQUARE, extra=extra).replace(
+        "<Vertices>", f"<Attributes>{attributes}</Attributes><Vertices>"
+    )
+    headers = (
+        "<RegionAttributeHeaders>"
+        '<AttributeHeader Id="1" Name="Comment"/><AttributeHeader Id="2" Name="Class"/>'
+        "</RegionAttributeHeaders>"
+    )
+    (found,) = read(layer(headers, typed, name=layer_name)).regions
+    assert found.class_name == expected
+
+
+def test_a_hole_belongs_to_the_class_of_its_region(read):
+    left, right = SQUARE, [(x + 20, y) for x, y in SQUARE]
+    first, second = (
+        region(points, extra=f'Id="{number}" Text="{text}"')
+        for points, number, text in ((left, 1, "Tumor"), (right, 2, "Normal"))
+    )
+    inner = [(2, 2), (4, 2), (4, 4), (2, 4)]
+    hole = region(inner, hole=1, extra='Id="3" InputRegionId="1" Text="x"')
+    found = read(layer(first, second, hole, name="")).regions
+    assert {r.class_name: r.geometry.area for r in found} == {
+        "Tumor": 96,
+        "Normal": 100,
+    }
 
 
 def test_halos_boxes_come_by_two_corners(read):

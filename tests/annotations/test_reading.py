@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from eosin.annotations import read_annotations
+from eosin.annotations import read_annotations, reading
 from eosin.core import AnnotationError
 from eosin.slides import open_slide
 
@@ -51,6 +51,24 @@ def test_marks_encodings_and_gzip_are_understood(write, data):
 def test_other_files_are_refused_with_the_reason(write, content, message):
     with pytest.raises(AnnotationError, match=message):
         read_annotations(write("a.xml", content))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "not valid JSON"),
+        ("<a>" * 1000 + "</a>" * 1000, "root <a>"),
+        ("[" + "[]," * 7_000_000 + "[]]", "holds about 14,000,002 values"),
+        ("<a>" + "<b/>" * 8_000_000 + "</a>", "holds about 16,000,002 values"),
+        ('{"type": "Feature", "geometry": "x"}', "feature 1 has a geometry"),
+        ('{"type": "Feature", "geometry": {"type": []}}', "feature 1 has a geometry"),
+        ('{"positive": [{"vertices": [["1e999", 1]]}]}', "finite number"),
+    ],
+)
+def test_deep_and_strange_files_are_refused(write, monkeypatch, text, message):
+    monkeypatch.setattr(reading, "_MOST_JSON_VALUES", 14_000_000)
+    with pytest.raises(AnnotationError, match=message):
+        read_annotations(write("a.xml", text))
 
 
 def test_a_missing_file_is_named(tmp_path):

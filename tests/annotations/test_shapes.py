@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from shapely import LineString, Polygon, box
+from shapely import LineString, box
 
 from eosin.annotations.shapes import (
     is_closed,
@@ -10,7 +10,6 @@ from eosin.annotations.shapes import (
     make_ellipse,
     make_polygon,
     parse_number,
-    repair_area,
 )
 from eosin.core import AnnotationError
 
@@ -51,27 +50,6 @@ def test_a_small_gap_is_closed_and_a_wide_one_is_not():
     assert is_closed(square)
     assert not is_closed(square[:4])
     assert not is_closed([(0, 0), (1, 1)])
-
-
-def test_both_loops_of_an_eight_are_kept():
-    # Two triangles of base 2 and height 1.
-    area, was_repaired = repair_area(Polygon([(0, 0), (2, 2), (2, 0), (0, 2)]))
-    assert was_repaired
-    assert area.is_valid
-    assert area.area == 2
-
-
-def test_a_hole_that_reaches_out_only_takes_away():
-    shell = [(0, 0), (10, 0), (10, 10), (0, 10)]
-    hole = [(5, 2), (15, 2), (15, 4), (5, 4)]
-    area, was_repaired = repair_area(Polygon(shell, [hole]))
-    assert was_repaired
-    assert area.equals(box(0, 0, 10, 10).difference(box(5, 2, 15, 4)))
-
-
-def test_a_collapsed_outline_is_empty():
-    area, _ = repair_area(Polygon([(0, 0), (1, 1), (2, 2)]))
-    assert area.is_empty
 
 
 def test_only_parts_with_an_area_are_kept():

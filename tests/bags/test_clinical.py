@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 from eosin.bags import (
     ClinicalColumn,
     ClinicalEncoding,
+    caution_clinical,
     find_kinds,
     fit_clinical,
     read_clinical,
@@ -106,9 +108,67 @@ def test_columns_that_cannot_be_taken_are_named(names, message):
 def test_kinds_are_found_from_every_value():
     values = {str(i): row for i, row in enumerate(TRAINING)}
     assert find_kinds(values, ("age", "sex")) == KINDS
-    # One text makes categories of all.
-    values["9"] = {"age": "60y", "sex": None}
-    assert find_kinds(values, ("age",)) == {"age": "category"}
+    ages = {str(i): {"age": text} for i, text in enumerate(("54,5", "0,123", "61"))}
+    assert find_kinds(ages, ("age",)) == {"age": "number"}
+
+
+@pytest.mark.parametrize(
+    "text", [">89", "60 y", "1,234", "old", "~50", "70 years", "12 mm"]
+)
+def test_a_text_among_numbers_is_named(text):
+    values = {f"P{i}": {"age": str(50 + i)} for i in range(4)} | {"P9": {"age": text}}
+    with pytest.raises(ManifestError) as raised:
+        find_kinds(values, ("age",))
+    assert (
+        f"the column 'age' holds numbers and, for 1 of 5 patients, texts: '{text}' (P9)"
+        in str(raised.value)
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ("M male F", "'M' and 'male'"),
+        ("Stage-II stage_ii I", "'Stage-II' and 'stage_ii'"),
+        ("yes no Y", "'yes' and 'Y'"),
+        ("G1 G-1 G2", "'G1' and 'G-1'"),
+    ],
+)
+def test_one_category_in_two_spellings_is_named(texts, said):
+    values = {f"P{i}": {"x": text} for i, text in enumerate(texts.split())}
+    with pytest.raises(ManifestError, match=f"'x' writes one .* ways: {said}"):
+        find_kinds(values, ("x",))
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ("G1 G2 G3 g1", None),
+        ("0 1+ 2+ 3+", r"counts as categories.* '0' \(S0\)"),
+        ("T1 T1a T2", None),
+        ("<50 >=50", r"counts as categories.* '<50' \(S0\), '>=50' \(S1\)"),
+        ("54y 60y", r"counts as categories.* '54y' \(S0\)"),
+        ("a [Unknown] '-- b", r"nothing for 2 slides.* '\[Unknown\]' \(S1\), ''--'"),
+        ("1 2 not_reported #N/A", r"nothing for 2 slides.*'not_reported' \(S2\)"),
+        ("1 2 3", None),
+    ],
+)
+def test_what_a_column_is_taken_for_is_said(texts, said):
+    table = pd.DataFrame({"x": texts.split()})
+    table["slide_id"] = table["patient_id"] = [f"S{i}" for i in range(len(table))]
+    cautions = caution_clinical(table, ("x",))
+    if said is None:
+        assert cautions == ()
+    else:
+        assert re.search(said, *cautions)
+    find_kinds(read_clinical(table, ("x",)), ("x",))
+
+
+def test_another_table_may_spell_a_category_otherwise():
+    encoding = fit_clinical([{"sex": "M"}, {"sex": "F"}], {"sex": "category"})
+    assert encoding.encode({"sex": "Male "}, owner="x").tolist() == [0, 1, 0]
+    assert encoding.encode({"sex": "weiblich"}, owner="x").tolist() == [1, 0, 0]
+    assert encoding.encode({"sex": "other"}, owner="x").tolist() == [0, 0, 1]
 
 
 def test_columns_of_nothing_or_of_names_are_refused():

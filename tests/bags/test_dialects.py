@@ -190,7 +190,7 @@ def test_one_of_several_encoders_must_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("coords", "message"),
     [
-        (COORDS[:3], "as many coords as features are needed, got 3 and 7"),
+        (COORDS[:3], "as many coords as features are needed, got 3 \\(of"),
         (COORDS[:, 0], "coords must be"),
         (np.zeros((7, 3)), "coords must be"),
         (np.full((7, 2), np.nan), "coords must be finite"),
@@ -277,3 +277,57 @@ def test_real_clam_places_are_read(data_folder, tmp_path):
     # Those without features are not taken for feature files.
     with pytest.raises(ManifestError, match="holds no 'features', but coords"):
         FeatureFile(source)
+
+
+@pytest.mark.parametrize("write", [write_clam, write_stamp, write_atlaspatch])
+def test_a_place_that_stands_twice_is_told(tmp_path, write):
+    write(tmp_path / "S1.h5")
+    with h5py.File(tmp_path / "S1.h5", "a") as file:
+        file["coords"][4] = file["coords"][1]
+    with pytest.raises(ManifestError, match=r"S1.h5: .* once, and 1 of 7 stand where"):
+        open_features(tmp_path / "S1.h5", slide_mpp=0.25)
+
+
+def test_names_tell_tiles_of_one_place_apart(tmp_path):
+    write_own(tmp_path / "S1.h5")
+    with h5py.File(tmp_path / "S1.h5", "a") as file:
+        file["coords"][...] = 0
+    assert open_features(tmp_path / "S1.h5").coords.tolist() == [[0, 0]] * 7
+
+
+@pytest.mark.parametrize(
+    ("place", "width", "message"),
+    [
+        (
+            (9100, 5),
+            9100,
+            r"tiles lie off the slide of 9100 x 9100 px, .* \(9100",
+        ),
+        ((-1, 5), 9100, r"such as at \(-1, 5\)"),
+        # Whole numbers of 32 bits that ran over, in a file that says no size.
+        ((5, -2_147_483_000), None, "1 of 7 tiles lie off the slide, such"),
+        ((9099, 9099), 9100, None),
+        ((1, 1), "wide", "level0_width must be a number, got 'wide'"),
+    ],
+)
+def test_tiles_off_the_slide_are_told(tmp_path, place, width, message):
+    write_trident(tmp_path / "S1.h5")
+    with h5py.File(tmp_path / "S1.h5", "a") as file:
+        file["coords"][3] = place
+        if width is not None:
+            size = {"level0_width": width, "level0_height": 9100}
+            file["coords"].attrs.update(size)
+    if message is None:
+        assert open_features(tmp_path / "S1.h5").coords[3].tolist() == list(place)
+    else:
+        with pytest.raises(ManifestError, match=f"S1.h5: .*{message}"):
+            open_features(tmp_path / "S1.h5")
+
+
+@pytest.mark.parametrize("kind", ["S4", "c8", [("a", "f4")], bool])
+def test_features_that_are_no_real_numbers_are_told(tmp_path, kind):
+    with h5py.File(tmp_path / "S1.h5", "w") as file:
+        file["features"] = np.zeros((7, 5), kind)
+        file["coords"] = COORDS
+    with pytest.raises(ManifestError, match=r"S1.h5: features must be real numbers"):
+        open_features(tmp_path / "S1.h5")

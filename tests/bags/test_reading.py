@@ -111,7 +111,7 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path):
         "1 of 4 feature files belong to no slide of the table, such as S9.h5;",
         "slide S3: label must be one of normal, tumor, got 'what'",
         "1 of 2 patients contradict each other, such as P1 (normal and tumor)",
-        "S4.h5: not an HDF5 file of features, or cut short",
+        "S4.h5: not an HDF5 file of features, or gone, damaged or cut short",
     ):
         assert part in message
 

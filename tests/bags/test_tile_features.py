@@ -75,8 +75,19 @@ def test_tiles_without_features_and_several_encoders_are_named(tmp_path):
         read_tile_features(tmp_path, TILES, ROWS)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["features"] = np.zeros((3, 2))
-        file["coords"] = np.zeros((3, 2))
+        file["coords"] = [[0, 0], [1, 0], [2, 0]]
     # Patches lie nowhere.
     patches = TILES.assign(x_px0=0, y_px0=0, source="a.png")
     with pytest.raises(ManifestError, match="names neither its tiles"):
         read_tile_features(tmp_path, patches, np.array([0]))
+
+
+def test_only_plain_arrays_of_numbers_are_read(tmp_path):
+    """An `.npz` may hide gigabytes, an object array runs what it likes."""
+    np.savez(tmp_path / "a.npz", np.zeros((5, 2)))
+    np.save(tmp_path / "objects.npy", np.array([[{}]] * 5))
+    np.save(tmp_path / "texts.npy", np.array([["a", "b"]] * 5))
+    (tmp_path / "deep.npy").write_bytes(b"\x93NUMPY\x01\x00\x40\x1f" + b"(" * 8000)
+    for name in ("a.npz", "objects.npy", "texts.npy", "deep.npy", "none.npy"):
+        with pytest.raises(ManifestError, match=name):
+            read_tile_features(tmp_path / name, TILES, ROWS)

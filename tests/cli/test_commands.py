@@ -1,6 +1,6 @@
 """The commands: their help, what their options reach, what they say."""
 
-import importlib
+import importlib.util
 import json
 import shutil
 import signal
@@ -17,7 +17,7 @@ import pytest
 from eosin import models
 from eosin.bags import read_bag_table
 from eosin.cli.main import app
-from eosin.core import ModelError
+from eosin.core import MissingExtraError, ModelError
 from eosin.settings import RECIPES
 from eosin.workflows import doctor
 
@@ -151,6 +151,33 @@ def test_what_does_not_go_together_is_told(
     done, text = eosin(*line.split())
     assert (done.exit_code, words in text) == (code, True), text
     assert not list(tmp_path.rglob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train t -o r",
+        "train t -o r --unit slide",
+        "train t -o r --find-lr",
+        "train bags.parquet -o r --from-pixels",
+        "limit f t -o r",
+    ],
+)
+def test_a_backend_that_is_not_there_is_told_before_anything_is_read(
+    eosin, monkeypatch, tmp_path, line
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "tensorflow" else find(name, *more),
+    )
+    done, text = eosin(*line.split())
+    assert isinstance(done.exception, MissingExtraError), text
+    assert "eosin[train,tensorflow]" in text
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_typo_is_told_with_the_nearest_name_before_keras_is_loaded():

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -84,16 +85,53 @@ def python_interrupts():
     signal.signal(signal.SIGINT, before)
 
 
+def test_a_closed_terminal_is_an_interruption():
+    code = """if True:
+        import signal, time
+        from eosin.cli import main
+
+        def work():
+            try:
+                print("ready", flush=True)
+                time.sleep(60)
+            finally:
+                print("what a progress writes at its end" * 100, flush=True)
+
+        main._end_at_once(work)()
+    """
+    terminal, end = os.openpty()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=end, stderr=end) as done:
+        os.close(end)
+        assert b"ready" in os.read(terminal, 100)
+        os.close(terminal)
+        done.send_signal(signal.SIGHUP)
+        assert done.wait(30) == 129
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        main._end_at_once(lambda: signal.raise_signal(signal.SIGHUP))()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.usefixtures("python_interrupts")
 @pytest.mark.parametrize(
     ("number", "code", "text"),
-    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
+    [
+        (signal.SIGINT, 130, "Interrupted."),
+        (signal.SIGTERM, 143, "Terminated."),
+        (signal.SIGHUP, 129, "Terminated."),
+    ],
 )
 def test_a_signal_ends_the_process_at_once(number, code, text, monkeypatch, capsys):
     def interrupt(*_args, **_options):
         signal.raise_signal(number)
 
-    before = signal.getsignal(signal.SIGTERM)
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(end) for end in ends]
     codes, ignored = [], []
     monkeypatch.setattr(main.os, "_exit", codes.append)
     real = signal.signal
@@ -107,6 +145,6 @@ def test_a_signal_ends_the_process_at_once(number, code, text, monkeypatch, caps
     monkeypatch.setattr(main.signal, "signal", note)
     main._end_at_once(interrupt)()
     assert codes == [code]
-    assert ignored == [signal.SIGINT, signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert ignored == [signal.SIGINT, *ends]
+    assert [signal.getsignal(end) for end in ends] == before
     assert f"{text} The same command again" in capsys.readouterr().err

@@ -197,10 +197,140 @@ def test_classes_may_stand_in_file_names(make_folders):
         (["a", "Benign"], None, ("Benign", "a")),
         (["1", "0"], None, ("0", "1")),
         (["a", "b", "c"], "c", ("c", "a", "b")),
+        (["IDC", "non-IDC"], None, ("non-IDC", "IDC")),
+        (["class10", "class2"], None, ("class2", "class10")),
     ],
 )
 def test_the_negative_class_has_label_0(names, negative, expected):
     assert order_classes(names, negative) == expected
+
+
+@pytest.mark.parametrize(
+    ("paths", "classes", "patients"),
+    [
+        # The IDC breast set: a folder a patient, one with one class only.
+        ("8863/0/a 8863/1/b 8864/0/c", "0 1", "8863 8863 8864"),
+        ("P1/benign/a P2/malignant/b P3/benign/c", "benign malignant", "P1 P2 P3"),
+        ("train/P1/neg/a train/P2/pos/b test/P3/neg/c", "neg pos", "P3 P1 P2"),
+        ("0/0/a 0/1/b 1/0/c 2/1/d", "0 1", "0 0 1 2"),
+        ("all/tumor/a all/no_tumor/b", "no_tumor tumor", None),
+        # Classes first, with slides or magnifications below.
+        ("LUAD/P1/a LUAD/P2/b LUSC/P3/c", "LUAD LUSC", None),
+        ("benign/1/a benign/2/b malignant/1/c malignant/2/d", "benign malignant", None),
+        ("A/40X/a A/100X/b B/40X/c", "A B", None),
+        ("grade1/S1/a grade2/S1/b grade2/S2/c", "grade1 grade2", None),
+    ],
+)
+def test_what_a_folder_means_shows_in_the_structure(
+    make_folders, paths, classes, patients
+):
+    found = folders(make_folders(*(f"{path}.png" for path in paths.split())))
+    assert found.class_names == tuple(classes.split())
+    names = found.table["patient_id"]
+    assert names.tolist() == (patients.split() if patients else [None] * len(names))
+    assert bool(found.warnings) == (patients is not None or "/" in paths)
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        (
+            "internal/normal/a",
+            "internal/tumor/b",
+            "external/normal/c",
+            "external/tumor/d",
+        ),
+        ("Smith/0/a", "Smith/1/b", "Jones/0/c", "Jones/1/d", "Ng/0/e"),
+        ("P1/LUAD/a", "P2/LUSC/b", "P3/LUAD/c", "P4/LUSC/d"),
+    ],
+)
+def test_folders_of_unclear_meaning_are_asked_about(make_folders, paths):
+    root = make_folders(*(f"{path}.png" for path in paths))
+    with pytest.raises(
+        CohortError, match=r"--set class_depth=1 takes .* class_depth=2"
+    ):
+        folders(root)
+    firsts = tuple(sorted({path.split("/")[0] for path in paths}))
+    assert set(folders(root, class_depth=1).class_names) == set(firsts)
+    below = folders(root, class_depth=2)
+    assert len(below.class_names) == 2
+    assert set(below.table["patient_id"]) == set(firsts)
+    with pytest.raises(CohortError, match="class_depth 3 needs"):
+        folders(root, class_depth=3)
+
+
+def test_splits_below_the_classes_are_kept(make_folders):
+    paths = ("neg/train/a", "neg/Test Set/b", "pos/train/c", "pos/Test Set/d")
+    table = folders(make_folders(*(f"{path}.png" for path in paths))).table
+    assert dict(zip(table["tile_id"], table["split"], strict=True)) == dict(
+        zip(paths, ("train", "test") * 2, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("paths", "text"),
+    [
+        (("valid/a/1", "test/b/2"), r"\(test, valid\), and none for training"),
+        (("Normal/1", "Tumor/2", "test/3"), r"\(test\) and others beside .*Normal"),
+    ],
+)
+def test_a_split_is_no_class(make_folders, paths, text):
+    with pytest.raises(CohortError, match=text):
+        folders(make_folders(*(f"{path}.png" for path in paths)))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Normal Tumor", "normal TUMOR"),
+        ("non_tumor tumor", "Non-Tumor tumour"),
+        ("Benign Malignant_Cells", "benigns malignant cell"),
+    ],
+)
+def test_classes_are_one_however_a_split_spells_them(make_folders, train, test):
+    names = [f"train/{name}/1.png" for name in train.split(" ")]
+    first, _, second = test.partition(" ")
+    root = make_folders(*names, f"test/{first}/2.png", f"test/{second}/3.png")
+    found = folders(root)
+    assert found.class_names == tuple(train.split())
+    labels = found.table.set_index("source")["label"]
+    assert labels[f"test/{first}/2.png"] == 0
+    assert labels[f"test/{second}/3.png"] == 1
+    assert f"'{first}' is taken for '{train.split()[0]}'" in " ".join(found.warnings)
+
+
+def test_a_plural_beside_its_class_is_asked_about(make_folders):
+    with pytest.raises(CohortError, match="'gland' and 'glands' lie side by side"):
+        folders(make_folders("gland/1.png", "glands/2.png", "stroma/3.png"))
+
+
+@pytest.mark.parametrize(
+    ("names", "joined"), [("p1 p1.0", None), ("tcga-b0-4710 TCGA_B0_4710", 1)]
+)
+def test_patients_in_paths_are_written_in_one_way(make_folders, names, joined):
+    first, second = names.split()
+    root = make_folders(f"a/x_{first}_.png", f"b/x_{second}_.png")
+    found = folders(root, group_regex="x_(?P<patient>.*)_")
+    assert found.table["patient_id"].nunique() == (joined or 2)
+    assert any("more than one way" in text for text in found.warnings) == bool(joined)
+
+
+def test_patients_that_may_be_one_stop_an_import(make_folders, make_kaggle, make_pcam):
+    root = make_folders("a/pt07_1.png", "b/PT7_2.png")
+    with pytest.raises(CohortError, match="'PT7' and 'pt07'"):
+        folders(root, group_regex=r"(?i)(pt\d+)_")
+    root = make_kaggle(LABELS)
+    text = "id,wsi,patient_id\naa,s1,9\nbb,s2,09\ncc,s3,nan\ndd,s4,8\n"
+    (root / "patch_id_wsi_full.csv").write_text(text)
+    with pytest.raises(CohortError, match="'09' and '9'"):
+        kaggle(root)
+    (root / "patch_id_wsi_full.csv").write_text(text.replace("09", "9.0"))
+    found = kaggle(root)
+    assert found.table["patient_id"].tolist() == ["9", "9", None, "8"]
+    assert "names no patient of 1 slides (s3)" in found.warnings[0]
+    slides = {"train": ["S1"] * 3, "valid": ["s1"] * 2, "test": ["s4"]}
+    with pytest.raises(CohortError, match="'S1' and 's1'"):
+        pcam(make_pcam(SPLITS, slides=slides))
 
 
 # HDF5 files.

@@ -92,9 +92,10 @@ def test_columns_are_found_whatever_their_case_and_order(tmp_path):
     ("content", "text"),
     [
         (None, "no such file"),
-        (b"", "cannot be read as CSV"),
-        (b"id,label\n\xff\xfe,1\n", "cannot be read as CSV"),
-        (b'id,label\n"a,1\n', "cannot be read as CSV"),
+        (b"", "needs a header line and one row"),
+        (b"id,label\n\xff\xfe,1\n", "must be UTF-8 text .* line 2"),
+        (b'id,label\n"a,1\n', "line 2: a field cannot be read"),
+        (b"id,ID\nx,x\n\ny,z\n", "'id' and 'ID' contradict .* line 4"),
         (b"name,label\na,1\n", "needs a column 'id'; it has name, label"),
     ],
 )
@@ -110,7 +111,7 @@ def test_a_packed_table_that_is_cut_short_is_refused(tmp_path):
     path = tmp_path / "a.csv.gz"
     pd.DataFrame({"id": [f"{i * 7919 % 10007}" for i in range(5000)]}).to_csv(path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CohortError, match="cannot be read as CSV"):
+    with pytest.raises(CohortError, match=r"a\.csv\.gz: cannot be unpacked"):
         read_patch_csv(path, {"id": ("id",)})
 
 

@@ -66,3 +66,15 @@ def test_urls_and_packs_are_listed(tile_folder, tmp_path):
     assert table["path"][0] == "https://host/folder/S1.svs"
     assert table["path"][1] == f"{pack.resolve()}::slide-01"
     assert len(table) == 11
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, forbid):
+    forbid(tmp_path)
+    with pytest.raises(CohortError, match=r"cannot be listed .*Permission denied"):
+        list_files(tmp_path)
+
+
+def test_a_file_that_goes_while_it_is_listed_is_listed(tmp_path):
+    for name in ("a.dcm", "b.svs"):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+    assert [path.name for path in list_files(tmp_path)] == ["a.dcm", "b.svs"]

@@ -1,10 +1,11 @@
+import re
+
 import pytest
 
 from eosin.cohorts import (
     find_patient,
     read_cohort,
     require_labels,
-    say_unknown_patients,
 )
 from eosin.core import CohortError
 
@@ -129,15 +130,151 @@ def test_what_lacks_a_label_is_told_with_what_to_do(folder, header, row, message
     assert message in str(raised.value)
 
 
-def test_slides_whose_patients_nobody_named_are_told_of(folder):
-    def say(text):
-        return say_unknown_patients(read_cohort(write(folder, text)))
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path\na.svs\nb.svs\n", "has no column patient_id"),
+        ("path,patient\na.svs,\nb.svs,[Unknown]\n", "nothing in its column patient_id"),
+        ("path,patient\na.svs,P1\nb.svs,n/a\n", r"for 1 of 2 slides \(b\)"),
+        ("path\na.svs\nTCGA-B0-4710-01Z.svs\n", r"for 1 of 2 slides \(a\)"),
+        ("path\na.svs\n", None),
+        # Somebody may well name each slide's patient after it.
+        ("path,patient\na.svs,a\nb.svs,b\n", None),
+        ("path,case_id\na.svs,P\nb.svs,P\n", None),
+        ("path,patient_id\na.svs,P\nTCGA-B0-4710-01Z.svs,-\n", None),
+    ],
+)
+def test_slides_whose_patients_nobody_named_are_told_of(folder, text, said):
+    cautions = read_cohort(write(folder, text)).cautions
+    if said is None:
+        assert cautions == ()
+    else:
+        assert re.search(said, cautions[0])
 
-    assert "has no column patient_id" in say("path\na.svs\nb.svs\n")
-    assert say("path\na.svs\n") is None
-    # Somebody may well name each slide's patient after it.
-    assert say("path,patient\na.svs,a\nb.svs,b\n") is None
-    assert say("path,case_id\na.svs,P\nb.svs,P\n") is None
+
+@pytest.mark.parametrize(
+    ("one", "other", "patient"),
+    [
+        ("101", "101.0", "101"),
+        ("7,0", "7", "7"),
+        ("TCGA-B0-4710", "tcga-b0-4710-01a", "TCGA-B0-4710"),
+        ("TCGA_B0_4710_11A", "TCGA\u2013B0\u20134710", "TCGA-B0-4710"),
+        ("C3L-00001-21", "c3l-00001", "C3L-00001"),
+        ("P\u22121", "P-1", "P-1"),
+        ("\uff301", "P1", "P1"),
+        ("P\xa01", "P 1", "P 1"),
+        ("Zo\u00eb", "Zoe\u0308", "Zo\u00eb"),
+        ("\u200bP1", "P1", "P1"),
+    ],
+)
+def test_ids_that_are_surely_one_patients_are_joined(folder, one, other, patient):
+    text = f'path,patient_id\na.svs,"{one}"\nb.svs,"{other}"\nc d.svs,X\n'
+    cohort = read_cohort(write(folder, text))
+    assert list(cohort.table["patient_id"]) == [patient, patient, "X"]
+    (caution,) = cohort.cautions
+    assert "1 patient(s) are written in more than one way" in caution
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("P1", "p1"), ("007", "7"), ("P-01", "P1"), ("p_1", "P 001"), ("A.3b", "a-3-B")],
+)
+def test_ids_that_may_be_one_patients_are_asked_about(folder, one, other):
+    text = f"path,patient_id\na.svs,{one}\nb.svs,{other}\n"
+    with pytest.raises(CohortError) as raised:
+        read_cohort(write(folder, text))
+    first, second = sorted((one, other))
+    assert f"'{first}' and '{second}'; write the id of one person" in str(raised.value)
+
+
+def test_ids_that_differ_in_more_are_different_patients(folder):
+    text = "path,patient_id\na.svs,1-11\nb.svs,11-1\nc d.svs,111\n"
+    assert read_cohort(write(folder, text)).table["patient_id"].nunique() == 3
+
+
+def test_a_patient_whom_slide_ids_name_is_not_divided(folder):
+    (folder / "TCGA-B0-4710-02Z.svs").write_bytes(b"x")
+    text = "path,patient_id\nTCGA-B0-4710-01Z.svs,S1\nTCGA-B0-4710-02Z.svs,S2\n"
+    with pytest.raises(CohortError, match=r"slides of TCGA-B0-4710.* \(S1, S2\)"):
+        read_cohort(write(folder, text))
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "said"),
+    [
+        ("path,label,Label", "a.svs,x,x b.svs,x,y", "'label' and 'Label' .* line 3"),
+        ("path,label,category", "a.svs,x,y b.svs,y,x", "'x' and 'y'"),
+        # Slides for patients, where the cases are known.
+        ("path,patient_id,case_id", "a.svs,S1,C b.svs,S2,C", "'S2' and 'C'"),
+        ("path,Path", "a.svs,b.svs b.svs,a.svs", "'path' and 'Path'"),
+        ("path,filename", "a.svs,b b.svs,b", "line 2 with 'a.svs' and 'b'"),
+        ("path,SLIDE_ID,slide_id", "a.svs,A,B b.svs,B,A", "'slide_id' and 'SLIDE_ID'"),
+    ],
+)
+def test_two_columns_of_one_meaning_must_agree(folder, header, rows, said):
+    text = "\n".join([header, *rows.split()])
+    with pytest.raises(CohortError, match=said):
+        read_cohort(write(folder, text))
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "column", "values"),
+    [
+        ("path,label,Label", "a.svs,x,X b.svs,y,", "label", "x y"),
+        ("path,label,category", "a.svs,x,0 b.svs,y,1", "label", "x y"),
+        # Two cases of one patient.
+        ("path,patient_id,case_id", "a.svs,P,C1 b.svs,P,C2", "patient_id", "P P"),
+        ("path,case_id,patient_id", "a.svs,u1,P1 b.svs,u2,P2", "patient_id", "P1 P2"),
+        ("path,filename", "a.svs,A.svs b.svs,b", "slide_id", "a b"),
+        ("path,slide_id,slide", "a.svs,A,1 b.svs,B,1", "slide_id", "A B"),
+    ],
+)
+def test_two_columns_that_agree_are_one(folder, header, rows, column, values):
+    table = read_cohort(write(folder, "\n".join([header, *rows.split()]))).table
+    assert list(table[column]) == values.split()
+
+
+def test_lines_are_those_of_the_file(folder):
+    text = 'sep=,\n\npath,note\n\na.svs,"two\r\nlines"\n\ngone.svs,x\nb.svs\n'
+    with pytest.raises(CohortError, match=r"line 8 \(gone\)"):
+        read_cohort(write(folder, text))
+    text = text.replace("gone", "c d")
+    (caution, _) = sorted(read_cohort(write(folder, text)).cautions)
+    assert caution.startswith("line 9 of slides.csv are shorter")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_says_the_encoding(folder, encoding):
+    (folder / "ä.svs").write_bytes(b"x")
+    table = read_cohort(write(folder, "path\tlabel\nä.svs\tx\n", encoding)).table
+    assert list(table["slide_id"]) == ["ä"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path,note\na.svs,x\nb.svs," + "x" * 140_000,
+            "line 3: a field cannot be read",
+        ),
+        ('path,note\na.svs,"x\nb.svs,y\n', "line 2: .* is a quotation mark missing"),
+        ("path\nsl\0ide.svs\n", "line 2 holds a NUL"),
+        ("path\na.svs\n~nobody-here/s.svs\n", "line 3: .* can be no path"),
+        (f"path\n{'x' * 5000}.svs\n", "line 2 .*: no such slide file"),
+        (f"path\n{'x/' * 5000}.svs\n", "line 2"),
+        ("PK\3\4 xl/workbook.xml", "an Excel workbook"),
+    ],
+)
+def test_hostile_cells_are_named(folder, text, message):
+    with pytest.raises(CohortError, match=message):
+        read_cohort(write(folder, text))
+
+
+def test_text_of_other_encodings_is_told_by_its_line(folder):
+    with pytest.raises(CohortError, match=r"line 3\); save it as 'CSV UTF-8'"):
+        read_cohort(write(folder, "path,note\na.svs,x\nb.svs,Zoë\n", "latin-1"))
+    with pytest.raises(CohortError, match=r"line 1 holds a NUL.*CSV UTF-8"):
+        read_cohort(write(folder, "path\na.svs\n", "utf-16-le"))
 
 
 @pytest.mark.parametrize(
@@ -164,8 +301,8 @@ def test_cells_are_understood(folder, text, column, values):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a header line and one slide"),
-        ("path\n", "a header line and one slide"),
+        ("", "a header line and one row"),
+        ("path\n", "a header line and one row"),
         ("paths,label\na.svs,tumor\n", "is 'paths' meant"),
         ("file name,x\na,b\n", "needs a column 'path'"),
         ("path,path\na.svs,b.svs\n", "path stands twice"),

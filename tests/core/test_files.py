@@ -14,10 +14,13 @@ from eosin.core import (
     RunError,
     atomic_path,
     fingerprint_file,
+    from_file_name,
     hash_file,
     hash_object,
+    match_file_name,
     read_json,
     require_free_space,
+    require_own_files,
     to_file_name,
     write_json,
     write_text,
@@ -104,7 +107,15 @@ def test_json_round_trips_and_refuses_what_json_cannot_say(tmp_path):
     with pytest.raises(RunError, match="no such file"):
         read_json(tmp_path / "b.json")
     (tmp_path / "c.json").write_text("{")
-    with pytest.raises(RunError, match="cannot be read as JSON"):
+    for text in ("{", "[" * 100_000, '{"a": NaN}', '{"a": -Infinity}', "\0"):
+        (tmp_path / "c.json").write_text(text)
+        with pytest.raises(RunError, match=r"c\.json: cannot be read as JSON"):
+            read_json(tmp_path / "c.json")
+    (tmp_path / "c.json").write_text("[1]")
+    assert read_json(tmp_path / "c.json", list) == [1]
+    with pytest.raises(
+        RunError, match=r"c\.json: must hold a JSON object, holds a list"
+    ):
         read_json(tmp_path / "c.json")
 
 
@@ -137,13 +148,69 @@ def test_a_small_disk_stops_before_the_write(tmp_path):
         require_free_space(tmp_path, free, "a test")
 
 
-@given(st.text(min_size=1), st.text(min_size=1))
+TEXTS = st.text() | st.text("./ ~%con1\udc80a")
+
+
+@given(TEXTS, TEXTS)
 def test_two_ids_never_share_a_file_name(first, second):
     names = to_file_name(first), to_file_name(second)
+    assert names[0]
     assert (names[0] == names[1]) == (first == second)
     assert not set(names[0]) & set('<>:"/\\|?*')
     assert not names[0].startswith(".")
     assert not names[0].endswith((".", " "))
+
+
+# Names that Windows keeps for devices, of which it takes any suffix off: Microsoft's
+# "Naming Files, Paths, and Namespaces".
+DEVICES = ("con", "PRN", "Aux", "nul.svs", "NUL.tar.gz", "com1", "LPT9.x", "COM\u00b2")
+
+
+@pytest.mark.parametrize("name", [*DEVICES, "conin$", "CONOUT$.txt", "con .x", "aux "])
+def test_no_name_is_a_device_of_windows(name):
+    # Taken off are suffixes, and blanks and dots at the end of what is left.
+    stem = to_file_name(name).partition(".")[0].rstrip(" ").upper()
+    assert stem != name.partition(".")[0].rstrip(" ").upper()
+    assert from_file_name(to_file_name(name)) == name
+    assert to_file_name("x" + name[:3]) == "x" + name[:3]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("", "%"),
+        ("..", "%2E%2E"),
+        ("a\0b\n", "a%00b%0A"),
+        ("a\x7f\x85", "a%7F%C2%85"),
+        # Turns the direction of writing: it would read as aexe.svs.
+        ("a\u202esvs.exe", "a%E2%80%AEsvs.exe"),
+        # A byte that is no UTF-8, as Linux allows in a file's name.
+        ("a\udcff", "a%ED%B3%BF"),
+        ("/etc/../x ", "%2Fetc%2F..%2Fx%20"),
+        ("C:\\x|y?", "C%3A%5Cx%7Cy%3F"),
+    ],
+)
+def test_what_systems_forbid_is_written_by_its_bytes(tmp_path, name, file):
+    assert to_file_name(name) == file
+    assert from_file_name(file) == name
+    (tmp_path / f"{file}.csv").write_text("")
+    assert [path.stem for path in tmp_path.iterdir()] == [file]
+
+
+def test_a_file_that_another_tool_named_is_found_by_its_id():
+    for name in ("S1", "a/b", "con", "100%", "a" * 300, "caf\u00e9."):
+        assert match_file_name(to_file_name(name)) == to_file_name(name)
+    for stem in ("con", "100%", "a%zz"):
+        assert match_file_name(stem) == to_file_name(stem) != stem
+
+
+@pytest.mark.parametrize(
+    "names", [("a1", "A1"), ("\u00e9", "e\u0301"), ("x", "y", "X")]
+)
+def test_names_that_are_one_file_elsewhere_stop(names):
+    with pytest.raises(RunError, match=r"Windows and macOS"):
+        require_own_files(names, "slides")
+    require_own_files([*names[:-1], names[0], "a 1", "e"], "slides")
 
 
 def test_ordinary_ids_stay_as_they_are():
@@ -172,3 +239,43 @@ def test_a_very_long_id_is_cut_and_stays_its_own():
     assert to_file_name(first) != to_file_name(second)
     assert to_file_name(first) == to_file_name(first)
     assert to_file_name("a" * 180) == "a" * 180
+    # Not even that of a name that was cut.
+    cut = to_file_name("a" * 5000)
+    assert to_file_name(cut) != cut
+    assert len(to_file_name(cut)) == 180
+
+
+def test_what_is_moved_is_on_the_disk_before(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(os.fstat(handle)))
+    write_text(tmp_path / "a", "xyz")
+    file, folder = done
+    assert file.st_size == 3
+    assert stat.S_ISDIR(folder.st_mode)
+    with atomic_path(tmp_path / "b") as temporary:
+        temporary.mkdir()
+        (temporary / "c").write_text("1234")
+    assert [s.st_size for s in done[2:] if stat.S_ISREG(s.st_mode)] == [4]
+
+
+@pytest.mark.parametrize(("code", "stops"), [(errno.EIO, True), (errno.EINVAL, False)])
+def test_a_disk_that_fails_at_the_last_moment_is_told(
+    tmp_path, monkeypatch, code, stops
+):
+    def fail(_handle):
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    if stops:
+        with pytest.raises(RunError, match="cannot be written"):
+            write_text(tmp_path / "a", "x")
+        assert not list(tmp_path.iterdir())
+    else:
+        # A network disk that knows no fsync.
+        write_text(tmp_path / "a", "x")
+
+
+def test_half_a_character_is_told_by_name(tmp_path):
+    with pytest.raises(RunError, match=r"a\.txt: cannot hold '\\udcff'"):
+        write_text(tmp_path / "a.txt", "S1\udcff")
+    assert not list(tmp_path.iterdir())

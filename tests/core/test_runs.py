@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from eosin.core import RunError, SlideFailure, atomic_path, open_run, write_json
+from eosin.core import (
+    RunError,
+    SlideFailure,
+    atomic_path,
+    open_run,
+    read_record,
+    write_json,
+)
 
 
 def leave_half_written(path, *, is_folder=False):
@@ -107,12 +114,98 @@ def test_overwrite_says_what_it_cannot_remove(tmp_path, monkeypatch):
     run(tmp_path)
     (tmp_path / "a.csv").write_text("")
 
+    unlink = Path.unlink
+
     def refuse(self, *, missing_ok=False):
-        raise PermissionError(errno.EACCES, "Permission denied")
+        if self.suffix == ".csv":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(self, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(RunError, match=r"a\.csv: cannot be removed .Permission denied"):
         run(tmp_path, overwrite=True, outputs=("*.csv",))
+
+
+def test_what_eosin_did_not_write_is_never_replaced(tmp_path):
+    (tmp_path / "slides.csv").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match=r"holds slides\.csv, .*another folder"):
+            run(tmp_path, overwrite=overwrite, outputs=("*.csv", "run.json"))
+    # Whatever else lies there.
+    run(tmp_path, outputs=("tiles.parquet", "run.json"))
+    assert (tmp_path / "slides.csv").read_text() == "mine"
+
+
+def test_the_result_of_another_command_is_not_overwritten(tmp_path):
+    run(tmp_path)
+    (tmp_path / "slides.csv").write_text("tiled")
+    train = {"settings": {}, "outputs": ("*.csv",)}
+    for overwrite in (False, True):
+        with (
+            pytest.raises(RunError, match="written by 'tile'") as caught,
+            open_run(tmp_path, "train", overwrite=overwrite, **train),
+        ):
+            pass
+        assert "add --overwrite" not in str(caught.value)
+    assert (tmp_path / "slides.csv").read_text() == "tiled"
+
+
+def test_removing_goes_on_where_it_was_killed(tmp_path, monkeypatch):
+    outputs = ("*.csv", "run.json")
+    run(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("old")
+    unlink = Path.unlink
+
+    def kill(self, *, missing_ok=False):
+        if self.name == "a.csv":
+            raise KeyboardInterrupt
+        unlink(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, settings={"mpp": 1}, overwrite=True, outputs=outputs)
+    assert [p.name for p in tmp_path.glob("*.csv")] == ["a.csv"]
+    # What is left is no result, and is removed without being asked again.
+    assert run(tmp_path, outputs=outputs) == (False, {})
+    assert not list(tmp_path.glob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '"x"',
+        "{",
+        "[" * 100_000,
+        '{"format": 1, "settings": []}',
+        '{"format": 1, "inputs": "x"}',
+        '{"format": 1, "notes": [1]}',
+        '{"format": 1, "wall_seconds": "long"}',
+        '{"format": 1, "status": {}}',
+        '{"format": 1, "wall_seconds": NaN}',
+    ],
+)
+def test_a_damaged_record_is_told_and_replaced(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=r"run\.json: .*--overwrite"):
+        run(tmp_path)
+    with pytest.raises(RunError, match=r"run\.json"):
+        read_record(tmp_path)
+    assert run(tmp_path, overwrite=True) == (False, {})
+    assert read(tmp_path)["status"] == "done"
+
+
+def test_damaged_notes_are_told(tmp_path):
+    calls = []
+    find_once(tmp_path, calls)
+    content = read(tmp_path)
+    for name, value in (("by_class", [1]), ("notes", 5), ("report", {})):
+        damaged = content | {"notes": content["notes"] | {name: value}}
+        (tmp_path / "run.json").write_text(json.dumps(damaged))
+        with pytest.raises(RunError, match=r"what it notes is damaged.*--overwrite"):
+            find_once(tmp_path, calls)
 
 
 def test_an_interruption_and_an_error_are_told_apart(tmp_path):

@@ -113,6 +113,34 @@ def test_what_earlier_calls_found_stays_and_failures_stay_told(tmp_path):
     assert record.failures == []
 
 
+DAMAGED = (
+    "[1]",
+    "7",
+    '{"key": "key", "rows": [1]}',
+    '{"key": "key", "rows": 5}',
+    '{"key": "key", "failure": "x"}',
+    '{"key": "key", "failure": {"slide": 1}}',
+    '{"key": "key", "rows": [{"x": NaN}]}',
+    "[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_part_is_made_again_or_told(tmp_path, content):
+    call(tmp_path, Number("a", 1), Number("b", 2))
+    (tmp_path / "parts" / "a.json").write_text(content)
+    with pytest.raises(RunError, match=r"a\.json: .*do"):
+        call(tmp_path, Number("b", 2))
+    _, parts, todo = call(tmp_path, Number("a", 1))
+    assert [item.item_id for item in todo] == ["a"]
+    assert [part["rows"][0]["value"] for part in parts] == [2, 4]
+
+
+def test_ids_that_would_share_a_file_elsewhere_stop(tmp_path):
+    with pytest.raises(RunError, match="'s1' and 'S1' would have one file"):
+        call(tmp_path, Number("s1"), Number("b"), Number("S1"))
+
+
 def test_a_part_with_a_key_of_its_own_is_tried_again(tmp_path):
     def half(item):
         return {"key": "", "rows": [{"slide_id": item.item_id}]}

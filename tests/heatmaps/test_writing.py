@@ -4,6 +4,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from eosin.core import Box
 from eosin.heatmaps import (
     Heatmap,
     colourise,
@@ -63,6 +64,39 @@ def test_the_file_lies_on_the_slide_by_its_resolution(tmp_path, origin, step):
         found = sample(path, size, 0.5, *place)
         assert found == pytest.approx(heatmap.values[i, j])
     assert sample(path, size, 0.5, 3990, 2990) == 0
+
+
+@pytest.mark.parametrize("corner", [(512, 256), (1024, 1280), (64, 32), (0, 640)])
+def test_the_picture_lies_on_what_qupath_shows_of_the_slide(tmp_path, corner):
+    # QuPath's pixel (x, y) is (x, y) + corner of level 0.
+    bounds = Box(*corner, 2048, 1536)
+    tile = (corner[0] + 768, corner[1] + 512)
+    heatmap = Heatmap(np.ones((1, 1), np.float32), 256.0, tile)
+    frame = {"slide_size": (4096, 3072), "mpp": 0.5}
+    write_heatmap(tmp_path / "values.tif", heatmap, **frame)
+    write_heatmap_picture(tmp_path / "picture.tif", heatmap, bounds=bounds, **frame)
+    with openslide.OpenSlide(tmp_path / "picture.tif") as picture:
+        cell = float(picture.properties["openslide.mpp-x"]) / 0.5
+        width, height = picture.dimensions
+        pixels = np.asarray(picture.read_region((0, 0), 0, picture.dimensions))
+    assert (width * cell, height * cell) == (2048, 1536)
+    y, x = np.nonzero((pixels[..., :3] != 255).any(axis=2))
+    box = [x.min() * cell, y.min() * cell, (x.max() + 1) * cell, (y.max() + 1) * cell]
+    assert box == pytest.approx([768, 512, 1024, 768])
+    # The values lie on OpenSlide's level 0, as ASAP shows it.
+    inside = (tile[0] + 128, tile[1] + 128)
+    assert sample(tmp_path / "values.tif", (4096, 3072), 0.5, *inside) == 1
+    outside = (tile[0] - 100, tile[1] + 128)
+    assert sample(tmp_path / "values.tif", (4096, 3072), 0.5, *outside) == 0
+
+
+def test_bounds_that_are_the_whole_slide_change_nothing(tmp_path):
+    heatmap = Heatmap(np.ones((2, 3), np.float32), 100.0, (50, 0))
+    frame = {"slide_size": (400, 300), "mpp": 0.5}
+    write_heatmap_picture(tmp_path / "a.tif", heatmap, **frame)
+    bounds = Box(0, 0, 400, 300)
+    write_heatmap_picture(tmp_path / "b.tif", heatmap, bounds=bounds, **frame)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
 def test_cells_on_the_grid_are_written_once_each(tmp_path):

@@ -32,7 +32,33 @@ def test_the_default_backend_is_torch_with_threads_that_do_not_spin(monkeypatch)
 
 def test_the_environment_chooses_another_backend():
     # One that nobody has: a real one need not be installed.
-    assert "unheard-of" in _run(KERAS_BACKEND="unheard-of").stderr
+    assert "got 'unheard-of'" in _run(KERAS_BACKEND="unheard-of").stderr
+
+
+def test_packages_that_do_not_fit_together_are_named(tmp_path):
+    # Installed, found, and broken.
+    (tmp_path / "jax.py").write_text("raise ImportError('jaxlib is too old')")
+    (tmp_path / "jaxlib.py").touch()
+    said = _run(KERAS_BACKEND="jax", PYTHONPATH=_put_first(tmp_path)).stderr
+    assert "MissingExtraError: Keras cannot be imported with its backend jax" in said
+    assert "jaxlib is too old" in said
+
+
+def _put_first(folder):
+    paths = [str(folder), os.environ.get("PYTHONPATH")]
+    return os.pathsep.join(path for path in paths if path)
+
+
+def test_no_layer_takes_a_name_that_a_backend_refuses():
+    # Keras names a layer after its class; TensorFlow wants a letter or a digit first.
+    import eosin.training  # noqa: F401 - defines a model of its own
+
+    classes = [keras_backend.keras.layers.Layer]
+    for one in classes:
+        classes += one.__subclasses__()
+    names = {one.__name__ for one in classes if one.__module__.startswith("eosin.")}
+    assert {"LearningModel", "MILModel", "Tail"} <= names
+    assert not [name for name in names if name.startswith("_")]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 from shapely.geometry import shape
 
-from eosin.core import Box, SlideError
+from eosin.core import Box, CohortError, SlideError
 from eosin.prediction.maps import (
     Attention,
     Call,
@@ -18,14 +18,19 @@ from eosin.prediction.maps import (
     layer_attention,
     layer_classes,
 )
-from eosin.prediction.outputs import OUTPUTS, remove_outputs, write_outputs
+from eosin.prediction.outputs import (
+    OUTPUTS,
+    remove_outputs,
+    require_own_outputs,
+    write_outputs,
+)
 from eosin.prediction.sources import OpenSource
 from eosin.slides import open_slide, write_pyramid
 
 TIMES = np.array([0.3, 0.6, 2.1])
 TILES = pd.DataFrame({"x_px0": [0, 64, 128], "y_px0": 0, "size_px0": 64})
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
-# QuPath counts from the corner of the scanned bounds; rasters from the scan's.
+# QuPath counts from the corner of the scanned bounds, OpenSlide from the scan's.
 PLACE = Place((256, 64), 1.0, Box(40, 24, 200, 30))
 
 
@@ -68,13 +73,33 @@ def test_a_slide_gets_its_files_and_loses_them(slide, values, tmp_path):
     found = {path.name for path in tmp_path.iterdir()}
     assert found == names - {"a%2Fb.instances.gallery.png"}
     with openslide.OpenSlide(tmp_path / "a%2Fb.heatmap-colour.tif") as picture:
-        assert picture.dimensions == (4, 1)
+        # Of the bounds, 200 x 30, in cells that also fit their corner.
+        assert picture.dimensions == (25, 4)
     raster = tifffile.imread(tmp_path / "a%2Fb.heatmap.tif", level=0)
     assert raster.tolist() == [pytest.approx([1 / 3, 2 / 3, 1, 0])]
     with tifffile.TiffFile(tmp_path / "a%2Fb.heatmap.tif") as file:
         assert "rank among the tiles, by 1 fold" in file.pages[0].description
     remove_outputs(tmp_path, "a/b", ["instances"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_are_spelt_as_the_annotations_do(slide, values, tmp_path):
+    source = OpenSource(name="s", tiles=values.tiles, place=PLACE, slide=slide)
+    write_outputs(tmp_path, source, values, {"tumor": "Tumor: invasive"})
+    names = {
+        feature["properties"]["classification"]["name"]
+        for path in tmp_path.glob("*.geojson")
+        for feature in json.loads(path.read_text())["features"]
+        if "classification" in feature["properties"]
+    }
+    assert names == {"High attention", "Tumor: invasive"}
+
+
+def test_a_slide_called_like_a_map_of_another_stops():
+    require_own_outputs(["S1", "S2.tumour"], ["tumor", "instances"])
+    for name in ("S1.tumor", "S1.instances"):
+        with pytest.raises(CohortError, match=f"'{name}' would be those of slide 'S1'"):
+            require_own_outputs(["S1", name], ["tumor", "instances"])
 
 
 def test_outlines_and_tiles_lie_where_qupath_counts_from(slide, values, tmp_path):

@@ -104,7 +104,13 @@ def test_what_is_no_finished_training_is_told_apart(tmp_path, command, words):
         ({"mpp": 0.56}, "mpp 0.5, these have 0.56"),
         ({"tile_px": 96}, "tile_px 224, these have 96"),
         ({"context": 2}, "context 1, these have 2"),
-        ({"encoder": "conch"}, "features of uni, these are of conch"),
+        # What is computed counts more than what it is called.
+        ({"encoder": "conch"}, ""),
+        (
+            {"encoder": "conch", "encoder_sha256": None},
+            "features of uni, these are of conch",
+        ),
+        ({"encoder": "UNI_v1", "encoder_sha256": None}, ""),
         ({"encoder_sha256": "b"}, "features of uni with other weights"),
     ],
 )

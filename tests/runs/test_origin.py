@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
-from eosin.bags import FeatureInfo, write_features
+from eosin.bags import FeatureInfo, read_attributes, write_features
 from eosin.core import ManifestError, write_json
 from eosin.runs.card import Sees
 from eosin.runs.origin import (
@@ -13,7 +15,7 @@ from eosin.runs.origin import (
     find_tile_folder,
     hash_features,
     note_learnt,
-    read_attributes,
+    require_alike,
     see_features,
     see_tiles,
 )
@@ -43,10 +45,52 @@ def test_files_of_other_tools_say_what_they_say(tmp_path):
         file.attrs["extractor"] = "x"
     assert read_attributes(tmp_path / "S.h5")["extractor"] == "x"
     (tmp_path / "bad.h5").write_bytes(b"")
-    for name in ("S.h5", "S.pt", "bad.h5"):
-        assert see_features(tmp_path / name) == Sees()
-    with pytest.raises(ManifestError, match="not an HDF5 file"):
-        read_attributes(tmp_path / "bad.h5")
+    assert see_features(tmp_path / "S.h5") == Sees(encoder="x")
+    assert see_features(tmp_path / "S.pt") == Sees()
+    for read in (read_attributes, see_features):
+        with pytest.raises(ManifestError, match="not an HDF5 file"):
+            read(tmp_path / "bad.h5")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            {"encoder": "conch"},
+            "2 slides .A, C. have encoder uni, .*slides .B. have",
+        ),
+        ({"encoder": "uni2-h"}, "have encoder uni2-h"),
+        ({"mpp": 0.57}, "mpp 0.5, .* mpp 0.57"),
+        ({"tile_px": 256}, "tile_px 224.* tile_px 256"),
+        ({"context": 2.0}, "context 2"),
+        # Slides are rarely scanned at exactly what their makers name.
+        ({"mpp": 0.52}, None),
+        ({"encoder": "UNI_v1"}, None),
+    ],
+)
+def test_features_of_one_training_are_made_alike(other, message):
+    usual = Sees(encoder="uni", mpp=0.5, tile_px=224)
+    seen = {"A": usual, "B": replace(usual, **other), "C": usual}
+    if message is None:
+        assert require_alike(seen, where="f") == ()
+    else:
+        with pytest.raises(ManifestError, match=f"^f: .*{message}"):
+            require_alike(seen, where="f")
+
+
+def test_weights_count_more_than_names():
+    one = Sees(encoder="uni", encoder_sha256="ab12")
+    same = {"A": one, "B": replace(one, encoder="uni of run_3")}
+    assert require_alike(same, where="f") == ()
+    with pytest.raises(ManifestError, match="weights cd34"):
+        require_alike({"A": one, "B": replace(one, encoder_sha256="cd34")}, where="f")
+
+
+def test_files_that_say_nothing_beside_others_are_cautioned_about():
+    seen = {"A": Sees(), "B": Sees(encoder="uni"), "C": Sees()}
+    (caution,) = require_alike(seen, where="f")
+    assert "2 of 3 slides (A, C) do not say which encoder" in caution
+    assert require_alike({"A": Sees()}, where="f") == ()
 
 
 def test_a_hash_of_features_follows_what_is_in_them(tmp_path):

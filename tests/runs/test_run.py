@@ -46,7 +46,12 @@ def test_ids_are_texts_and_keep_their_zeros(slides_run, tmp_path):
     run = read_run(tmp_path / "run")
     assert run.was_seen(patients=["007"])
     assert not run.was_seen(patients=["7"])
-    strangers = pd.DataFrame({"patient_id": ["7"], "slide_id": ["y"]})
+    # Another table may write the same person so.
+    with pytest.raises(ManifestError, match=r"1 patient_id.*\(7\), whatever their"):
+        run.require_unseen(
+            pd.DataFrame({"patient_id": ["7"], "slide_id": ["y"]}), where="new.csv"
+        )
+    strangers = pd.DataFrame({"patient_id": ["70"], "slide_id": ["y"]})
     run.require_unseen(strangers, where="new.csv")
     with pytest.raises(ManifestError, match=r"new.csv.*1 patient_id.*\(007\)"):
         run.require_unseen(strangers.assign(patient_id="007"), where="new.csv")

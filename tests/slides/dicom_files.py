@@ -40,7 +40,16 @@ KINDS = {
 }
 
 
-def make_dataset(size, side, kind, *, flavour="VOLUME", series="1.2.3", uid="1.2.3.1"):
+def make_dataset(
+    size,
+    side,
+    kind,
+    *,
+    flavour="VOLUME",
+    series="1.2.3",
+    uid="1.2.3.1",
+    spacing_mm=0.0005,
+):
     """Make the header of an image of (width, height) px, TILED_FULL."""
     syntax, photometric, samples, _ = KINDS[kind]
     made = Dataset()
@@ -66,7 +75,7 @@ def make_dataset(size, side, kind, *, flavour="VOLUME", series="1.2.3", uid="1.2
     made.BitsAllocated = made.BitsStored = 8
     made.HighBit, made.PixelRepresentation = 7, 0
     measures = Dataset()
-    measures.PixelSpacing = [0.0005, 0.0005]
+    measures.PixelSpacing = [spacing_mm, spacing_mm]
     groups = Dataset()
     groups.PixelMeasuresSequence = Sequence([measures])
     made.SharedFunctionalGroupsSequence = Sequence([groups])
@@ -165,7 +174,8 @@ def write_slide(folder, kind, *, size=(700, 900), side=256, **options):
     folder.mkdir(exist_ok=True)
     image = paint(*size)
     path = write_image(folder / "0.dcm", image, side, kind, uid="1.2.3.1", **options)
-    write_image(folder / "1.dcm", shrink(image), side, kind, uid="1.2.3.2", **options)
+    coarse = {"uid": "1.2.3.2", "spacing_mm": 0.002}
+    write_image(folder / "1.dcm", shrink(image), side, kind, **coarse, **options)
     for number, flavour in ((3, "LABEL"), (4, "OVERVIEW")):
         write_image(
             folder / f"{number}.dcm",

@@ -1,5 +1,7 @@
+import contextlib
 import http.server
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -12,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from eosin.core import MissingExtraError, SlideError
-from eosin.slides import open_slide
+from eosin.slides import byte_sources, fingerprint_slide, is_remote, open_slide
 from eosin.slides.byte_sources import LocalFile, RemoteFile
 from eosin.slides.tiff_reader import TIFFSlide
 
@@ -134,8 +136,6 @@ def test_a_slide_in_a_bucket_is_the_same(make_tiled, monkeypatch):
 
 def test_what_a_server_lacks_is_an_error(server, tmp_path):
     address, _ = server
-    with pytest.raises(SlideError, match="not a URL"):
-        open_slide("nonsense://a/b.svs")
     message = r"none\.svs: cannot be reached \(HTTP status 404"
     with pytest.raises(SlideError, match=message):
         open_slide(f"{address}/none.svs")
@@ -165,8 +165,8 @@ class Files:
         # What fsspec does: the address, from the error that says why.
         raise FileNotFoundError(path) from self.error
 
-    def open(self, path, *_, **__):
-        self.info(path)
+    def cat_file(self, path, **_):
+        raise FileNotFoundError(path) from self.error
 
 
 @pytest.mark.parametrize(
@@ -181,18 +181,18 @@ def test_the_reason_behind_a_failure_is_told(error, message, monkeypatch):
     files = Files(error)
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (files, url))
     with pytest.raises(SlideError, match=message):
-        RemoteFile("https://a/b.svs")
+        RemoteFile("s3://a/b.svs")
     monkeypatch.setattr(files, "info", lambda _: {"size": 3})
-    file = RemoteFile("https://a/b.svs")
+    file = RemoteFile("s3://a/b.svs")
     monkeypatch.undo()
     if error:
-        with pytest.raises(SlideError, match=message.replace("reached", "opened")):
-            file.open()
+        with pytest.raises(SlideError, match=message.replace("reached", "read")):
+            file.open().read(3)
 
 
 @pytest.mark.parametrize("lacks", ["s3fs", "fsspec"])
 def test_a_missing_package_is_named(monkeypatch, lacks):
-    def refuse(_):
+    def refuse(_, **__):
         raise ImportError("install s3fs")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
@@ -202,12 +202,14 @@ def test_a_missing_package_is_named(monkeypatch, lacks):
         RemoteFile("s3://a/b.svs")
 
 
-def test_a_read_beyond_the_end_is_empty():
-    files = fsspec.filesystem("memory")
-    files.pipe("/eosin/a", b"abc")
-    source = RemoteFile("memory://eosin/a")
+def test_a_read_beyond_the_end_is_empty(server, tmp_path):
+    address, _ = server
+    (tmp_path / "a").write_bytes(b"abc")
+    source = RemoteFile(f"{address}/a")
     assert source.read(1, 10) == b"bc"
     assert source.read(3, 10) == b""
+    stream = source.open()
+    assert (stream.seek(-2, 2), stream.read(9), stream.tell()) == (1, b"bc", 3)
 
 
 def test_a_server_that_sends_the_whole_file_is_named(server, tmp_path, monkeypatch):
@@ -218,3 +220,128 @@ def test_a_server_that_sends_the_whole_file_is_named(server, tmp_path, monkeypat
     monkeypatch.setattr(RangeHandler, "knows_ranges", False)
     with pytest.raises(SlideError, match="must answer range requests"):
         source.read(200, 50)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense://a/b.svs",
+        "file:///etc/passwd",
+        "FILE://etc/passwd",
+        "local:///etc/passwd",
+        "memory://a.svs",
+        "ftp://127.0.0.1:9/a.svs",
+        "reference://a.svs",
+        "github://owner:name@main/a.svs",
+        "data:;base64,SUkqAAgAAAA=",
+        "data:image/tiff;base64,SUkqAAgAAAA=//",
+        "simplecache::https://127.0.0.1:9/a.svs",
+        "zip://a.svs::file:///a.zip",
+        "https://127.0.0.1:9/a.svs::file:///etc/passwd",
+        "filecache::s3://bucket/a.svs",
+        "hdfs+x_y-z://a.svs",
+    ],
+)
+def test_addresses_of_other_kinds_are_refused_at_once(address, monkeypatch):
+    monkeypatch.setattr(
+        fsspec.core, "url_to_fs", lambda *_, **__: pytest.fail("was passed on")
+    )
+    with pytest.raises(SlideError, match="http://, https://, s3://, gs://"):
+        open_slide(address)
+    with pytest.raises(SlideError, match="http://, https://, s3://, gs://"):
+        fingerprint_slide(address)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_address"),
+    [
+        ("HTTPS://host/a.svs", True),
+        ("gs://bucket/a.svs", True),
+        ("/data/odd://a.svs", False),
+        ("./s3://a.svs", False),
+        ("C://slides/a.svs", False),
+        ("a.b://a.svs", False),
+        ("tiles/pack.arrow::S1://x", False),
+        ("data:a.svs", False),
+        (Path("https://host/a.svs"), False),
+    ],
+)
+def test_a_name_with_slashes_is_an_address_where_it_begins_like_one(path, is_address):
+    assert is_remote(path) == is_address
+    if not is_address:
+        with pytest.raises(SlideError, match=r"no such file|not a pack|cannot be"):
+            open_slide(path)
+
+
+def test_the_case_of_a_scheme_does_not_count(server, make_tiled, tmp_path):
+    address, _ = server
+    (tmp_path / "a.svs").write_bytes(make_tiled("svs-jpeg").read_bytes())
+    with open_slide(address.replace("http", "HTTP") + "/a.svs") as slide:
+        assert slide.read(0, 0, 8, 8).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("where", ["file:///etc/passwd", "ftp://127.0.0.1/a.svs"])
+def test_a_server_cannot_lead_elsewhere(server, monkeypatch, where):
+    address, _ = server
+
+    def redirect(self, *, send):
+        self.send_response(302)
+        self.send_header("Location", where)
+        self.end_headers()
+
+    monkeypatch.setattr(RangeHandler, "answer", redirect)
+    with pytest.raises(SlideError, match=r"a\.svs: cannot be reached"):
+        open_slide(f"{address}/a.svs")
+
+
+def test_a_server_that_never_ends_is_left(server, tmp_path, monkeypatch):
+    address, _ = server
+    (tmp_path / "a.svs").write_bytes(bytes(1000))
+    source = RemoteFile(f"{address}/a.svs")
+    n_sent = 0
+
+    def go_on(self, *, send):
+        nonlocal n_sent
+        self.send_response(206)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while n_sent < 10_000:
+                self.wfile.write(bytes(1 << 20))
+                n_sent += 1
+
+    monkeypatch.setattr(RangeHandler, "answer", go_on)
+    with pytest.raises(SlideError, match="must answer range requests"):
+        source.read(0, 100)
+    # What lies in buffers, and not the 10 GB.
+    assert n_sent < 100
+
+
+def test_a_server_that_falls_silent_is_left(server, monkeypatch):
+    address, _ = server
+    silence = threading.Event()
+    monkeypatch.setattr(RangeHandler, "answer", lambda *_, send: silence.wait(20))
+    monkeypatch.setattr(byte_sources, "_SILENCE_S", 0.2)
+    with pytest.raises(SlideError, match=r"cannot be reached \(.*[Tt]imeout"):
+        RemoteFile(f"{address}/a.svs?silent")
+    silence.set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to a device"])
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path, kind, monkeypatch):
+    # Names of sockets must be short.
+    monkeypatch.chdir(tmp_path)
+    path = Path("a.tif")
+    with contextlib.ExitStack() as stack:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            made = stack.enter_context(socket.socket(socket.AF_UNIX))
+            made.bind(str(path))
+        elif kind == "device":
+            path = Path("/dev/zero")
+        else:
+            path.symlink_to("/dev/zero")
+        for call in (open_slide, fingerprint_slide, LocalFile, TIFFSlide):
+            with pytest.raises(SlideError, match="a pipe, a device or a socket"):
+                call(path)

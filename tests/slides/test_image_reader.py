@@ -1,3 +1,9 @@
+import struct
+import subprocess
+import sys
+import zlib
+from functools import partial
+
 import numpy as np
 import pytest
 import tifffile
@@ -180,7 +186,7 @@ def test_pillows_smaller_limit_does_not_count_and_stays_set(tmp_path, monkeypatc
 
 
 def test_an_image_too_large_for_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_reader, "_MAX_PIXELS", 1000)
+    monkeypatch.setattr(image_reader, "_MOST_BYTES", 3000)
     Image.fromarray(RGB).save(tmp_path / "a.png")
     with pytest.raises(SlideError, match="too large for a plain image"):
         ImageSlide(tmp_path / "a.png")
@@ -280,3 +286,137 @@ def test_channels_without_names_are_told_and_stains_are_refused(tmp_path):
     tifffile.imwrite(path, four, metadata={"axes": "CYX"}, **options)
     with pytest.raises(SlideError, match="axes CYX"):
         open_slide(path)
+
+
+def lie(path, at, kind, *size):
+    """Write another (width, height) into a file's header."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(kind, data, at, *size)
+    if path.suffix == ".png":
+        struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+
+
+def save_png(path, mode, **options):
+    Image.fromarray(RGB).convert(mode).save(path, **options)
+    lie(path, 16, ">II", 60_000, 20_000)
+
+
+def save_deep_png(path):
+    Image.fromarray(GREY.astype(np.uint16)).save(path)
+    lie(path, 16, ">II", 60_000, 20_000)
+
+
+def save_jpeg(path, mode, **options):
+    Image.fromarray(RGB).convert(mode).save(path, **options)
+    data = path.read_bytes()
+    frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+    lie(path, frame + 5, ">HH", 20_000, 60_000)
+
+
+def save_bmp(path):
+    """Write a BMP whose rows are packed."""
+    head = struct.pack("<IiiHHIIiiII", 40, 60_000, 20_000, 1, 8, 1, 4, 0, 0, 256, 0)
+    start = b"BM" + struct.pack("<IHHI", 1082, 0, 0, 1078)
+    path.write_bytes(start + head + bytes(1024) + b"\4\1\0\1")
+
+
+def save_webp(path, **options):
+    Image.fromarray(RGB).save(path, **options)
+    if options:
+        # 14 bits each, of one less.
+        lie(path, 21, "<I", 16_382 << 14 | 16_382)
+    else:
+        lie(path, 26, "<HH", 16_383, 16_383)
+
+
+def save_tiff(path, photometric, **options):
+    data = options.pop("data")
+    tifffile.imwrite(path, data, photometric=photometric, **options)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        for name, value in (("ImageWidth", 60_000), ("ImageLength", 20_000)):
+            file.pages[0].tags[name].overwrite(value)
+        file.pages[0].tags["RowsPerStrip"].overwrite(20_000)
+
+
+DEFLATE = {"compression": "deflate"}
+RGBA = np.dstack([RGB, GREY])
+LARGE = {
+    "palette.png": partial(save_png, mode="P"),
+    "clear palette.png": partial(save_png, mode="P", transparency=1),
+    "alpha.png": partial(save_png, mode="RGBA"),
+    "deep.png": save_deep_png,
+    "several scans.jpg": partial(save_jpeg, mode="RGB", progressive=True),
+    "inks.jpg": partial(save_jpeg, mode="CMYK"),
+    "packed.bmp": save_bmp,
+    "lossy.webp": save_webp,
+    "lossless.webp": partial(save_webp, lossless=True, exact=True),
+    "palette.tif": partial(
+        save_tiff, data=GREY, photometric="palette", colormap=(COLOURS * 257).T
+    ),
+    "packed.tif": partial(save_tiff, data=RGB, photometric="rgb", **DEFLATE),
+    "alpha.tif": partial(
+        save_tiff, data=RGBA, photometric="rgb", extrasamples=["unassalpha"]
+    ),
+    "deep.tif": partial(
+        save_tiff, data=GREY.astype(np.uint16), photometric="minisblack", **DEFLATE
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_decoding_would_take_is_told_by_the_header(tmp_path, name, monkeypatch):
+    LARGE[name](tmp_path / name)
+    monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("memory was taken"))
+    with pytest.raises(SlideError, match=r"decoding them takes \d+\.\d GB, and may"):
+        ImageSlide(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux tells it")
+@pytest.mark.parametrize(
+    ("name", "options", "n_bytes"),
+    [
+        # Indices and colours of a pixel.
+        ("a.png", {"transparency": 1}, 1 + 3),
+        ("a.bmp", {}, 1 + 3),
+    ],
+)
+def test_decoding_takes_no_more_than_that(tmp_path, name, options, n_bytes):
+    side = 5000
+    Image.new("P", (side, side), 1).save(tmp_path / name, **options)
+    measure = """
+import sys
+from pathlib import Path
+from eosin.slides.image_reader import ImageSlide
+
+def measure_kb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+before = measure_kb()
+ImageSlide(Path(sys.argv[1]))
+print((measure_kb() - before) * 1024)
+"""
+    command = [sys.executable, "-c", measure, str(tmp_path / name)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    # Bands take up to some 100 MB more.
+    assert int(found.stdout) < n_bytes * side**2 + (100 << 20)
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.webp", "a.jpg", "a.png"])
+def test_no_format_is_asked_for_that_pillow_has_not(tmp_path, name, monkeypatch):
+    Image.init()
+    monkeypatch.delitem(Image.OPEN, "MPO", raising=False)
+    Image.new("RGB", (30, 20), (200, 60, 120)).save(tmp_path / name)
+    found = read_all(tmp_path / name).astype(int)
+    assert found.shape == (20, 30, 3)
+    assert np.abs(found - (200, 60, 120)).max() <= 4
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_of_several_scans_takes_memory_for_its_coefficients(tmp_path, options):
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", **options)
+    with Image.open(tmp_path / "a.jpg") as image:
+        # Pillow's four, RGB's three, and two for each of three coefficients.
+        expected = 4 + 3 + (6 if options else 0)
+        assert image_reader._count_pixel_bytes(image) == expected

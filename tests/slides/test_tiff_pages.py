@@ -5,6 +5,7 @@ import tifffile
 from tests.slides.pixels import paint
 
 from eosin.slides import open_slide
+from eosin.slides.byte_sources import LocalFile
 from eosin.slides.tiff_pages import read_content
 
 IMAGE = paint(640, 1000)
@@ -31,7 +32,7 @@ def write(path, *pages):
 
 
 def read(path):
-    return read_content(path.name, path)
+    return read_content(LocalFile(path), path)
 
 
 LABEL = np.full((120, 120, 3), (250, 240, 90), np.uint8)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import tifffile
+from tests.slides.tiff_files import write_sparse
 
 from eosin.core import SlideError
-from eosin.slides import write_pyramid
+from eosin.slides import bounds, open_slide, write_pyramid
 from eosin.slides.slide import DamagedTileError
 from eosin.slides.tiff_reader import TIFFSlide
 from eosin.slides.tile_codecs import JPEGTiles
@@ -203,3 +204,45 @@ def test_a_byte_count_of_gigabytes_is_damage(path, tmp_path):
     with TIFFSlide(damaged) as slide:
         slide.read_tiles(np.array([[0, 0, 64, 64]]), out, damaged=flags)
         assert flags.all() == (size > 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [((600_000, 600_000), 4096), ((1_900_000, 300_000), 2048)]
+)
+def test_a_vast_slide_without_data_costs_nothing(tmp_path, size, side, monkeypatch):
+    monkeypatch.setattr(TIFFSlide, "_read_scaled", lambda *_: pytest.fail("was read"))
+    with TIFFSlide(write_sparse(tmp_path / "a.tif", size, side, {})) as slide:
+        assert (slide.dimensions, slide.mpp) == (size, 0.5)
+        assert (slide.thumbnail(300) == 255).all()
+
+
+def test_what_is_stored_on_a_sparse_slide_lies_where_it_is(tmp_path):
+    # 20 x 20 tiles of 2048 px; the fourth of the third row, and the very last.
+    colours = {2 * 20 + 3: (200, 10, 90), 399: (9, 90, 200)}
+    path = write_sparse(tmp_path / "a.tif", (40_960, 40_960), 2048, colours)
+    with TIFFSlide(path) as slide:
+        image = slide.read_image(downsample=512)
+    expected = np.full((80, 80, 3), 255, np.uint8)
+    expected[8:12, 12:16] = colours[43]
+    expected[76:, 76:] = colours[399]
+    np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("size", [(4_000_000, 4_000_000), (2_100_000, 300)])
+def test_what_is_larger_than_glass_is_refused(tmp_path, size):
+    path = write_sparse(tmp_path / "a.tif", size, 8192, {})
+    with pytest.raises(SlideError, match=rf"this one says {size[0]} x {size[1]}"):
+        open_slide(path)
+
+
+def test_a_picture_that_would_take_hours_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "_MOST_DECODED_PIXELS", 2 * 256**2)
+    path = tmp_path / "a.tif"
+    for n_stored in (2, 3):
+        write_sparse(path, (2560, 2560), 256, dict.fromkeys(range(n_stored), (9, 9, 9)))
+        with TIFFSlide(path) as slide:
+            if n_stored == 2:
+                assert slide.thumbnail(10).shape == (10, 10, 3)
+                continue
+            with pytest.raises(SlideError, match="a picture of the whole slide"):
+                slide.thumbnail(10)

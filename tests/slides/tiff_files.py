@@ -1,5 +1,8 @@
 """Tiled TIFF files of every kind that the native reader serves."""
 
+import struct
+import zlib
+
 import numpy as np
 import tifffile
 from tests.slides.pixels import (
@@ -65,4 +68,34 @@ def write_tiled(path, kind, *, size=(700, 900), side=256, sparse=()):
                     description="Aperio\n80x60 of it",
                     metadata=None,
                 )
+    return path
+
+
+def write_sparse(path, size, side, colours):
+    """Write a slide of (width, height) px whose tiles are hardly ever stored.
+
+    `colours` are those of the stored tiles, by their numbers, row by row.
+    """
+    n = -(-size[0] // side) * -(-size[1] // side)
+    tiles = {i: zlib.compress(bytes(c) * side**2) for i, c in colours.items()}
+    tags = [
+        *((256, 4, 1, size[0]), (257, 4, 1, size[1]), (258, 3, 3, "bits")),
+        *((259, 3, 1, 8), (262, 3, 1, 2), (277, 3, 1, 3), (282, 5, 1, "mpp")),
+        *((284, 3, 1, 1), (296, 3, 1, 3), (322, 4, 1, side), (323, 4, 1, side)),
+        *((324, 4, n, "offsets"), (325, 4, n, "counts")),
+    ]
+    at = 8 + 2 + 12 * len(tags) + 4
+    places = {"bits": at, "mpp": at + 6, "offsets": at + 14, "counts": at + 14 + 4 * n}
+    at += 14 + 8 * n
+    offsets, counts = np.zeros((2, n), "<u4")
+    for number, data in tiles.items():
+        offsets[number], counts[number] = at, len(data)
+        at += len(data)
+    entries = b"".join(
+        struct.pack("<HHII", *tag, places.get(value, value)) for *tag, value in tags
+    )
+    # 20,000 pixels a centimetre are 0.5 um each.
+    values = struct.pack("<3H2I", 8, 8, 8, 20_000, 1)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + values
+    path.write_bytes(b"".join((head, offsets, counts, *tiles.values())))
     return path

@@ -25,7 +25,9 @@ def write_slides(folder):
     for name in NAMES:
         info = FeatureInfo(slide_id=name, encoder="e", tile_px=8, mpp=1, size_px0=8)
         features = rng.normal(size=(4, 3)).astype(np.float32)
-        write_features(folder / f"{name}.h5", features, np.zeros((4, 2), int), info)
+        write_features(
+            folder / f"{name}.h5", features, np.arange(8).reshape(4, 2), info
+        )
     return folder
 
 

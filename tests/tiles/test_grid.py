@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from eosin.core import Box, SlideError
 from eosin.settings import TileSpec
-from eosin.tiles import TissueMap, find_boxes, place_tiles
+from eosin.tiles import TissueMap, find_boxes, grid, place_tiles
 
 
 def blank(width: int, height: int) -> np.ndarray:
@@ -144,3 +144,14 @@ def test_context_is_read_around_the_tile() -> None:
     # As much again: half a side on each side.
     assert find_boxes(tiles, 2).tolist() == [[68, -22, 128, 128]]
     assert find_boxes(tiles, 1.5).tolist() == [[84, -6, 96, 96]]
+
+
+def test_a_grid_without_end_is_refused(array_slide, monkeypatch) -> None:
+    slide = array_slide(blank(200, 130))
+    spec = TileSpec(1.0, 64, 63)
+    # 137 x 67 places, one pixel apart.
+    monkeypatch.setattr(grid, "_MOST_PLACES", 137 * 67)
+    assert len(place_tiles(slide, spec, full(slide), min_tissue=0)) == 137 * 67
+    monkeypatch.setattr(grid, "_MOST_PLACES", 137 * 67 - 1)
+    with pytest.raises(SlideError, match="this one has 137 x 67"):
+        place_tiles(slide, spec, full(slide), min_tissue=0)

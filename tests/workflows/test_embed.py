@@ -11,6 +11,7 @@ from eosin.core import RunError, read_json
 from eosin.inference import encoding, open_session
 from eosin.models import TorchEncoder, TorchEncoderSpec
 from eosin.settings import EmbedSettings, ImportSettings, TilingSettings
+from eosin.slides import fingerprint_slide
 from eosin.tiles import TileReader, apply_view, read_manifest, write_manifest
 from eosin.tiles.folder import open_tile_folder
 from eosin.workflows.embed import embed_tiles
@@ -103,23 +104,25 @@ def test_a_bad_slide_stops_nothing(embed, own_tiles):
     assert not (result.folder / "slide-02.h5").exists()
 
 
-def test_a_slide_that_was_replaced_is_encoded_anew(embed, own_tiles):
+def test_a_slide_that_was_replaced_is_refused_until_it_is_back(embed, own_tiles):
+    """Its places and labels are those of the slide that was tiled."""
     tiles, paths = own_tiles
     out = embed(tiles).folder
-    before = FeatureFile(out / "slide-02.h5")[:]
+    before = FeatureFile(out / "slide-02.h5")
+    own, told = before[:], before.attributes["slide_fingerprint"]
+    assert told == fingerprint_slide(paths["slide-02"])
+    kept = shutil.move(paths["slide-02"], f"{paths['slide-02']}.kept")
     shutil.copy(paths["slide-03"], paths["slide-02"])
-    result = embed(tiles)
-    n_own = (open_tile_folder(tiles).tiles["slide_id"] == "slide-02").sum()
-    assert (result.n_tiles, result.failures) == (n_own, ())
-    # As a folder of its own would have it.
-    fresh = embed(tiles, "fresh").folder
-    after = FeatureFile(out / "slide-02.h5")[:]
-    np.testing.assert_array_equal(after, FeatureFile(fresh / "slide-02.h5")[:])
-    assert not np.allclose(after, before)
-    cut_short(paths["slide-02"])
-    assert [failure.slide_id for failure in embed(tiles).failures] == ["slide-02"]
+    (failure,) = embed(tiles).failures
+    assert failure.slide_id == "slide-02"
+    assert "slide-02.tif: was replaced by another file" in failure.message
     # What the slide was before is not trained on.
     assert not (out / "slide-02.h5").exists()
+    # A copy of it is as good.
+    shutil.copy(kept, paths["slide-02"])
+    result = embed(tiles)
+    assert result.failures == ()
+    np.testing.assert_array_equal(FeatureFile(out / "slide-02.h5")[:], own)
 
 
 def test_tiles_that_are_known_to_be_damaged_are_left_out(embed, tile_folder, tmp_path):

@@ -116,6 +116,18 @@ def test_one_bad_slide_stops_nothing_and_is_tried_again(copied, tmp_path):
     assert list(result.slides["slide_id"]) == ["slide-01", "slide-02", "slide-03"]
 
 
+@pytest.mark.parametrize("what", ["slide", "annotation"])
+def test_what_may_not_be_read_is_that_slides_failure(copied, tmp_path, forbid, what):
+    table, rows = copied(2)
+    name = rows["path" if what == "slide" else "annotation"][0]
+    forbid(tmp_path / "cohort" / name)
+    result = tile_cohort(table, tmp_path / "tiles", TILING)
+    (failure,) = result.failures
+    assert failure.slide_id == "slide-01"
+    assert "Permission denied" in failure.message
+    assert list(result.slides["slide_id"]) == ["slide-02"]
+
+
 def test_an_interrupted_call_ends_like_an_unbroken_one(
     cohort, tile_folder, tmp_path, monkeypatch
 ):
@@ -162,7 +174,8 @@ def test_slides_that_give_nothing_are_told_of_and_end_nothing(copied, tmp_path):
     rows.to_csv(table, index=False)
     result = tile_cohort(table, tmp_path / "tiles", TILING)
     assert not result.failures
-    bare, unlabelled = result.remarks
+    bare, unlabelled, order = result.remarks
+    assert order.startswith("'tumor' is looked for")
     assert "1 of 4 slides gave no tile (blank)" in bare
     assert f"No tile of 1 of 4 slides has a label ({rows['slide_id'][0]})" in unlabelled
     # Nobody is told to call a tumour slide normal.

@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
@@ -128,3 +131,22 @@ def test_real_files_get_the_right_message(data_folder, name, status, message):
     result = check(data_folder / "wsi" / name)
     assert result.status == status
     assert message in " ".join(result.problems)
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_goes_on(cohort, tmp_path, forbid):
+    for name in ("a.tif", "b.tif", "c.png"):
+        shutil.copy(cohort.new_slides[0], tmp_path / name)
+    (tmp_path / "link.svs").symlink_to(tmp_path / "gone.svs")
+    os.mkfifo(tmp_path / "pipe.tif")
+    forbid(tmp_path / "b.tif")
+    found = {check.path.name: check for check in validate_slides([tmp_path])}
+    assert {name: check.status for name, check in found.items()} == {
+        "a.tif": "ok",
+        "b.tif": "error",
+        "c.png": "ok",
+        "link.svs": "error",
+        "pipe.tif": "error",
+    }
+    assert "Permission denied" in found["b.tif"].problems[0]
+    assert "gone" in found["link.svs"].problems[0]
+    assert "a pipe" in found["pipe.tif"].problems[0]

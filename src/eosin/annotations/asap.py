@@ -33,7 +33,7 @@ def read_asap(path: Path, root: Element) -> Annotations:
         points = read_corners(corners, where)
         is_diagonal = kind == "rectangle" and len(points) == 2
         geometry = make_box(points) if is_diagonal else make_polygon(points)
-        builder.add_geometry(_find_class(annotation), geometry)
+        builder.add_geometry(_find_class(annotation), geometry, where)
     return builder.build()
 
 

@@ -1,7 +1,9 @@
 """Aperio ImageScope's XML and its descendant, Indica HALO's `.annotations`."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from shapely import Polygon
@@ -17,8 +19,16 @@ from eosin.annotations.shapes import (
 
 _AREA_TYPES = {"0", "1", "2"}
 
-# The name of the column that ImageScope itself puts into every layer.
-_DEFAULT_ATTRIBUTE = "Description"
+# Columns of ImageScope's lists: what is typed into them may be a class, their names
+# are none.
+_CLASS_COLUMNS = frozenset(
+    {"class", "label", "type", "category", "classification", "diagnosis"}
+)
+_COLUMNS = _CLASS_COLUMNS | {
+    *("", "description", "text", "region", "length", "area", "notes", "comment"),
+    *("comments", "name", "attribute"),
+}
+_NUMBERED = re.compile(r"(?i)(layer|annotations?|regions?|untitled)[ _#-]*\d*")
 
 
 def read_imagescope(path: Path, root: Element) -> Annotations:
@@ -26,32 +36,65 @@ def read_imagescope(path: Path, root: Element) -> Annotations:
     # Vertices are called `V` by HALO, `Vertex` by ImageScope.
     is_halo = root.find(".//Vertices/V") is not None or root.find(".//Vertex") is None
     builder = RegionBuilder(path, "halo" if is_halo else "imagescope")
-    find_class = _find_halo_class if is_halo else _find_imagescope_class
-    make_shape = _make_halo_shape if is_halo else _make_imagescope_shape
+    read_layer = _read_halo_layer if is_halo else _read_imagescope_layer
     layers = [
-        _read_layer(builder, annotation, find_class(annotation), make_shape, path)
+        layer
         for annotation in root.iter("Annotation")
+        for layer in read_layer(builder, annotation, path)
     ]
     builder.add_layers(layers)
     return builder.build()
 
 
-def _read_layer(
-    builder: RegionBuilder,
-    annotation: Element,
-    class_name: str,
-    make_shape: Callable[[Element, str], Polygon | str],
-    path: Path,
-) -> Layer:
-    layer = Layer(class_name)
+def _read_halo_layer(
+    builder: RegionBuilder, annotation: Element, path: Path
+) -> Iterable[Layer]:
+    name = annotation.get("Name") or ""
+    layer = Layer(name)
     for index, region in enumerate(annotation.iter("Region"), start=1):
-        shape = make_shape(region, f"{path}: layer '{class_name}', region {index}")
-        if isinstance(shape, str):
-            builder.ignore(shape)
-            continue
+        where = f"{path}: layer '{name}', region {index}"
+        shape = _make_halo_shape(region, where)
+        _add_shape(builder, layer, region, shape)
+    return [layer]
+
+
+def _read_imagescope_layer(
+    builder: RegionBuilder, annotation: Element, path: Path
+) -> Iterable[Layer]:
+    """Read a layer as one for each class in it.
+
+    A hole belongs to the class of the region whose id it gives, or else of the region
+    before it.
+    """
+    of_layer, usual = _find_layer_class(annotation)
+    headers = {
+        header.get("Id"): header.get("Name")
+        for header in annotation.iter("AttributeHeader")
+    }
+    layers: dict[str, Layer] = {}
+    class_by_id: dict[str, str] = {}
+    name = of_layer or usual
+    for index, region in enumerate(annotation.iter("Region"), start=1):
+        where = f"{path}: layer '{of_layer or usual}', region {index}"
+        if region.get("NegativeROA") == "1":
+            name = class_by_id.get(region.get("InputRegionId") or "0", name)
+        else:
+            name = of_layer or _find_region_class(region, headers) or usual
+            class_by_id[region.get("Id") or "0"] = name
+        class_by_id.pop("0", None)
+        layer = layers.setdefault(name, Layer(name))
+        _add_shape(builder, layer, region, _make_imagescope_shape(region, where))
+    return layers.values()
+
+
+def _add_shape(
+    builder: RegionBuilder, layer: Layer, region: Element, shape: Polygon | str
+) -> None:
+    if isinstance(shape, str):
+        builder.ignore(shape)
+    else:
         is_hole = region.get("NegativeROA") == "1"
         (layer.holes if is_hole else layer.areas).append(shape)
-    return layer
 
 
 def _make_imagescope_shape(region: Element, where: str) -> Polygon | str:
@@ -87,21 +130,33 @@ def _make_halo_shape(region: Element, where: str) -> Polygon | str:
     return "line" if has_ends and len(points) >= 3 else make_polygon(points)
 
 
-def _find_halo_class(annotation: Element) -> str:
-    return annotation.get("Name") or ""
+def _find_layer_class(annotation: Element) -> tuple[str, str]:
+    """Return the layer's class, and the one of regions that say none of their own.
 
-
-def _find_imagescope_class(annotation: Element) -> str:
-    """Return the layer's name; else its attribute's name.
-
-    Where that is only ImageScope's own `Description`, what was typed there goes
-    before it.
+    The first is the layer's name, unless it only numbers layers, or what was typed
+    into ImageScope's own column; the second such a name, or that of an attribute.
     """
     name = (annotation.get("Name") or "").strip()
+    if name and not _NUMBERED.fullmatch(name):
+        return name, name
     attribute = annotation.find("./Attributes/Attribute")
-    if name or attribute is None:
-        return name
+    if attribute is None:
+        return "", name
     attribute_name = (attribute.get("Name") or "").strip()
-    value = (attribute.get("Value") or "").strip()
-    is_default = attribute_name in {"", _DEFAULT_ATTRIBUTE}
-    return value if is_default and value else attribute_name
+    is_column = attribute_name.casefold() in _COLUMNS
+    value = (attribute.get("Value") or "").strip() if is_column else ""
+    return value, name or ("" if is_column else attribute_name)
+
+
+def _find_region_class(region: Element, headers: Mapping[str | None, Any]) -> str:
+    """Return a region's attribute that is called like a class, its text, or another.
+
+    `headers` has the names of the attributes, which regions give by their ids.
+    """
+    values: list[tuple[bool, str]] = [(False, region.get("Text") or "")]
+    for attribute in region.findall("./Attributes/Attribute"):
+        key = attribute.get("Name")
+        name = (headers.get(key) or key or "").strip().casefold()
+        values.append((name in _CLASS_COLUMNS, attribute.get("Value") or ""))
+    values.sort(key=lambda value: not value[0])
+    return next((text for _, value in values if (text := value.strip())), "")

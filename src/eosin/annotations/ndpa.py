@@ -35,7 +35,7 @@ def read_ndpa(path: Path, root: Element, *, slide: Slide | None) -> Annotations:
         elif (annotation.findtext("closed") or "1").strip() == "0":
             builder.ignore("line")
         else:
-            builder.add_geometry(title, make_polygon(corners))
+            builder.add_geometry(title, make_polygon(corners), where)
     return builder.build()
 
 

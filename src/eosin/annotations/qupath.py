@@ -6,6 +6,7 @@ and `-y`) where a file has them; eosin counts from the corner of the full scan.
 
 import gzip
 import json
+import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
-from shapely.geometry import mapping, shape
-from shapely.geometry.base import BaseGeometry
+from shapely.geometry import mapping
 from shapely.geometry.polygon import orient
 
+from eosin.annotations.properties import find_class_name
 from eosin.annotations.regions import Annotations, RegionBuilder
 from eosin.annotations.shapes import Area, keep_area
-from eosin.core import AnnotationError, Box, atomic_path
+from eosin.core import AnnotationError, Box, atomic_path, raising
 
 _AREA_TYPES = ("Polygon", "MultiPolygon")
+_OTHER_TYPES = ("Point", "MultiPoint", "LineString", "MultiLineString")
+_NO_RING = np.empty((0, 2))
+_NO_GEOJSON = (
+    "{}: a GeoJSON FeatureCollection, a list of features or one feature is needed; "
+    "export from QuPath with File > Export objects as GeoJSON"
+)
 
 
 @dataclass(frozen=True)
@@ -49,33 +57,30 @@ class Feature:
     is_locked: bool = False
 
 
-def read_qupath(path: Path, content: Any, *, bounds: Box | None) -> Annotations:
-    """Read parsed GeoJSON: a collection, a bare list, or one feature.
+def read_qupath(
+    path: Path, documents: Sequence[Any], *, bounds: Box | None
+) -> Annotations:
+    """Read parsed GeoJSON: collections, bare lists, features or geometries.
 
     QuPath's frame starts at the corner of the slide's scanned `bounds`.
     """
     builder = RegionBuilder(path, "qupath")
     offset = (bounds.x_px0, bounds.y_px0) if bounds else (0, 0)
-    for index, feature in enumerate(_find_features(path, content)):
+    for index, feature in enumerate(_iter_features(path, documents), start=1):
+        where = f"{path}: feature {index}"
         geometry = feature.get("geometry")
         if not geometry:
-            builder.ignore("empty")
+            builder.ignore("feature without geometry")
             continue
-        try:
-            parsed = shape(_drop_short_rings(geometry))
-        except Exception as error:
-            raise AnnotationError(
-                f"{path}: feature {index + 1} has a geometry that cannot be read "
-                f"({error})"
-            ) from error
-        if offset != (0, 0):
-            parsed = shapely.transform(parsed, lambda points: points + offset)
-        class_name = _find_class_name(feature.get("properties") or {})
-        for part in _flatten(parsed):
-            if part.geom_type in _AREA_TYPES:
-                builder.add_geometry(class_name, part)
-            else:
-                builder.ignore(part.geom_type)
+        with raising(AnnotationError, f"{where} has properties that cannot be read"):
+            class_name = find_class_name(feature)
+        with raising(AnnotationError, f"{where} has a geometry that cannot be read"):
+            for kind, coordinates in _iter_parts(geometry):
+                if kind in _AREA_TYPES:
+                    area = _make_area(kind, coordinates, offset)
+                    builder.add_geometry(class_name, area, where)
+                else:
+                    builder.ignore(kind)
     return builder.build()
 
 
@@ -84,21 +89,29 @@ def write_geojson(
 ) -> None:
     """Write objects as a FeatureCollection that QuPath opens.
 
+    Objects without an area are left out, and so are measurements that are not finite:
+    neither has a place in GeoJSON.
+
     Args:
         path: Where to write; a name ending in `.gz` is compressed.
         features: The objects, in the level-0 frame.
         slide_bounds: The slide's scanned bounds, whose corner is QuPath's origin.
 
     Raises:
+        AnnotationError: A corner of an object is not finite.
         RunError: The file cannot be written.
     """
+    path = Path(path)
     offset = (slide_bounds.x_px0, slide_bounds.y_px0) if slide_bounds else (0, 0)
-    collection = {
-        "type": "FeatureCollection",
-        "features": [
-            _to_json(feature, offset, index) for index, feature in enumerate(features)
-        ],
-    }
+    objects = []
+    for index, feature in enumerate(features):
+        if not np.isfinite(shapely.get_coordinates(feature.geometry)).all():
+            raise AnnotationError(
+                f"{path}: object {index + 1} ({feature.class_name}) has a corner that "
+                "is not finite; it has no place on a slide"
+            )
+        objects.append(_to_json(feature, offset, index))
+    collection = {"type": "FeatureCollection", "features": list(filter(None, objects))}
     text = json.dumps(collection, separators=(",", ":"), allow_nan=False)
     with atomic_path(path) as temporary:
         if path.suffix == ".gz":
@@ -107,67 +120,78 @@ def write_geojson(
             temporary.write_text(text, encoding="utf-8")
 
 
-def _find_features(path: Path, content: Any) -> list[Mapping[str, Any]]:
-    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
-        content = content.get("features")
-    elif isinstance(content, dict) and content.get("type") == "Feature":
-        content = [content]
-    elif isinstance(content, dict) and {"coordinates", "geometries"} & content.keys():
-        content = [{"geometry": content}]
-    if not isinstance(content, list) or not all(
-        isinstance(feature, dict) and "geometry" in feature for feature in content
-    ):
-        raise AnnotationError(
-            f"{path}: a GeoJSON FeatureCollection, a list of features or one feature "
-            "is needed; export from QuPath with File > Export objects as GeoJSON"
-        )
-    return content
+def _iter_features(path: Path, documents: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Yield features in their order, out of collections and lists of any depth."""
+    waiting = list(reversed(documents))
+    while waiting:
+        content = waiting.pop()
+        found = content.get("features") if isinstance(content, dict) else content
+        if isinstance(found, list):
+            waiting.extend(reversed(found))
+        elif not isinstance(content, dict):
+            raise AnnotationError(_NO_GEOJSON.format(path))
+        elif "geometry" in content or content.get("type") == "Feature":
+            yield content
+        elif {"coordinates", "geometries"} & content.keys():
+            yield {"geometry": content}
+        else:
+            raise AnnotationError(_NO_GEOJSON.format(path))
 
 
-def _drop_short_rings(geometry: Any) -> Any:
-    """Leave out rings without three corners: they have no area, and stop shapely."""
-    kind = geometry.get("type")
-    if kind == "GeometryCollection":
-        parts = [_drop_short_rings(part) for part in geometry["geometries"]]
-        return {**geometry, "geometries": parts}
-    if kind not in _AREA_TYPES:
-        return geometry
-    polygons = geometry["coordinates"]
-    polygons = [polygons] if kind == "Polygon" else polygons
-    kept = [
-        [ring for ring in rings if len(set(map(tuple, ring))) >= 3]
-        for rings in polygons
-        if rings and len(set(map(tuple, rings[0]))) >= 3
-    ]
-    return {"type": "MultiPolygon", "coordinates": kept}
+def _iter_parts(geometry: Any) -> Iterator[tuple[str, Any]]:
+    """Yield kind and coordinates of a geometry's parts, in collections of any depth."""
+    waiting = [geometry]
+    while waiting:
+        part = waiting.pop()
+        kind = part["type"]
+        if kind == "GeometryCollection":
+            waiting.extend(reversed(part["geometries"]))
+        elif kind in _AREA_TYPES or kind in _OTHER_TYPES:
+            yield kind, part["coordinates"]
+        else:
+            raise ValueError(f"its type is '{kind}'")
 
 
-def _find_class_name(properties: Mapping[str, Any]) -> str | None:
-    """Find the classification's name, or else the object's own name."""
-    classification = properties.get("classification")
-    if isinstance(classification, dict):
-        name = classification.get("name") or classification.get("names")
-        if isinstance(name, list):
-            name = ": ".join(map(str, name))
-    else:
-        name = classification
-    return str(name) if name else properties.get("name")
+def _make_area(kind: str, coordinates: Any, offset: tuple[int, int]) -> Area:
+    """Return the polygons, without rings that have no area for want of corners."""
+    polygons = [coordinates] if kind == "Polygon" else coordinates
+    areas = []
+    for rings in polygons:
+        shell, *holes = [_read_ring(ring) + offset for ring in rings] or [_NO_RING]
+        if _has_corners(shell):
+            areas.append(Polygon(shell, [hole for hole in holes if _has_corners(hole)]))
+    return areas[0] if len(areas) == 1 else MultiPolygon(areas)
 
 
-def _flatten(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
-    if geometry.geom_type == "GeometryCollection":
-        for part in shapely.get_parts(np.array([geometry])):
-            yield from _flatten(part)
-    else:
-        yield geometry
+def _read_ring(ring: Any) -> npt.NDArray[np.float64]:
+    """Read a ring's corners, `(corners, 2)`; a third number is a height."""
+    if not ring:
+        return _NO_RING
+    if any(isinstance(number, str) for corner in ring for number in corner):
+        raise TypeError("a corner is text; numbers are needed")
+    corners = np.array([corner[:2] for corner in ring], float)
+    if corners.ndim != 2 or corners.shape[1] != 2 or not np.isfinite(corners).all():
+        raise ValueError("each corner must be two finite numbers")
+    return corners
 
 
-def _to_json(feature: Feature, offset: tuple[int, int], index: int) -> dict[str, Any]:
+def _has_corners(ring: npt.NDArray[np.float64]) -> bool:
+    """Whether a ring has three different corners."""
+    others = ring[(ring != ring[:1]).any(axis=1)]
+    return bool((others != others[:1]).any())
+
+
+def _to_json(
+    feature: Feature, offset: tuple[int, int], index: int
+) -> dict[str, Any] | None:
+    """Describe an object as GeoJSON; None where it has no area."""
     geometry: Area = feature.geometry
     if offset != (0, 0):
         geometry = shapely.transform(geometry, lambda points: points - offset)
     if not geometry.is_valid:
         geometry = keep_area(shapely.make_valid(geometry))
+    if not geometry.area > 0:
+        return None
     properties: dict[str, Any] = {
         "objectType": feature.object_type,
         "isLocked": feature.is_locked,
@@ -179,8 +203,13 @@ def _to_json(feature: Feature, offset: tuple[int, int], index: int) -> dict[str,
             "name": feature.class_name,
             "color": list(feature.colour),
         }
-    if feature.measurements:
-        properties["measurements"] = dict(feature.measurements)
+    measured = {
+        name: value if isinstance(value, int) else float(value)
+        for name, value in feature.measurements.items()
+        if math.isfinite(value)
+    }
+    if measured:
+        properties["measurements"] = measured
     return {
         "type": "Feature",
         "id": _make_id(feature, geometry, index),

@@ -1,11 +1,10 @@
 """Reading an annotation file, whatever its format."""
 
-import gzip
 import json
-import zlib
+import re
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError, fromstring
+from xml.etree.ElementTree import fromstring
 
 import shapely
 
@@ -14,8 +13,14 @@ from eosin.annotations.imagescope import read_imagescope
 from eosin.annotations.ndpa import read_ndpa
 from eosin.annotations.qupath import read_qupath
 from eosin.annotations.regions import Annotations, RegionBuilder
-from eosin.core import AnnotationError
+from eosin.annotations.text import read_text
+from eosin.core import AnnotationError, raising
 from eosin.slides import Slide
+
+# A parsed corner takes three values of JSON and about 130 bytes, or five of XML and
+# about 450; more than these fill the memory of a small machine.
+_MOST_JSON_VALUES = 20_000_000
+_MOST_XML_VALUES = 14_000_000
 
 
 def read_annotations(path: Path, *, slide: Slide | None = None) -> Annotations:
@@ -32,12 +37,13 @@ def read_annotations(path: Path, *, slide: Slide | None = None) -> Annotations:
         The regions, in the level-0 frame.
 
     Raises:
-        AnnotationError: The file is missing, empty, of no known format, or of
-            another slide.
+        AnnotationError: The file is missing, empty, of no known format, too large,
+            or of another slide.
         SlideError: The file is NDPA and the slide has no mpp.
     """
     path = Path(path)
-    annotations = _read(path, _read_text(path), slide)
+    with raising(AnnotationError, f"{path}: cannot be read as annotations"):
+        annotations = _read(path, read_text(path), slide)
     if slide is not None and annotations.regions:
         width, height = slide.dimensions
         outlines = [region.geometry for region in annotations.regions]
@@ -53,12 +59,13 @@ def read_annotations(path: Path, *, slide: Slide | None = None) -> Annotations:
 
 
 def _read(path: Path, text: str, slide: Slide | None) -> Annotations:
-    start = text.lstrip()[:1]
+    start = text[:1]
     if start in ("{", "["):
-        content = _parse_json(path, text)
-        if isinstance(content, dict) and "positive" in content:
-            return _read_ncrf(path, content)
-        return read_qupath(path, content, bounds=slide.bounds if slide else None)
+        documents = _parse_json(path, text)
+        first = documents[0]
+        if isinstance(first, dict) and "positive" in first and len(documents) == 1:
+            return _read_ncrf(path, first)
+        return read_qupath(path, documents, bounds=slide.bounds if slide else None)
     if start == "<":
         return _read_xml(path, text, slide)
     raise AnnotationError(
@@ -68,35 +75,37 @@ def _read(path: Path, text: str, slide: Slide | None) -> Annotations:
     )
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        return data.decode(
-            "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+def _require_few(path: Path, n_values: int, most: int) -> None:
+    if n_values > most:
+        raise AnnotationError(
+            f"{path}: holds about {n_values:,} values, and {most:,} can be read; "
+            "export areas alone, not cells, or simplify the outlines"
         )
-    except FileNotFoundError as error:
-        raise AnnotationError(f"{path}: no such annotation file") from error
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise AnnotationError(f"{path}: cannot be read as text ({error})") from error
 
 
-def _parse_json(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: not valid JSON ({error})") from error
+def _parse_json(path: Path, text: str) -> list[Any]:
+    """Parse one document, or one after the other as in files of a feature a line."""
+    n_values = text.count("[") + text.count(",") + 3 * text.count("{")
+    _require_few(path, n_values, _MOST_JSON_VALUES)
+    decoder, blank = json.JSONDecoder(), re.compile(r"\s*")
+    documents, place = [], 0
+    with raising(AnnotationError, f"{path}: not valid JSON"):
+        while place < len(text):
+            document, end = decoder.raw_decode(text, place)
+            documents.append(document)
+            place = blank.match(text, end).end()  # type: ignore[union-attr]
+    return documents
 
 
 def _read_xml(path: Path, text: str, slide: Slide | None) -> Annotations:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         # Entities can grow without bound, and no annotation tool writes any.
         raise AnnotationError(f"{path}: XML with a DOCTYPE is not read, for safety")
-    try:
-        root = fromstring(text.encode())
-    except ParseError as error:
-        raise AnnotationError(f"{path}: not valid XML ({error})") from error
+    n_values = 2 * (text.count("<") - text.count("</")) + text.count("=")
+    _require_few(path, n_values, _MOST_XML_VALUES)
+    with raising(AnnotationError, f"{path}: not valid XML"):
+        # Of text the parser ignores the declared encoding, by which it was decoded.
+        root = fromstring(text)
     if root.tag == "ASAP_Annotations":
         return read_asap(path, root)
     if root.tag == "annotations":
@@ -111,12 +120,10 @@ def _read_xml(path: Path, text: str, slide: Slide | None) -> Annotations:
 def _read_ncrf(path: Path, content: dict[str, Any]) -> Annotations:
     """Read NCRF's JSON of CAMELYON16: outlines under `positive` and `negative`."""
     builder = RegionBuilder(path, "ncrf")
-    try:
+    with raising(
+        AnnotationError, f"{path}: each outline needs 'vertices', pairs of x and y"
+    ):
         for key, class_name in (("positive", "tumor"), ("negative", "exclude")):
             for item in content.get(key, []):
                 builder.add_outline(class_name, [(x, y) for x, y in item["vertices"]])
-    except (KeyError, TypeError, ValueError) as error:
-        raise AnnotationError(
-            f"{path}: each outline needs 'vertices', pairs of x and y ({error})"
-        ) from error
     return builder.build()

@@ -1,36 +1,27 @@
-"""Named regions of a slide, and how their names become a study's classes."""
+"""Named regions of a slide, gathered while a file is read."""
 
-import shlex
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+import numpy as np
 import shapely
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
-from eosin.annotations.shapes import (
-    Area,
-    keep_area,
-    make_polygon,
-    parse_number,
+from eosin.annotations.crossings import (
+    MOST_CROSSINGS,
     repair_area,
+    subtract,
+    unite,
 )
-from eosin.core import ConfigError, find_nearest
-from eosin.settings import put_negative_first
+from eosin.annotations.shapes import Area, make_polygon, parse_number
+from eosin.core import AnnotationError
 
 # What a region is called that the file gives no class. `--classes` may name it.
 UNCLASSIFIED = "Unclassified"
-
-# The reserved class of areas that nothing is learnt from, and its usual names:
-# CAMELYON's third group, and QuPath's ignored classes, which end in a star.
-EXCLUDE = "exclude"
-_EXCLUDE_NAMES = ("_2", "exclusion", "exclude", "ignore", "ignore*")
-
-_EXAMPLE = "normal=Normal tumor=Tumor,metastasis"
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ class RegionBuilder:
         self._path = path
         self._format = format_name
         self._regions: list[Region] = []
-        self._n_repaired = 0
+        self._n_repaired = self._n_crossings = 0
         self._ignored: Counter[str] = Counter()
 
     def build(self) -> Annotations:
@@ -108,9 +99,14 @@ class RegionBuilder:
         ring = [(parse_number(x, where), parse_number(y, where)) for x, y in corners]
         self.add_geometry(class_name, make_polygon(ring))
 
-    def add_geometry(self, class_name: str | None, geometry: BaseGeometry) -> None:
-        """Take one region, repaired if it must be; count it if it is empty."""
-        area = self._repair(geometry)
+    def add_geometry(
+        self, class_name: str | None, geometry: BaseGeometry, where: str = ""
+    ) -> None:
+        """Take one region, repaired if it must be; count it if it is empty.
+
+        `where` names it in messages.
+        """
+        area = self._repair(geometry, where)
         if not area.is_empty:
             self._append(class_name, area)
 
@@ -125,16 +121,14 @@ class RegionBuilder:
         owned = [
             (layer, area)
             for layer in layers
-            for area in map(self._repair, layer.areas)
-            if not area.is_empty
+            for area in self._repair_all(layer.class_name, layer.areas)
         ]
         owners, areas = [o for o, _ in owned], [area for _, area in owned]
         cuts: dict[int, list[Area]] = {}
         tree = STRtree(areas)
+        shapely.prepare(areas)
         for layer in layers:
-            for hole in map(self._repair, layer.holes):
-                if hole.is_empty:
-                    continue
+            for hole in self._repair_all(layer.class_name, layer.holes):
                 touched = _find_cut_areas(tree, areas, hole)
                 own = [index for index in touched if owners[index] is layer]
                 for index in own or touched:
@@ -142,201 +136,47 @@ class RegionBuilder:
                 if not touched:
                     self.ignore("hole outside every region")
         for index, (layer, area) in enumerate(owned):
-            rest = keep_area(area.difference(shapely.union_all(cuts.get(index, []))))
+            what = f"{self._path}: outlines and holes of layer '{layer.class_name}'"
+            holes = unite(cuts.get(index, []), what)
+            rest = subtract(area, holes, what)
             if rest.is_empty:
                 self.ignore("region cut away by its holes")
             else:
                 self._append(layer.class_name, rest)
 
-    def _repair(self, geometry: BaseGeometry) -> Area:
-        area, was_repaired = repair_area(geometry)
+    def _repair_all(self, name: str, shapes: Sequence[BaseGeometry]) -> Iterator[Area]:
+        for index, shape in enumerate(shapes, start=1):
+            area = self._repair(shape, f"{self._path}: outline {index} of '{name}'")
+            if not area.is_empty:
+                yield area
+
+    def _repair(self, geometry: BaseGeometry, where: str = "") -> Area:
+        place = where or f"{self._path}: region {len(self._regions) + 1}"
+        area, n_crossings = repair_area(geometry, place)
+        self._n_crossings += n_crossings
+        if self._n_crossings > 2 * MOST_CROSSINGS:
+            raise AnnotationError(
+                f"{place}: the outlines up to here cross themselves more than "
+                f"{2 * MOST_CROSSINGS:,} times, which takes too long to repair"
+            )
         if area.is_empty:
             self.ignore("empty")
         else:
-            self._n_repaired += was_repaired
+            self._n_repaired += n_crossings > 0
         return area
 
     def _append(self, class_name: str | None, area: Area) -> None:
-        # JSON may give a number as a name.
-        name = " ".join(str(class_name or "").split())
+        # JSON may spell half a character, which no file could be written with.
+        text = (class_name or "").encode("utf-8", "replace").decode()
+        name = " ".join(text.split())
         self._regions.append(Region(name or UNCLASSIFIED, area))
 
 
 def _find_cut_areas(tree: STRtree, areas: Sequence[Area], hole: Area) -> list[int]:
-    """Return the indices of the areas that a hole takes something from."""
-    return sorted(
-        int(index)
-        for index in tree.query(hole, predicate="intersects")
-        if not hole.covers(areas[index]) and hole.intersection(areas[index]).area > 0
-    )
-
-
-@dataclass(frozen=True)
-class MappedAnnotations:
-    """A slide's regions by the study's classes.
-
-    Attributes:
-        areas: The area of every class, empty where it has none, without `exclude`.
-            Overlaps between classes are left as they are.
-        exclude: What nothing is to be learnt from.
-        unknown: Names that no class takes, as spelled, with the number of regions.
-    """
-
-    areas: dict[str, Area]
-    exclude: Area
-    unknown: Counter[str]
-
-
-@dataclass(frozen=True)
-class ClassMap:
-    """Which names in annotation files belong to which class.
-
-    Attributes:
-        class_names: The classes, the negative one first, so that a class's place
-            is its label.
-        names: The class, or `exclude`, of each name in files, by its folded name.
-    """
-
-    class_names: tuple[str, ...]
-    names: Mapping[str, str]
-
-    @classmethod
-    def parse(cls, texts: Sequence[str]) -> Self:
-        """Read `--classes`, such as `normal=Normal` and `tumor=Tumor,metastasis`.
-
-        A class is also found under its own name. Case and extra spaces do not
-        matter. The negative class is the first, or the one called normal, benign or
-        the like.
-
-        Raises:
-            ConfigError: An entry is empty or has another form, a class or a name
-                stands twice, or there are fewer than two classes.
-        """
-        classes: dict[str, list[str]] = {}
-        for text in texts:
-            class_name, names = _split_entry(text)
-            if not class_name or _fold(class_name) in map(_fold, classes):
-                raise ConfigError(
-                    f"classes: each entry needs a class name of its own, such as "
-                    f"--classes {_EXAMPLE}; got '{text}'"
-                )
-            classes[class_name] = names
-        excluded = next((name for name in classes if _fold(name) == EXCLUDE), None)
-        exclude_names = classes.pop(excluded) if excluded else list(_EXCLUDE_NAMES)
-        if len(classes) < 2:
-            raise ConfigError(
-                f"classes: needs two classes or more, the negative one too, with a "
-                f"space between them, such as --classes {_EXAMPLE}; got "
-                f"{', '.join(repr(text) for text in texts) or 'none'}"
-            )
-        taken: dict[str, str] = {}
-        for class_name, file_names in classes.items():
-            for name in file_names:
-                if taken.setdefault(_fold(name), class_name) != class_name:
-                    raise ConfigError(
-                        f"classes: '{name.strip()}' stands under both "
-                        f"{taken[_fold(name)]} and {class_name}; one must give it up"
-                    )
-        # Own names and defaults come last: what somebody wrote goes before them.
-        for class_name in classes:
-            taken.setdefault(_fold(class_name), class_name)
-        for name in (*exclude_names, EXCLUDE):
-            taken.setdefault(_fold(name), EXCLUDE)
-        return cls(put_negative_first(classes), taken)
-
-    @property
-    def negative(self) -> str:
-        """The negative class."""
-        return self.class_names[0]
-
-    def find(self, name: str) -> str | None:
-        """Return the class, or `exclude`, that takes a name; None if none does."""
-        return self.names.get(_fold(name))
-
-    def apply(self, annotations: Annotations) -> MappedAnnotations:
-        """Sort regions into classes and join each class's into one area."""
-        parts: dict[str, list[Area]] = {name: [] for name in self.class_names}
-        parts[EXCLUDE] = []
-        holes: dict[str, list[Area]] = {name: [] for name in parts}
-        unknown: Counter[str] = Counter()
-        for region in annotations.regions:
-            class_name = self.find(region.class_name)
-            if class_name is None:
-                unknown[region.class_name] += 1
-            else:
-                (holes if region.is_hole else parts)[class_name].append(region.geometry)
-        joined = {
-            name: keep_area(shapely.union_all(areas) - shapely.union_all(holes[name]))
-            for name, areas in parts.items()
-        }
-        exclude = joined.pop(EXCLUDE)
-        areas = {name: keep_area(area - exclude) for name, area in joined.items()}
-        return MappedAnnotations(areas, exclude, unknown)
-
-    def describe_names(self, found: Mapping[str, int]) -> tuple[str, ...]:
-        """Say which classes no annotation has, and which names no class takes.
-
-        The negative class may be what nobody outlined; of it this is said only where
-        an annotation has a name like it. `found` counts regions by their name, of all
-        slides together. Each sentence has what may have been meant, and the option.
-        """
-        free = {n: count for n, count in found.items() if self.find(n) is None}
-        taken = {self.find(name) for name in found}
-        sentences = []
-        for class_name in self.class_names:
-            own = [name for name, owner in self.names.items() if owner == class_name]
-            close = (find_nearest(name, free) for name in own)
-            nearest = next((name for name in close if name), None)
-            is_expected = class_name != self.negative or nearest is not None
-            if found and class_name not in taken and is_expected:
-                sentences.append(_say_unfound(class_name, own, nearest, found))
-                free.pop(nearest or "", None)
-        return (*sentences, *self._describe_unknown(free))
-
-    def _describe_unknown(self, unknown: Mapping[str, int]) -> Iterator[str]:
-        for name, count in sorted(unknown.items()):
-            nearest = find_nearest(name, self.names)
-            own = self.names[nearest] if nearest else self.class_names[1]
-            hint = f"; is {own} meant ('{nearest}')?" if nearest else "."
-            yield (
-                f"Annotation class '{name}' ({_count_regions(count)}) belongs to no "
-                f"class{hint} Add it, such as --classes "
-                f"{shlex.quote(f'{own}={name}')}, or leave it out on purpose by "
-                f"--classes {shlex.quote(f'{EXCLUDE}={name}')}."
-            )
-
-
-def _say_unfound(
-    class_name: str, own: Sequence[str], nearest: str | None, found: Mapping[str, int]
-) -> str:
-    names = ", ".join(f"{name} ({_count_regions(n)})" for name, n in found.items())
-    meant = shlex.quote(f"{class_name}={nearest or 'NAME'}")
-    return (
-        f"No annotation is of class '{class_name}' (by the name {' or '.join(own)}); "
-        f"the annotations hold {names}; "
-        + (
-            f"is --classes {meant} meant?"
-            if nearest
-            else f"name it by --classes {meant}"
-        )
-    )
-
-
-def _split_entry(text: str) -> tuple[str, list[str]]:
-    """Read `class=name,name`."""
-    class_name, equals, names = text.partition("=")
-    if not equals and any(mark in text for mark in ":;,"):
-        raise ConfigError(
-            "classes: each entry has the form class=name,another name, with the names "
-            f"as in the annotations, such as --classes {_EXAMPLE}; got '{text}'"
-        )
-    return " ".join(class_name.split()), [n for n in names.split(",") if n.strip()]
-
-
-def _count_regions(n_regions: int) -> str:
-    return f"{n_regions:,} region" if n_regions == 1 else f"{n_regions:,} regions"
-
-
-def _fold(name: str) -> str:
-    """Bring a name to the form in which spellings of it are the same."""
-    return " ".join(unicodedata.normalize("NFC", name).split()).casefold()
+    """Return the indices of the prepared areas that a hole takes something from."""
+    near = [int(i) for i in np.sort(tree.query(hole, predicate="intersects"))]
+    return [
+        index
+        for index in near
+        if not areas[index].touches(hole) and not areas[index].covered_by(hole)
+    ]

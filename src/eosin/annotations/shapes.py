@@ -89,20 +89,6 @@ def keep_area(geometry: BaseGeometry) -> Area:
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
 
-def repair_area(geometry: BaseGeometry) -> tuple[Area, bool]:
-    """Return the area parts of a geometry as a valid one, and whether it was repaired.
-
-    An outline that crosses itself keeps every part that it encloses; both loops
-    of an eight, say. A hole that reaches out of its shell only takes away.
-    """
-    if geometry.is_valid:
-        return keep_area(geometry), False
-    valid = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
-    # GEOS's structure method can leave a crossing behind, as in one of CAMELYON16's
-    # lesions; the other method does not, and by then only slivers are at stake.
-    return keep_area(valid if valid.is_valid else shapely.make_valid(valid)), True
-
-
 def _bounds(corners: Sequence[Point]) -> tuple[float, float, float, float]:
     x, y = zip(*corners, strict=True)
     return min(x), min(y), max(x), max(y)

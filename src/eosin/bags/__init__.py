@@ -14,6 +14,7 @@ from eosin.bags.clinical import (
     ClinicalEncoding,
     ClinicalValues,
     ColumnKind,
+    caution_clinical,
     find_kinds,
     fit_clinical,
     read_clinical,
@@ -30,6 +31,7 @@ from eosin.bags.making import (
     read_bag_table,
     write_bag_table,
 )
+from eosin.bags.provenance import read_attributes, read_provenance
 from eosin.bags.reading import join_patients, read_bags, read_slide_bag, share_drawn
 from eosin.bags.tile_features import read_tile_features
 
@@ -51,6 +53,7 @@ __all__ = [
     "InstanceSampling",
     "JoinedFeatures",
     "PaddedBatch",
+    "caution_clinical",
     "check_bags",
     "draw_bags",
     "find_feature_files",
@@ -60,11 +63,13 @@ __all__ = [
     "join_patients",
     "open_features",
     "plan_batches",
+    "read_attributes",
     "read_bag_table",
     "read_bags",
     "read_batch",
     "read_clinical",
     "read_key",
+    "read_provenance",
     "read_slide_bag",
     "read_tile_features",
     "require_features",

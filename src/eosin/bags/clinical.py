@@ -6,7 +6,9 @@ the training patients alone, and is stored with the model.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -14,17 +16,37 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eosin.cohorts import is_missing, tidy_text
 from eosin.core import ManifestError, suggest
 
 ColumnKind = Literal["number", "category"]
 ClinicalValues = Mapping[str, str | None]
 """A patient's value of each column as the table has it; None where it has none."""
 
-# What tables write where they know nothing, in lower case.
-_MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "unknown", "?", "-", "."))
 # A column of more texts than this is a name or a note, not a category.
 _MAX_LEVELS = 20
 _SHOWN = 3
+# Decimal commas; three digits behind one may be thousands, unless it begins with 0.
+_COMMA = re.compile(r"[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))")
+# A number with what makes it none: a comparison, thousands, a unit.
+_ALMOST_NUMBER = re.compile(
+    r"[<>≤≥~=≈]*\s*[+-]?\d[\d.,' ]*\s*"
+    r"(%|y|yo|yrs?|years?|mo|mos|months?|w|wks?|weeks?|d|days?|mm|cm|µm|um|kg|mg|g|ml)?"
+    r"( old)?\.?"
+)
+# What people call the same, each list one thing.
+_SAME = {
+    name: names[0]
+    for names in (
+        ("male", "m", "man", "männlich", "homme"),
+        ("female", "f", "w", "woman", "weiblich", "femme"),
+        ("yes", "y", "true", "ja", "oui"),
+        ("no", "n", "false", "nein", "non"),
+        ("positive", "pos", "+"),
+        ("negative", "neg"),
+    )
+    for name in names
+}
 # These say what is to be learnt, or who it is.
 _NOT_CLINICAL = ("label", "slide_id", "patient_id", "path", "annotation", "split")
 
@@ -62,10 +84,11 @@ class ClinicalColumn:
         that no training patient had, a 1 behind the last level.
         """
         if self.kind == "category":
-            level = _tidy(value)
-            place = self.levels.index(level) if level in self.levels else -1
+            # Another table may write the same level otherwise.
+            folded = [_fold(level) for level in self.levels]
+            level = _fold(value)
             found = [0.0] * self.width
-            found[place] = 1.0
+            found[folded.index(level) if level in folded else -1] = 1.0
             return found
         if _tidy(value) is None:
             return [(self.median - self.mean) / self.deviation, 1.0]
@@ -177,26 +200,97 @@ def find_kinds(
 
     Raises:
         ManifestError: A column is empty, holds infinite numbers, or so many texts that
-            they are no categories.
+            they are no categories; it holds texts among numbers; or one category is
+            written in two ways.
     """
     kinds: dict[str, ColumnKind] = {}
     for name in names:
-        given = [v for own in values.values() if (v := own.get(name)) is not None]
+        given = {p: v for p, own in values.items() if (v := own.get(name)) is not None}
         if not given:
             raise ManifestError(
                 f"the column '{name}' is empty for all {len(values)} patients; leave "
                 "it out"
             )
-        texts = [value for value in given if _parse(value) is None]
+        texts = {p: v for p, v in given.items() if _parse(v) is None}
         kinds[name] = "category" if texts else "number"
-        n_levels = len({_tidy(value) for value in given})
-        if texts and n_levels > _MAX_LEVELS:
+        if not texts:
+            continue
+        n_texts, n_levels = (
+            len(set(map(_tidy, own.values()))) for own in (texts, given)
+        )
+        is_mixed = len(texts) < len(given)
+        if is_mixed and (
+            n_levels > 2 * n_texts or any(map(_is_almost, texts.values()))
+        ):
+            raise ManifestError(
+                f"the column '{name}' holds numbers and, for {len(texts)} of "
+                f"{len(given)} patients, texts: {_show(texts)}; write a number there, "
+                "or leave the cell empty where it is not known; where it is to hold "
+                "categories, write texts in all cells"
+            )
+        if n_levels > _MAX_LEVELS:
             raise ManifestError(
                 f"the column '{name}' must hold numbers, or at most {_MAX_LEVELS} "
                 f"categories; it holds {n_levels} texts, {len(texts)} of which are no "
-                f"finite numbers, such as {', '.join(texts[:_SHOWN])}"
+                f"finite numbers, such as {', '.join([*texts.values()][:_SHOWN])}"
             )
+        _require_one_spelling(name, given)
     return kinds
+
+
+def _require_one_spelling(name: str, given: Mapping[str, str]) -> None:
+    """Stop where a column of categories writes one of them in several ways."""
+    spellings: dict[str | None, dict[str | None, str]] = defaultdict(dict)
+    for value in given.values():
+        spellings[_fold(value)].setdefault(_tidy(value), value)
+    if several := [own for own in spellings.values() if len(own) > 1]:
+        shown = ", ".join(" and ".join(map(repr, own.values())) for own in several)
+        raise ManifestError(
+            f"the column '{name}' writes one category in several ways: {shown}; write "
+            "each in one way"
+        )
+
+
+def caution_clinical(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    """Say what some columns of a slide table were taken for.
+
+    Which texts count as missing, and which look like numbers and make categories.
+    """
+    return tuple(text for name in names for text in _caution_column(table, name))
+
+
+def _caution_column(table: pd.DataFrame, name: str) -> Iterator[str]:
+    texts = {
+        str(slide_id): str(value).strip()
+        for slide_id, value in zip(table["slide_id"], table[name], strict=True)
+        if value is not None and not (isinstance(value, float) and math.isnan(value))
+    }
+    texts = {slide_id: text for slide_id, text in texts.items() if text}
+    if unknown := {s: text for s, text in texts.items() if is_missing(text)}:
+        yield (
+            f"The column '{name}' says nothing for {len(unknown)} slides, which counts "
+            f"as missing: {_show(unknown)}."
+        )
+    known = {s: text for s, text in texts.items() if s not in unknown}
+    odd = {s: text for s, text in known.items() if _is_almost(text)}
+    if all(_parse(text) is not None for text in known.values()):
+        return
+    if odd := odd or {s: text for s, text in known.items() if _parse(text) is not None}:
+        yield (
+            f"The column '{name}' counts as categories, for the texts in it, although "
+            f"some are nearly numbers: {_show(odd)}. If it is to hold numbers, write "
+            "these alone."
+        )
+
+
+def _show(texts: Mapping[str, str]) -> str:
+    """Show the first texts, each with one whose it is."""
+    owners: dict[str, str] = {}
+    for owner, text in texts.items():
+        owners.setdefault(text, owner)
+    shown = [f"'{text}' ({owner})" for text, owner in owners.items()]
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
 
 
 def fit_clinical(
@@ -253,12 +347,29 @@ def _tidy(value: object) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     text = str(value).strip().lower()
-    return None if text in _MISSING else text
+    return None if is_missing(text) else text
+
+
+def _fold(value: object) -> str | None:
+    """Write a category in the one way that all its spellings share."""
+    if (text := _tidy(value)) is None:
+        return None
+    text = re.sub(r"(?<=\w)[\s_.-]+(?=\w)", " ", tidy_text(text).casefold()).strip()
+    text = re.sub(r"(?<=[^\W\d]) (?=\d)", "", text)
+    return _SAME.get(text, text)
+
+
+def _is_almost(value: str) -> bool:
+    """Say whether a text is a number but for a comparison, thousands or a unit."""
+    text = tidy_text(value).lower()
+    return _parse(value) is None and _ALMOST_NUMBER.fullmatch(text) is not None
 
 
 def _parse(value: object) -> float | None:
-    """Read a finite number; None where it is none."""
+    """Read a finite number, also with a decimal comma; None where it is none."""
     text = _tidy(value)
+    if text is not None and _COMMA.fullmatch(text):
+        text = text.replace(",", ".")
     try:
         number = float(text) if text is not None else math.nan
     except ValueError:

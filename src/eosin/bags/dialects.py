@@ -20,6 +20,7 @@ and `trident/wsi_objects/WSI.py`, KatherLab/STAMP `stamp/modeling/data.py` and
 `stamp/encoding/encoder/__init__.py`, AtlasAnalyticsLab/AtlasPatch `README.md`.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,17 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from eosin.bags.bag import FeatureArray
-from eosin.bags.features import FeatureFile, open_feature_file
+from eosin.bags.features import FeatureFile, open_feature_file, read_number
 from eosin.bags.tensor_files import open_tensor_file
-from eosin.core import ManifestError
+from eosin.core import ManifestError, match_file_name
+from eosin.core.hdf5 import HDF5File
 
+# What eosin calls the names of tiles.
+_NAMES = "tile_id"
+_SLIDE_SIZE = ("level0_width", "level0_height")
 _SUFFIXES = ("*.h5", "*.pt")
 # In this order; the last has only places in it where another tool wrote it.
 _SUBFOLDERS = ("h5_files", "features", "pt_files", "patches")
@@ -58,16 +64,21 @@ class SlideFeatures:
     Attributes:
         features: `(tiles, dimension)`, left in the file.
         coords: `(tiles, 2)`, top-left corners in level-0 pixels; None without any.
-        tile_ids: Name of each tile in the tile table; None in files of other tools.
     """
 
     features: FeatureArray
     coords: npt.NDArray[np.int64] | None
-    tile_ids: npt.NDArray[Any] | None
+
+    @property
+    def tile_ids(self) -> npt.NDArray[Any] | None:
+        """Name of each tile in the tile table; None in files of other tools."""
+        if isinstance(self.features, FeatureFile):
+            return self.features.read_dataset(_NAMES)
+        return None
 
 
 def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str, Path]:
-    """List a folder's feature files by their names without the suffix.
+    """List a folder's feature files by what `to_file_name` makes of their slides' ids.
 
     Args:
         folder: Holds the files, or is the folder above as CLAM, TRIDENT or AtlasPatch
@@ -83,7 +94,8 @@ def find_feature_files(folder: Path, *, encoder: str | None = None) -> dict[str,
             # Hidden ones are what a killed run left.
             files = [f for f in sorted(place.glob(suffix)) if f.name[0] != "."]
             if files and (place.name != "patches" or _has_features(files[0])):
-                return {file.stem: file for file in files}
+                # Under the name that eosin gives, as other tools forbid less.
+                return {match_file_name(f.stem): f for f in files}
     whole = [p.name for p in sorted(folder.glob("slide_features_*")) if p.is_dir()]
     if whole:
         raise ManifestError(
@@ -114,7 +126,7 @@ def open_features(
     """
     path = Path(path)
     if path.suffix == ".pt":
-        return SlideFeatures(open_tensor_file(path), None, None)
+        return SlideFeatures(open_tensor_file(path), None)
     with open_feature_file(path) as file:
         wanted = _find_wanted_instead(file)
         if wanted:
@@ -122,17 +134,17 @@ def open_features(
                 f"{path}: holds one vector of a whole slide or patient, but bags are "
                 f"made of tiles' features; give {wanted}"
             )
-        dataset = _find_dataset(file, path, encoder)
+        dataset = find_dataset(file, path, encoder)
+        # Tiles that have names lie where their table says.
+        are_named = file.find(_NAMES, is_checked=True) is not None
+        told = file.read_attributes("coords", *_SLIDE_SIZE)
     features = FeatureFile(path, dataset)
-    coords = _read_coords(features, slide_mpp, has_micrometres=dataset == "feats")
-    names = features.read_dataset("tile_id")
-    for what, found in (("coords", coords), ("tile ids", names)):
-        if found is not None and len(found) != features.shape[0]:
-            raise ManifestError(
-                f"{path}: as many {what} as features are needed, got {len(found)} and "
-                f"{features.shape[0]}; the file is damaged"
-            )
-    return SlideFeatures(features, coords, names)
+    coords = _read_coords(
+        features, slide_mpp, has_micrometres=dataset == "feats", may_repeat=are_named
+    )
+    if coords is not None:
+        _require_inside(coords, told, path)
+    return SlideFeatures(features, coords)
 
 
 def _iter_places(folder: Path, encoder: str | None) -> Iterator[Path]:
@@ -160,21 +172,22 @@ def _find_encoders(folder: Path, encoder: str | None) -> list[Path]:
 def _has_features(path: Path) -> bool:
     """Whether a file of places holds features besides, as AtlasPatch's do."""
     with open_feature_file(path) as file:
-        return "features" in file or "feats" in file
+        return not {"features", "feats"}.isdisjoint(file.names)
 
 
-def _find_wanted_instead(file: Any) -> str | None:
+def _find_wanted_instead(file: HDF5File) -> str | None:
     """Say what to give instead of a file of one slide vector; None for tiles' files."""
-    kind = file.attrs.get("feat_type", "tile")
-    if (kind.decode() if isinstance(kind, bytes) else str(kind)) != "tile":
+    attributes = file.read_attributes("/", "feat_type", "encoder", "precision")
+    if str(attributes.get("feat_type", "tile")) != "tile":
         return _STAMP_TILES
-    is_stamp = "feats" in file
-    data, coords = file.get("feats" if is_stamp else "features"), file.get("coords")
+    is_stamp = "feats" in file.names
+    data = file.find("feats" if is_stamp else "features", is_checked=True)
+    coords = file.find("coords", is_checked=True)
     if data is None:
-        if "slide_features" in file:
+        if "slide_features" in file.names:
             return _ATLASPATCH_TILES
         # STAMP's first: a data set for each slide, called as the slide is.
-        return _STAMP_TILES if {"encoder", "precision"} <= set(file.attrs) else None
+        return _STAMP_TILES if {"encoder", "precision"} <= set(attributes) else None
     if not isinstance(data, h5py.Dataset):
         return None
     # All tiles' files of STAMP have coords; a slide of one tile has one place.
@@ -185,17 +198,18 @@ def _find_wanted_instead(file: Any) -> str | None:
 
 
 def _count_rows(data: Any) -> int:
-    return int(np.prod(data.shape[:-1]))
+    return math.prod(data.shape[:-1])
 
 
-def _find_dataset(file: Mapping[str, Any], path: Path, encoder: str | None) -> str:
+def find_dataset(file: HDF5File, path: Path, encoder: str | None) -> str:
     """Find what a file calls its features."""
-    if "feats" in file:
+    if "feats" in file.names:
         return "feats"
-    if not isinstance(file.get("features"), h5py.Group):
+    group = file.find("features", is_checked=True)
+    if not isinstance(group, h5py.Group):
         return "features"
     # What AtlasPatch had not finished writing has a name of its own.
-    names = [name for name in file["features"] if not name.startswith("__tmp_")]
+    names = [name for name in group if not name.startswith("__tmp_")]
     wanted = names[0] if encoder is None and len(names) == 1 else encoder
     if wanted in names:
         return f"features/{wanted}"
@@ -206,22 +220,34 @@ def _find_dataset(file: Mapping[str, Any], path: Path, encoder: str | None) -> s
 
 
 def _read_coords(
-    file: FeatureFile, slide_mpp: float | None, *, has_micrometres: bool
+    file: FeatureFile,
+    slide_mpp: float | None,
+    *,
+    has_micrometres: bool,
+    may_repeat: bool,
 ) -> npt.NDArray[np.int64] | None:
     """Read coordinates as level-0 pixels; None where the file has none."""
     coords = file.read_dataset("coords")
     if coords is None:
         return None
-    if coords.ndim == 3 and coords.shape[0] == 1:
-        coords = coords[0]
-    if coords.ndim != 2 or coords.shape[1] not in (2, 5):
+    is_wide = coords.ndim == 2 and coords.shape[1] in (2, 5)
+    if not is_wide or coords.dtype.kind not in "fiu":
         raise ManifestError(
-            f"{file.path}: coords must be (tiles, 2), got {coords.shape}"
+            f"{file.path}: coords must be numbers (tiles, 2), got {coords.dtype} "
+            f"{coords.shape}"
         )
     # AtlasPatch: x, y in level-0 pixels, then width, height and level of reading.
     places = coords[:, :2].astype(np.float64)
     if not np.isfinite(places).all():
         raise ManifestError(f"{file.path}: coords must be finite; the file is damaged")
+    repeats = pd.DataFrame(coords).duplicated().to_numpy()
+    if repeats.any() and not may_repeat:
+        place = ", ".join(f"{value:g}" for value in coords[repeats.argmax(), :2])
+        raise ManifestError(
+            f"{file.path}: each tile must stand in it once, and {repeats.sum():,} of "
+            f"{len(coords):,} stand where another one does, such as at ({place}); they "
+            "would count twice; embed the slide again"
+        )
     if has_micrometres:
         places *= _find_scale(file, places)
         if slide_mpp is None:
@@ -231,6 +257,22 @@ def _read_coords(
             )
         places /= slide_mpp
     return np.rint(places).astype(np.int64)
+
+
+def _require_inside(
+    coords: npt.NDArray[np.int64], told: Mapping[str, Any], path: Path
+) -> None:
+    """Stop where tiles lie off the slide, whose size a file may tell."""
+    size = [read_number(told, name, path) or np.inf for name in _SLIDE_SIZE]
+    is_off = ((coords < 0) | (coords >= size)).any(axis=1)
+    if is_off.any():
+        x, y = coords[is_off.argmax()]
+        frame = "" if np.inf in size else f" of {size[0]:g} x {size[1]:g} px"
+        raise ManifestError(
+            f"{path}: {is_off.sum():,} of {len(coords):,} tiles lie off the slide"
+            f"{frame}, such as at ({x}, {y}); their places are not level-0 pixels of "
+            "this slide; embed the slide again"
+        )
 
 
 def _find_scale(file: FeatureFile, places: npt.NDArray[np.float64]) -> float:

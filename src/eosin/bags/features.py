@@ -5,7 +5,9 @@ level-0 pixels. Both carry the attributes that CLAM (mahmoodlab/CLAM, `wsi_core`
 TRIDENT (mahmoodlab/TRIDENT, `IO.py`) write and ask for.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,10 +16,16 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import ManifestError, atomic_path
+from eosin.core import ManifestError, atomic_path, raising
+from eosin.core.hdf5 import HDF5File, can_map, open_hdf5
 
 # Features are gone through in blocks of so many numbers (16 MiB as float32).
 _BLOCK_NUMBERS = 1 << 22
+# No slide has as many tiles, nor a tile's place as many numbers.
+_MOST_TILES, _MOST_PLACES = 1 << 24, 16
+_SHOWN = 10
+_FAILURE = "not an HDF5 file of features, or gone, damaged or cut short"
+_REMEDY = "embed the slide again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,8 @@ class FeatureInfo:
         slide_mpp: Micrometres per level-0 pixel; None where it is not known.
         licence: Terms of the encoder's weights; empty where they are not known.
         key: Hash of all that the features depend on.
+        slide_fingerprint: What the slide was when its tiles were cut; empty where
+            nobody noted it.
     """
 
     slide_id: str
@@ -58,6 +68,7 @@ class FeatureInfo:
     slide_mpp: float | None = None
     key: str = ""
     slide_size_px0: tuple[int, int] | None = None
+    slide_fingerprint: str = ""
 
 
 def write_features(
@@ -175,39 +186,53 @@ class FeatureFile:
         # A map of the file, in a `with` block only: it holds the file open.
         self._map: npt.NDArray[Any] | None = None
         with open_feature_file(self.path) as file:
-            found = file.get(dataset)
+            found = file.find(dataset)
             if not isinstance(found, h5py.Dataset):
-                names = ", ".join(file) or "nothing"
+                names = ", ".join(file.names[:_SHOWN]) or "nothing"
                 raise ManifestError(f"{path}: holds no '{dataset}', but {names}")
             # TRIDENT's older versions and others keep (1, tiles, dimension).
             self._is_nested = found.ndim == 3 and found.shape[0] == 1
             self.shape: tuple[int, ...] = tuple(found.shape[self._is_nested :])
             self.dtype = found.dtype
             # Where they lie in one piece; None where they lie in chunks.
-            self._offset = found.id.get_offset() if found.size else None
-        if len(self.shape) != 2:
+            self._offset = found.id.get_offset() if can_map(found) else None
+        if len(self.shape) != 2 or self.shape[0] > _MOST_TILES:
             raise ManifestError(
-                f"{path}: features must be (tiles, dimension), got {self.shape}"
+                f"{path}: features must be (tiles, dimension), of {_MOST_TILES:,} "
+                f"tiles at most, got {self.shape}"
+            )
+        if self.dtype.kind not in "fiu":
+            raise ManifestError(
+                f"{path}: features must be real numbers, got {self.dtype}"
             )
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Attributes of the file, the features and the coordinates, in this order."""
         with open_feature_file(self.path) as file:
-            found = dict(file.attrs)
-            for name in (self._name, "coords"):
-                if name in file:
-                    found |= dict(file[name].attrs)
-        return found
+            return file.read_attributes() | {
+                key: value
+                for name in (self._name, "coords")
+                for key, value in file.read_attributes(name).items()
+            }
 
     def read_dataset(self, name: str) -> npt.NDArray[Any] | None:
-        """Read another data set whole; None where there is none."""
+        """Read what another data set holds of each tile; None where there is none."""
         with open_feature_file(self.path) as file:
-            found = file.get(name)
+            found = file.find(name)
             if not isinstance(found, h5py.Dataset):
                 return None
+            is_nested = found.ndim == 3 and found.shape[0] == 1
+            n, *others = found.shape[is_nested:] or (0,)
+            if n != self.shape[0] or math.prod(others) > _MOST_PLACES:
+                raise ManifestError(
+                    f"{self.path}: as many {name} as features are needed, got "
+                    f"{n:,} (of the shape {found.shape}) and {self.shape[0]:,}; the "
+                    "file is damaged"
+                )
             is_text = h5py.check_string_dtype(found.dtype) is not None
-            return np.asarray(found.asstr()[()] if is_text else found[()])
+            values = np.asarray(found.asstr()[()] if is_text else found[()])
+            return values[0] if is_nested else values
 
     def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
         if self._offset is not None:
@@ -215,23 +240,12 @@ class FeatureFile:
             found = self._open_map() if self._map is None else self._map
             return np.asarray(found[rows])
         with open_feature_file(self.path) as file:
-            data = file[self._name]
-            try:
-                return np.asarray(data[0, rows] if self._is_nested else data[rows])
-            except OSError as error:
-                raise self._refuse(error) from error
+            data = file.find(self._name, is_checked=True)
+            return np.asarray(data[0, rows] if self._is_nested else data[rows])
 
     def _open_map(self) -> npt.NDArray[Any]:
-        try:
+        with raising(ManifestError, f"{self.path}: {_FAILURE}", remedy=_REMEDY):
             return np.memmap(self.path, self.dtype, "r", self._offset or 0, self.shape)
-        except (OSError, ValueError) as error:
-            raise self._refuse(error) from error
-
-    def _refuse(self, error: Exception) -> ManifestError:
-        return ManifestError(
-            f"{self.path}: its features cannot be read ({error}); the file is gone, "
-            "damaged or cut short; embed the slide again"
-        )
 
     def __enter__(self) -> Self:
         self._map = None if self._offset is None else self._open_map()
@@ -241,21 +255,34 @@ class FeatureFile:
         self._map = None
 
 
-def open_feature_file(path: Path) -> Any:
-    """Open an HDF5 file for reading, or raise a `ManifestError`."""
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
+def open_feature_file(path: Path) -> AbstractContextManager[HDF5File]:
+    """Open an HDF5 file for reading, in a `with` block, or raise a `ManifestError`."""
+    return open_hdf5(path, ManifestError, _FAILURE, remedy=_REMEDY)
+
+
+def read_number(given: Mapping[str, Any], name: str, where: Path) -> float | None:
+    """Take a positive number from what a file says; None where it says none.
+
+    Raises:
+        ManifestError: It is text, zero, negative or infinite.
+    """
+    value = given.get(name, math.nan)
+    with raising(ManifestError, f"{where}: {name} must be a number, got {value!r}"):
+        number = float(value)
+    if math.isnan(number):
+        return None
+    if not 0 < number < math.inf:
         raise ManifestError(
-            f"{path}: not an HDF5 file of features, or cut short ({error}); embed "
-            "the slide again"
-        ) from error
+            f"{where}: {name} must be a number above 0, got {number:g}; the file is "
+            "damaged, or was made with wrong settings"
+        )
+    return number
 
 
 def read_key(path: Path) -> str | None:
     """Return the hash that a file's features were made under; None without one."""
-    try:
-        with h5py.File(path, "r") as file:
-            return str(file.attrs["key"]) if "key" in file.attrs else None
-    except OSError:
-        return None
+    if path.is_file():
+        with suppress(ManifestError), open_feature_file(path) as file:
+            key = file.read_attributes("/", "key").get("key")
+            return None if key is None else str(key)
+    return None

@@ -5,6 +5,7 @@ are. A pickle may run anything; here it may only describe tensors.
 """
 
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -16,29 +17,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import ManifestError
+from eosin.core import ManifestError, raising
 
-_STORAGES = {
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "DoubleStorage": np.float64,
-}
+# A description of one tensor has some 300 bytes.
+_MOST_PICKLE_BYTES = 1 << 16
 # A member's header in a zip: 26 bytes in stand the lengths of its name and its extras.
 _HEADER_BYTES = 30
+_ENCRYPTED = 1
+_REMEDY = "use the .h5 file of the slide, or embed it again"
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """How numbers are kept; bfloat16 is the upper half of a float32."""
+
+    dtype: str
+    is_half_float32: bool = False
+
+
+_STORAGES = {
+    "FloatStorage": _Storage("f4"),
+    "HalfStorage": _Storage("f2"),
+    "DoubleStorage": _Storage("f8"),
+    "BFloat16Storage": _Storage("u2", is_half_float32=True),
+}
 
 
 @dataclass(frozen=True)
 class _Tensor:
     """How a tensor lies in the numbers of a member of the zip."""
 
-    dtype: type[np.floating[Any]]
+    storage: _Storage
     member: str
     start: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
 
-class _Unpickler(pickle.Unpickler):
+# That of Python, because the one in C takes memory for as many names as a file says.
+class _Unpickler(pickle._Unpickler):
     """Knows tensors, and nothing that could do harm."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -50,59 +67,83 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         raise pickle.UnpicklingError(f"{module}.{name} in it")
 
-    def persistent_load(self, key: Any) -> tuple[type[np.floating[Any]], str]:
+    def persistent_load(self, key: Any) -> tuple[_Storage, str]:
         # ("storage", its type, name of the member, device, numbers in it)
         return key[1], f"data/{key[2]}"
 
 
 def _rebuild(
-    storage: tuple[type[np.floating[Any]], str],
+    storage: tuple[_Storage, str],
     start: int,
     shape: tuple[int, ...],
     strides: tuple[int, ...],
     *_: Any,
 ) -> _Tensor:
-    return _Tensor(*storage, start, tuple(shape), tuple(strides))
+    return _Tensor(*storage, int(start), tuple(map(int, shape)), tuple(strides))
 
 
 def open_tensor_file(path: Path) -> npt.NDArray[Any]:
     """Map one slide's features, `(tiles, dimension)`, that PyTorch saved.
 
-    Nothing is read yet. CLAM and TRIDENT write such `.pt` files, of one tensor.
+    Nothing is read yet, but for bfloat16, which NumPy has not: it becomes float32,
+    exactly. CLAM and TRIDENT write such `.pt` files, of one tensor.
 
     Raises:
         ManifestError: The file is missing, cut short, or holds something else.
     """
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Every member lies in a folder named after the file as it was saved.
-            root = archive.namelist()[0].split("/")[0]
-            content = archive.read(f"{root}/data.pkl")
-            found = _Unpickler(io.BytesIO(content)).load()
-            if not isinstance(found, _Tensor) or len(found.shape) not in (1, 2, 3):
-                raise _refuse(path, "it holds something else")
-            if len(found.shape) == 1:
-                raise _refuse(path, "it holds one vector, as of a whole slide")
-            member = archive.getinfo(f"{root}/{found.member}")
-    except (OSError, zipfile.BadZipFile, IndexError, KeyError) as error:
-        raise _refuse(path, f"missing, cut short, or very old: {error}") from error
-    except (pickle.UnpicklingError, AttributeError, TypeError, EOFError) as error:
-        raise _refuse(path, str(error)) from error
-    return _map(path, member, found)
+    failure = (
+        f"{path}: must be a tensor (tiles, dimension) that PyTorch 1.6 or newer saved"
+    )
+    with raising(ManifestError, failure, remedy=_REMEDY), zipfile.ZipFile(path) as file:
+        # Every member lies in a folder named after the file as it was saved.
+        root = file.namelist()[0].split("/")[0]
+        content = _read_short(file, f"{root}/data.pkl")
+        found = _Unpickler(io.BytesIO(content)).load()
+        if not isinstance(found, _Tensor) or len(found.shape) not in (1, 2, 3):
+            raise _refuse(path, "it holds something else")
+        if len(found.shape) == 1:
+            raise _refuse(path, "it holds one vector, as of a whole slide")
+        order = "<"
+        if f"{root}/byteorder" in file.namelist():
+            is_big = _read_short(file, f"{root}/byteorder") == b"big"
+            order = ">" if is_big else "<"
+        member = file.getinfo(f"{root}/{found.member}")
+        numbers = _map(path, member, found, np.dtype(order + found.storage.dtype))
+        if not found.storage.is_half_float32:
+            return numbers
+        wide = numbers.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
 
 
-def _map(path: Path, member: zipfile.ZipInfo, found: _Tensor) -> npt.NDArray[Any]:
+def _read_short(file: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member that is short, whatever the zip says of it."""
+    with file.open(name) as stream:
+        content = stream.read(_MOST_PICKLE_BYTES + 1)
+    if len(content) > _MOST_PICKLE_BYTES:
+        raise pickle.UnpicklingError(f"{name} describes more than one tensor")
+    return content
+
+
+def _map(
+    path: Path, member: zipfile.ZipInfo, found: _Tensor, dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
     # TRIDENT's older versions and others keep (1, tiles, dimension).
     is_nested = len(found.shape) == 3 and found.shape[0] == 1
     shape = found.shape[is_nested:]
-    dtype = np.dtype(found.dtype)
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    is_plain = found.strides[is_nested:] == (shape[-1], 1) or shape[0] < 2
-    if len(shape) != 2 or not is_plain or member.compress_type != zipfile.ZIP_STORED:
+    n_bytes = math.prod(shape) * dtype.itemsize
+    is_plain = len(shape) == 2 and all(
+        stride == plain or length < 2
+        for stride, plain, length in zip(
+            found.strides[is_nested:], (shape[-1], 1), shape, strict=True
+        )
+    )
+    is_stored = member.compress_type == zipfile.ZIP_STORED
+    if not is_plain or not is_stored or member.flag_bits & _ENCRYPTED:
         raise _refuse(path, f"its tensor of shape {found.shape} does not lie plainly")
     start = found.start * dtype.itemsize
-    if start + n_bytes > member.file_size:
+    if min(start, *shape) < 0 or start + n_bytes > member.file_size:
         raise _refuse(path, "its tensor is longer than the file")
     if not n_bytes:
         return np.empty(shape, dtype)
@@ -117,5 +158,5 @@ def _map(path: Path, member: zipfile.ZipInfo, found: _Tensor) -> npt.NDArray[Any
 def _refuse(path: Path, reason: str) -> ManifestError:
     return ManifestError(
         f"{path}: must be a tensor (tiles, dimension) that PyTorch saved ({reason}); "
-        "use the .h5 file of the slide, or embed it again"
+        f"{_REMEDY}"
     )

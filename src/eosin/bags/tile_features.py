@@ -8,17 +8,25 @@ import pandas as pd
 
 from eosin.bags.dialects import SlideFeatures, find_feature_files, open_features
 from eosin.bags.joined_features import JoinedFeatures
-from eosin.core import ManifestError, to_file_name
+from eosin.bags.provenance import read_provenance
+from eosin.core import ManifestError, raising, to_file_name
+from eosin.tiles import FINGERPRINT, TileFolder
 
 Features = npt.NDArray[np.float32]
 
 # Of a patch data set, whose patches lie on no slide, all features are in one file.
 _PATCHES_FILE = "patches"
 _BLOCK_ROWS = 4096
+# Slides are rarely scanned at exactly the resolution that their makers name.
+_TOLERANCE = 0.1
 
 
 def read_tile_features(
-    path: Path, tiles: pd.DataFrame, rows: npt.NDArray[np.int64]
+    path: Path,
+    tiles: pd.DataFrame,
+    rows: npt.NDArray[np.int64],
+    *,
+    folder: TileFolder | None = None,
 ) -> Features:
     """Read the features of some tiles, `(rows, features)`.
 
@@ -28,13 +36,15 @@ def read_tile_features(
             tools) these are found by their places.
         tiles: The whole tile table.
         rows: Which of its rows are wanted.
+        folder: Where the table is from. Features that say that they were made from
+            tiles of another size or resolution, or of another slide, are refused.
 
     Raises:
         ManifestError: The features are missing, damaged, or not of these tiles.
     """
     path = Path(path)
     if path.is_dir():
-        features = _read_folder(path, tiles.iloc[rows])
+        features = _read_folder(path, tiles.iloc[rows], folder)
     else:
         features = np.asarray(_map_array(path, len(tiles))[rows], np.float32)
     if not np.isfinite(features).all():
@@ -42,8 +52,10 @@ def read_tile_features(
     return features
 
 
-def _read_folder(folder: Path, tiles: pd.DataFrame) -> Features:
-    files = find_feature_files(folder)
+def _read_folder(
+    place: Path, tiles: pd.DataFrame, folder: TileFolder | None
+) -> Features:
+    files = find_feature_files(place)
     features: Features | None = None
     missing: list[str] = []
     slides = tiles["slide_id"].fillna("").astype(str)
@@ -55,6 +67,8 @@ def _read_folder(folder: Path, tiles: pd.DataFrame) -> Features:
             missing += wanted["tile_id"].tolist()
             continue
         found = open_features(path)
+        if folder is not None:
+            _require_made_of(path, wanted, folder)
         width = found.features.shape[1]
         if features is None:
             features = np.zeros((len(tiles), width), np.float32)
@@ -74,20 +88,45 @@ def _read_folder(folder: Path, tiles: pd.DataFrame) -> Features:
             features[targets[block]] = joined[rows[block]]
     if features is None or missing:
         raise ManifestError(
-            f"{folder}: {len(missing):,} of {len(tiles):,} tiles have no features, "
+            f"{place}: {len(missing):,} of {len(tiles):,} tiles have no features, "
             f"such as {', '.join(missing[:3])}; embed the folder that they are from"
         )
     return features
 
 
-def _map_array(path: Path, n_tiles: int) -> npt.NDArray[np.floating]:
-    try:
-        features: npt.NDArray[np.floating] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+def _require_made_of(path: Path, tiles: pd.DataFrame, folder: TileFolder) -> None:
+    """Stop where features were made from other tiles, though places are the same."""
+    told, info, row = read_provenance(path), folder.info, tiles.iloc[0]
+    slide = folder.slides[folder.slides["slide_id"] == row["slide_id"]]
+    now = {
+        "size_px0": float(row["size_px0"]),
+        # As the encoder was shown a tile and what is around.
+        "mpp": info.mpp * info.context if info.mpp else None,
+    }
+    problems = [
+        f"{name} {told[name]:g}, these have {value:g}"
+        for name, value in now.items()
+        if value and told.get(name) and abs(told[name] / value - 1) > _TOLERANCE
+    ]
+    known = [told.get(FINGERPRINT, ""), *slide[FINGERPRINT].iloc[:1]]
+    if all(known) and len(set(known)) > 1:
+        problems.append("a slide that was replaced since then")
+    if problems:
         raise ManifestError(
-            f"{path}: features must be a folder of 'eosin embed' or a NumPy file "
-            f"({error})"
-        ) from error
+            f"{path}: its features were made from tiles of {'; '.join(problems)}; "
+            f"embed {folder.path} anew"
+        )
+
+
+def _map_array(path: Path, n_tiles: int) -> npt.NDArray[np.floating]:
+    failure = f"{path}: features must be a folder of 'eosin embed' or a NumPy file"
+    with raising(ManifestError, failure):
+        # Only the array itself: of an .npz, a zip, every part may hide gigabytes.
+        features = np.lib.format.open_memmap(path, mode="r")
+    if features.dtype.kind not in "fiu":
+        raise ManifestError(
+            f"{path}: features must be real numbers, got {features.dtype}"
+        )
     if features.ndim != 2 or len(features) != n_tiles:
         raise ManifestError(
             f"{path}: features must have one row for each of the {n_tiles:,} tiles, "

@@ -8,7 +8,7 @@ import click
 
 from eosin.cli import options, printing
 from eosin.cli.options import FILE, Given, of_settings, step
-from eosin.core import TerminalProgress, require_extra
+from eosin.core import TerminalProgress, require_keras
 from eosin.settings import BagSettings, EmbedSettings, LimitSettings
 
 
@@ -131,7 +131,7 @@ def limit(
     if features is None or tiles is None or out is None:
         raise click.UsageError("FEATURES, TILES and -o are needed, or --plan")
     settings = given.load(LimitSettings)
-    require_extra("train", modules=("keras", "torch"), purpose="a limit study")
+    require_keras("a limit study")
     from eosin.workflows.limit import study_limit
 
     result = study_limit(

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -94,16 +95,34 @@ class _Commands(click.Group):
                 )
 
 
+# By which clusters end a job whose time is up, and a terminal that is closed its own.
+# Windows has no SIGHUP.
+_ENDS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
 class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM, by which clusters end a job whose time is up; recorded as Ctrl-C is."""
+    """A signal that ends the command; recorded as Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
-def _terminate(_number: int, _frame: object) -> None:
-    raise _TerminatedError
+def _terminate(number: int, _frame: object) -> None:
+    if number != signal.SIGTERM:
+        # Nobody can write to a terminal that is gone; whoever did on the way out would
+        # make a failure of the interruption.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+    raise _TerminatedError(number)
 
 
 def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
-    """Let Ctrl-C or SIGTERM end the process without waiting for worker threads.
+    """Let Ctrl-C and what else ends a process do so without waiting for threads.
 
     They may sit in a long read or a model; every output is moved into place whole,
     so nothing is lost.
@@ -111,20 +130,26 @@ def _end_at_once(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run_command(*args: Any, **options: Any) -> None:
-        older = signal.signal(signal.SIGTERM, _terminate)
+        older = {number: signal.getsignal(number) for number in _ENDS}
+        for number in _ENDS:
+            # What nohup was asked to leave alone stays so.
+            if older[number] is not signal.SIG_IGN:
+                signal.signal(number, _terminate)
         try:
             command(*args, **options)
         except KeyboardInterrupt as error:
             # Nobody presses it once only.
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, *_ENDS):
                 signal.signal(number, signal.SIG_IGN)
-            is_terminated = isinstance(error, _TerminatedError)
-            word = "Terminated" if is_terminated else "Interrupted"
+            number = getattr(error, "number", signal.SIGINT)
+            word = "Interrupted" if number == signal.SIGINT else "Terminated"
             click.echo(f"\n{word}. The same command again finishes the work.", err=True)
             sys.stdout.flush()
-            os._exit(143 if is_terminated else 130)
+            os._exit(128 + number)
         finally:
-            signal.signal(signal.SIGTERM, older)
+            for number, handler in older.items():
+                if handler is not None:
+                    signal.signal(number, handler)
 
     return run_command
 
@@ -140,7 +165,7 @@ def app() -> None:
 
 
 def run() -> None:
-    """Run the command line; the process's exit code is 0, 1, 2, 130 or 143."""
+    """Run the command line; the exit code is 0, 1, 2, or 128 and a signal's number."""
     # With the work done and told, only the exit is left to be interrupted.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     arguments = sys.argv[1:]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from eosin.core import ConfigError, TerminalProgress, load_config, require_extra
+from eosin.core import ConfigError, TerminalProgress, load_config, require_keras
 from eosin.settings import Settings, find_rule, format_value, list_defaults, list_types
 
 Command = Callable[..., None]
@@ -162,7 +162,7 @@ def step(
             own = {name: values.pop(name) for name in {*values} & {*list_types(kind)}}
             settings = given.load(kind, **own)
             if needs:
-                require_extra("train", modules=("keras", "torch"), purpose=needs)
+                require_keras(needs)
             work = getattr(import_module(f"eosin.workflows.{module}"), function)
             places = [values.pop(name) for name in what]
             progress = TerminalProgress()

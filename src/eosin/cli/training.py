@@ -8,7 +8,7 @@ import click
 
 from eosin.cli import options, printing
 from eosin.cli.options import FILE, Given, of_settings
-from eosin.core import ConfigError, TerminalProgress, plural, require_extra
+from eosin.core import ConfigError, TerminalProgress, plural, require_keras
 from eosin.settings import (
     RECIPES,
     BagTraining,
@@ -17,6 +17,7 @@ from eosin.settings import (
     Settings,
     TileTraining,
     load_with_recipe,
+    say_order,
 )
 
 Kind = TypeVar("Kind", bound=TileTraining)
@@ -122,11 +123,12 @@ def train(
         _find_learning_rates(data, out, given, how)
         return
     settings = _load(data, unit, cohort, from_pixels, given)
-    require_extra("train", modules=("keras", "torch"), purpose="training")
+    require_keras("training")
     from eosin.workflows.train import train as run_training
 
     result = run_training(data, out, settings, cohort=cohort, tiles=tiles, **how)
     printing.print_remarks("Caution", result.warnings)
+    printing.print_remarks("Classes", [say_order(result.card.class_names)])
     aucs = ", ".join(
         "undefined (a class is absent)" if auc is None else f"{auc:.3f}"
         for auc in result.validation_aucs
@@ -189,7 +191,7 @@ def _find_learning_rates(
     tiles: Path, out: Path, given: Given, how: Mapping[str, Any]
 ) -> None:
     settings = _load_recipe(RateSearch, given)
-    require_extra("train", modules=("keras", "torch"), purpose="a range test")
+    require_keras("a range test")
     from eosin.workflows.find_lr import RULE, SOURCE, find_learning_rates
 
     result = find_learning_rates(tiles, out, settings, **how)

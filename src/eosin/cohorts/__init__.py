@@ -15,11 +15,20 @@ from eosin.cohorts.patch_sets import (
     say_examples,
     strip_suffix,
 )
+from eosin.cohorts.patients import (
+    find_patient,
+    find_patient_key,
+    is_missing,
+    match_patients,
+    name_patient,
+    tidy_text,
+)
 from eosin.cohorts.pcam import PCAM_ADDRESS, PCAM_MD5, find_pcam_files, read_pcam
 from eosin.cohorts.phantom_cohort import PhantomCohort, make_phantom_cohort
 from eosin.cohorts.slide_listing import (
     SLIDE_SUFFIXES,
     fingerprint_readable,
+    hash_readable,
     iter_rows,
     list_files,
     list_slides,
@@ -28,10 +37,8 @@ from eosin.cohorts.table import (
     SPLITS,
     Cohort,
     find_divided,
-    find_patient,
     read_cohort,
     require_labels,
-    say_unknown_patients,
 )
 
 __all__ = [
@@ -48,14 +55,19 @@ __all__ = [
     "fill_with_none",
     "find_divided",
     "find_patient",
+    "find_patient_key",
     "find_pcam_files",
     "fingerprint_readable",
     "fold_patients",
+    "hash_readable",
+    "is_missing",
     "iter_images",
     "iter_rows",
     "list_files",
     "list_slides",
     "make_phantom_cohort",
+    "match_patients",
+    "name_patient",
     "raise_problems",
     "read_class_folders",
     "read_cohort",
@@ -64,7 +76,7 @@ __all__ = [
     "read_pcam",
     "require_labels",
     "say_examples",
-    "say_unknown_patients",
     "split_patients",
     "strip_suffix",
+    "tidy_text",
 ]

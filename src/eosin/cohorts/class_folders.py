@@ -1,15 +1,20 @@
 """Patches in folders that are called like their classes.
 
-`<root>/<class>/...` or `<root>/{train,valid|val,test}/<class>/...`; or files whose
-names say their class.
+`<root>/<class>/...` or `<root>/{train,valid|val,test}/<class>/...`, or with folders of
+patients above the classes; or files whose names say their class.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from eosin.cohorts.folder_layouts import (
+    find_layout,
+    find_split_folders,
+    join_spellings,
+)
 from eosin.cohorts.kaggle import LABELS_FILE
 from eosin.cohorts.patch_sets import (
     Listing,
@@ -18,13 +23,15 @@ from eosin.cohorts.patch_sets import (
     iter_entries,
     iter_images,
     list_folders,
+    own_patches,
     raise_problems,
     say_examples,
     strip_suffix,
 )
-from eosin.cohorts.table import SPLIT_NAMES, find_patient
+from eosin.cohorts.patients import find_patient
+from eosin.cohorts.table import find_split
 from eosin.core import CohortError, ConfigError
-from eosin.settings import ImportSettings, put_negative_first
+from eosin.settings import ImportSettings, order_by_name
 
 # What a tile table calls columns of its own: `<class>_fraction`.
 _RESERVED = frozenset({"tissue"})
@@ -44,15 +51,22 @@ def read_class_folders(root: Path, settings: ImportSettings) -> PatchSet:
     if class_pattern is None:
         _require_no_other_layout(root)
     listing = Listing()
-    files: list[tuple[str, str, str | None]] = []
-    classes: set[str] = set()
-    for folder, split in _find_splits(root, listing):
-        if class_pattern is None:
-            classes.update(list_folders(root / folder))
-        own = _list_files(root, folder, class_pattern, listing)
-        files += [(folder + name, class_name, split) for name, class_name in own]
-    files.sort()
-    table = pd.DataFrame(files, columns=["source", "class_name", "split"])
+    images = {
+        (folder, split): _list_images(root, folder, class_pattern, listing)
+        for folder, split in find_split_folders(root, listing)
+    }
+    raise_problems(root, listing.problems)
+    if class_pattern is None:
+        table, classes = _read_folders(root, images, settings, listing)
+    else:
+        files = [
+            (folder + name, _match_class(class_pattern, name), split)
+            for (folder, split), names in images.items()
+            for name in names
+        ]
+        table = pd.DataFrame(files, columns=["source", "class_name", "split"])
+        classes = set()
+    table = table.sort_values("source", ignore_index=True)
     nameless = table.loc[table["class_name"] == "", "source"]
     listing.object_to(
         nameless,
@@ -70,6 +84,7 @@ def read_class_folders(root: Path, settings: ImportSettings) -> PatchSet:
             "class folder(s) hold no image",
             remedy="; remove them, or go on without by --allow-missing",
         )
+    table["class_name"] = join_spellings(table, listing)
     raise_problems(root, listing.problems)
     if listing.n_others:
         listing.warnings.append(
@@ -82,7 +97,9 @@ def read_class_folders(root: Path, settings: ImportSettings) -> PatchSet:
     if table["tile_id"].duplicated().any():
         table["tile_id"] = table["source"]
     if group_pattern is not None:
-        _add_groups(root, table, group_pattern)
+        _add_groups(root, table, group_pattern, listing)
+    elif "patient_id" in table:
+        own_patches(table, listing)
     n_slides = table["slide_id"].nunique() if "slide_id" in table else 0
     listing.notes |= listing.describe()
     listing.notes |= {"empty_classes": empty, "n_slides_known": n_slides}
@@ -108,7 +125,7 @@ def order_classes(names: Iterable[str], negative: str | None) -> tuple[str, ...]
             "is; rename the folder"
         )
     if negative is None:
-        return put_negative_first(found)
+        return order_by_name(found)
     if negative not in found:
         raise CohortError(
             f"the negative class must be one of {', '.join(found)}, got '{negative}'"
@@ -153,37 +170,16 @@ def _require_no_other_layout(root: Path) -> None:
             )
 
 
-def _find_splits(root: Path, listing: Listing) -> list[tuple[str, str | None]]:
-    """Find the split folders: (path with a slash at its end, split)."""
-    if not root.is_dir():
-        raise CohortError(f"{root}: no such folder")
-    folders = list_folders(root)
-    splits = {n: SPLIT_NAMES[n.lower()] for n in folders if n.lower() in SPLIT_NAMES}
-    if "train" not in splits.values():
-        return [("", None)]
-    others = [name for name in folders if name not in splits]
-    if others:
-        listing.problems.append(
-            f"there are split folders ({', '.join(splits)}) and others beside them "
-            f"({say_examples(others)}); move the others away"
-        )
-    is_alone = len(splits) == 1
-    return [(f"{n}/", None if is_alone else split) for n, split in splits.items()]
-
-
-def _list_files(
+def _list_images(
     root: Path, folder: str, pattern: re.Pattern[str] | None, listing: Listing
-) -> list[tuple[str, str]]:
-    """List the images below a folder, each with the class that its path says."""
+) -> list[str]:
+    """List the images below a folder; without a pattern those in folders of it."""
     n_before = listing.n_others
     names = list(iter_images(root / folder, listing, recursive=True))
     if pattern is not None:
-        group = pattern.groupindex.get("class", 1)
-        matches = [pattern.search(name.rsplit("/", 1)[-1]) for name in names]
-        found = [(match[group] or "") if match else "" for match in matches]
-        return list(zip(names, found, strict=True))
-    files = [(name, name.partition("/")[0]) for name in names if "/" in name]
-    listing.n_others += len(names) - len(files)
+        return names
+    inside = [name for name in names if "/" in name]
+    listing.n_others += len(names) - len(inside)
     if not list_folders(root / folder):
         n = listing.n_others - n_before
         listing.problems.append(
@@ -191,10 +187,53 @@ def _list_files(
             + (f", only {n:,} file(s)" if n else "")
             + "; where file names say the class, add --set class_regex=..."
         )
-    return files
+    return inside
 
 
-def _add_groups(root: Path, table: pd.DataFrame, pattern: re.Pattern[str]) -> None:
+def _match_class(pattern: re.Pattern[str], name: str) -> str:
+    """Find the class in a file's name; an empty text where it has none."""
+    match = pattern.search(name.rsplit("/", 1)[-1])
+    return (match[pattern.groupindex.get("class", 1)] or "") if match else ""
+
+
+def _read_folders(
+    root: Path,
+    images: Mapping[tuple[str, str | None], Sequence[str]],
+    settings: ImportSettings,
+    listing: Listing,
+) -> tuple[pd.DataFrame, set[str]]:
+    """Find each image's class, split and perhaps patient in the folders above it.
+
+    Returns:
+        The images, and the class folders, with images or without.
+    """
+    folders = {name.rpartition("/")[0] for names in images.values() for name in names}
+    try:
+        layout = find_layout(folders, settings.class_depth)
+    except CohortError as error:
+        raise CohortError(f"{root}: {error}") from error
+    if layout.remark:
+        listing.warnings.append(layout.remark)
+    rows: list[tuple[str, str, str | None, str]] = []
+    for (folder, split), names in images.items():
+        for name in names:
+            parts = name.split("/", layout.class_depth + 1)
+            own = find_split(parts[1]) if layout.has_splits else split
+            class_name = parts[layout.class_depth - 1]
+            rows.append((folder + name, class_name, own, parts[0]))
+    columns = ["source", "class_name", "split", "patient_id"]
+    table = pd.DataFrame(rows, columns=columns)
+    if not layout.has_patients:
+        table = table.drop(columns="patient_id")
+    classes = set(table["class_name"])
+    if layout.class_depth == 1:
+        classes.update(*(list_folders(root / folder) for folder, _ in images))
+    return table, classes
+
+
+def _add_groups(
+    root: Path, table: pd.DataFrame, pattern: re.Pattern[str], listing: Listing
+) -> None:
     """Find each patch's slide and patient in its path."""
     groups = table["source"].str.extract(pattern).fillna("")
     if not pattern.groupindex:
@@ -213,3 +252,4 @@ def _add_groups(root: Path, table: pd.DataFrame, pattern: re.Pattern[str]) -> No
         # Slides are numbered anew for each patient.
         slides = patients + "_" + slides
     table["slide_id"], table["patient_id"] = slides, patients
+    own_patches(table, listing)

@@ -1,10 +1,12 @@
 """The names of the slide table's columns, and what is probably meant by others."""
 
+import os
 from difflib import SequenceMatcher
 from pathlib import Path
 
 import pandas as pd
 
+from eosin.cohorts.patients import name_patient, tidy_text
 from eosin.core import CohortError, suggest
 
 COLUMNS = (
@@ -49,11 +51,18 @@ def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.Da
     """
     found: dict[str, str] = {}
     for name, aliases in ALIASES.items():
-        for alias in aliases:
-            columns = [c for c in raw.columns if c.lower() == alias]
-            if columns and name not in found.values() and columns[0] not in found:
-                found[columns[0]] = name
-                break
+        columns = [
+            column
+            for alias in aliases
+            for column in raw.columns
+            if column.lower() == alias and column not in found
+        ]
+        # The name itself, before its spellings and others.
+        columns.sort(key=lambda column, name=name: column != name)  # type: ignore[misc]
+        if columns:
+            found[columns[0]] = name
+        for other in columns[1:]:
+            _require_agreement(path, raw, name, (columns[0], other))
     raw = raw.rename(columns=found)
     _require_clear_names(path, raw)
     if "path" not in raw.columns and "slide_id" in raw.columns:
@@ -69,6 +78,45 @@ def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.Da
             f"{', '.join(map(str, raw.columns))}{suggest('path', raw.columns)}"
         )
     return raw
+
+
+def _require_agreement(
+    path: Path, raw: pd.DataFrame, name: str, columns: tuple[str, str]
+) -> None:
+    """Stop where two columns can be the same one and contradict each other.
+
+    Raises:
+        CohortError: They do. A cell that is empty contradicts nothing.
+    """
+    pairs = raw[list(columns)]
+    pairs = pairs[(pairs != "").all(axis=1)]
+    one, other = (pairs[column].map(tidy_text).str.casefold() for column in columns)
+    is_spelling = columns[0].lower() == columns[1].lower()
+    if name == "slide_id" and not is_spelling:
+        # Slides are often numbered anew in each patient.
+        return
+    if name == "path":
+        one, other = (
+            texts.str.replace("\\", "/").str.rpartition("/")[2].str.partition(".")[0]
+            for texts in (one, other)
+        )
+    elif name == "patient_id" and not is_spelling:
+        # Which are of one patient decides, not what the patient is called. One that has
+        # several cases is right; a case of several patients is not.
+        one, other = (pairs[column].map(name_patient) for column in columns)
+        other = one.groupby(other).transform("first")
+    elif name == "label" and not is_spelling and set(one).isdisjoint(other):
+        # The same in other words, such as 0 and 1.
+        other = one.groupby(other).transform("first")
+    bad = pairs.index[one != other]
+    if len(bad):
+        shown = " and ".join(f"'{text}'" for text in pairs.loc[bad[0]])
+        raise CohortError(
+            f"{path}: the columns '{columns[0]}' and '{columns[1]}' can both be "
+            f"'{name}', and contradict each other in {len(bad)} row(s), such as line "
+            f"{bad[0]} with {shown}; keep one of them, or rename the one that is meant "
+            "otherwise"
+        )
 
 
 def _require_clear_names(path: Path, raw: pd.DataFrame) -> None:
@@ -101,6 +149,7 @@ def _is_like(column: str, name: str) -> bool:
 def _find_slide(folder: Path, name: str) -> str | None:
     """Find the file that a slide's name means, with or without its suffix."""
     for suffix in ("", *_SUFFIXES):
-        if name and (folder / (name + suffix)).is_file():
+        # False, not an error, for what can be no path.
+        if name and os.path.isfile(folder / (name + suffix)):  # noqa: PTH113
             return name + suffix
     return None

@@ -15,13 +15,15 @@ from eosin.cohorts.patch_sets import (
     PatchSet,
     fill_with_none,
     iter_images,
+    own_patches,
     raise_problems,
     read_labels,
     read_patch_csv,
     say_examples,
     strip_suffix,
 )
-from eosin.cohorts.table import find_divided, find_patient
+from eosin.cohorts.patients import find_patient, is_missing
+from eosin.cohorts.table import find_divided
 from eosin.core import CohortError
 from eosin.settings import ImportSettings
 
@@ -149,8 +151,18 @@ def _add_slides(table: pd.DataFrame, path: Path, listing: Listing) -> None:
     table["slide_id"] = fill_with_none(table["tile_id"].map(slides["slide_id"]))
     if "patient_id" in slides:
         table["patient_id"] = table["tile_id"].map(slides["patient_id"])
+        is_unknown = table["slide_id"].notna() & (
+            table["patient_id"].fillna("").map(is_missing)
+        )
+        if is_unknown.any() and not is_unknown[table["slide_id"].notna()].all():
+            unowned = sorted(table.loc[is_unknown, "slide_id"].unique())
+            listing.warnings.append(
+                f"{path.name} names no patient of {len(unowned):,} slides "
+                f"({say_examples(unowned)}), and each counts as a patient of its own"
+            )
     else:
         table["patient_id"] = table["slide_id"].map(find_patient, na_action="ignore")
+    own_patches(table, listing)
     unknown = table.loc[table["slide_id"].isna() & (table["label"] >= 0), "tile_id"]
     listing.notes["n_slides_known"] = int(table["slide_id"].nunique())
     listing.notes["n_labelled_without_slide"] = len(unknown)

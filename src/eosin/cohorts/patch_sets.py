@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from eosin.core import CohortError, hash_object
+from eosin.cohorts.patients import match_patients
+from eosin.core import CohortError, hash_object, read_csv_text
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
@@ -182,28 +184,46 @@ def read_patch_csv(
     `columns` are the names that each may have, in lower case, by its own name.
 
     Raises:
-        CohortError: The file is missing, no CSV, or lacks a column.
+        CohortError: The file is missing, no CSV, lacks a column, or has two that
+            contradict each other.
     """
-    try:
-        raw = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=","
-        )
-    except FileNotFoundError as error:
-        raise CohortError(f"{path}: no such file") from error
-    except (OSError, EOFError, ValueError) as error:
-        raise CohortError(f"{path}: cannot be read as CSV ({error})") from error
-    names = {str(name).strip().lower(): name for name in raw.columns}
+    text = read_csv_text(path, CohortError, noun="file")
+    raw = pd.DataFrame(text.rows, columns=text.names, dtype="object")
     table = pd.DataFrame(index=raw.index)
     for name, aliases in columns.items():
-        found = [names[alias] for alias in aliases if alias in names]
+        found = [
+            column
+            for alias in aliases
+            for column in text.names
+            if column.lower() == alias
+        ]
         if found:
-            table[name] = raw[found[0]].str.strip()
+            table[name] = raw[found[0]]
         elif name not in optional:
             raise CohortError(
-                f"{path}: needs a column '{aliases[0]}'; it has "
-                f"{', '.join(map(str, raw.columns))}"
+                f"{path}: needs a column '{aliases[0]}'; it has {', '.join(text.names)}"
             )
+        for other in found[1:]:
+            bad = np.flatnonzero((raw[other] != table[name]) & (raw[other] != ""))
+            if len(bad):
+                raise CohortError(
+                    f"{path}: the columns '{found[0]}' and '{other}' contradict each "
+                    f"other in {len(bad):,} row(s), such as line {text.lines[bad[0]]}; "
+                    "keep one of them"
+                )
     return table
+
+
+def own_patches(table: pd.DataFrame, listing: Listing) -> None:
+    """Write the patients of patches in one way each, and None where nobody says them.
+
+    `listing` is told which spellings were joined, and which might be one patient's.
+    """
+    found = match_patients(fill_with_none(table["patient_id"]).dropna())
+    listing.problems += found.problems
+    listing.warnings += found.remarks
+    names = table["patient_id"].map(found.names, na_action="ignore")
+    table["patient_id"] = fill_with_none(names)
 
 
 def read_labels(

@@ -16,11 +16,13 @@ from eosin.cohorts.patch_sets import (
     Listing,
     PatchSet,
     iter_entries,
+    own_patches,
     raise_problems,
     read_labels,
     read_patch_csv,
 )
-from eosin.cohorts.table import SPLIT_NAMES, SPLITS, find_patient
+from eosin.cohorts.patients import find_patient
+from eosin.cohorts.table import SPLIT_NAMES, SPLITS
 from eosin.cohorts.unpacking import unpack_once
 from eosin.core import CohortError, Progress
 
@@ -125,6 +127,8 @@ def read_pcam(
         parts.append(part.assign(source=source.as_posix(), split=split))
     raise_problems(root, listing.problems)
     table = pd.concat(parts, ignore_index=True)
+    if "patient_id" in table:
+        own_patches(table, listing)
     n_slides = table["slide_id"].nunique() if "slide_id" in table else 0
     listing.notes["n_slides_known"] = n_slides
     return listing.finish(root, table, PCAM_CLASS_NAMES, PCAM_MPP)

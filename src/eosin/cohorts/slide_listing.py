@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eosin.cohorts.table import find_patient, read_cohort
-from eosin.core import CohortError, SlideError
+from eosin.cohorts.patients import find_patient
+from eosin.cohorts.table import read_cohort
+from eosin.core import CohortError, SlideError, hash_file, raising
 from eosin.slides import (
     PACK_SUFFIX,
     find_series,
@@ -31,9 +32,15 @@ def list_files(path: Path) -> list[Path]:
     Of the DICOM files of one series, which are one slide, the largest stands for all.
 
     Raises:
-        CohortError: The folder holds no slide, or a pattern matches none.
+        CohortError: The folder holds no slide or cannot be listed, or a pattern matches
+            none.
     """
     path = Path(path)
+    with raising(CohortError, f"{path}: cannot be listed"):
+        return _list_files(path)
+
+
+def _list_files(path: Path) -> list[Path]:
     if set("*?[") & set(path.name) and not path.exists():
         raise CohortError(
             f"{path}: no slide is named so; a pattern reaches eosin as it is where it "
@@ -59,9 +66,17 @@ def _merge_series(files: list[Path]) -> list[Path]:
     for file in files:
         series = find_series(file) if file.suffix.lower() == ".dcm" else None
         key = series or file.name
-        if key not in chosen or file.stat().st_size > chosen[key].stat().st_size:
+        if key not in chosen or _find_size(file) > _find_size(chosen[key]):
             chosen[key] = file
     return sorted(chosen.values())
+
+
+def _find_size(file: Path) -> int:
+    """Return a file's size; -1 where it has gone since it was listed."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
 
 
 def list_slides(paths: Sequence[Path | str]) -> pd.DataFrame:
@@ -123,5 +138,13 @@ def fingerprint_readable(path: str) -> str | None:
     """Hash a slide; what cannot be read fails later, where it is recorded."""
     try:
         return fingerprint_slide(path)
-    except (SlideError, OSError):
+    except SlideError:
+        return None
+
+
+def hash_readable(path: str) -> str | None:
+    """Hash a slide's annotation; what cannot be read fails later, as a slide does."""
+    try:
+        return hash_file(Path(path))
+    except OSError:
         return None

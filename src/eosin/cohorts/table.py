@@ -1,7 +1,6 @@
 """The slide table: which slides there are, of whom, and with which label."""
 
-import csv
-import io
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,25 +11,37 @@ from typing import Any
 import pandas as pd
 
 from eosin.cohorts.columns import ALIASES, COLUMNS, rename_columns
-from eosin.core import CohortError, find_nearest, suggest
+from eosin.cohorts.patch_sets import raise_problems
+from eosin.cohorts.patients import (
+    find_patient,
+    match_patients,
+    say_unknown_patients,
+)
+from eosin.core import (
+    CohortError,
+    find_nearest,
+    raising,
+    read_csv_text,
+    say_lines,
+    suggest,
+)
 from eosin.slides import is_plausible_mpp, is_remote
 
 SPLITS = ("train", "val", "test")
 
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
-# Slides that a message names at most.
+# What people add to a split's name.
+_SPLIT_NOUN = re.compile(r"(data|dataset|set|split|fold|folder|images|patches|tiles)$")
+# Slides that a message names at most, and how much of a path.
 _SHOWN = 5
+_LONGEST_SHOWN = 100
 
-# A patient at the beginning of a slide's id, of TCGA or CPTAC.
-_PATIENT = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}|C3[LN]-\d{5}(?=-|$)")
+# More than anybody has.
+_MOST_SLIDES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -43,11 +54,14 @@ class Cohort:
             `site` and `scanner` are None where the file says nothing, `mpp` NaN.
         path: The file.
         columns: The file's own column names.
+        cautions: What is not known of the patients, and what was joined or filled in,
+            as sentences.
     """
 
     table: pd.DataFrame
     path: Path
     columns: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
     @property
     def is_made(self) -> bool:
@@ -64,9 +78,10 @@ def read_cohort(
 ) -> Cohort:
     """Read a slide table.
 
-    Commas, semicolons or tabs; with or without a byte-order mark; any line end.
+    Commas, semicolons or tabs; UTF-8, or UTF-16 with a byte-order mark; any line end.
     Only `path` is required. A slide's id is otherwise its file's name, a patient's
-    is taken from TCGA and CPTAC ids, and else each slide is its own patient.
+    is taken from TCGA and CPTAC ids, and else each slide is its own patient. Spellings
+    that are surely one patient's are joined, others are asked about.
 
     Args:
         path: The CSV file. Paths in it are relative to its folder.
@@ -81,23 +96,37 @@ def read_cohort(
         CohortError: Something is wrong; the message lists everything that is.
     """
     path = Path(path)
-    own = _read_csv(path)
+    text = read_csv_text(path, CohortError, noun="slide table", most=_MOST_SLIDES)
+    # Until all is checked, a row's number is its line in the file.
+    own = pd.DataFrame(text.rows, text.lines, text.names, dtype="object")
     raw = rename_columns(path, own, needs_files=needs_files)
-    table = _fill(raw, path.parent)
+    table = _fill(path, raw)
+    patients, cautions = _name_patients(table, has_column="patient_id" in raw.columns)
     problems = [
+        *patients,
         *_find_duplicates(table),
         *(_find_missing_files(table) if needs_files else ()),
         *_find_bad_values(table, raw),
         *_find_bad_labels(table, class_names, class_option),
         *_find_divided_patients(table),
     ]
-    if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise CohortError(f"{path}: {len(problems)} problem(s):\n{lines}")
+    raise_problems(path, problems)
+    if text.short:
+        cautions.append(
+            f"{say_lines(text.short)} of {path.name} are shorter than the header; what "
+            "they lack counts as empty"
+        )
     by_lower = {name.lower(): name for name in class_names}
     labels = [label and by_lower.get(label.lower(), label) for label in table["label"]]
-    table["label"] = pd.Series(labels, dtype="object")
-    return Cohort(table, path, tuple(map(str, own.columns)))
+    table["label"] = pd.Series(labels, table.index, dtype="object")
+    columns = tuple(map(str, own.columns))
+    return Cohort(table.reset_index(drop=True), path, columns, tuple(cautions))
+
+
+def find_split(name: str) -> str | None:
+    """Find the split that a name means, such as `Validation` or `test_set`."""
+    bare = "".join(filter(str.isalnum, name.casefold()))
+    return SPLIT_NAMES.get(bare) or SPLIT_NAMES.get(_SPLIT_NOUN.sub("", bare))
 
 
 def require_labels(
@@ -134,70 +163,13 @@ def _say_label_column(cohort: Cohort, class_names: Sequence[str]) -> str:
     return f"rename '{nearest}' to 'label'" if nearest else "add it, a class a slide"
 
 
-def say_unknown_patients(cohort: Cohort) -> str | None:
-    """Say that each slide counts as a patient, where nobody said whose it is."""
-    has_column = {name.lower() for name in cohort.columns} & set(ALIASES["patient_id"])
-    own = cohort.table["patient_id"] == cohort.table["slide_id"]
-    if has_column or not own.all() or len(own) < 2:
-        return None
-    return (
-        "the table has no column patient_id, so each slide counts as a patient of its "
-        "own; if slides share patients, add it, or one patient is trained and tested on"
-    )
-
-
-def find_patient(slide_id: str) -> str:
-    """Take the patient out of a TCGA or CPTAC slide id; else the id itself."""
-    match = _PATIENT.match(slide_id)
-    return match[0] if match else slide_id
-
-
 def find_divided(table: pd.DataFrame, key: str, value: str) -> list[str]:
     """List the keys that have more than one value."""
     pairs = table[[key, value]].dropna().drop_duplicates()
     return list(pairs.loc[pairs[key].duplicated(), key].unique())
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise CohortError(f"{path}: no such slide table") from error
-    except UnicodeDecodeError as error:
-        raise CohortError(
-            f"{path}: must be UTF-8 text ({error.reason} at byte {error.start}); save "
-            "it as 'CSV UTF-8'"
-        ) from error
-    except OSError as error:
-        hint = "; a slide table (CSV) is needed here" if path.is_dir() else ""
-        raise CohortError(f"{path}: cannot be read ({error.strerror}){hint}") from error
-    header, _, rest = text.partition("\n")
-    if header.lower().startswith("sep="):
-        # What Excel writes to tell itself the delimiter.
-        text = rest
-        header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows = [row for row in reader if any(row)]
-    if len(rows) < 2:
-        raise CohortError(f"{path}: needs a header line and one slide or more")
-    names = [name.strip() for name in rows[0]]
-    if repeated := {name for name in names if name and names.count(name) > 1}:
-        raise CohortError(
-            f"{path}: each column needs a name of its own; "
-            f"{', '.join(sorted(repeated))} stands twice in the header"
-        )
-    if bad := [i for i, row in enumerate(rows[1:], 2) if any(row[len(names) :])]:
-        raise CohortError(
-            f"{path}: line {bad[0]} has more fields than the header; quote texts "
-            f"that hold a '{delimiter}'"
-        )
-    cells = [[cell.strip() for cell in row[: len(names)]] for row in rows[1:]]
-    padded = [row + [""] * (len(names) - len(row)) for row in cells]
-    return pd.DataFrame(padded, columns=names, dtype="object")
-
-
-def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def _fill(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
     """Bring the columns to their order, types and defaults."""
     empty = [""] * len(raw)
     cells: dict[str, list[Any]] = {
@@ -205,39 +177,69 @@ def _fill(raw: pd.DataFrame, folder: Path) -> pd.DataFrame:
         for name in COLUMNS
     }
     for name in ("path", "annotation"):
-        cells[name] = [_resolve(folder, value) for value in cells[name]]
+        cells[name] = [
+            value and _resolve(path, line, value)
+            for line, value in zip(raw.index, cells[name], strict=True)
+        ]
     stems = [Path(path).stem if path else None for path in cells["path"]]
     cells["slide_id"] = [
         slide_id or stem or f"row {line}"
-        for line, (slide_id, stem) in enumerate(
-            zip(cells["slide_id"], stems, strict=True), 2
-        )
-    ]
-    cells["patient_id"] = [
-        patient_id or find_patient(slide_id)
-        for patient_id, slide_id in zip(
-            cells["patient_id"], cells["slide_id"], strict=True
+        for line, slide_id, stem in zip(
+            raw.index, cells["slide_id"], stems, strict=True
         )
     ]
     cells["split"] = [
-        value and SPLIT_NAMES.get(value.lower(), value) for value in cells["split"]
+        value and (find_split(value) or value) for value in cells["split"]
     ]
     # Objects, because a text column would turn None into NaN.
-    table = pd.DataFrame(cells, dtype="object")
-    numbers = pd.Series([(value or "").replace(",", ".") for value in cells["mpp"]])
-    table["mpp"] = pd.to_numeric(numbers, errors="coerce").astype("float64")
+    table = pd.DataFrame(cells, raw.index, dtype="object")
+    numbers = [(value or "").replace(",", ".") for value in cells["mpp"]]
+    mpp = pd.to_numeric(pd.Series(numbers, raw.index), errors="coerce")
+    table["mpp"] = mpp.astype("float64")
     for name in raw.columns:
         if name not in table.columns:
             table[name] = raw[name]
     return table
 
 
-def _resolve(folder: Path, value: str | None) -> str | None:
-    if not value:
-        return None
+def _resolve(table: Path, line: int, value: str) -> str:
     if is_remote(value):
         return value
-    return str((folder / Path(value.replace("\\", "/")).expanduser()).resolve())
+    shown = value if len(value) < _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}..."
+    with raising(CohortError, f"{table}: line {line}: '{shown}' can be no path"):
+        place = Path(value.replace("\\", "/")).expanduser()
+        return str((table.parent / place).resolve())
+
+
+def _name_patients(
+    table: pd.DataFrame, *, has_column: bool
+) -> tuple[list[str], list[str]]:
+    """Give each slide its patient; return problems and cautions about them."""
+    slides = table["slide_id"]
+    found = match_patients(text for text in table["patient_id"] if text is not None)
+    given = [text and found.names[text] for text in table["patient_id"]]
+    table["patient_id"] = [
+        patient or find_patient(slide_id)
+        for patient, slide_id in zip(given, slides, strict=True)
+    ]
+    unknown = say_unknown_patients(slides, given, has_column=has_column)
+    return (
+        [*found.problems, *_find_contradictions(table)],
+        [*found.remarks, *([unknown] if unknown else [])],
+    )
+
+
+def _find_contradictions(table: pd.DataFrame) -> Iterator[str]:
+    """Say where slides of one TCGA or CPTAC patient are given to several."""
+    known = table["slide_id"].map(find_patient)
+    own = table[["patient_id"]].assign(known=known)[known != table["slide_id"]]
+    for name in find_divided(own, "known", "patient_id"):
+        patients = sorted(set(own.loc[own["known"] == name, "patient_id"]))
+        yield (
+            f"slides of {name}, by their ids, are given to {len(patients)} patients "
+            f"({', '.join(patients[:_SHOWN])}); patient_id must name the person, not "
+            "the slide or sample"
+        )
 
 
 def _find_duplicates(table: pd.DataFrame) -> Iterator[str]:
@@ -245,21 +247,21 @@ def _find_duplicates(table: pd.DataFrame) -> Iterator[str]:
         values = table[column].dropna()
         for value, rows in values.groupby(values).groups.items():
             if len(rows) > 1:
-                lines = ", ".join(str(row + 2) for row in rows)
+                lines = ", ".join(map(str, rows))
                 yield f"{column} '{value}' stands in {len(rows)} rows (lines {lines})"
 
 
 def _find_missing_files(table: pd.DataFrame) -> Iterator[str]:
     columns = table[["slide_id", "path", "annotation"]]
-    for row, slide_id, path, annotation in columns.itertuples():
+    for line, slide_id, path, annotation in columns.itertuples():
         if path is None:
-            yield f"line {row + 2}: path is empty"
-        elif not is_remote(path) and not Path(path).exists():
-            yield f"line {row + 2} ({slide_id}): no such slide file {path}"
+            yield f"line {line}: path is empty"
+        elif not is_remote(path) and not os.path.exists(path):  # noqa: PTH110 - false, not an error, for an impossible path
+            yield f"line {line} ({slide_id}): no such slide file {path}"
         elif not is_remote(path) and Path(path).is_dir():
-            yield f"line {row + 2} ({slide_id}): path is a folder, {path}; name a file"
-        if annotation is not None and not Path(annotation).is_file():
-            yield f"line {row + 2} ({slide_id}): no such annotation file {annotation}"
+            yield f"line {line} ({slide_id}): path is a folder, {path}; name a file"
+        if annotation is not None and not os.path.isfile(annotation):  # noqa: PTH113 - likewise
+            yield f"line {line} ({slide_id}): no such annotation file {annotation}"
 
 
 def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
@@ -267,10 +269,10 @@ def _find_bad_values(table: pd.DataFrame, raw: pd.DataFrame) -> Iterator[str]:
     for row, text, mpp in zip(table.index, given, table["mpp"], strict=True):
         if text and not is_plausible_mpp(mpp):
             yield (
-                f"line {row + 2}: mpp must be micrometres per pixel, such as 0.25 or "
+                f"line {row}: mpp must be micrometres per pixel, such as 0.25 or "
                 f"0.5, got '{text}'"
             )
-    for line, split in enumerate(table["split"], 2):
+    for line, split in table["split"].items():
         if split is not None and split not in SPLITS:
             yield f"line {line}: split must be train, val or test, got '{split}'"
 
@@ -298,7 +300,7 @@ def _find_bad_labels(
         if is_explained or label in explained or label.lower() in known:
             continue
         yield (
-            f"line {row + 2} ({slide_id}): label must be one of "
+            f"line {row} ({slide_id}): label must be one of "
             f"{', '.join(class_names)}, got '{label}'{suggest(label, class_names)}"
         )
 

@@ -47,6 +47,11 @@ def from_plain(value: Any, kind: Any, folder: Path | None = None) -> Any:
         return typing.cast("Any", kind)(**known)
     if kind is Path:
         return (folder or Path()) / value
+    is_mapping = isinstance(origin or kind, type) and issubclass(
+        origin or kind, Mapping
+    )
+    if not isinstance(value, dict if is_mapping else list):
+        raise TypeError(f"{kind} cannot be made of a {type(value).__name__}")
     if isinstance(value, dict):
         key_kind, part_kind = parts or (str, Any)
         keys = map(int, value) if key_kind is int else value

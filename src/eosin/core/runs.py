@@ -1,10 +1,7 @@
 """The record that every command leaves beside what it wrote: `run.json`."""
 
 import importlib.metadata
-import os
 import platform
-import re
-import shutil
 import sys
 import time
 import typing
@@ -17,19 +14,24 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from eosin.core.errors import RunError
-from eosin.core.files import read_json, write_json
+from eosin.core.errors import RunError, raising
+from eosin.core.files import write_json
 from eosin.core.plain import from_plain, to_plain
+from eosin.core.run_folder import (
+    RUN_FILE,
+    is_void,
+    read_record,
+    remove_leftovers,
+    remove_outputs,
+    require_none_of_others,
+    shorten_value,
+)
 
 Result = TypeVar("Result")
 
 RUN_FORMAT = 1
-_FILE = "run.json"
-# What a command may have left before it had a result.
-_WORTHLESS = {_FILE, "splits.csv", "encoder.onnx"}
+_REMOVING = "removing"
 _LOCK = ".run.lock"
-# What `atomic_path` calls a file while it is written.
-_LEFTOVER = re.compile(r"\..*-[a-z0-9_]{8}\.part(\.[^.]*)?", re.DOTALL)
 _PACKAGES = ("eosin", "numpy", "keras", "torch", "onnxruntime", "openslide-python")
 
 
@@ -109,24 +111,26 @@ class RunRecord:
                     raise TypeError(f"{kind.__name__}.{name}: {error}") from error
         if missing := [name for name in noted if name not in self.notes]:
             raise RunError(
-                f"{self.folder / _FILE}: lacks {', '.join(missing)}, since another "
+                f"{self.folder / RUN_FILE}: lacks {', '.join(missing)}, since another "
                 "version of eosin wrote it; add --overwrite to do the work again"
             )
         own = {name: value for name, value in own.items() if name in hints}
-        values = {
-            name: from_plain(self.notes[name], hints[name], self.folder)
-            for name in noted
-        }
-        return kind(**own, **values, **unnoted)
+        damage = f"{self.folder / RUN_FILE}: what it notes is damaged"
+        with raising(RunError, damage, remedy="add --overwrite to do the work again"):
+            values = {
+                name: from_plain(self.notes[name], hints[name], self.folder)
+                for name in noted
+            }
+            return kind(**own, **values, **unnoted)
 
     def save(self, status: str) -> None:
         """Write `run.json`.
 
         The status is `running`, `done`, `incomplete` (slides were given up on),
-        `failed` or `interrupted`.
+        `failed`, `interrupted`, or `removing` while an older result is removed.
         """
         write_json(
-            self.folder / _FILE,
+            self.folder / RUN_FILE,
             {
                 "format": RUN_FORMAT,
                 "command": self.command,
@@ -218,13 +222,16 @@ def _work(
     folder = record.folder
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file; name a folder to write to")
-    if (folder / _FILE).exists() and overwrite:
-        _remove_outputs(folder, outputs)
-    elif (folder / _FILE).exists():
-        _resume(record, _read_older(folder / _FILE), outputs)
+    if (folder / RUN_FILE).exists() and overwrite:
+        _require_same_command(record, outputs)
+        _start_anew(record, outputs)
+    elif (folder / RUN_FILE).exists():
+        _resume(record, _read_older(folder), outputs)
+    else:
+        require_none_of_others(folder, outputs)
     if not record.is_done:
         record.save("running")
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
     status = "failed"
     try:
         yield record
@@ -237,17 +244,17 @@ def _work(
             record.save(status)
         if status == "interrupted":
             # Threads that still wrote are not waited for.
-            _remove_leftovers(folder)
+            remove_leftovers(folder)
 
 
-def _read_older(path: Path) -> dict[str, Any]:
-    """Read the record that an earlier command left."""
-    older = read_json(path)
-    if not isinstance(older, dict) or older.get("format") != RUN_FORMAT:
+def _read_older(folder: Path) -> dict[str, Any]:
+    """Read the record that an earlier command of this version left."""
+    older = read_record(folder)
+    if older.get("format") != RUN_FORMAT:
         raise RunError(
-            f"{path}: was written by another version of eosin (record format "
-            f"{older.get('format') if isinstance(older, dict) else 'unknown'}, this "
-            f"version reads {RUN_FORMAT}); add --overwrite or choose another folder"
+            f"{folder / RUN_FILE}: was written by another version of eosin (record "
+            f"format {older.get('format')}, this version reads {RUN_FORMAT}); add "
+            "--overwrite or choose another folder"
         )
     return older
 
@@ -257,34 +264,21 @@ def _resume(
 ) -> None:
     """Go on where an earlier command stood, if it did the same work."""
     differences = _find_differences(older, record)
-    if differences and _is_void(older, record.folder, outputs):
-        _remove_outputs(record.folder, outputs)
+    is_worthless = bool(differences) and is_void(older, record.folder, outputs)
+    if is_worthless or older["status"] == _REMOVING:
+        _start_anew(record, outputs)
         return
     if differences:
+        is_same_command = older.get("command") == record.command
+        hint = "add --overwrite to replace it, or " * is_same_command
         raise RunError(
             f"{record.folder}: holds the result of other settings "
-            f"({'; '.join(differences)}); add --overwrite to replace it, or choose "
-            "another folder"
+            f"({'; '.join(differences)}); {hint}choose another folder"
         )
     record.is_done = older.get("status") == "done"
-    record._seconds_before = float(older.get("wall_seconds", 0.0))
+    record._seconds_before = float(older["wall_seconds"])
     if record.is_done:
-        record.notes = dict(older.get("notes", {}))
-
-
-def _is_void(older: Mapping[str, Any], folder: Path, outputs: Sequence[str]) -> bool:
-    """Whether a command failed here before it had any result worth keeping."""
-    written = [path for pattern in outputs for path in folder.glob(pattern)]
-    inside = [path for place in written for path in place.rglob("*")]
-    return older.get("status") == "failed" and not any(
-        path.is_file() and path.name not in _WORTHLESS and not _is_failure(path)
-        for path in (*written, *inside)
-    )
-
-
-def _is_failure(path: Path) -> bool:
-    """Whether a part only says why there is none."""
-    return path.suffix == ".json" and "failure" in read_json(path)
+        record.notes = dict(older["notes"])
 
 
 def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:
@@ -292,13 +286,13 @@ def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:
     if older.get("command") != record.command:
         return [f"it was written by '{older.get('command')}', not '{record.command}'"]
     now: dict[str, Any] = {**record.settings, "seed": record.seed}
-    then: dict[str, Any] = {**older.get("settings", {}), "seed": older.get("seed")}
+    then: dict[str, Any] = {**older["settings"], "seed": older.get("seed")}
     differences = [
-        f"{name} was {_shorten(then.get(name))}, is {_shorten(now.get(name))}"
+        f"{name} was {shorten_value(then.get(name))}, is {shorten_value(now.get(name))}"
         for name in sorted(now.keys() | then.keys())
         if to_plain(now.get(name)) != to_plain(then.get(name))
     ]
-    inputs_then = older.get("inputs", {})
+    inputs_then = older["inputs"]
     differences += [
         f"input {name} changed"
         for name in sorted(record.inputs.keys() | inputs_then.keys())
@@ -307,42 +301,26 @@ def _find_differences(older: Mapping[str, Any], record: RunRecord) -> list[str]:
     return differences
 
 
-def _shorten(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _require_same_command(record: RunRecord, outputs: Sequence[str]) -> None:
+    """Stop where another command's result, which may be the input, would be replaced.
 
-
-def _remove_outputs(folder: Path, outputs: Sequence[str]) -> None:
-    for pattern in outputs:
-        for path in sorted(folder.glob(pattern), reverse=True):
-            try:
-                # A link goes, and what it points at stays.
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-            except OSError as error:
-                raise RunError(
-                    f"{path}: cannot be removed ({error.strerror or error})"
-                ) from error
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a run that was killed while writing.
-
-    Folders below that have a record of their own may be at work just now.
+    A record that is damaged says nothing, and is replaced.
     """
-    for place, folders, files in os.walk(folder):
-        parent = Path(place)
-        if parent != folder and _FILE in files:
-            folders.clear()
-            continue
-        for name in filter(_LEFTOVER.fullmatch, files):
-            with suppress(OSError):
-                (parent / name).unlink()
-        for name in filter(_LEFTOVER.fullmatch, tuple(folders)):
-            shutil.rmtree(parent / name, ignore_errors=True)
-            folders.remove(name)
+    older: dict[str, Any] = {}
+    with suppress(RunError):
+        older = read_record(record.folder)
+    command = older.get("command", record.command)
+    if command != record.command and not is_void(older, record.folder, outputs):
+        raise RunError(
+            f"{record.folder}: was written by '{command}', and --overwrite replaces "
+            f"only what '{record.command}' wrote; choose another folder"
+        )
+
+
+def _start_anew(record: RunRecord, outputs: Sequence[str]) -> None:
+    """Remove what was written; where that is interrupted, the next call does it."""
+    record.save(_REMOVING)
+    remove_outputs(record.folder, outputs)
 
 
 def find_versions() -> dict[str, str]:

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from eosin.core.errors import RunError
-from eosin.core.files import read_json, to_file_name, write_json
+from eosin.core.errors import RunError, raising
+from eosin.core.files import read_json, require_own_files, to_file_name, write_json
 from eosin.core.progress import Progress, Task
 from eosin.core.runs import RunRecord, SlideFailure
 
@@ -48,10 +48,14 @@ class Items(Generic[Item]):
     Args:
         record: Of the call. It takes the failures.
         asked: Each with an id of its own.
+
+    Raises:
+        RunError: Two ids would have one file on Windows and macOS.
     """
 
     def __init__(self, record: RunRecord, asked: Sequence[Item]) -> None:
         self._record, self.asked = record, asked
+        require_own_files((item.item_id for item in asked), "ids")
         self.todo = [item for item in asked if not self._is_done(item)]
 
     def run(
@@ -91,7 +95,7 @@ class Items(Generic[Item]):
         """
         asked = {self.find_part(item.item_id) for item in self.asked}
         others = [
-            read_json(path)
+            _read_part(path)
             for path in sorted(self._folder.glob("*.json"))
             if path not in asked
         ]
@@ -103,7 +107,7 @@ class Items(Generic[Item]):
     def read(self) -> Iterator[tuple[Item, dict[str, Any]]]:
         """Read the part of each item that was asked for; failed ones have `failure`."""
         for item in self.asked:
-            yield item, read_json(self.find_part(item.item_id))
+            yield item, _read_part(self.find_part(item.item_id))
 
     def find_part(self, item_id: str, suffix: str = ".json") -> Path:
         """Return where an item's part is kept, or another file beside it."""
@@ -115,10 +119,22 @@ class Items(Generic[Item]):
 
     def _is_done(self, item: Item) -> bool:
         try:
-            part = read_json(self.find_part(item.item_id))
+            part = _read_part(self.find_part(item.item_id))
         except RunError:
             return False
         return bool(part.get("key") == item.key)
+
+
+def _read_part(path: Path) -> dict[str, Any]:
+    """Read a part; one that is damaged is a `RunError` that says what to do."""
+    remedy = "it is damaged: delete it, and the same command does its work again"
+    with raising(RunError, f"{path}: is no part of this work", remedy=remedy):
+        part: dict[str, Any] = read_json(path)
+        if "failure" in part:
+            SlideFailure(**part["failure"])
+        if not all(isinstance(row, dict) for row in part.get("rows", ())):
+            raise TypeError("its rows must be JSON objects")
+    return part
 
 
 def _work_on(

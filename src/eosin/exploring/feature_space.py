@@ -99,7 +99,9 @@ def make_feature_space(
         rows = np.sort(rng.choice(rows, settings.sample, replace=False))
     if settings.features is not None:
         place = Path(settings.features)
-        features = read_tile_features(place, held_out.folder.tiles, held_out.rows[rows])
+        folder = held_out.folder
+        wanted = held_out.rows[rows]
+        features = read_tile_features(place, folder.tiles, wanted, folder=folder)
         source = f"features of {place}"
     else:
         rows, features = _encode(held_out, rows, session, state, failures, progress)

@@ -1,12 +1,13 @@
 """Writing heatmaps and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eosin.core import atomic_path
+from eosin.core import Box, atomic_path
 from eosin.heatmaps.colours import colourise
 from eosin.heatmaps.rasters import MAX_CELLS, Heatmap
 from eosin.slides import write_pyramid
@@ -43,10 +44,11 @@ def write_heatmap(
 ) -> None:
     """Write a heatmap as a tiled pyramidal TIFF of float32 values.
 
-    The raster begins at the slide's corner, so that a viewer lays it on the slide
-    by its resolution alone; where the heatmap's cells begin elsewhere, the file's
-    are a part of theirs. Where no tile was, the value is 0: NaN would spread over
-    the smaller levels of the pyramid, and most viewers show it as black anyway.
+    The raster begins at the corner of level 0, as OpenSlide and ASAP count, so that a
+    viewer lays it on the slide by its resolution alone; where the heatmap's cells begin
+    elsewhere, the file's are a part of theirs. Where no tile was, the value is 0: NaN
+    would spread over the smaller levels of the pyramid, and most viewers show it as
+    black anyway.
 
     OpenSlide reads no 32-bit pixels; `write_heatmap_picture` is for its users.
 
@@ -71,19 +73,33 @@ def write_heatmap(
 
 
 def write_heatmap_picture(
-    path: Path, heatmap: Heatmap, *, slide_size: tuple[int, int], mpp: float
+    path: Path,
+    heatmap: Heatmap,
+    *,
+    slide_size: tuple[int, int],
+    mpp: float,
+    bounds: Box | None = None,
 ) -> None:
-    """Write a heatmap's colours, as `write_heatmap` does, for OpenSlide to read.
+    """Write a heatmap's colours, as `write_heatmap` does, for QuPath to show.
 
-    White is where no tile was.
+    QuPath shows of a slide its scanned `bounds`, if it has any, and counts from their
+    corner; the picture begins and ends with them. White is where no tile was.
     """
+    description = "eosin heatmap, colours of probabilities 0 to 1"
+    if bounds is not None and bounds != Box(0, 0, *slide_size):
+        x, y = heatmap.origin_px0
+        heatmap = replace(heatmap, origin_px0=(x - bounds.x_px0, y - bounds.y_px0))
+        slide_size = (bounds.width_px0, bounds.height_px0)
+        description += (
+            f", of the scanned part that begins at {bounds.x_px0}, {bounds.y_px0}"
+        )
     values, cell = _fit_slide(heatmap, slide_size)
     write_pyramid(
         path,
         colourise(values),
         mpp=mpp * cell,
         compression="zlib",
-        description="eosin heatmap, colours of probabilities 0 to 1",
+        description=description,
     )
 
 

@@ -157,10 +157,13 @@ def score_by_features(
         progress: Told how far it is.
 
     Raises:
-        SlideError: Not one of the tiles can be read.
+        SlideError: Not one of the tiles can be read, or a slide was replaced after it
+            was tiled.
         ModelError: A model is missing, or fails.
     """
     tiles = tiles.reset_index(drop=True)
+    # A slide that was replaced is no slide with unreadable tiles.
+    folder.require_unchanged(tiles["slide_id"].unique())
     sessions = [open_session(path, device=device) for path in models]
     logits, probabilities = _make_empty(sessions, len(tiles))
     rows = pd.Index(folder.tiles["tile_id"]).get_indexer(tiles["tile_id"])

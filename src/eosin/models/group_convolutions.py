@@ -66,7 +66,7 @@ def _index_elements() -> NDArray[np.int64]:
     )
 
 
-class _OrientedConvolution(keras.layers.Layer):
+class OrientedConvolution(keras.layers.Layer):
     """What both convolutions share: one filter bank out of one kernel.
 
     The kernel is gathered into the filters of all elements, and these run as one
@@ -115,7 +115,7 @@ class _OrientedConvolution(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="eosin")
-class LiftingConvolution(_OrientedConvolution):
+class LiftingConvolution(OrientedConvolution):
     """Take an image to a map on the group: each filter in every orientation.
 
     Args:
@@ -150,7 +150,7 @@ class LiftingConvolution(_OrientedConvolution):
 
 
 @keras.saving.register_keras_serializable(package="eosin")
-class GroupConvolution(_OrientedConvolution):
+class GroupConvolution(OrientedConvolution):
     """Take a map on the group to another one.
 
     Args:

@@ -13,17 +13,20 @@ wait for one that is not running: training a head took 29 s instead of 2.5 s on 
 
 import os
 
-from eosin.core import require_extra
+from eosin.core import MissingExtraError, require_keras
 
-_BACKEND = os.environ.setdefault("KERAS_BACKEND", "torch")
+_BACKEND = require_keras("working with Keras models")
+os.environ["KERAS_BACKEND"] = _BACKEND
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-require_extra(
-    "train",
-    modules=("keras", "torch") if _BACKEND == "torch" else ("keras",),
-    purpose="working with Keras models",
-)
 
-import keras  # noqa: E402  after it was asked whether it is there
+try:
+    import keras
+except ImportError as error:
+    # Installed, and yet it cannot be used: of another version, or for another machine.
+    raise MissingExtraError(
+        f"Keras cannot be imported with its backend {_BACKEND} ({error}); install both "
+        f"anew, or choose another by KERAS_BACKEND"
+    ) from error
 
 if keras.backend.backend() == "torch":
     # Keras would copy it, which took a tenth of the time that bags train for.

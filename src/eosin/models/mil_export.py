@@ -20,6 +20,7 @@ from eosin.models.onnx_export import (
     trace,
     write_graph,
 )
+from eosin.models.torch_process import on_torch
 
 ops = keras.ops
 
@@ -31,6 +32,7 @@ _MADE_TILES = (1, 5)
 _REAL_BAGS, _REAL_SIZE, _REAL_TILES = 2, 256, 8
 
 
+@on_torch
 def export_mil_model(model: MILModel, stem: Path) -> None:
     """Write a model as two graphs for ONNX Runtime.
 
@@ -50,7 +52,7 @@ def export_mil_model(model: MILModel, stem: Path) -> None:
         stem: Both files' path up to their suffixes.
 
     Raises:
-        ModelError: The model cannot be exported by this Keras backend.
+        ModelError: The model cannot be exported.
         RunError: A file cannot be written.
     """
     model = _to_float32(model)
@@ -116,7 +118,7 @@ def _export_projection(model: MILModel, path: Path) -> None:
         _export_instances(view, path, {"instances": inputs}, {"projected": x.shape})
 
 
-class _Tail(keras.layers.Layer):
+class Tail(keras.layers.Layer):
     """What comes behind the projection, for one bag without padding."""
 
     def __init__(self, model: MILModel, **kwargs: Any) -> None:
@@ -126,6 +128,7 @@ class _Tail(keras.layers.Layer):
         self._clinical_head = model.clinical_head if model.clinical else None
 
     def call(self, projected: Any, clinical: Any = None) -> tuple[Any, ...]:
+        """Give the logits and what else the method says of the instances."""
         bags, mask = projected[None], None
         if self._size is not None:
             padding = ops.zeros((1, self._size, projected.shape[-1]))
@@ -148,7 +151,7 @@ def _export_aggregator(model: MILModel, path: Path) -> None:
     if model.clinical is not None:
         shape = (1, model.clinical.width)
         inputs.append(keras.Input(batch_shape=shape, name="clinical"))
-    found = _Tail(model, name="tail")(*inputs)
+    found = Tail(model, name="tail")(*inputs)
     n_outputs = found[0].shape[-1]
     shapes = {
         "logits": (n_outputs,),

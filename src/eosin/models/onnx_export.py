@@ -20,6 +20,7 @@ from eosin.models.keras_backend import keras
 from eosin.models.keras_files import first_line
 from eosin.models.registry import ENCODERS
 from eosin.models.tile_classifiers import FEATURES_LAYER, LOGITS_LAYER
+from eosin.models.torch_process import on_torch
 
 Shape = tuple[int | None, ...]
 
@@ -57,6 +58,7 @@ class ExportedModel:
     encoder_hash: str | None
 
 
+@on_torch
 def export_onnx(model: Any, path: Path) -> ExportedModel:
     """Write a model for ONNX Runtime.
 
@@ -66,6 +68,7 @@ def export_onnx(model: Any, path: Path) -> ExportedModel:
     ends in a vector `features`. The file says what its encoder's hash is, and holds
     the classifier's head by itself (`Session.encoder_hash` and `Session.open_head`).
     It takes a batch of any size wherever the graph allows it; the result says so.
+    Where Keras computes with another backend than torch, a process of its own exports.
 
     Args:
         model: An encoder, a classifier, or the trunk of one.

@@ -30,6 +30,7 @@ from eosin.core import (
     ManifestError,
     ModelError,
     fingerprint_file,
+    from_file_name,
     hash_file,
     hash_object,
     to_file_name,
@@ -44,7 +45,7 @@ from eosin.runs.origin import find_tile_folder, see_features, see_tiles
 from eosin.runs.run import Run
 from eosin.settings import PredictionSettings
 from eosin.slides import is_at_hand
-from eosin.tiles import TileFolder, open_tile_folder
+from eosin.tiles import FINGERPRINT, TileFolder, open_tile_folder, read_slides
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +243,8 @@ def _list_featured(folder: Path, cohort: Path | None) -> pd.DataFrame:
     """List slides with features: `slide_id`, `patient_id`, `path`, `mpp` and more."""
     if cohort is not None:
         return read_cohort(cohort, needs_files=False).table
-    table = pd.DataFrame({"slide_id": list(find_feature_files(folder))})
+    names = [from_file_name(name) for name in find_feature_files(folder)]
+    table = pd.DataFrame({"slide_id": names})
     table["patient_id"] = [find_patient(name) for name in table["slide_id"]]
     return table.merge(_find_tiled(folder), on="slide_id", how="left")
 
@@ -258,7 +260,8 @@ def _make_feature_sources(
         ids = {"slide_id": name, "patient_id": str(row["patient_id"])}
         if not (isinstance(path, str) and is_at_hand(path)):
             path = None
-        file = files.get(to_file_name(name))
+        # A name that was cut is its own id.
+        file = files.get(to_file_name(name)) or files.get(name)
         content = [
             str(file),
             None if file is None else fingerprint_file(file),
@@ -288,6 +291,9 @@ def _require_like_any(run: Run, files: Mapping[str, Path]) -> None:
             run.require_like(see_features(file), where=str(file), advice=advice)
         except ModelError as error:
             problem = problem or error
+        except ManifestError:
+            # Damage is one slide's own failure.
+            continue
         else:
             return
     if problem is not None:
@@ -319,8 +325,14 @@ def _list_slides(
             "tile_px0 is for feature files that do not say it; slides are cut as the "
             "run was trained on them"
         )
-    given = [Path(p) / "slides.csv" if _is_tiled(Path(p)) else p for p in what]
+    folders = [Path(p) for p in what if _is_tiled(Path(p))]
+    given = [Path(p) / "slides.csv" if Path(p) in folders else p for p in what]
     table = list_slides(given)
+    tiled: dict[str, str] = {}
+    for folder in folders:
+        slides = read_slides(folder)
+        tiled |= dict(zip(slides["path"], slides[FINGERPRINT], strict=True))
+    table[FINGERPRINT] = [tiled.get(path, "") for path in table["path"]]
     if run.card.columns:
         tables = [read_cohort(Path(p)).table for p in given if str(p).endswith(".csv")]
         known = [name for name in run.card.columns if any(name in t for t in tables)]
@@ -343,7 +355,13 @@ def _make_slide_sources(
         name, path, mpp = str(row["slide_id"]), str(row["path"]), _find_mpp(row)
         facts = {"slide_id": name, "patient_id": str(row["patient_id"]), "path": path}
         opened = functools.partial(
-            open_slide_tiles, name, path, mpp, default_mpp=settings.slide_mpp, sees=sees
+            open_slide_tiles,
+            name,
+            path,
+            mpp,
+            default_mpp=settings.slide_mpp,
+            sees=sees,
+            fingerprint=row[FINGERPRINT],
         )
         content = [name, fingerprint_readable(path), mpp]
         sources.append(Source(name, facts, content, opened))

@@ -1,7 +1,7 @@
 """What a prediction writes of a slide: one function a kind of file, in `OUTPUTS`."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import shapely
 
 from eosin import heatmaps
 from eosin.annotations import Feature, write_geojson
-from eosin.core import SlideError, to_file_name
+from eosin.core import CohortError, SlideError, to_file_name
 from eosin.heatmaps import GalleryTile, SlidePicture, picture_slide
 from eosin.prediction.maps import LaidLayer, TileValues, lay_layers
 from eosin.prediction.sources import OpenSource
@@ -35,6 +35,7 @@ class Shown:
         picture: To draw on; None leaves out what needs it.
         gallery: The pixels of its gallery's tiles, `(tiles, px, px, 3)`, RGB; None
             for none.
+        spelling: Of classes in QuPath, where it is another than their own.
     """
 
     out: Path
@@ -43,6 +44,7 @@ class Shown:
     layers: Sequence[LaidLayer] = ()
     picture: SlidePicture | None = None
     gallery: npt.NDArray[np.uint8] | None = None
+    spelling: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, suffix: str, layer: str = "") -> Path:
         """Return where one of the files lies."""
@@ -75,7 +77,8 @@ def _write_annotations(shown: Shown, suffix: str) -> None:
 def _iter_features(laid: LaidLayer, shown: Shown) -> Iterator[Feature]:
     """Yield outlines, without areas where the resolution is not known, and tiles."""
     layer, place = laid.layer, shown.source.place
-    kind: dict[str, Any] = {"class_name": layer.class_name, "colour": layer.colour}
+    name = shown.spelling.get(layer.class_name, layer.class_name)
+    kind: dict[str, Any] = {"class_name": name, "colour": layer.colour}
     for index, region in enumerate(laid.regions, 1):
         measurements = {
             f"Mean {layer.measured}": region.mean_probability,
@@ -105,7 +108,8 @@ def _write_rasters(shown: Shown, suffix: str) -> None:
 def _write_colour_rasters(shown: Shown, suffix: str) -> None:
     """Write pictures for viewers that show no floating-point values."""
     for path, laid, frame in shown.iter_rasters(suffix):
-        heatmaps.write_heatmap_picture(path, laid.heatmap, **frame)
+        bounds = None if shown.source.place is None else shown.source.place.bounds
+        heatmaps.write_heatmap_picture(path, laid.heatmap, bounds=bounds, **frame)
 
 
 def _write_overlays(shown: Shown, suffix: str) -> None:
@@ -147,6 +151,22 @@ def find_output(out: Path, name: str, suffix: str, layer: str = "") -> Path:
     return out / (to_file_name(stem) + suffix)
 
 
+def require_own_outputs(names: Collection[str], layers: Collection[str]) -> None:
+    """Stop where a slide's files would be those of another slide's layer.
+
+    Raises:
+        CohortError: A slide is called like another with the name of a class behind it.
+    """
+    known = set(names)
+    for name in names:
+        for layer in layers:
+            if f"{name}.{layer}" in known:
+                raise CohortError(
+                    f"the files of slide '{name}.{layer}' would be those of slide "
+                    f"'{name}' for {layer}; give one of them another slide_id"
+                )
+
+
 def remove_outputs(out: Path, name: str, layers: Collection[str] = ()) -> None:
     """Remove what was written of a slide or a bag before, of these layers too."""
     for suffix in OUTPUTS:
@@ -155,17 +175,22 @@ def remove_outputs(out: Path, name: str, layers: Collection[str] = ()) -> None:
 
 
 def write_outputs(
-    out: Path, source: OpenSource, values: TileValues
+    out: Path,
+    source: OpenSource,
+    values: TileValues,
+    spelling: Mapping[str, str] | None = None,
 ) -> tuple[list[LaidLayer], str]:
     """Write all files of a slide or a bag; damage costs its pictures only.
 
     Without a slide there are no overlays, without an mpp neither rasters nor overlays,
     and of what lies on no one slide there is a gallery alone. Gives the layers as they
-    lie, and why the slide cannot be read; empty where it can.
+    lie, and why the slide cannot be read; empty where it can. `spelling` is that of
+    classes in QuPath, where it is another than their own.
     """
     slide, place = source.slide, source.place
     layers = [] if place is None else lay_layers(values, place)
-    shown, problem = Shown(out, source, values.tiles, layers), ""
+    shown = Shown(out, source, values.tiles, layers, spelling=spelling or {})
+    problem = ""
     try:
         if slide is not None and place is not None and place.mpp is not None and layers:
             shown = replace(shown, picture=picture_slide(slide, title=source.name))

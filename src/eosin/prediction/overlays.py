@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import Progress, SlideError, to_file_name
+from eosin.core import Progress, SlideError, read_csv, to_file_name
 from eosin.evaluation import Classes, EvaluationResult
 from eosin.heatmaps import (
     OverlayWords,
@@ -20,8 +20,8 @@ from eosin.heatmaps import (
 )
 from eosin.prediction.maps import rank_attention
 from eosin.runs.run import Run
-from eosin.slides import open_slide
-from eosin.tiles import TileFolder
+from eosin.slides import open_slide, require_unchanged
+from eosin.tiles import FINGERPRINT, TileFolder
 
 _MOST_SLIDES = 12
 _OVERLAY_PX = 700
@@ -39,6 +39,7 @@ class MappedSlide:
         values: Of each tile, 0 to 1, `(tiles,)`.
         quantity: What the values are, in words.
         threshold: Marked on their scale; None for none.
+        fingerprint: What it was when it was tiled; empty where nobody noted it.
     """
 
     slide_id: str
@@ -48,6 +49,7 @@ class MappedSlide:
     values: npt.NDArray[np.floating[Any]]
     quantity: str
     threshold: float | None = None
+    fingerprint: str = ""
 
 
 def write_overlays(
@@ -63,6 +65,7 @@ def write_overlays(
             task.advance()
             name = mapped.slide_id
             try:
+                require_unchanged(mapped.path, mapped.fingerprint)
                 with open_slide(mapped.path, mpp=mapped.mpp) as slide:
                     picture = picture_slide(slide, title=name, max_px=_OVERLAY_PX)
             except SlideError:
@@ -130,7 +133,7 @@ def map_attention(
     slides = []
     for slide_id in result.calls["id"].head(_MOST_SLIDES):
         path = run.path / "attention" / f"{to_file_name(slide_id)}.csv"
-        table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        table = read_csv(path) if path.is_file() else pd.DataFrame()
         if "x_px0" not in table or slide_id not in sizes:
             continue
         slides.append(
@@ -147,4 +150,9 @@ def map_attention(
 
 def _place(folder: TileFolder, slide_id: str) -> dict[str, Any]:
     slide = folder.slides[folder.slides["slide_id"] == slide_id].iloc[0]
-    return {"slide_id": slide_id, "path": slide["path"], "mpp": slide["mpp_used"]}
+    return {
+        "slide_id": slide_id,
+        "path": slide["path"],
+        "mpp": slide["mpp_used"],
+        "fingerprint": slide[FINGERPRINT],
+    }

@@ -38,8 +38,7 @@ def predict_item(card: Card, scorer: Scorer, out: Path, item: Item) -> dict[str,
     by column. What opening the sources and scoring raises goes on.
     """
     started = time.monotonic()
-    positive = card.class_names[1:]
-    layers = (*positive, INSTANCES, *(f"{INSTANCES}.{name}" for name in positive))
+    layers = list_layers(card)
     # What was found before a slide changed must not stay beside a failure.
     for source in item.sources:
         remove_outputs(out, source.name, layers)
@@ -48,7 +47,7 @@ def predict_item(card: Card, scorer: Scorer, out: Path, item: Item) -> dict[str,
         opened = [stack.enter_context(source.open()) for source in item.sources]
         scored = scorer.score(item, opened)
         for source, tiles, scores in zip(item.sources, opened, scored, strict=True):
-            facts = _write(scorer, out, tiles, scores)
+            facts = _write(card, scorer, out, tiles, scores)
             if tiles.is_drawn:
                 bag_tiles = _tabulate_drawn(source.name, scores, card)
                 facts["witness_auc"] = _find_witness_auc(bag_tiles)
@@ -58,12 +57,18 @@ def predict_item(card: Card, scorer: Scorer, out: Path, item: Item) -> dict[str,
     return part
 
 
+def list_layers(card: Card) -> tuple[str, ...]:
+    """List the names that files of a slide's layers may have behind the slide's."""
+    positive = card.class_names[1:]
+    return (*positive, INSTANCES, *(f"{INSTANCES}.{name}" for name in positive))
+
+
 def _write(
-    scorer: Scorer, out: Path, opened: OpenSource, scored: TileValues
+    card: Card, scorer: Scorer, out: Path, opened: OpenSource, scored: TileValues
 ) -> dict[str, Any]:
     """Write the files of a slide or a bag; say what is missing and why."""
     row = {**opened.facts, **scored.facts}
-    layers, damage = write_outputs(out, opened, scored)
+    layers, damage = write_outputs(out, opened, scored, card.class_spelling)
     notes = []
     if damage:
         notes.append(f"no pictures: the slide cannot be read ({damage})")
@@ -143,6 +148,7 @@ def draw_slide_maps(
             )
             remove_outputs(out, name)
             try:
+                folder.require_unchanged([name])
                 mpp = float(slide_row["mpp_used"])
                 with open_slide(slide_row["path"], mpp=mpp) as slide:
                     place = Place.of_slide(slide)

@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.bags import FeatureArray, open_features
-from eosin.core import Box, ManifestError, SlideError
+from eosin.bags import FeatureArray, open_features, read_attributes
+from eosin.core import Box, ManifestError, SlideError, raising
 from eosin.inference import ReadTiles
 from eosin.prediction.maps import Place
 from eosin.runs.card import Sees
-from eosin.runs.origin import read_attributes, see_features
+from eosin.runs.origin import see_features
 from eosin.runs.run import Run
-from eosin.slides import Slide, open_slide
+from eosin.slides import Slide, open_slide, require_unchanged
 from eosin.tiles import (
+    FINGERPRINT,
     TileReader,
     find_boxes,
     find_tissue,
@@ -93,13 +94,21 @@ class Source:
 
 @contextmanager
 def open_slide_tiles(
-    name: str, path: str, mpp: float | None, *, default_mpp: float | None, sees: Sees
+    name: str,
+    path: str,
+    mpp: float | None,
+    *,
+    default_mpp: float | None,
+    sees: Sees,
+    fingerprint: str = "",
 ) -> Iterator[OpenSource]:
     """Open a slide and lay the grid of the training's tiles over its tissue.
 
     `mpp`, in micrometres per level-0 pixel, is what a slide table gives, `default_mpp`
-    is for slides that say nothing themselves.
+    is for slides that say nothing themselves. `fingerprint` is what the slide was when
+    a tile folder was made of it.
     """
+    require_unchanged(path, fingerprint)
     if mpp is None and default_mpp is not None:
         with open_slide(path) as slide:
             mpp = None if slide.mpp is not None else default_mpp
@@ -150,20 +159,24 @@ def open_feature_tiles(
         yield replace(opened, facts={"note": note})
         return
     known = read_attributes(file)
-    found_mpp = mpp or find_slide_mpp(known)
     tiles = pd.DataFrame(bag.coords, columns=["x_px0", "y_px0"])
-    tiles["size_px0"] = tile_px0 or find_tile_size(known, bag.coords, found_mpp)
+    with raising(ManifestError, f"{file}: does not say rightly what its tiles are"):
+        found_mpp = mpp or find_slide_mpp(known)
+        tiles["size_px0"] = tile_px0 or find_tile_size(known, bag.coords, found_mpp)
+        place = place_without_slide(known, tiles, found_mpp)
     opened = replace(
         opened,
         tiles=tiles,
-        place=place_without_slide(known, tiles, found_mpp),
+        place=place,
         problem="the slide is not at hand (name it by --cohort); places count from the "
         "corner of the scan",
     )
     with ExitStack() as stack:
         if path is not None:
             try:
+                require_unchanged(path, known.get(FINGERPRINT))
                 slide = stack.enter_context(open_slide(path, mpp=mpp))
+                _require_on(slide, bag.coords, file)
                 # Its frame is surer than that of the features.
                 place = Place.of_slide(slide)
                 opened = replace(opened, slide=slide, place=place, problem="")
@@ -171,6 +184,16 @@ def open_feature_tiles(
                 problem = f"the slide cannot be read ({error})"
                 opened = replace(opened, problem=problem)
         yield opened
+
+
+def _require_on(slide: Slide, coords: npt.NDArray[np.int64], file: Path) -> None:
+    """Stop where features have places that a slide has not: they are of another."""
+    if (coords >= slide.dimensions).any():
+        width, height = slide.dimensions
+        raise SlideError(
+            f"{file}: its tiles lie beyond the {width} x {height} px of {slide.path}; "
+            "embed this slide, or name the slide that was embedded"
+        )
 
 
 @contextmanager

@@ -92,4 +92,4 @@ def write_submission(
     plan.require(ids)
     values = pd.Series(np.asarray(probabilities, np.float64), index=list(ids))
     table = pd.DataFrame({"id": plan.ids, "label": values.loc[list(plan.ids)].array})
-    write_csv(plan.path, table)
+    write_csv(plan.path, table, is_exact=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from eosin.core import plural
+from eosin.core import plural, read_csv
 from eosin.evaluation import SPLITS, EvaluationResult, labels_of
 from eosin.reports.facts import EvaluationFacts
 from eosin.reports.page import (
@@ -191,7 +191,7 @@ def _show_data(facts: EvaluationFacts) -> Section:
 
 def _draw_training(facts: EvaluationFacts) -> Figure | None:
     path = facts.run.path / "history.csv"
-    history = pd.read_csv(path) if path.is_file() else None
+    history = read_csv(path) if path.is_file() else None
     if history is not None and facts.run.card.learner != "tiles":
         # Models of all folds and seeds, epoch by epoch.
         numbers = history.select_dtypes("number")

@@ -9,6 +9,7 @@ from eosin.reports.facts import EvaluationFacts
 from eosin.reports.words import Nouns, count, format_number
 from eosin.runs.card import Card
 from eosin.runs.origin import find_depth
+from eosin.settings import say_order
 
 _TRAINED = {
     "none": "head only",
@@ -82,7 +83,8 @@ def describe_choices(facts: EvaluationFacts) -> list[tuple[str, str]]:
     chosen: dict[str, ThresholdChoice | None] = {"slide": None}
     if validation is not None:
         chosen = {"tile": validation.tile, "slide": validation.slide}
-    rows = _describe_scores(validation, nouns)
+    rows = {"Classes": say_order(card.class_names)}
+    rows |= _describe_scores(validation, nouns)
     folds = card.folds if card.is_cross_validated and not facts.is_external else ()
     temperature = f"{card.together.temperature:.3f}, of all folds together"
     if folds:

@@ -1,6 +1,7 @@
 """`card.json`: what must be known of trained models to use them rightly."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,9 @@ from eosin.core import (
     AGGREGATOR_SUFFIX,
     PROJECTION_SUFFIX,
     ModelError,
+    raising,
     read_json,
+    read_record,
     write_json,
 )
 from eosin.core.plain import from_plain, to_plain
@@ -19,6 +22,8 @@ from eosin.settings import TileSpec, TissueName
 from eosin.tiles import TileFolder
 
 CARD_FILE = "card.json"
+# Fields that cards of older versions lack.
+_LATER = {"class_spelling"}
 # Of a run's files; those of another one would be read wrongly.
 _FORMAT = 3
 # Slides are rarely scanned at exactly the resolution that their makers name.
@@ -81,12 +86,33 @@ class Sees:
         if self.mpp and other.mpp and abs(other.mpp / self.mpp - 1) > MPP_TOLERANCE:
             problems.append(f"mpp {self.mpp:g}, these have {other.mpp:g}")
         hashes = self.encoder_sha256, other.encoder_sha256
-        is_other = all(hashes) and hashes[0] != hashes[1]
-        if self.encoder and other.encoder and self.encoder != other.encoder:
+        if all(hashes):
+            is_other = hashes[0] != hashes[1]
+        else:
+            names = _find_plain(self.encoder), _find_plain(other.encoder)
+            is_other = all(names) and names[0] != names[1]
+        if is_other and self.encoder != other.encoder:
             problems.append(f"features of {self.encoder}, these are of {other.encoder}")
         elif is_other:
             problems.append(f"features of {self.encoder} with other weights")
         return problems
+
+    def describe(self) -> str:
+        """Say in a few words what is shown to the encoder, and which it is."""
+        known = {
+            "encoder": self.encoder or "",
+            "weights": (self.encoder_sha256 or "")[:8],
+            "mpp": f"{self.mpp:g}" if self.mpp else "",
+            "tile_px": self.tile_px or "",
+            "context": f"{self.context:g}" if self.context != 1 else "",
+        }
+        said = [f"{name} {value}" for name, value in known.items() if value]
+        return ", ".join(said) or "nothing said of them"
+
+
+def _find_plain(encoder: str | None) -> str:
+    """Write an encoder's name as no tool writes it: uni_v1 and UNI are one."""
+    return re.sub(r"[^a-z0-9]|v1$", "", (encoder or "").lower())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +176,8 @@ class Card:
         is_made_data: Whether the slides were made.
         recipe: The recipe that the training followed, and in which settings it did
             not; None for no recipe.
+        class_spelling: Of classes that the training's annotations spell otherwise, how
+            they do most often.
     """
 
     learner: Learner
@@ -167,6 +195,7 @@ class Card:
     cautions: tuple[str, ...] = ()
     is_made_data: bool = False
     recipe: str | None = None
+    class_spelling: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def target(self) -> Classes:
@@ -220,7 +249,11 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Write `card.json` to a run folder."""
-        write_json(folder / CARD_FILE, {"format": _FORMAT, **to_plain(self)})
+        content = {"format": _FORMAT, **to_plain(self)}
+        # As before there were such, where there are none.
+        later = {name for name in _LATER if not content[name]}
+        content = {k: value for k, value in content.items() if k not in later}
+        write_json(folder / CARD_FILE, content)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -229,22 +262,21 @@ class Card:
         if not path.exists():
             raise ModelError(_say_what_lacks(Path(folder)))
         content = read_json(path)
-        found = content.pop("format", None) if isinstance(content, dict) else None
-        if found != _FORMAT or set(content) != {
-            f.name for f in dataclasses.fields(cls)
-        }:
+        found = content.pop("format", None)
+        known = {f.name for f in dataclasses.fields(cls)}
+        if found != _FORMAT or not known - _LATER <= set(content) <= known:
             raise ModelError(
                 f"{path}: was written by another version of eosin (card format "
                 f"{found}, this version reads {_FORMAT}); train again with this version"
             )
-        card: Self = from_plain(content, cls)
+        with raising(ModelError, f"{path}: is damaged", remedy="train again"):
+            card: Self = from_plain(content, cls)
         return card
 
 
 def _say_what_lacks(folder: Path) -> str:
     """Say why a folder has no card: its training goes on, or it is none."""
-    record = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
-    command = record.get("command") if isinstance(record, dict) else None
+    command = read_record(folder).get("command")
     if command == "train":
         return (
             f"{folder}: its training is unfinished, as it has no {CARD_FILE}; run the "

@@ -1,35 +1,37 @@
 """What tiles and features were made from, and whom their encoder has learnt from."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
 import pandas as pd
 
-from eosin.bags import FeatureFile, find_feature_files
+from eosin.bags import find_feature_files, read_provenance
 from eosin.cohorts import say_examples
 from eosin.core import (
     ManifestError,
     fingerprint_file,
     hash_object,
-    read_json,
+    read_record,
 )
 from eosin.runs.card import Sees
 from eosin.runs.run import Run
+from eosin.settings import TissueName
 from eosin.tiles import TileFolder, read_tile_settings
 
 LEARNT = "The features' encoder was fine-tuned or chosen on"
 """How the caution begins."""
 
 _NOTE = "encoder_learnt_from"
-# What feature files say of `Sees`, and as what.
-_TOLD: Mapping[str, type] = {
-    **dict.fromkeys(("encoder", "encoder_sha256", "licence", "tissue"), str),
-    **dict.fromkeys(("mpp", "context", "min_tissue"), float),
-    **dict.fromkeys(("tile_px", "overlap_px", "views"), int),
-}
+# What feature files say of `Sees`.
+_TOLD = (
+    *("encoder", "encoder_sha256", "licence", "mpp", "context", "min_tissue"),
+    *("tile_px", "overlap_px", "views"),
+)
+# Kinds of features in a message.
+_SHOWN = 4
 
 
 def see_tiles(folder: TileFolder) -> Sees:
@@ -46,32 +48,48 @@ def see_tiles(folder: TileFolder) -> Sees:
 
 
 def see_features(path: Path) -> Sees:
-    """Say what features were made from, as far as their file says it."""
-    if path.suffix == ".pt":
-        return Sees()
-    try:
-        known = read_attributes(path)
-    except ManifestError:
-        return Sees()
-    told = {
-        name: kind(known[name])
-        for name, kind in _TOLD.items()
-        if name in known
-        and (known[name] != "" if kind is str else np.isfinite(known[name]))
-    }
-    sees = Sees(**told)
+    """Say what features were made from, as far as their file says it.
+
+    Raises:
+        ManifestError: The file is damaged, or says what cannot be.
+    """
+    told = read_provenance(path)
+    sees = Sees(**{name: told[name] for name in _TOLD if name in told})
+    if told.get("tissue") in get_args(TissueName):
+        sees = replace(sees, tissue=told["tissue"])
     # The file says at which resolution the encoder saw a tile and what is around.
     return replace(sees, mpp=None if sees.mpp is None else sees.mpp / sees.context)
 
 
-def read_attributes(path: Path) -> Mapping[str, Any]:
-    """Read the attributes of a feature file, whatever it calls its features."""
-    for name in ("features", "feats"):
-        try:
-            return FeatureFile(path, name).attributes
-        except ManifestError as error:
-            problem = error
-    raise problem
+def require_alike(seen: Mapping[str, Sees], *, where: str) -> tuple[str, ...]:
+    """Stop where the features of some slides were made otherwise than of others.
+
+    `seen` has what `see_features` says of each slide. Gives cautions about slides of
+    which nobody says what made them.
+    """
+    groups: dict[Sees, list[str]] = {}
+    for slide_id, sees in seen.items():
+        groups.setdefault(sees, []).append(slide_id)
+    pairs = itertools.combinations(groups, 2)
+    if any(one.find_differences(other) for one, other in pairs):
+        largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:_SHOWN]
+        kinds = "; ".join(
+            f"{len(names)} slides ({say_examples(names)}) have {sees.describe()}"
+            for sees, names in largest
+        )
+        raise ManifestError(
+            f"{where}: the features of all slides must be made alike, by one encoder "
+            f"from tiles of one size and resolution, and they are not: {kinds}; embed "
+            "all slides alike"
+        )
+    silent = [name for name, sees in seen.items() if sees.encoder is None]
+    if not 0 < len(silent) < len(seen):
+        return ()
+    return (
+        f"The feature files of {len(silent)} of {len(seen)} slides "
+        f"({say_examples(silent)}) do not say which encoder made them, as others do: "
+        "whether all were made alike is not known.",
+    )
 
 
 def hash_features(folder: Path) -> str:
@@ -88,8 +106,7 @@ def find_tile_folder(features: Path) -> Path | None:
 
 def _read_notes(folder: Path) -> Mapping[str, Any]:
     """Read what a command noted in its folder; nothing in those of other tools."""
-    record = Path(folder) / "run.json"
-    return dict(read_json(record).get("notes", {})) if record.is_file() else {}
+    return dict(read_record(folder).get("notes", {}))
 
 
 def find_learnt(run: Run) -> dict[str, Any]:

@@ -12,13 +12,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags import BagScores, ClinicalEncoding
+from eosin.cohorts import find_patient_key, name_patient
 from eosin.core import (
     ManifestError,
     ModelError,
     atomic_path,
     hash_file,
     hash_object,
-    read_json,
+    read_csv,
+    read_record,
 )
 from eosin.inference import BagHead
 from eosin.runs.card import CARD_FILE, Card, Sees
@@ -50,7 +52,7 @@ class Run:
     @cached_property
     def splits(self) -> pd.DataFrame:
         """Who trained, validated and tested: columns `SPLIT_COLUMNS`."""
-        return pd.read_csv(self.path / SPLITS_FILE, dtype=_TEXT, keep_default_na=False)
+        return read_csv(self.path / SPLITS_FILE, dtype=_TEXT, keep_default_na=False)
 
     @cached_property
     def held_out(self) -> pd.DataFrame:
@@ -120,26 +122,28 @@ class Run:
         seen_slides, seen_patients = self._seen
         return not (
             seen_slides.isdisjoint(map(str, slides))
-            and seen_patients.isdisjoint(map(str, patients))
+            and seen_patients.isdisjoint(name_patient(str(p)) for p in patients)
         )
 
     @cached_property
     def _seen(self) -> tuple[set[str], set[str]]:
         # With folds each patient has trained some model.
         rows = self.splits[self.splits["split"].isin(("train", "val"))]
-        return set(rows["slide_id"]), set(rows["patient_id"])
+        return set(rows["slide_id"]), set(rows["patient_id"].map(name_patient))
 
     def require_unseen(self, slides: pd.DataFrame, *, where: str) -> None:
         """Stop where an external cohort shares a slide or a patient with training."""
-        for column in ("patient_id", "slide_id"):
-            known = set(self.splits[column])
-            shared = sorted(known & set(slides[column].astype(str)))
+        # The same person may be written otherwise in another table.
+        for column, find_key in (("patient_id", find_patient_key), ("slide_id", str)):
+            known = set(self.splits[column].map(find_key))
+            names = slides[column].astype(str)
+            shared = sorted(set(names[names.map(find_key).isin(known)]))
             if shared:
                 raise ManifestError(
                     f"{where}: an external cohort must be unseen, and {len(shared)} "
                     f"{column}(s) were in the training cohort "
-                    f"({', '.join(shared[:5])}); leave them out, or rename them if "
-                    "they are others by the same name"
+                    f"({', '.join(shared[:5])}), whatever their case and zeros; leave "
+                    "them out, or rename them if they are others by the same name"
                 )
 
     def require_like(self, other: Sees, *, where: str, advice: str) -> None:
@@ -180,7 +184,7 @@ def read_run(path: Path) -> Run:
     """Read a run folder; a ModelError where it is no finished run of this version."""
     path = Path(path)
     card = Card.read(path)
-    record = read_json(path / "run.json") if (path / "run.json").is_file() else {}
+    record = read_record(path)
     if record.get("status") != "done":
         raise ModelError(
             f"{path}: its training is {record.get('status', 'not recorded')}, not "

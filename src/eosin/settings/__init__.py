@@ -2,6 +2,13 @@
 
 from eosin.settings.bag_training import BagModel, BagTraining, PixelTraining
 from eosin.settings.bags import BagDraw, BagSettings, LimitSettings
+from eosin.settings.class_order import (
+    find_negative,
+    is_order_told,
+    order_by_name,
+    put_negative_first,
+    say_order,
+)
 from eosin.settings.fitting import (
     BagFit,
     Balance,
@@ -28,7 +35,6 @@ from eosin.settings.looking import (
     MapMethod,
     OutlierLimits,
 )
-from eosin.settings.names import put_negative_first
 from eosin.settings.prediction import PredictionSettings, Scored
 from eosin.settings.recipes import RECIPES, describe_recipe, load_with_recipe
 from eosin.settings.setting import (
@@ -97,14 +103,18 @@ __all__ = [
     "TissueName",
     "TuneFit",
     "describe_recipe",
+    "find_negative",
     "find_rule",
     "format_value",
+    "is_order_told",
     "list_defaults",
     "list_types",
     "load_with_recipe",
+    "order_by_name",
     "parse_threshold_rule",
     "put_negative_first",
     "require_settings",
+    "say_order",
     "setting",
     "tabulate_settings",
 ]

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from eosin.core import ConfigError
+from eosin.settings.class_order import put_negative_first
 from eosin.settings.fitting import BagFit, DtypePolicy
 from eosin.settings.names import (
     KNOWN_AGGREGATORS,
     KNOWN_ENCODERS,
-    put_negative_first,
 )
 from eosin.settings.setting import setting
 from eosin.settings.tiling import Device

@@ -155,6 +155,9 @@ class ImportSettings(Settings):
             `slide`, or the first group (folders only).
         class_regex: Finds the class in a file's name, instead of in its folder's
             (folders only).
+        class_depth: Which folder above an image, counted from below the root or the
+            splits' folders, is its class: 1 is the first; `none` finds it (folders
+            only).
         negative: The class of label 0 (folders only).
         given_splits: Whether splits that the data set comes with are kept.
         missing_split: Share of the training groups that goes to a split which the data
@@ -176,6 +179,7 @@ class ImportSettings(Settings):
     slide_map: str | None = setting(None, only=("kaggle",))
     group_regex: str | None = setting(None, only=("folder",))
     class_regex: str | None = setting(None, only=("folder",))
+    class_depth: int | None = setting(None, least=1, only=("folder",))
     negative: str | None = setting(None, only=("folder",))
     given_splits: Literal["keep", "ignore"] = "keep"
     missing_split: float = setting(0.2, above=0, below=0.5)

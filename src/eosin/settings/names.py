@@ -1,10 +1,10 @@
-"""Names that Keras would be needed to look up, and how negative classes are called.
+"""Names that Keras would be needed to look up.
 
 What is registered in `eosin.models` must stand here, and the other way round; a test
 holds both against each other.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 _PRETRAINED = (
@@ -25,22 +25,3 @@ KNOWN_AGGREGATORS: Mapping[str, int | None] = MappingProxyType(
     {**dict.fromkeys(_OF_ANY_BAG), "concat40": 40}
 )
 """Of each aggregator, the only size of a bag that it takes; None takes any."""
-
-_NEGATIVE_NAMES = frozenset(
-    {
-        *("0", "benign", "control", "healthy", "negative", "normal"),
-        *("non-tumor", "non-tumour", "non_tumor", "non_tumour", "nontumor"),
-    }
-)
-
-
-def put_negative_first(class_names: Iterable[str]) -> tuple[str, ...]:
-    """Put the class called normal, benign or the like first, whatever its case.
-
-    Where none is called so, the first one is the negative one.
-    """
-    names = tuple(class_names)
-    negative = [
-        name for name in names if " ".join(name.split()).casefold() in _NEGATIVE_NAMES
-    ]
-    return (*negative[:1], *(name for name in names if name not in negative[:1]))

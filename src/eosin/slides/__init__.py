@@ -2,7 +2,12 @@
 
 from eosin.slides.byte_sources import is_remote
 from eosin.slides.dicom_header import find_series
-from eosin.slides.opening import fingerprint_slide, is_at_hand, open_slide
+from eosin.slides.opening import (
+    fingerprint_slide,
+    is_at_hand,
+    open_slide,
+    require_unchanged,
+)
 from eosin.slides.pack_reader import (
     PACK_SUFFIX,
     list_packed,
@@ -41,6 +46,7 @@ __all__ = [
     "open_slide",
     "read_descriptions",
     "read_origin",
+    "require_unchanged",
     "resolve_mpp",
     "split_packed",
     "write_pyramid",

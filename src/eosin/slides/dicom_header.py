@@ -11,7 +11,7 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
-from eosin.core import SlideError
+from eosin.core import SlideError, raising
 from eosin.slides.byte_sources import LocalFile
 from eosin.slides.dicom_values import (
     DICOMStream,
@@ -29,6 +29,7 @@ JPEG_SYNTAX = "1.2.840.10008.1.2.4.50"
 JPEG_2000_SYNTAXES = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _SYNTAXES = (PLAIN_SYNTAX, JPEG_SYNTAX, *JPEG_2000_SYNTAXES)
 
+_PATHS = "OpticalPathSequence"
 _IMAGE_TYPE = 0x00080008
 _SERIES = 0x0020000E
 PER_FRAME_GROUPS = 0x52009230
@@ -62,15 +63,22 @@ _TAGS = [
         "SOPClassUID",
         "BitsAllocated",
         "BitsStored",
+        "PixelRepresentation",
+        "ImagedVolumeWidth",
+        "ImagedVolumeHeight",
         "PlanarConfiguration",
         "ConcatenationUID",
         "ConcatenationFrameOffsetNumber",
         "InConcatenationNumber",
         "InConcatenationTotalNumber",
-        "OpticalPathSequence",
+        _PATHS,
         "SharedFunctionalGroupsSequence",
     )
 ]
+
+
+# Of x and y.
+Sides = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,9 @@ class DICOMHeader:
         n_frames: How many frames this file holds.
         is_full: Whether frames lie row by row without a gap; else each says where.
         optical_path: Name of the first of `n_paths`.
-        mpp: Micrometres per pixel, mean of both directions.
+        spacing: Micrometres per pixel in x and y as PixelSpacing says them, which may
+            be none that a microscope has.
+        volume: The same as the size of the imaged volume says it.
         objective_power: Nominal magnification.
         properties: What else the header says, as text, without the patient.
         end: Place of the first element behind this header.
@@ -126,7 +136,8 @@ class DICOMHeader:
     n_paths: int
     optical_path: str
     concatenation: Concatenation | None
-    mpp: float | None
+    spacing: Sides
+    volume: Sides
     objective_power: float | None
     properties: Mapping[str, str]
     end: int
@@ -134,17 +145,9 @@ class DICOMHeader:
 
 def read_header(path: Path) -> DICOMHeader:
     """Read a file's header, and no pixels."""
-    stream = DICOMStream(LocalFile(path))
-    try:
-        return _parse(path, stream)
-    except SlideError:
-        raise
-    except Exception as error:
-        # Damaged headers fail in every possible way inside the parser.
-        raise SlideError(
-            f"{path.name}: its DICOM header cannot be read ({type(error).__name__}: "
-            f"{error}); the file is damaged or cut short"
-        ) from error
+    failure = f"{path.name}: its DICOM header cannot be read"
+    with raising(SlideError, failure, remedy="the file is damaged or cut short"):
+        return _parse(path, DICOMStream(LocalFile(path)))
 
 
 def find_series(path: Path) -> str | None:
@@ -186,7 +189,7 @@ def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
         )
     values = read_values(stream, last=PER_FRAME_GROUPS - 1, tags=_TAGS)
     _check_kind(path.name, values)
-    paths = values.item("OpticalPathSequence")
+    paths = values.item(_PATHS)
     groups = values.item("SharedFunctionalGroupsSequence")
     return DICOMHeader(
         path=path,
@@ -203,10 +206,11 @@ def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
         tile_height_px=values.require_number("Rows"),
         n_frames=values.require_number("NumberOfFrames"),
         is_full=values.text("DimensionOrganizationType") == "TILED_FULL",
-        n_paths=values.number("NumberOfOpticalPaths") or 1,
+        n_paths=max(values.number("NumberOfOpticalPaths") or 1, values.count(_PATHS)),
         optical_path=paths.text("OpticalPathIdentifier"),
         concatenation=_find_concatenation(values),
-        mpp=_find_mpp(groups),
+        spacing=_find_spacing(groups),
+        volume=_find_volume(values),
         objective_power=parse_positive(paths.text("ObjectiveLensPower")),
         properties=_collect_properties(values, syntax),
         end=stream.tell(),
@@ -232,7 +236,13 @@ def _check_kind(name: str, values: DICOMValues) -> None:
     allocated, stored = values.number("BitsAllocated"), values.number("BitsStored")
     if (allocated, stored) != (8, 8):
         raise SlideError(
-            f"{name}: pixels must have 8 bits, these have {stored} in {allocated}"
+            f"{name}: pixels must have 8 bits, these have {stored} in {allocated}; "
+            "fluorescence cannot be read, other slides must be converted"
+        )
+    if values.number("PixelRepresentation"):
+        raise SlideError(
+            f"{name}: pixels must be without sign, in this file they may be negative; "
+            "convert it"
         )
     n_frames = values.number("NumberOfFrames") or 0
     if n_frames > MAX_FRAMES:
@@ -259,12 +269,26 @@ def _find_concatenation(values: DICOMValues) -> Concatenation | None:
     )
 
 
-def _find_mpp(groups: DICOMValues) -> float | None:
+def _find_spacing(groups: DICOMValues) -> Sides:
     """Read the pixel spacing, in mm from one row and one column to the next."""
-    spacing = groups.item("PixelMeasuresSequence").text("PixelSpacing")
-    sides = [parse_positive(text) for text in spacing.split("\\")]
-    known = [1000 * side for side in sides if side]
-    return sum(known) / len(known) if len(known) == 2 else None
+    text = groups.item("PixelMeasuresSequence").text("PixelSpacing")
+    sides = [parse_positive(part) for part in text.split("\\")]
+    if len(sides) != 2:
+        return None, None
+    # Rows follow each other in y.
+    y, x = (1000 * side if side else None for side in sides)
+    return x, y
+
+
+def _find_volume(values: DICOMValues) -> Sides:
+    """Read the size of the imaged volume, in mm, as the size of a pixel."""
+    width, height = map(values.fraction, ("ImagedVolumeWidth", "ImagedVolumeHeight"))
+    columns = values.require_number("TotalPixelMatrixColumns")
+    rows = values.require_number("TotalPixelMatrixRows")
+    return (
+        1000 * width / columns if width else None,
+        1000 * height / rows if height else None,
+    )
 
 
 def _collect_properties(values: DICOMValues, syntax: str) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eosin.core import SlideError
+from eosin.slides.bounds import MOST_PICTURE_PIXELS
 from eosin.slides.byte_sources import ByteSource, LocalFile
 from eosin.slides.dicom_codecs import find_codec
 from eosin.slides.dicom_frames import Element, find_elements, find_frames, unwrap
@@ -28,8 +29,14 @@ from eosin.slides.dicom_header import (
     find_series,
     read_header,
 )
+from eosin.slides.dicom_meaning import (
+    PATH,
+    PLANE,
+    check_grey,
+    iter_cautions,
+    resolve_spacing,
+)
 from eosin.slides.dicom_positions import find_cells, read_places
-from eosin.slides.resolution import resolve_mpp
 from eosin.slides.tile_codecs import Pixels
 from eosin.slides.tiled_reader import TiledSlide, TileGrid, TileIndex, check_grid
 
@@ -47,10 +54,6 @@ _SAME_SHAPE = 0.02
 _LEAST_CELLS = 10_000
 _MOST_HOLES = 1000
 
-# A label or an overview has some millions; a damaged header must not ask for more
-# than this.
-_MAX_PICTURE_PIXELS = 100_000_000
-
 # What the files of one image have in common.
 _COMMON = attrgetter(
     *("width_px", "height_px", "tile_width_px", "tile_height_px"),
@@ -65,12 +68,13 @@ class DICOMImage:
     """The tiles and files of one image, a level or one beside the pyramid.
 
     Of `n_planes` frames for one place (focal planes, optical paths) the first is
-    taken.
+    taken; its file has `n_paths` optical paths.
     """
 
     grid: TileGrid
     sources: tuple[ByteSource, ...]
     n_planes: int
+    n_paths: int
 
 
 class _DICOMTiles(TiledSlide):
@@ -104,8 +108,8 @@ class DICOMSlide(_DICOMTiles):
         index = TileIndex(grids=(image.grid,), sources=image.sources, vendor="dicom")
         with _DICOMTiles(self.path, index) as picture:
             width, height = picture.dimensions
-            if width * height > _MAX_PICTURE_PIXELS:
-                raise SlideError(f"it would have {width} x {height} px")
+            if width * height > MOST_PICTURE_PIXELS:
+                raise ValueError(f"it would have {width} x {height} px")
             return picture.read(0, 0, width, height)
 
 
@@ -139,7 +143,8 @@ def read_dicom_index(path: Path, mpp: float | None) -> TileIndex:
     first = pyramid[0][0]
     properties = {**first.properties, **chosen}
     if levels[0].n_planes > 1:
-        properties["eosin.plane"] = f"1 of {levels[0].n_planes}"
+        properties[PLANE] = f"1 of {levels[0].n_planes}"
+    check_grey(first, levels[0].n_planes, levels[0].n_paths, properties)
     associated = _find_associated(headers, left_out)
     if left_out:
         properties[LEFT_OUT] = "; ".join(left_out)
@@ -147,11 +152,10 @@ def read_dicom_index(path: Path, mpp: float | None) -> TileIndex:
         grids=[level.grid for level in levels],
         sources=sources,
         vendor="dicom",
-        resolution=resolve_mpp(
-            given=mpp, vendor=first.mpp, objective_power=first.objective_power
-        ),
+        resolution=resolve_spacing([parts[0] for parts in pyramid], mpp),
         properties=properties,
         associated=associated,
+        cautions=tuple(iter_cautions(first, properties)),
     )
 
 
@@ -168,7 +172,7 @@ def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
         find_frames(source, each, part.n_frames, _count_plain_bytes(part))
         for source, each, part in zip(sources, elements, parts, strict=True)
     ]
-    cells, n_planes = _place(parts, sources, elements, (rows, columns))
+    cells, n_planes, n_paths = _place(parts, sources, elements, (rows, columns))
     places, chosen = np.unique(cells, return_index=True)
     # Frames of another optical path have no place.
     chosen, places = chosen[places >= 0], places[places >= 0]
@@ -189,7 +193,7 @@ def read_image(parts: Parts, n_before: int = 0) -> DICOMImage:
         is_wrapped=frames[0].is_wrapped,
     )
     check_grid(first.path.name, grid)
-    return DICOMImage(grid, sources, n_planes)
+    return DICOMImage(grid, sources, n_planes, n_paths)
 
 
 def _find_associated(
@@ -288,7 +292,7 @@ def _choose_pyramid(
     paths = sorted({volume[0].optical_path for volume in volumes})
     if _has_twins(volumes) and len(paths) > 1:
         volumes = [v for v in volumes if v[0].optical_path == paths[0]]
-        chosen["eosin.optical-path"] = f"{paths[0]} of {', '.join(paths)}"
+        chosen[PATH] = f"{paths[0]} of {', '.join(paths)}"
     if _has_twins(volumes):
         raise SlideError(
             f"{name}: levels of a slide must differ in size, its series has "
@@ -343,26 +347,29 @@ def _place(
     sources: tuple[LocalFile, ...],
     elements: list[Mapping[int, Element]],
     shape: tuple[int, int],
-) -> tuple[npt.NDArray[np.int64], int]:
+) -> tuple[npt.NDArray[np.int64], int, int]:
     """Find the cell of each frame, counted row by row; -1 where it is left out.
 
-    With it comes how many frames one cell has at most, in the first optical path.
+    With it comes how many frames one cell has at most, in the first optical path, and
+    how many of these there are.
     """
     name, n_frames = parts[0].path.name, sum(part.n_frames for part in parts)
-    n_cells = shape[0] * shape[1]
+    n_cells, n_paths = shape[0] * shape[1], max(part.n_paths for part in parts)
     if parts[0].is_full or n_frames == n_cells == 1:
         if n_frames % n_cells:
             raise SlideError(
                 f"{name}: {shape[0]} x {shape[1]} tiles are needed, once for each "
                 f"focal plane and optical path; there are {n_frames} frames"
             )
-        return np.arange(n_frames, dtype=np.int64) % n_cells, n_frames // n_cells
+        cells = np.arange(n_frames, dtype=np.int64) % n_cells
+        return cells, n_frames // n_cells, n_paths
     found, path = [], ""
     depths: list[str] = []
     for part, source, each in zip(parts, sources, elements, strict=True):
         places = read_places(source, each, part.n_frames)
         cells = find_cells(part, places.positions, shape)
-        if part.n_paths > 1 and places.paths:
+        n_paths = max(n_paths, len(set(places.paths)))
+        if n_paths > 1 and places.paths:
             path = path or places.paths[0]
             cells[[name != path for name in places.paths]] = -1
         depths += places.depths
@@ -374,4 +381,4 @@ def _place(
         own = np.array(depths)
         counts = Counter(own[cells >= 0].tolist())
         cells[own != max(counts, key=lambda depth: counts[depth])] = -1
-    return cells, n_planes
+    return cells, n_planes, n_paths

@@ -1,5 +1,6 @@
 """The values in a DICOM file, read as they stand and no further than is needed."""
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from pydicom.filereader import read_dataset
 
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource
+from eosin.slides.tiff_metadata import parse_positive
 
 _PREFIX_END = 132
 _LAST_OF_META = 0x0002FFFF
@@ -18,6 +20,7 @@ _LAST_OF_META = 0x0002FFFF
 _MAX_HEADER_BYTES = 16 << 20
 
 _NUMBERS = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i"}
+_FRACTIONS = {"FL": "<f", "FD": "<d"}
 
 
 class DICOMStream:
@@ -72,11 +75,26 @@ class DICOMValues:
         text = self.text(keyword)
         return int(text) if kind == "IS" and text else None
 
+    def fraction(self, keyword: str) -> float | None:
+        """Return a number above 0, whole or not; None where there is none."""
+        kind, value = self._find(keyword)
+        if kind in _FRACTIONS and value:
+            found = float(struct.unpack_from(_FRACTIONS[kind], value)[0])
+            return found if 0 < found < math.inf else None
+        return parse_positive(self.text(keyword))
+
     def item(self, keyword: str) -> "DICOMValues":
         """Return the first item of a sequence; without values where there is none."""
-        tag = tag_for_keyword(keyword)
-        items = self._dataset[tag].value if tag in self._dataset else None
+        items = self._list(keyword)
         return DICOMValues(self._name, items[0] if items else Dataset())
+
+    def count(self, keyword: str) -> int:
+        """Count the items of a sequence."""
+        return len(self._list(keyword))
+
+    def _list(self, keyword: str) -> Sequence[Any]:
+        tag = tag_for_keyword(keyword)
+        return (self._dataset[tag].value if tag in self._dataset else None) or ()
 
     def require_text(self, keyword: str) -> str:
         """Return a text that is not empty."""

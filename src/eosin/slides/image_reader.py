@@ -14,18 +14,29 @@ import tifffile
 from PIL import Image
 
 from eosin.core import Box, SlideError, raising
+from eosin.slides.byte_sources import LocalFile
 from eosin.slides.level_shapes import choose_levels, fit_level, make_levels
 from eosin.slides.resolution import resolve_mpp
 from eosin.slides.slide import Slide
+from eosin.slides.tiff_directories import check_directories
 from eosin.slides.tiff_metadata import OMEImage
 from eosin.slides.tiff_pages import TIFFContent, parse_content
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
-# Such images are held decoded in memory: 600 Mpx are 1.8 GB.
-_MAX_PIXELS = 600_000_000
+# Such images are held decoded in memory, 600 Mpx in 1.8 GB. What decoding takes at its
+# peak may not be more.
+_MOST_BYTES = 1_800_000_000
+# Pixels turned into RGB at once; floats of them are 64 MB.
+_BAND_PIXELS = 4_000_000
+# Bytes that Pillow's modes take for a pixel; all others take 4.
+_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+# Bytes that decoding a pixel takes beside them: WebP's two canvases and their copy; the
+# indices of a packed BMP, twice; the coefficients of a JPEG of several scans.
+_WEBP_BYTES, _PACKED_BMP_BYTES, _COEFFICIENT_BYTES = 12, 2, 2
 
 # What a file is, its first bytes say; suffixes are often wrong.
 _TIFF_STARTS = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
+# Pillow loads no others; MPO, several JPEGs in one file, is not in each version.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP")
 _COLOURS = {"RGB", "YCBCR", "MINISBLACK", "MINISWHITE", "PALETTE"}
 # Three samples or channels that are tagged as grey are RGB.
@@ -59,12 +70,9 @@ class ImageSlide(Slide):
 
     def __init__(self, path: Path, *, mpp: float | None = None) -> None:
         self.path = Path(path)
-        read = _read_tiff if is_tiff(self.path) else _read_plain
-        with raising(
-            SlideError,
-            f"{self.path.name}: neither a whole-slide file nor an image that can be "
-            "read",
-        ):
+        failure = "neither a whole-slide file nor an image that can be read"
+        with raising(SlideError, f"{self.path.name}: {failure}"):
+            read = _read_tiff if is_tiff(self.path) else _read_plain
             found = read(self.path)
         self._images: list[Pixels] | None = found.images
         if any(image.size == 0 for image in found.images):
@@ -99,27 +107,59 @@ def is_tiff(path: Path) -> bool:
     """Tell whether a file starts like a TIFF; folders do not."""
     if path.is_dir():
         return False
-    try:
-        with path.open("rb") as stream:
-            return stream.read(4) in _TIFF_STARTS
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with path.open("rb") as stream:
+        return stream.read(4) in _TIFF_STARTS
 
 
 def _read_plain(path: Path) -> _Found:
     """Read its one level, and what kind of file it is."""
     with _open_of_any_size(path) as image:
-        _check_size(path, image.width, image.height)
+        width, height = image.size
+        _check_bytes(path, image.size, width * height * _count_pixel_bytes(image))
         kind = (image.format or "image").lower()
-        if image.mode.startswith("I"):
-            # Pillow would cut 16-bit grey off at 255 rather than scale it.
-            grey = (np.asarray(image) >> 8).astype(np.uint8)
-            array = np.repeat(grey[..., None], 3, axis=2)
-        elif image.has_transparency_data:
-            array = flatten_onto_white(np.asarray(image.convert("RGBA")))
-        else:
-            array = np.asarray(image.convert("RGB"))
+        is_clear = image.has_transparency_data
+        array = np.empty((height, width, 3), np.uint8)
+        step = max(1, _BAND_PIXELS // width)
+        for top in range(0, height, step):
+            bottom = min(top + step, height)
+            band = image.crop((0, top, width, bottom))
+            array[top:bottom] = _convert(band, is_clear=is_clear)
     return _Found(images=[array], vendor=kind)
+
+
+def _convert(image: Image.Image, *, is_clear: bool) -> Pixels:
+    """Turn pixels of any of Pillow's modes into RGB on white."""
+    if image.mode.startswith("I"):
+        # Pillow would cut 16-bit grey off at 255 rather than scale it.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if is_clear:
+        return flatten_onto_white(np.asarray(image.convert("RGBA")))
+    return np.asarray(image.convert("RGB"))
+
+
+def _count_pixel_bytes(image: Image.Image) -> int:
+    """Count the bytes that decoding takes at its peak for each pixel, as RGB too."""
+    n_bytes = 3 + _MODE_BYTES.get(image.mode, 4)
+    if image.format == "WEBP":
+        n_bytes += _WEBP_BYTES
+    elif image.format == "BMP" and image.info.get("compression"):
+        n_bytes += _PACKED_BMP_BYTES
+    elif image.format in ("JPEG", "MPO") and not _has_one_scan(image):
+        n_bytes += _COEFFICIENT_BYTES * len(image.getbands())
+    return n_bytes
+
+
+def _has_one_scan(image: Any) -> bool:
+    """Tell whether a JPEG's first scan, behind which its header ends, has all of it."""
+    if "progression" in image.info:
+        return False
+    n_bands, at = len(image.getbands()), image.fp.tell()
+    # A scan's own header ends with two bytes for each component and three more.
+    image.fp.seek(at - 2 * n_bands - 4)
+    n_in_scan = image.fp.read(1)
+    image.fp.seek(at)
+    return bool(n_in_scan == bytes([n_bands]))
 
 
 def _open_of_any_size(path: Path) -> Image.Image:
@@ -127,25 +167,34 @@ def _open_of_any_size(path: Path) -> Image.Image:
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=_FORMATS)
+            Image.init()
+            return Image.open(path, formats=[f for f in _FORMATS if f in Image.OPEN])
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
 def _read_tiff(path: Path) -> _Found:
     """Decode the levels of a TIFF, and read what it says."""
+    source = LocalFile(path)
+    check_directories(path.name, source.size, source.read)
     with tifffile.TiffFile(path) as file:
         content = parse_content(file)
         page = content.pages[0]
-        _check_size(path, page.imagewidth, page.imagelength)
         # Planes that lie in several directories are put together by tifffile's series.
         series = next((s for s in file.series if s.pages[0] is page), None)
         order, unsure = _check_colour(path.name, series or page, content)
         # What tifffile knows of levels counts where one directory is not all.
         levels = series.levels if series and content.n_planes > 1 else content.pages
-        arrays = [level.asarray() for level in levels]
-        bits, cautions = _find_bits(page, arrays[0], content.ome)
-        images = [as_rgb(path.name, array, page, bits, order) for array in arrays]
+        size = (page.imagewidth, page.imagelength)
+        _check_bytes(path, size, _count_bytes(page, levels))
+        array = levels[0].asarray()
+        bits, cautions = _find_bits(page, array, content.ome)
+        images = [as_rgb(path.name, array, page, bits, order)]
+        del array
+        images += [
+            as_rgb(path.name, level.asarray(), page, bits, order)
+            for level in levels[1:]
+        ]
     sizes = [image.shape[1::-1] for image in images]
     chosen, left_out = choose_levels(sizes, lambda n: fit_level(sizes[0], sizes[n]))
     known = dict(enumerate(content.sizes)) if content.n_planes == 1 else chosen
@@ -160,6 +209,19 @@ def _read_tiff(path: Path) -> _Found:
         properties=content.properties,
         cautions=(*content.cautions, *unsure, *cautions),
     )
+
+
+def _count_bytes(page: Any, levels: Sequence[Any]) -> int:
+    """Count the bytes that decoding all levels takes at its peak."""
+    sizes = [
+        (level.keyframe.imagewidth, level.keyframe.imagelength) for level in levels
+    ]
+    kept = sum(3 * width * height for width, height in sizes)
+    decoded = max(level.nbytes for level in levels)
+    # What is packed is decoded piece by piece, at worst in one, and then put together.
+    n_decoded = 1 if page.compression == tifffile.COMPRESSION.NONE else 2
+    is_kept = page.dtype == np.uint8 and page.shape[2:] == (3,)
+    return int(n_decoded * decoded + (0 if is_kept else kept))
 
 
 def _check_colour(
@@ -245,41 +307,46 @@ def as_rgb(
     Of each value `bits` count (None: as many as its directory says); `order` has the
     planes that are red, green and blue.
     """
-    bits = bits or int(np.max(page.bitspersample))
-    colour = page.photometric.name
-    if colour == "PALETTE":
-        array, bits = np.moveaxis(page.colormap, 0, -1)[array], _DEEP_BITS
-    elif array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    elif array.shape[2] not in (3, 4):
-        array = np.moveaxis(array, 0, -1)
-    if len(order):
-        array = array[..., order]
     if array.dtype not in (np.uint8, np.uint16):
         raise SlideError(f"{name}: pixels must be 8 or 16 bit, these are {array.dtype}")
+    if array.ndim == 3 and array.shape[2] not in (3, 4):
+        array = np.moveaxis(array, 0, -1)
+    bits, colour = bits or int(np.max(page.bitspersample)), page.photometric.name
+    is_rgb = colour in ("RGB", "MINISBLACK") and array.shape[2:] == (3,)
+    if is_rgb and array.dtype == np.uint8 and bits == _BYTE_BITS and not len(order):
+        return np.ascontiguousarray(array)
+    if colour == "PALETTE":
+        table = (np.moveaxis(page.colormap, 0, -1) >> _BYTE_BITS).astype(np.uint8)
+    else:
+        table = _make_table(bits, array.dtype)
+    height, width = array.shape[:2]
+    out = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, step):
+        band = table[array[top : top + step]]
+        if colour == "MINISWHITE":
+            band = np.invert(band)
+        if len(order):
+            band = band[..., order]
+        if band.ndim == 3 and band.shape[2] == 4:
+            band = flatten_onto_white(np.ascontiguousarray(band))
+        out[top : top + step] = band if band.ndim == 3 else band[..., None]
+    return out
+
+
+def _make_table(bits: int, dtype: np.dtype[Any]) -> Pixels:
+    """Make the 8-bit value of each value of which so many bits count."""
+    values = np.arange(1 << (8 * dtype.itemsize))
     if bits == _DEEP_BITS:
-        array = (array >> _BYTE_BITS).astype(np.uint8)
-    elif bits != _BYTE_BITS:
-        largest = (1 << bits) - 1
-        values = np.arange(1 << (8 * array.dtype.itemsize)) * 255 / largest
-        array = np.minimum(np.rint(values), 255).astype(np.uint8)[array]
-    if colour == "MINISWHITE":
-        array = np.invert(array)
-    if array.shape[2] == 4:
-        return flatten_onto_white(np.ascontiguousarray(array))
-    return np.ascontiguousarray(array)
+        return (values >> _BYTE_BITS).astype(np.uint8)
+    scaled = np.rint(values * 255 / ((1 << bits) - 1))
+    return np.minimum(scaled, 255).astype(np.uint8)
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > _MAX_PIXELS:
+def _check_bytes(path: Path, size: tuple[int, int], n_bytes: int) -> None:
+    if n_bytes > _MOST_BYTES:
         raise SlideError(
-            f"{path.name}: {width} x {height} px is too large for a plain image (at "
-            f"most {_MAX_PIXELS // 1_000_000} Mpx); convert it to a pyramidal TIFF"
+            f"{path.name}: {size[0]} x {size[1]} px are too large for a plain image: "
+            f"decoding them takes {n_bytes / 1e9:.1f} GB, and may take "
+            f"{_MOST_BYTES / 1e9:.1f}; convert it to a pyramidal TIFF"
         )
-
-
-def _unreadable(path: Path, error: Exception) -> SlideError:
-    return SlideError(
-        f"{path.name}: neither a whole-slide file nor an image that can be read "
-        f"({type(error).__name__}: {error})"
-    )

@@ -4,12 +4,19 @@ from pathlib import Path
 
 import openslide
 
-from eosin.core import SlideError, fingerprint_file, hash_object
-from eosin.slides.byte_sources import RemoteFile, is_remote
+from eosin.core import (
+    SlideError,
+    fingerprint_file,
+    hash_object,
+    raising,
+    require_regular,
+)
+from eosin.slides.byte_sources import LocalFile, RemoteFile, is_remote
 from eosin.slides.dicom_reader import DICOMSlide
 from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.pack_reader import PackedSlide, split_packed
+from eosin.slides.resolution import resolve_mpp
 from eosin.slides.slide import Slide
 from eosin.slides.tiff_pages import is_ome, read_content
 from eosin.slides.tiff_reader import NotTiledError, PlanesError, TIFFSlide
@@ -32,27 +39,30 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
         mpp: Micrometres per level-0 pixel, before whatever the file says.
 
     Raises:
-        SlideError: The file is missing, empty, damaged or of no known kind.
+        SlideError: The file is missing, empty, damaged, no file, of no known kind, or
+            may not be read.
         MissingExtraError: A URL needs packages that are not installed.
         ValueError: `mpp` is not a plausible resolution.
     """
-    if is_remote(path):
-        return TIFFSlide(path, mpp=mpp)
-    if packed := split_packed(path):
-        return PackedSlide(*packed, mpp=mpp)
-    return _open_file(Path(path), mpp)
+    # An mpp that is given wrong is the caller's mistake, and not the file's.
+    resolve_mpp(given=mpp)
+    with raising(SlideError, f"{path}: cannot be opened"):
+        if is_remote(path):
+            return TIFFSlide(path, mpp=mpp)
+        if packed := split_packed(path):
+            return PackedSlide(*packed, mpp=mpp)
+        return _open_file(Path(path), mpp)
 
 
 def _open_file(path: Path, mpp: float | None) -> Slide:
     """Open a file of this machine by the reader that suits it."""
     if not path.exists():
-        raise SlideError(f"{path}: no such file")
+        gone = ", as what the link leads to is gone" if path.is_symlink() else ""
+        raise SlideError(f"{path}: no such file{gone}")
+    require_regular(path)
     if path.is_file() and path.stat().st_size == 0:
         raise SlideError(f"{path.name}: the file is empty (0 bytes); copy it again")
-    try:
-        vendor = openslide.OpenSlide.detect_format(path)
-    except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(f"{path.name}: cannot be read ({error})") from error
+    vendor = openslide.OpenSlide.detect_format(path)
     if vendor == "dicom" or _is_dicom(path):
         return DICOMSlide(path, mpp=mpp)
     is_native = vendor in _NATIVE_VENDORS
@@ -84,7 +94,7 @@ def _open_tiff(path: Path, mpp: float | None, *, is_known: bool) -> Slide:
             return ImageSlide(path, mpp=mpp)
         reasons = [str(error)]
     try:
-        content = read_content(path.name, path)
+        content = read_content(LocalFile(path), path)
         return OpenSlideSlide(path, mpp=mpp, content=content)
     except SlideError as error:
         reasons.append(str(error.__cause__ or error))
@@ -108,7 +118,12 @@ def _is_dicom(path: Path) -> bool:
 
 def is_at_hand(path: str | Path) -> bool:
     """Say whether a slide can be looked for: a file that is there, a pack, a URL."""
-    return is_remote(path) or split_packed(path) is not None or Path(path).exists()
+    if is_remote(path) or split_packed(path) is not None:
+        return True
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def fingerprint_slide(path: str | Path) -> str:
@@ -120,4 +135,37 @@ def fingerprint_slide(path: str | Path) -> str:
     if is_remote(path):
         return hash_object({"url": str(path), "size": RemoteFile(str(path)).size})
     packed = split_packed(path)
-    return fingerprint_file(packed[0] if packed else Path(path))
+    place = packed[0] if packed else Path(path)
+    with raising(SlideError, f"{path}: cannot be read"):
+        own = fingerprint_file(place)
+        folder = place.with_suffix("")
+        if place.suffix.lower() != ".mrxs" or not folder.is_dir():
+            return own
+        # Of MIRAX the file is little more than a picture; a folder holds the slide.
+        sizes = sorted((file.name, file.stat().st_size) for file in folder.iterdir())
+        index = [fingerprint_file(file) for file in sorted(folder.glob("*.ini"))]
+        return hash_object([own, sizes, index])
+
+
+def require_unchanged(path: str | Path, fingerprint: str | None) -> None:
+    """Stop where another slide lies under a path than was tiled there.
+
+    A slide that was moved or copied is the same. Of a pack nothing can be another,
+    since it holds the pixels that were tiled.
+
+    Args:
+        path: As for `open_slide`.
+        fingerprint: What `fingerprint_slide` gave of it when it was tiled; None or
+            empty where nobody noted it.
+
+    Raises:
+        SlideError: It is another slide, or cannot be read.
+    """
+    if not fingerprint or split_packed(path) is not None:
+        return
+    if fingerprint_slide(path) != fingerprint:
+        raise SlideError(
+            f"{path}: was replaced by another file after its tiles were cut, so that "
+            "places and labels are those of another slide; tile again, or put the "
+            "slide back"
+        )

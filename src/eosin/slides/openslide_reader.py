@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from eosin.core import Box, SlideError
+from eosin.core import Box, SlideError, raising
+from eosin.slides.bounds import MAX_TILE_PX, check_dimensions
 from eosin.slides.level_shapes import choose_levels, has_shape
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import DamagedTileError, Level, Slide
@@ -59,6 +60,7 @@ class OpenSlideSlide(Slide):
             Level(*sizes[number], handle.level_downsamples[number])
             for number in self._numbers
         )
+        check_dimensions(self.path.name, *self.dimensions)
         self.resolution = _find_resolution(self.properties, mpp)
         if content is not None:
             self._take_over(content, mpp)
@@ -98,7 +100,7 @@ class OpenSlideSlide(Slide):
         try:
             number = self._numbers[level]
             image = handle.read_region((x_px0, y_px0), number, (width_px, height_px))
-        except openslide.OpenSlideError as error:
+        except Exception as error:
             self._reopen()
             raise DamagedTileError(
                 f"{self.path.name}: cannot be read at x={x_px0}, y={y_px0}, level "
@@ -107,12 +109,8 @@ class OpenSlideSlide(Slide):
         return flatten_onto_white(np.asarray(image))
 
     def _open(self, failure: str, meaning: str) -> openslide.OpenSlide:
-        try:
+        with raising(SlideError, f"{self.path.name}: {failure}", remedy=meaning):
             handle = openslide.OpenSlide(self.path)
-        except (openslide.OpenSlideError, OSError) as error:
-            raise SlideError(
-                f"{self.path.name}: {failure} ({error}); {meaning}"
-            ) from error
         handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
         return handle
 
@@ -139,7 +137,14 @@ class OpenSlideSlide(Slide):
     def _find_native_tile(self) -> tuple[int, int] | None:
         width = self.properties.get("openslide.level[0].tile-width")
         height = self.properties.get("openslide.level[0].tile-height")
-        return (int(width), int(height)) if width and height else None
+        if not (width and height):
+            return None
+        if int(width) * int(height) > MAX_TILE_PX**2:
+            raise SlideError(
+                f"{self.path.name}: native tiles must be {MAX_TILE_PX} px a side at "
+                f"most, got {width} x {height}; the file is damaged"
+            )
+        return int(width), int(height)
 
 
 def _find_resolution(properties: Mapping[str, str], given: float | None) -> Resolution:

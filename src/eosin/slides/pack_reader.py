@@ -60,6 +60,10 @@ class PackedSlide(TiledSlide):
         super().close()
         self._data = None
 
+    def _is_empty(self, level: int, scale: int, box: tuple[int, int, int, int]) -> bool:
+        # What was not packed is no white glass, but an error.
+        return False
+
     def read_native(self, level: int, column: int, row: int) -> bytes:  # noqa: D102
         data = self._data
         if data is None:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import Box, SlideError
+from eosin.core import Box, SlideError, raising
+from eosin.slides.bounds import check_boxes, check_decoding
 from eosin.slides.resolution import Resolution
 
 # A level or a request within this share of another resolution counts as the same:
@@ -174,20 +175,7 @@ class Slide(ABC):
             ValueError: The shapes or types do not fit together, a box has no area, or
                 `threads` is below 1.
         """
-        fits = boxes.ndim == 2 and boxes.shape[1] == 4 and len(boxes) == len(out)
-        fits &= out.ndim == 4 and out.shape[-1] == 3 and out.dtype == np.uint8
-        if not fits or (damaged is not None and damaged.shape != (len(boxes),)):
-            raise ValueError(
-                "read_tiles needs boxes (tiles, 4), out (tiles, height, width, 3) of "
-                f"uint8 and damaged (tiles,), got {boxes.shape}, {out.shape} of "
-                f"{out.dtype} and {None if damaged is None else damaged.shape}"
-            )
-        if len(boxes) and (least := boxes[:, 2:].min()) < 1:
-            raise ValueError(
-                f"boxes must be 1 level-0 pixel or more a side, one has {least}"
-            )
-        if threads < 1:
-            raise ValueError(f"threads must be 1 or more, got {threads}")
+        check_boxes(boxes, out, damaged, threads)
         order = self._order(boxes)
         if threads == 1 or len(boxes) < 2:
             self._read_some(order, boxes, out, damaged)
@@ -255,10 +243,12 @@ class Slide(ABC):
         width = math.ceil(width_px0 / factor)
         height = math.ceil(height_px0 / factor)
         image = np.empty((height, width, 3), np.uint8)
-        level = self.levels[self._find_level(factor)]
-        shrink = factor / level.downsample
+        index = self._find_level(factor)
+        check_decoding(self.path.name, index, self._count_stored(index))
+        shrink = factor / self.levels[index].downsample
         # Multiples of 8, so that bands start on whole pixels of a scaled level too.
-        block = max(8, int(math.sqrt(_BAND_PIXELS) / shrink) // 8 * 8)
+        block = max(1, int(math.sqrt(_BAND_PIXELS) / shrink))
+        block = block // 8 * 8 or block
         for top in range(0, height, block):
             for left in range(0, width, block):
                 rows = min(block, height - top)
@@ -280,9 +270,12 @@ class Slide(ABC):
 
     @property
     def associated_images(self) -> Mapping[str, npt.NDArray[np.uint8]]:
-        """Images beside the pyramid (label, macro, thumbnail), RGB, by name."""
+        """Images beside the pyramid (label, macro, thumbnail), RGB, by name.
+
+        Labels hold names and numbers of patients: no command reads these images.
+        """
         images = {}
-        for name in self._list_associated():
+        for name in self.associated_names:
             try:
                 images[name] = self._read_associated(name)
             except Exception as error:
@@ -291,6 +284,13 @@ class Slide(ABC):
                     "the file is damaged there"
                 ) from error
         return images
+
+    @property
+    def associated_names(self) -> tuple[str, ...]:
+        """Names of the images beside the pyramid; none of them is read."""
+        failure = f"{self.path.name}: its images beside the pyramid cannot be listed"
+        with raising(SlideError, failure):
+            return tuple(self._list_associated())
 
     @abstractmethod
     def close(self) -> None:
@@ -309,6 +309,10 @@ class Slide(ABC):
     def _read_associated(self, name: str) -> npt.NDArray[np.uint8]:
         """Read one of them; whatever is raised, it is damaged."""
         raise NotImplementedError
+
+    def _count_stored(self, level: int) -> int:
+        """Count the pixels of a level that the file holds."""
+        return self.levels[level].width_px * self.levels[level].height_px
 
     def _find_level(self, factor: float) -> int:
         """Find the coarsest level that is at least as fine as `factor`."""

@@ -8,16 +8,20 @@ Sources: TIFF 6.0, the Aperio SVS conventions as OpenSlide documents them
 """
 
 import contextlib
+import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any
 
 import tifffile
 
 from eosin.core import SlideError, raising
+from eosin.slides.byte_sources import ByteSource
 from eosin.slides.level_shapes import Size, choose_levels, fit_level
+from eosin.slides.tiff_directories import check_directories
 from eosin.slides.tiff_metadata import (
     OMEImage,
     read_imagej_mpp,
@@ -67,17 +71,23 @@ class TIFFContent:
     n_planes: int
 
 
-def read_content(name: str, path: Any) -> TIFFContent:
+def read_content(source: ByteSource, path: Any) -> TIFFContent:
     """Read the directories of a TIFF, which `tifffile` opens as `path`."""
-    with (
-        raising(
-            SlideError,
-            f"{name}: its TIFF headers cannot be read",
-            remedy="the file is damaged or cut short",
-        ),
-        tifffile.TiffFile(path) as file,
-    ):
-        return parse_content(file)
+    failure = f"{source.name}: its TIFF headers cannot be read"
+    with raising(SlideError, failure, remedy="the file is damaged or cut short"):
+        if isinstance(path, BufferedReader):
+            # Far away, where its blocks are kept.
+            check_directories(source.name, source.size, functools.partial(_read, path))
+            path.seek(0)
+        else:
+            check_directories(source.name, source.size, source.read)
+        with tifffile.TiffFile(path) as file:
+            return parse_content(file)
+
+
+def _read(stream: BufferedReader, offset: int, count: int) -> bytes:
+    stream.seek(offset)
+    return stream.read(count)
 
 
 def is_ome(path: Any) -> bool:

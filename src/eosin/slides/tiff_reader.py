@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 
 from eosin.core import SlideError, raising
+from eosin.slides.bounds import MOST_PICTURE_PIXELS
 from eosin.slides.byte_sources import ByteSource, LocalFile, RemoteFile, is_remote
 from eosin.slides.image_reader import as_rgb
 from eosin.slides.level_shapes import Size
@@ -84,6 +85,10 @@ class TIFFSlide(TiledSlide):
         _, opened = open_source(self._location)
         with tifffile.TiffFile(opened) as file:
             page = file.pages[self._associated[name]]
+            if page.imagewidth * page.imagelength > MOST_PICTURE_PIXELS:
+                raise ValueError(
+                    f"it would have {page.imagewidth} x {page.imagelength} px"
+                )
             return as_rgb(self.path.name, page.asarray(), page)
 
 
@@ -95,7 +100,7 @@ def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TileInd
     """
     # An mpp that is given wrong is no damage of the file.
     resolve_mpp(given=mpp)
-    content = read_content(source.name, path)
+    content = read_content(source, path)
     with raising(
         SlideError,
         f"{source.name}: its tiles cannot be found",

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eosin.core import Box, SlideError
+from eosin.slides.bounds import MAX_TILE_PX, check_dimensions
 from eosin.slides.byte_sources import ByteSource
 from eosin.slides.level_shapes import make_levels
 from eosin.slides.resolution import Resolution
@@ -39,9 +40,6 @@ _CACHE_BYTES = (8 << 20, 88 << 20)
 # Bytes of a native tile at most, over twice what its pixels take: a damaged count
 # must not ask for gigabytes.
 _MOST_BYTES_PER_PIXEL, _MORE_BYTES = 8, 1 << 16
-
-# No scanner writes larger tiles; a damaged header must not ask for gigabytes.
-MAX_TILE_PX = 8192
 
 
 @dataclass(frozen=True)
@@ -250,11 +248,26 @@ class TiledSlide(Slide):
         if is_same_length(width, width_px) and is_same_length(height, height_px):
             self._read_scaled(level, scale, left, top, out)
             return
+        if self._is_empty(level, scale, (left, top, width, height)):
+            out[:] = 255
+            return
         source = np.empty((height, width, 3), np.uint8)
         try:
             self._read_scaled(level, scale, left, top, source)
         finally:
             fit_pixels(source, out)
+
+    def _is_empty(self, level: int, scale: int, box: tuple[int, int, int, int]) -> bool:
+        """Tell whether no native tile that is stored touches a box of scaled pixels."""
+        grid, (left, top, width, height) = self.grids[level], box
+        rows = slice_cells(top, height, grid.tile_height_px // scale)
+        columns = slice_cells(left, width, grid.tile_width_px // scale)
+        return not grid.byte_counts[rows, columns].any()
+
+    def _count_stored(self, level: int) -> int:
+        grid = self.grids[level]
+        n_tiles = int(np.count_nonzero(grid.byte_counts))
+        return n_tiles * grid.tile_width_px * grid.tile_height_px
 
     def _read_scaled(
         self, level: int, scale: int, left: int, top: int, out: Pixels
@@ -345,6 +358,11 @@ class TiledSlide(Slide):
         )
 
 
+def slice_cells(start: int, length: int, side: int) -> slice:
+    """Find the cells of `side` pixels that pixels from `start` on lie in."""
+    return slice(max(0, start // side), max(0, -(-(start + length) // side)))
+
+
 def check_grid(name: str, grid: TileGrid) -> None:
     """Check that a damaged grid does not ask for too much memory."""
     sizes = (grid.width_px, grid.height_px, grid.tile_width_px, grid.tile_height_px)
@@ -354,3 +372,4 @@ def check_grid(name: str, grid: TileGrid) -> None:
             f"{grid.tile_width_px} x {grid.tile_height_px} on {grid.width_px} x "
             f"{grid.height_px} px; the file is damaged"
         )
+    check_dimensions(name, grid.width_px, grid.height_px)

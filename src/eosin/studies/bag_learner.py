@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from eosin.bags import Bag, BagScores, fit_clinical
-from eosin.core import Progress, atomic_path, to_file_name
+from eosin.core import Progress, to_file_name, write_csv
 from eosin.inference import BagHead
 from eosin.models import (
     MILModel,
@@ -185,10 +185,8 @@ class BagLearner:
         if bag.coords is not None:
             table[["x_px0", "y_px0"]] = bag.coords
         path = self._out / "attention" / f"{to_file_name(bag.bag_id)}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
         table = table.sort_values("attention", ascending=False)
-        with atomic_path(path) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        write_csv(path, table, float_format="%.6g")
 
 
 def tabulate(

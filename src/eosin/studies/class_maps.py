@@ -10,7 +10,14 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from eosin.core import ModelError, Progress, SlideError, SlideFailure, atomic_path
+from eosin.core import (
+    ModelError,
+    Progress,
+    SlideError,
+    SlideFailure,
+    atomic_path,
+    write_csv,
+)
 from eosin.exploring.examples import ExampleKind, choose_examples
 from eosin.exploring.held_out_tiles import EVERY_FOLD, HeldOutTiles
 from eosin.exploring.interpretation import ClassMap, draw_class_map
@@ -151,7 +158,7 @@ def write_class_maps(
             if class_map.strength is not None:
                 values[i] = class_map.strength
             rows.append(_describe(class_map, held_out, mark_px) | {"file": name})
-        pd.DataFrame(rows).to_csv(temporary / "maps.csv", index=False)
+        write_csv(temporary / "maps.csv", pd.DataFrame(rows))
         np.save(temporary / "maps.npy", values)
 
 

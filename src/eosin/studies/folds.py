@@ -9,7 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from eosin.core import Progress, atomic_path, read_json, write_csv, write_json
+from eosin.core import (
+    Progress,
+    RunError,
+    atomic_path,
+    raising,
+    read_json,
+    write_csv,
+    write_json,
+)
 from eosin.evaluation import Classes
 from eosin.runs.card import FoldCard
 from eosin.runs.choices import SlideLabels, choose
@@ -148,13 +156,17 @@ def fit_once(state: Path, fit: Callable[[], Fitted]) -> Fitted:
                 "warnings": list(fitted.warnings),
             },
         )
-    content = read_json(result)
-    return Fitted(
-        held_out=pd.read_parquet(held_out),
-        history=pd.DataFrame(content["history"]),
-        facts=content["facts"],
-        warnings=tuple(content["warnings"]),
-    )
+    remedy = "delete this folder, and the same command fits it again"
+    with raising(
+        RunError, f"{state}: what was kept of a fit is damaged", remedy=remedy
+    ):
+        content = read_json(result)
+        return Fitted(
+            held_out=pd.read_parquet(held_out),
+            history=pd.DataFrame(content["history"]),
+            facts=content["facts"],
+            warnings=tuple(content["warnings"]),
+        )
 
 
 def _average(seeds: Sequence[Fitted]) -> pd.DataFrame:

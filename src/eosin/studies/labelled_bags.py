@@ -1,7 +1,7 @@
 """Labelled bags: features or encoded tiles of slides, with their slides' labels."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from eosin.cohorts import (
     find_divided,
     read_cohort,
     require_labels,
-    say_unknown_patients,
 )
 from eosin.core import CohortError, ConfigError, ManifestError, Progress, to_file_name
-from eosin.runs.origin import caution_learnt
+from eosin.runs.card import Sees
+from eosin.runs.origin import caution_learnt, require_alike, see_features
 from eosin.settings import BagTraining
 from eosin.studies.tile_encoder import list_readable
 from eosin.tiles import TileFolder
@@ -42,12 +42,14 @@ class LabelledBags:
         table: One row per slide of the bags, with `patient_id` and `label`.
         class_names: Of the labels, the negative class first.
         cautions: What was left out, and of whom the features know too much.
+        sees: What feature files say that they were made from.
     """
 
     bags: Sequence[Bag]
     table: pd.DataFrame
     class_names: tuple[str, ...]
     cautions: tuple[str, ...]
+    sees: Sees = field(default_factory=Sees)
 
 
 def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> LabelledBags:
@@ -62,11 +64,11 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
     slides = read_cohort(
         cohort, class_names=classes, class_option="--classes", needs_files=False
     )
-    files = set(find_feature_files(features))
-    cautions = [say_unknown_patients(slides) or ""]
+    files = find_feature_files(features)
+    cautions = list(slides.cautions)
     is_skipping = settings.missing == "skip"
     choose = _skip_what_lacks if is_skipping else _require_labels
-    table = choose(slides, files, classes, cautions)
+    table = choose(slides, set(files), classes, cautions)
     if table.empty:
         raise CohortError(f"{cohort}: no slide with a label has features in {features}")
     table = _name_classes(table, classes, str(cohort))
@@ -78,12 +80,18 @@ def read_labelled(features: Path, cohort: Path, settings: BagTraining) -> Labell
         columns=settings.columns,
         allow_extra=is_skipping,
     )
+    seen = {
+        str(name): see_features(files[to_file_name(str(name))])
+        for name in table["slide_id"]
+    }
+    cautions += require_alike(seen, where=str(features))
     cautions += caution_learnt(features, table)
     return LabelledBags(
         bags=bags,
         table=table,
         class_names=classes,
         cautions=tuple(filter(None, cautions)),
+        sees=max(seen.values(), key=lambda sees: sees.encoder is not None),
     )
 
 

@@ -94,7 +94,7 @@ def read_study_tiles(
             f"{int((~is_witness).sum()):,} and {int(is_witness.sum()):,}; label them "
             "by annotations"
         )
-    values = read_tile_features(features, tiles, np.arange(len(tiles)))
+    values = read_tile_features(features, tiles, np.arange(len(tiles)), folder=folder)
     has_tiles = folder.slides["slide_id"].isin(set(tiles["slide_id"]))
     digest = hashlib.sha256(values.tobytes())
     digest.update(is_witness.tobytes())

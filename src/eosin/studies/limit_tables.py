@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import atomic_path
+from eosin.core import write_csv
 from eosin.evaluation import (
     DetectionLimit,
     bootstrap_limit,
@@ -224,8 +224,7 @@ def write_tables(
     """Write the tables of a study as CSV, each whole or not at all."""
     frames = {**vars(tables), "sources": sources, "splits": data.splits}
     for name in TABLES:
-        with atomic_path(out / f"{name}.csv") as temporary:
-            frames[name].to_csv(temporary, index=False, float_format="%.6g")
+        write_csv(out / f"{name}.csv", frames[name], float_format="%.6g")
 
 
 def find_cautions(

@@ -73,7 +73,7 @@ def choose_settings(
             ]
             rows.append(_measure([fitted.held_out for fitted in fits]))
         write_json(state / _RESULT, rows)
-    scores = pd.DataFrame(read_json(state / _RESULT))
+    scores = pd.DataFrame(read_json(state / _RESULT, list))
     best = int(scores["log_loss"].to_numpy().argmin())
     names = list(settings.choices)
     described = [_describe(candidate, names) for candidate in candidates]

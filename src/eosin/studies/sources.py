@@ -21,7 +21,7 @@ from eosin.core import (
 )
 from eosin.models import find_encoder
 from eosin.runs.card import Sees
-from eosin.runs.origin import find_tile_folder, hash_features, see_features, see_tiles
+from eosin.runs.origin import find_tile_folder, hash_features, see_tiles
 from eosin.runs.run import ENCODER_FILE, keep_encoder
 from eosin.settings import BagTraining, PixelTraining, TileTraining
 from eosin.studies.bag_learner import BagLearner
@@ -207,10 +207,9 @@ def _prepare_features(
 ) -> Prepared:
     labelled = read_labelled(features, cohort, settings)
     study = study_bags(labelled, settings, where=str(cohort))
-    sees = see_features(next(iter(find_feature_files(features).values())))
     if (features / ENCODER_FILE).is_file():
         keep_encoder(features / ENCODER_FILE, out)
-    return _prepare_bags(study, settings, sees, out, progress)
+    return _prepare_bags(study, settings, labelled.sees, out, progress)
 
 
 def _prepare_slides(

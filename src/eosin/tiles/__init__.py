@@ -1,7 +1,15 @@
 """Tiles: where they lie, what they show, and how their pixels are read."""
 
 from eosin.tiles.appearance import APPEARANCE, hash_tiles, measure_appearance
-from eosin.tiles.folder import TileFolder, open_tile_folder, read_tile_settings
+from eosin.tiles.folder import (
+    CLASS_SPELLING,
+    FINGERPRINT,
+    TileFolder,
+    open_tile_folder,
+    read_class_spelling,
+    read_slides,
+    read_tile_settings,
+)
 from eosin.tiles.grid import find_boxes, place_tiles
 from eosin.tiles.labels import label_tiles
 from eosin.tiles.manifest import (
@@ -26,7 +34,9 @@ from eosin.tiles.views import N_VIEWS, apply_view
 
 __all__ = [
     "APPEARANCE",
+    "CLASS_SPELLING",
     "DAMAGED",
+    "FINGERPRINT",
     "MEASURES",
     "N_VIEWS",
     "TILE_SCHEMA",
@@ -53,7 +63,9 @@ __all__ = [
     "open_tile_folder",
     "pack_tiles",
     "place_tiles",
+    "read_class_spelling",
     "read_manifest",
+    "read_slides",
     "read_tile_settings",
     "write_manifest",
 ]

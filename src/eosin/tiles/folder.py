@@ -1,19 +1,41 @@
 """The folder that `eosin tile` wrote, as later steps read it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from eosin.core import ConfigError, ManifestError, hash_file, hash_object, read_json
-from eosin.slides import is_at_hand, list_packed, name_packed, read_origin
+from eosin.core import (
+    ConfigError,
+    ManifestError,
+    SlideError,
+    hash_file,
+    hash_object,
+    raising,
+    read_csv,
+    read_record,
+)
+from eosin.slides import (
+    is_at_hand,
+    name_packed,
+    read_descriptions,
+    read_origin,
+    require_unchanged,
+)
 from eosin.tiles.manifest import ManifestInfo, read_manifest
 from eosin.tiles.reading import TileReader
 
 # Where `tile --pack` keeps the native tiles.
 PACK_NAME = "pack.arrow"
+# Of the slide table: what the slide was when it was tiled.
+FINGERPRINT = "slide_fingerprint"
+# The note of `tile`, which `clean` hands on.
+CLASS_SPELLING = "class_spelling"
+_TEXT = ("slide_id", "patient_id", "path", "label", "split", FINGERPRINT)
+_NEEDED = ("slide_id", "patient_id", "path", "label", "split", "mpp_used")
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -26,6 +48,8 @@ class TileFolder:
         info: Its resolution, tile size and classes.
         slides: One row per slide, as in `slides.csv`.
         sha256: Hash of the manifest.
+
+    Before pixels are read, a slide is held against what it was when it was tiled.
     """
 
     path: Path
@@ -33,6 +57,7 @@ class TileFolder:
     info: ManifestInfo
     slides: pd.DataFrame
     sha256: str
+    _replaced: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def slide_labels(self) -> Mapping[str, int | None] | None:
@@ -119,10 +144,42 @@ class TileFolder:
                 "folder to write to"
             )
 
+    def find_replaced(self, slide_ids: Iterable[object]) -> dict[str, str]:
+        """Say which slides are no longer those that were tiled, and why.
+
+        Each slide is looked at once.
+        """
+        wanted = dict.fromkeys(map(str, slide_ids))
+        if FINGERPRINT in self.slides and not wanted.keys() <= self._replaced.keys():
+            columns = self.slides[["slide_id", "path", FINGERPRINT]]
+            for slide_id, path, fingerprint in columns.itertuples(index=False):
+                if slide_id in wanted and slide_id not in self._replaced:
+                    self._replaced[slide_id] = ""
+                    try:
+                        require_unchanged(path, fingerprint)
+                    except SlideError as error:
+                        self._replaced[slide_id] = str(error)
+        found = {name: self._replaced.get(name, "") for name in wanted}
+        return {name: reason for name, reason in found.items() if reason}
+
+    def require_unchanged(self, slide_ids: Iterable[object]) -> None:
+        """Stop by a `SlideError` where one of these slides is not what was tiled."""
+        if replaced := self.find_replaced(slide_ids):
+            shown = [f"slide {name}: {why}" for name, why in replaced.items()]
+            more = len(shown) - _SHOWN
+            rest = [f"and {more} more"] if more > 0 else []
+            raise SlideError("\n".join([*shown[:_SHOWN], *rest]))
+
     def open_reader(self, tiles: pd.DataFrame | None = None) -> TileReader:
-        """Open a reader of some of the tiles, by default of all."""
+        """Open a reader of some of the tiles, by default of all.
+
+        Raises:
+            SlideError: One of their slides is not what it was when it was tiled.
+        """
+        tiles = self.tiles if tiles is None else tiles
+        self.require_unchanged(tiles["slide_id"].unique())
         return TileReader(
-            self.tiles if tiles is None else tiles,
+            tiles,
             self.slides,
             self.info.tile_px,
             context=self.info.context,
@@ -149,10 +206,7 @@ def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
             "patches, first"
         )
     tiles, info = read_manifest(manifest)
-    text_columns = {"slide_id": str, "patient_id": str, "label": str}
-    slides = pd.read_csv(
-        slides_path, dtype=text_columns, keep_default_na=False, na_values=[""]
-    )
+    slides = read_slides(path, tiled=set(tiles["slide_id"]))
     sha256 = hash_file(manifest)
     if use_pack:
         slides["path"] = _find_packed(path / PACK_NAME, sha256, slides)
@@ -166,21 +220,68 @@ def open_tile_folder(path: Path, *, use_pack: bool = True) -> TileFolder:
     return TileFolder(path, tiles, info, slides, sha256)
 
 
+def read_slides(folder: Path, *, tiled: Collection[str] = ()) -> pd.DataFrame:
+    """Read the slide table of a tile folder, and hold it to what later steps need.
+
+    Args:
+        folder: Of `eosin tile` or `eosin import`.
+        tiled: Slides that have tiles, all of which the table must list.
+
+    Raises:
+        ManifestError: It is damaged, or lacks a column or a slide.
+    """
+    path = Path(folder) / "slides.csv"
+    remedy = "tile or import again, and leave the table as eosin wrote it"
+    with raising(ManifestError, f"{path}: cannot be read", remedy=remedy):
+        kinds = dict.fromkeys(_TEXT, str)
+        slides = read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+        if missing := [name for name in _NEEDED if name not in slides]:
+            raise ManifestError(
+                f"{path}: needs a column {', '.join(missing)}; it has "
+                f"{', '.join(map(str, slides.columns))}; {remedy}"
+            )
+        known = slides.get(FINGERPRINT, pd.Series("", slides.index)).fillna("")
+        slides = slides.astype({"mpp_used": float}).assign(**{FINGERPRINT: known})
+    lost = sorted(set(tiled) - set(slides["slide_id"].dropna()))
+    is_bare = slides[["slide_id", "patient_id", "path"]].isna().any(axis=1)
+    is_bare |= slides["slide_id"].duplicated()
+    if lost or is_bare.any():
+        raise ManifestError(
+            f"{path}: needs a row with slide_id, patient_id and path for each slide, "
+            f"and has {int(is_bare.sum())} without or twice, and none of {len(lost)} "
+            f"slides that have tiles{(lost and f', such as {lost[0]}') or ''}; {remedy}"
+        )
+    return slides
+
+
 def _find_packed(pack: Path, sha256: str, slides: pd.DataFrame) -> pd.Series:
     """Point at the pack for each slide that is in it."""
     if not pack.exists() or read_origin(pack) != sha256:
         return slides["path"]
-    packed = set(list_packed(pack))
+    # Slides that were tiled again since then are read from their own files.
+    packed = {
+        slide_id: said.get(FINGERPRINT)
+        for slide_id, said in read_descriptions(pack).items()
+    }
+    columns = slides[["slide_id", "path", FINGERPRINT]]
     return pd.Series(
         [
-            name_packed(pack.resolve(), slide_id) if slide_id in packed else path
-            for slide_id, path in zip(slides["slide_id"], slides["path"], strict=True)
+            name_packed(pack.resolve(), slide_id)
+            if slide_id in packed and packed[slide_id] in (None, fingerprint)
+            else path
+            for slide_id, path, fingerprint in columns.itertuples(index=False)
         ],
         index=slides.index,
     )
 
 
+def read_class_spelling(path: Path) -> dict[str, str]:
+    """Read how a folder's annotations spell its classes, where it is otherwise."""
+    spelling = read_record(path).get("notes", {}).get(CLASS_SPELLING, {})
+    is_sound = isinstance(spelling, dict)
+    return {str(name): str(text) for name, text in spelling.items()} if is_sound else {}
+
+
 def read_tile_settings(path: Path) -> Mapping[str, Any]:
     """Read the settings that a folder's tiles were cut with."""
-    record = Path(path) / "run.json"
-    return dict(read_json(record)["settings"]) if record.exists() else {}
+    return dict(read_record(path).get("settings", {}))

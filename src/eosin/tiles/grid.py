@@ -14,6 +14,8 @@ from eosin.tiles.tissue import TissueMap
 
 # A tile is flagged where a fault covers at least this share of it.
 _FLAG_SHARE = 0.1
+# Of 300,000 x 200,000 px in tiles of 256 px that overlap by half there are 3.7 million.
+_MOST_PLACES = 5_000_000
 
 
 def find_boxes(tiles: pd.DataFrame, context: float = 1.0) -> npt.NDArray[np.int64]:
@@ -60,6 +62,12 @@ def place_tiles(
         )
     step = max(1, size - round(spec.overlap_px * factor))
     x_px0, y_px0 = _find_starts(slide, size, step)
+    if len(x_px0) * len(y_px0) > _MOST_PLACES:
+        raise SlideError(
+            f"{slide.path.name}: a grid may have {_MOST_PLACES:,} places, this one has "
+            f"{len(x_px0)} x {len(y_px0)} on {width} x {height} px; ask for larger "
+            "tiles, less overlap or a coarser mpp"
+        )
     fraction = _mean_in_boxes(tissue.mask, tissue.downsample, x_px0, y_px0, size)
     rows, columns = np.nonzero(fraction >= min_tissue)
     table = pd.DataFrame(

@@ -16,8 +16,9 @@ from eosin.slides import (
     open_slide,
     read_descriptions,
     read_origin,
+    require_unchanged,
 )
-from eosin.tiles.folder import PACK_NAME, TileFolder, open_tile_folder
+from eosin.tiles.folder import FINGERPRINT, PACK_NAME, TileFolder, open_tile_folder
 from eosin.tiles.grid import find_boxes
 
 
@@ -91,11 +92,13 @@ def _describe_slides(
     """Describe the slides that can be packed; name the others with the reason."""
     told, left_out = {}, {}
     for row in folder.slides.to_dict("records"):
-        slide_id = str(row["slide_id"])
+        slide_id, fingerprint = str(row["slide_id"]), row[FINGERPRINT]
         try:
+            require_unchanged(row["path"], fingerprint)
             with open_slide(row["path"], mpp=row["mpp_used"]) as slide:
                 if isinstance(slide, TiledSlide):
                     told[slide_id] = describe_slide(slide)
+                    told[slide_id][FINGERPRINT] = fingerprint
                 else:
                     left_out[slide_id] = (
                         f"its format is read by {slide.reader}, not tile by tile"

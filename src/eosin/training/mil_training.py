@@ -110,7 +110,7 @@ class BagBatches(Batches):
 
     def __init__(self, model: MILModel, bags: TrainingBags, config: BagFit) -> None:
         loss = build_loss(bags.n_classes, label_smoothing=config.label_smoothing)
-        super().__init__(_LearningModel(model, loss), bags, config)
+        super().__init__(LearningModel(model, loss), bags, config)
         self._model, self._bags, self._config = model, bags, config
         self._scale = model.scale
         self._n_instances = model.n_instances
@@ -163,7 +163,7 @@ class BagBatches(Batches):
         return self._make(self._model.pack(padded, bags), rows)
 
 
-class _LearningModel(keras.Model):
+class LearningModel(keras.Model):
     """The body of a MIL model under the loss of its method."""
 
     def __init__(self, model: MILModel, bag_loss: Any) -> None:

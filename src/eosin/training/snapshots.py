@@ -41,7 +41,7 @@ class SnapshotKeeper:
     def list(self) -> list[EpochMetrics]:
         """List what is kept, the best one first."""
         try:
-            rows = read_json(self._folder / _LIST_FILE)
+            rows = read_json(self._folder / _LIST_FILE, list)
         except RunError:
             return []
         return [EpochMetrics(**row) for row in rows]

@@ -14,7 +14,7 @@ from eosin.bags import (
     read_bag_table,
     write_bag_table,
 )
-from eosin.core import WATCHED, Progress, Showable, open_run
+from eosin.core import WATCHED, Progress, Showable, open_run, write_csv
 from eosin.settings import BagSettings, require_settings
 from eosin.studies.splits import split_tiles
 from eosin.tiles import TileFolder, open_tile_folder
@@ -90,7 +90,7 @@ def make_bags(
             grouping="patient_id" if folder.knows_patients else "slide_id",
             tiles_sha256=folder.sha256,
         )
-        splits.to_csv(out / "splits.csv", index=False)
+        write_csv(out / "splits.csv", splits)
         write_bag_table(path, table, info)
         counts = _count(table)
         record.notes["counts"] = counts.to_dict("records")

@@ -17,6 +17,8 @@ from eosin.core import (
     SlideFailure,
     hash_files,
     open_run,
+    raising,
+    read_csv,
     write_csv,
 )
 from eosin.exploring.copies import (
@@ -30,8 +32,10 @@ from eosin.exploring.rules import apply_rules, plan_rules
 from eosin.exploring.scan import scan_tiles
 from eosin.settings import CleanSettings, require_settings
 from eosin.tiles import (
+    CLASS_SPELLING,
     TileFolder,
     open_tile_folder,
+    read_class_spelling,
     read_tile_settings,
     write_manifest,
 )
@@ -125,6 +129,8 @@ def clean_tiles(
                 folder.tiles, "clean", among=~is_dropped
             )
             record.notes["n_kept_by_hand"] = int(named["keep"].sum())
+            if spelling := read_class_spelling(folder.path):
+                record.notes[CLASS_SPELLING] = spelling
             return _write(folder, settings, reasons[is_dropped], record.folder)
 
         return record.once(CleanResult, work)
@@ -144,7 +150,7 @@ def _write(
     n_by_rule = {str(rule): int(n) for rule, n in dropped.notna().sum().items()}
     info = replace(folder.info, cautions=_renew_cautions(folder, left, n_by_rule))
     # As it was written: with the slides' own paths, not those into a pack.
-    slides = pd.read_csv(folder.path / "slides.csv", dtype=str, keep_default_na=False)
+    slides = read_csv(folder.path / "slides.csv", dtype=str, keep_default_na=False)
     n_left = slides["slide_id"].map(left["slide_id"].value_counts())
     slides["n_tiles"] = n_left.fillna(0).astype(int)
     is_lost = n_left.isna() & slides["slide_id"].isin(table["slide_id"])
@@ -176,12 +182,8 @@ def _read_named(
     names = folder.tiles["tile_id"].astype(str)
     if path is None:
         return np.zeros(len(names), bool)
-    try:
-        wanted = pd.read_csv(path, dtype=str)["tile_id"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{path}: must be a CSV with a column tile_id ({error})"
-        ) from error
+    with raising(ConfigError, f"{path}: must be a CSV with a column tile_id"):
+        wanted = read_csv(Path(path), kind=ConfigError, dtype=str)["tile_id"]
     unknown = wanted[~wanted.isin(names)]
     if len(unknown):
         raise ConfigError(

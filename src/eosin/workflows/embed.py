@@ -26,7 +26,7 @@ from eosin.runs.run import ENCODER_FILE
 from eosin.settings import EmbedSettings, require_settings
 from eosin.studies.encoders import open_tile_encoder
 from eosin.studies.tile_encoder import TileEncoder, open_store
-from eosin.tiles import DAMAGED, TileFolder, open_tile_folder
+from eosin.tiles import DAMAGED, FINGERPRINT, TileFolder, open_tile_folder
 
 _OUTPUTS = ("*.h5", ENCODER_FILE, "run.json")
 _PATCHES = "patches"
@@ -246,4 +246,5 @@ class _Embedding:
             slide_mpp=slide.get("mpp_used"),
             licence=self.encoder.licence,
             key=self._find_key(part),
+            slide_fingerprint="".join(own[FINGERPRINT].iloc[:1]),
         )

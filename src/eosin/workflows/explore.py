@@ -151,7 +151,9 @@ def _explore(
     measured = sample[measures["intensity"].notna().to_numpy()[sample]]
     isolation = None
     if settings.features is not None:
-        features = read_tile_features(Path(settings.features), table, measured)
+        features = read_tile_features(
+            Path(settings.features), table, measured, folder=folder
+        )
         isolation = measure_isolation(features, seed=settings.seed)
     explored = Exploration(
         folder=folder,

@@ -36,7 +36,12 @@ from eosin.exploring.patch_groups import (
     say_changes,
 )
 from eosin.exploring.scan import Scan, ScanPlan, choose_tile_px, scan_tiles
-from eosin.settings import ImportSettings, require_settings
+from eosin.settings import (
+    ImportSettings,
+    is_order_told,
+    require_settings,
+    say_order,
+)
 from eosin.tiles import (
     MEASURES,
     ManifestInfo,
@@ -192,6 +197,7 @@ def _import(
         resampling=_name_resampling(sides, tile_px),
         grouping=grouping.kind,
         cautions=(
+            *_caution_order(patches.class_names, settings),
             *grouping.list_cautions(),
             *caution_identical(identical),
             *caution_sizes(sides, mpp),
@@ -220,8 +226,20 @@ def _import(
             *unread,
             *([split_remark] if split_remark else []),
             *say_changes(scan.n_by_kind, sides, tile_px),
+            say_order(patches.class_names),
         ),
     )
+
+
+def _caution_order(class_names: Sequence[str], settings: ImportSettings) -> list[str]:
+    """Say that nothing told which class is the negative one, where that is so."""
+    if settings.negative is not None or is_order_told(class_names):
+        return []
+    return [
+        f"The names {', '.join(class_names)} do not say which class is the finding, so "
+        f"'{class_names[0]}', the first by the alphabet, counts as the negative one; "
+        "where another is, import again with --set negative=NAME."
+    ]
 
 
 def _read(

@@ -17,11 +17,19 @@ from eosin.core import (
     ModelError,
     Progress,
     RunRecord,
+    caution_formulas,
     open_run,
+    require_own_files,
 )
 from eosin.evaluation import write_predictions
 from eosin.prediction.items import Asked, Item, list_bags, list_items
-from eosin.prediction.outputs import GALLERY, OUTPUTS, OVERLAY, find_output
+from eosin.prediction.outputs import (
+    GALLERY,
+    OUTPUTS,
+    OVERLAY,
+    find_output,
+    require_own_outputs,
+)
 from eosin.prediction.patches import (
     Patches,
     list_patches,
@@ -29,7 +37,12 @@ from eosin.prediction.patches import (
     score_block,
     tabulate_patches,
 )
-from eosin.prediction.predictor import draw_slide_maps, join_tiles, predict_item
+from eosin.prediction.predictor import (
+    draw_slide_maps,
+    join_tiles,
+    list_layers,
+    predict_item,
+)
 from eosin.prediction.scorer import STATE, TileScorer, open_scorer
 from eosin.prediction.submission import (
     SubmissionPlan,
@@ -219,11 +232,16 @@ class _Step:
         """Score slides or drawn bags; of bag models with the page."""
         card, out = self.run.card, self.record.folder
         noun = "slide" if asked.folder is None else "bag"
+        names = [source.name for item in asked.items for source in item.sources]
+        require_own_files(names, f"{noun}s")
+        require_own_outputs(names, list_layers(card))
         parts = self._score(asked.items, f"Scoring {noun}s")
         rows = list_rows(parts, asked.items)
         table = tabulate_items(self.run, rows, noun)
         made = card.caution_made()
-        cautions = (*made, *asked.cautions, *describe_seen(table))
+        ids = (table[name] for name in (f"{noun}_id", "patient_id") if name in table)
+        odd = caution_formulas(*ids, card.class_names)
+        cautions = (*made, *asked.cautions, *describe_seen(table), *odd)
         if not self.record.is_done:
             tables = {f"{noun}s.csv": table}
             if asked.folder is not None:

@@ -12,31 +12,36 @@ import pandas as pd
 from eosin.annotations import Annotations, ClassMap, MappedAnnotations, read_annotations
 from eosin.cohorts import (
     Cohort,
+    fingerprint_readable,
+    hash_readable,
     iter_rows,
     read_cohort,
     say_examples,
-    say_unknown_patients,
 )
 from eosin.core import (
     WATCHED,
     Items,
     ManifestError,
     Progress,
+    RunError,
     RunRecord,
     Showable,
     SlideFailure,
     atomic_path,
-    hash_file,
+    caution_formulas,
     hash_object,
     open_run,
+    raising,
     to_file_name,
     write_csv,
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
-from eosin.settings import TilingSettings, require_settings
-from eosin.slides import Slide, fingerprint_slide, open_slide
+from eosin.settings import TilingSettings, require_settings, say_order
+from eosin.slides import Slide, open_slide
 from eosin.tiles import (
+    CLASS_SPELLING,
     DAMAGED,
+    FINGERPRINT,
     ManifestInfo,
     TissueMap,
     find_tissue,
@@ -122,9 +127,7 @@ def tile_cohort(
         out, "tile", settings=asdict(settings), overwrite=overwrite, outputs=_OUTPUTS
     ) as record:
         record.notes["cohort"] = str(Path(cohort).resolve())
-        slides = [
-            _Slide(row, _find_key(row, settings)) for row in iter_rows(table.table)
-        ]
+        slides = [_find_slide(row, settings) for row in iter_rows(table.table)]
         items = Items(record, slides)
         slide_ids = [slide.item_id for slide in slides]
         # A slide that was taken out of the table must go from the tiles as well.
@@ -146,6 +149,7 @@ class _Slide:
 
     row: Mapping[str, Any]
     key: str
+    fingerprint: str | None
     rows: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -153,17 +157,16 @@ class _Slide:
         return str(self.row["slide_id"])
 
 
-def _find_key(row: Mapping[str, Any], settings: TilingSettings) -> str:
+def _find_slide(row: Mapping[str, Any], settings: TilingSettings) -> _Slide:
     """Hash everything that a slide's part depends on."""
-    annotation = row["annotation"]
-    return hash_object(
-        {
-            "settings": asdict(settings),
-            "slide": fingerprint_slide(row["path"]),
-            "annotation": hash_file(Path(annotation)) if annotation else None,
-            "row": {name: row[name] for name in sorted(row)},
-        }
-    )
+    annotation, fingerprint = row["annotation"], fingerprint_readable(row["path"])
+    content = {
+        "settings": asdict(settings),
+        "slide": fingerprint,
+        "annotation": hash_readable(annotation) if annotation else None,
+        "row": {name: row[name] for name in sorted(row)},
+    }
+    return _Slide(row, hash_object(content), fingerprint)
 
 
 def _tile_slide(
@@ -255,8 +258,12 @@ def _merge_parts(
     frames, rows = [], []
     for item, part in items.read():
         if "slide" in part:
-            rows.append({**item.row, **part["slide"]})
-            frames.append(pd.read_parquet(items.find_part(item.item_id, ".parquet")))
+            told = {**part["slide"], FINGERPRINT: item.fingerprint}
+            rows.append({**item.row, **told})
+            path = items.find_part(item.item_id, ".parquet")
+            remedy = "delete it and the .json beside it, and tile again"
+            with raising(RunError, f"{path}: is damaged", remedy=remedy):
+                frames.append(pd.read_parquet(path))
     if not any(len(frame) for frame in frames):
         reasons = "; ".join(f"{f.slide_id}: {f.message}" for f in record.failures[:3])
         raise ManifestError(
@@ -283,11 +290,15 @@ def _merge_parts(
         tiles, _ = read_manifest(record.folder / "tiles.parquet")
     label_counts = info.count_labels(tiles)
     record.notes |= {"label_counts": label_counts, "unknown_classes": dict(unknown)}
+    if spelling := _find_spelling(class_map, in_files):
+        record.notes[CLASS_SPELLING] = spelling
     remarks = (
-        say_unknown_patients(cohort),
+        *cohort.cautions,
         *class_map.describe_names(in_files),
         _say_ignored(ignored),
         *_say_bare_slides(slides, tiles, info),
+        say_order(info.class_names),
+        *caution_formulas(slides["slide_id"], slides["patient_id"], info.class_names),
     )
     return TileResult(
         folder=record.folder,
@@ -298,6 +309,16 @@ def _merge_parts(
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
     )
+
+
+def _find_spelling(class_map: ClassMap, found: Counter[str]) -> dict[str, str]:
+    """Find the most frequent name of each class in annotations, if it is another."""
+    spelling: dict[str, str] = {}
+    for name, _ in found.most_common():
+        class_name = class_map.find(name)
+        if class_name in class_map.class_names:
+            spelling.setdefault(class_name, name)
+    return {name: text for name, text in spelling.items() if name != text}
 
 
 def _say_ignored(ignored: Mapping[str, int]) -> str:

@@ -11,12 +11,16 @@ from eosin.core import (
     RunRecord,
     Showable,
     atomic_path,
+    caution_formulas,
     hash_files,
     open_run,
+    require_own_files,
+    write_csv,
 )
 from eosin.reports import Nouns, draw_history, render_png
 from eosin.runs.card import Card, Sees
 from eosin.runs.choices import find_validation_auc
+from eosin.runs.origin import find_tile_folder
 from eosin.settings import (
     BagTraining,
     PixelTraining,
@@ -29,6 +33,7 @@ from eosin.studies.folds import Folds, fit_folds
 from eosin.studies.sources import Source, TrainSettings, open_source
 from eosin.studies.splits import say_left_out
 from eosin.studies.study import Study
+from eosin.tiles import read_class_spelling
 
 _OUTPUTS = (
     "attention",
@@ -144,6 +149,7 @@ def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult
     """Make the study and its learner, fit the folds, and write what describes them."""
     out, settings = record.folder, source.settings
     study, learner, sees = source.prepare(out, progress)
+    require_own_files(study.splits["id"].astype(str), "ids")
     folder = source.folder
     folds = fit_folds(
         study,
@@ -159,9 +165,14 @@ def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult
             temporary.write_bytes(render_png(figure))
     choices = learner.tabulate_choices() if isinstance(learner, BagLearner) else None
     if choices is not None:
-        with atomic_path(out / "choices.csv") as temporary:
-            choices.to_csv(temporary, index=False, float_format="%.6g")
-    cautions = [*study.cautions, *folds.together.cautions]
+        write_csv(out / "choices.csv", choices, float_format="%.6g")
+    cautions = [
+        *study.cautions,
+        *folds.together.cautions,
+        *caution_formulas(
+            study.splits["slide_id"], study.splits["patient_id"], study.class_names
+        ),
+    ]
     left_out = say_left_out(folder, study.splits) if folder else []
     validation = folds.held_out[folds.held_out["split"] == "val"]
     card = _make_card(source, study, folds, sees, cautions)
@@ -177,6 +188,16 @@ def _train(source: Source, record: RunRecord, progress: Progress) -> TrainResult
         tuple(dict.fromkeys([*folds.warnings, *left_out, *cautions])),
         Nouns.of_study(card.unit, folder).words,
     )
+
+
+def _find_spelling(source: Source, study: Study) -> dict[str, str]:
+    """Find how the annotations behind the tiles, if any, spell the study's classes."""
+    if source.folder is None:
+        place = find_tile_folder(Path(source.places["features"]))
+    else:
+        place = source.folder.path
+    spelling = {} if place is None else read_class_spelling(place)
+    return {name: spelling[name] for name in study.class_names if name in spelling}
 
 
 def _make_card(
@@ -218,4 +239,5 @@ def _make_card(
         cautions=tuple(dict.fromkeys(cautions)),
         is_made_data=source.is_made,
         recipe=describe_recipe(tiles) if tiles else None,
+        class_spelling=_find_spelling(source, study),
     )

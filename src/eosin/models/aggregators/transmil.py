@@ -114,7 +114,7 @@ class TransMIL(Aggregator):
         }
 
 
-class _Heads(keras.layers.Layer):
+class Heads(keras.layers.Layer):
     """Queries, keys and values of several heads, and the layer behind them."""
 
     def __init__(self, units: int, *, heads: int, seed: int, **kwargs: Any) -> None:
@@ -151,7 +151,7 @@ class _Heads(keras.layers.Layer):
         return queries / (self.units // self.heads) ** 0.5
 
 
-class LandmarkSelfAttention(_Heads):
+class LandmarkSelfAttention(Heads):
     """Nystrom self-attention of all tokens; the first is the class token.
 
     Landmarks are means over runs of the tokens ranked by how much their keys
@@ -191,7 +191,7 @@ class LandmarkSelfAttention(_Heads):
         return self.out(ops.reshape(merged, (-1, ops.shape(tokens)[1], self.units)))
 
 
-class ClassTokenAttention(_Heads):
+class ClassTokenAttention(Heads):
     """Exact attention of the class token to all tokens; the first is the class token.
 
     Args and call arguments are those of `LandmarkSelfAttention`, without the

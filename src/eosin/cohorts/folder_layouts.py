@@ -1,0 +1,179 @@
+"""What folders of patches mean: splits, patients or classes, from their structure."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from eosin.cohorts.patch_sets import Listing, list_folders, say_examples
+from eosin.cohorts.patients import tidy_text
+from eosin.cohorts.table import find_split
+from eosin.core import CohortError
+from eosin.settings import find_negative
+
+
+def find_split_folders(root: Path, listing: Listing) -> list[tuple[str, str | None]]:
+    """Find the split folders: (path with a slash at its end, split)."""
+    if not root.is_dir():
+        raise CohortError(f"{root}: no such folder")
+    folders = list_folders(root)
+    found = {name: find_split(name) for name in folders}
+    splits = {name: split for name, split in found.items() if split is not None}
+    if not splits:
+        return [("", None)]
+    if others := [name for name in folders if name not in splits]:
+        listing.problems.append(
+            f"there are split folders ({', '.join(splits)}) and others beside them "
+            f"({say_examples(others)}); move the others away"
+        )
+    elif "train" not in splits.values():
+        listing.problems.append(
+            f"there are split folders ({', '.join(splits)}), and none for training; "
+            "call its folder train"
+        )
+    is_alone = len(splits) == 1
+    return [(f"{n}/", None if is_alone else split) for n, split in splits.items()]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which folder below a split's says what.
+
+    Attributes:
+        class_depth: Which folder is the class; 1 is the first.
+        has_patients: Whether the first folder is the patient.
+        has_splits: Whether the folder below the class is the split.
+        remark: What was found, as a sentence; empty where classes come first.
+    """
+
+    class_depth: int = 1
+    has_patients: bool = False
+    has_splits: bool = False
+    remark: str = ""
+
+
+def find_layout(folders: Collection[str], class_depth: int | None) -> Layout:
+    """Find which folders are classes, from all folders that hold images.
+
+    Classes come first, unless the first folders are numbered like patients and those
+    below are called like classes, the same ones again and again.
+
+    Args:
+        folders: Paths below the splits' folders, without a slash at their ends.
+        class_depth: Which one is the class, where that is stated.
+
+    Raises:
+        CohortError: Structure and names do not tell.
+    """
+    parts = [folder.split("/") for folder in folders if folder]
+    n_levels = min(map(len, parts), default=0)
+    if class_depth is None:
+        return _judge(parts) if n_levels > 1 else Layout()
+    if class_depth > n_levels:
+        raise CohortError(
+            f"class_depth {class_depth} needs as many folders above every image; "
+            f"above some there are {n_levels}"
+        )
+    return Layout(class_depth, has_patients=class_depth > 1)
+
+
+def _judge(parts: Sequence[Sequence[str]]) -> Layout:
+    """Find which of two or more folders above each image say what."""
+    first, second = ({own[i] for own in parts} for i in (0, 1))
+    splits = {find_split(name) for name in second}
+    if None not in splits and "train" in splits and len(splits) > 1:
+        return Layout(
+            has_splits=True,
+            remark="the folders below the classes, "
+            f"{say_examples(sorted(second))}, are taken for splits",
+        )
+    shown = say_examples(sorted(second))
+    if not 2 <= len(second) <= max(2, len(first)):
+        return Layout(remark=_say_below(shown, len(second)))
+    is_first_told, is_second_told = (
+        find_negative(sorted(names)) is not None for names in (first, second)
+    )
+    is_numbered = _is_numbered(first)
+    # Patients may be numbered from 0, which is a negative class's name as well.
+    if is_second_told and is_numbered and (len(first) > 2 or not is_first_told):
+        return Layout(
+            2,
+            has_patients=True,
+            remark=f"the first folders ({say_examples(sorted(first))}) are taken for "
+            f"patients, those below for classes ({shown}); --set class_depth=1 takes "
+            "the first for classes",
+        )
+    if is_second_told and len(first) == 1:
+        remark = f"the folder '{first.pop()}' holds the classes ({shown})"
+        return Layout(2, remark=remark)
+    is_unclear = not is_first_told and (
+        not _is_numbered(second) or (len(second) < len(first) and is_second_told)
+    )
+    if is_unclear and _are_shared(parts) and (is_second_told or is_numbered):
+        raise CohortError(
+            f"the folders ({say_examples(sorted(first))}) hold folders of the same "
+            f"names ({shown}), and which of them say the class does not show: --set "
+            "class_depth=1 takes the first for classes, --set class_depth=2 those below"
+        )
+    return Layout(remark=_say_below(shown, len(second)))
+
+
+def _are_shared(parts: Sequence[Sequence[str]]) -> bool:
+    """Say whether second folders of one name are in two first ones or more each."""
+    owners: dict[str, set[str]] = {}
+    for own in parts:
+        owners.setdefault(own[1], set()).add(own[0])
+    return all(len(names) > 1 for names in owners.values())
+
+
+def _is_numbered(names: Collection[str]) -> bool:
+    """Say whether each name has a digit, as patients' have and classes' seldom."""
+    return all(any(map(str.isdigit, name)) for name in names)
+
+
+def _say_below(shown: str, n: int) -> str:
+    if n < 2:
+        return ""
+    return (
+        f"the folders below the classes ({shown}) say nothing to eosin; if they are "
+        "patients or slides, add --group-regex '([^/]+)/[^/]+$'"
+    )
+
+
+def join_spellings(table: pd.DataFrame, listing: Listing) -> pd.Series:
+    """Write classes in one way each, and tell `listing` which spellings were joined.
+
+    Case, blanks, dashes and underscores make no class of its own; nor does a plural in
+    another split. In one split, a class and its plural are asked about.
+
+    Args:
+        table: `class_name` and `split` of each patch.
+        listing: Told what was joined or is not clear.
+    """
+    pairs = table[["class_name", "split"]].drop_duplicates().fillna("")
+    splits = pairs.groupby("class_name")["split"].agg(set)
+    # The training's spelling is kept, or else the first by name.
+    order = sorted(splits.index, key=lambda name: ("train" not in splits[name], name))
+    kept: dict[str, str] = {}
+    joined: dict[str, str] = {}
+    for name in order:
+        own = kept.setdefault(_fold(name).removesuffix("s"), name)
+        if own == name:
+            continue
+        joined[name] = own
+        listing.warnings.append(f"the class '{name}' is taken for '{own}'")
+        if _fold(own) != _fold(name) and splits[own] & splits[name]:
+            listing.problems.append(
+                f"the classes '{own}' and '{name}' lie side by side; if they are one, "
+                "put them into one folder, and else give them names that differ in more"
+            )
+    names = table["class_name"]
+    return names.replace(joined) if joined else names
+
+
+def _fold(name: str) -> str:
+    """Return a class's name without case, separators and English spelling."""
+    text = re.sub(r"[-_. ]+", " ", tidy_text(name).casefold())
+    return text.replace("tumour", "tumor").strip()
