@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from eosin.core import SlideError
-from eosin.slides import image_reader
+from eosin.slides import image_reader, open_slide
 from eosin.slides.image_reader import ImageSlide
 
 RGB = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
@@ -193,6 +193,99 @@ def test_an_image_too_large_for_memory_is_refused(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb")
     with pytest.raises(SlideError, match="too large for a plain image"):
         ImageSlide(tmp_path / "a.tif")
+
+
+SHADES = np.linspace(0, 255, 256).astype(np.uint8).reshape(16, 16)
+SHADES = np.dstack([SHADES, SHADES[::-1], SHADES.T])
+
+
+def deepen(bits):
+    """Spread 8-bit values over so many bits."""
+    return (SHADES.astype(np.uint32) * ((1 << bits) - 1) // 255).astype(np.uint16)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 15])
+@pytest.mark.parametrize("said_by", ["ome", "bits per sample", "largest value"])
+def test_fewer_bits_than_are_stored_are_heeded(tmp_path, tile, bits, said_by):
+    path = tmp_path / "a.ome.tif"
+    options = {"photometric": "rgb", "metadata": None, "tile": tile}
+    if said_by == "ome":
+        options["metadata"] = {"axes": "YXS", "SignificantBits": bits}
+    elif said_by == "bits per sample":
+        path, options["bitspersample"] = tmp_path / "a.tif", bits
+    else:
+        path = tmp_path / "a.tif"
+        options["extratags"] = [(281, "H", 3, ((1 << bits) - 1,) * 3)]
+    if (said_by, bits) == ("bits per sample", 8):
+        options.pop("bitspersample")
+        tifffile.imwrite(path, SHADES, **options)
+    else:
+        tifffile.imwrite(path, deepen(bits), **options)
+    with open_slide(path) as slide:
+        assert slide.cautions == ()
+        assert np.array_equal(slide.read(0, 0, 16, 16), SHADES)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 14])
+def test_dark_deep_pixels_are_told_where_nothing_says_why(tmp_path, bits):
+    tifffile.imwrite(tmp_path / "a.tif", deepen(bits), photometric="rgb")
+    with ImageSlide(tmp_path / "a.tif") as slide:
+        assert f"below {1 << bits}" in slide.cautions[0]
+    tifffile.imwrite(tmp_path / "b.tif", deepen(16), photometric="rgb")
+    with ImageSlide(tmp_path / "b.tif") as slide:
+        assert slide.cautions == ()
+    metadata = {"axes": "YXS", "SignificantBits": bits}
+    tifffile.imwrite(
+        tmp_path / "c.ome.tif", deepen(16), photometric="rgb", metadata=metadata
+    )
+    with ImageSlide(tmp_path / "c.ome.tif") as slide:
+        assert f"says {bits} bits" in slide.cautions[0]
+        assert np.array_equal(slide.read(0, 0, 16, 16), SHADES)
+
+
+def test_few_bits_of_grey_are_spread(tmp_path):
+    nibbles = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    tifffile.imwrite(tmp_path / "a.tif", nibbles, bitspersample=4)
+    assert np.array_equal(read_all(tmp_path / "a.tif")[..., 0], nibbles * 17)
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["Red", "Green", "Blue"], [0, 1, 2]),
+        (["blue", "green", "red"], [2, 1, 0]),
+        (["G", "R", "B"], [1, 0, 2]),
+        (["Red (610 nm)", "Blue", "Green"], [0, 2, 1]),
+    ],
+)
+def test_channels_are_put_in_order_by_name(tmp_path, names, order):
+    planes = np.moveaxis(RGB[..., order], -1, 0)
+    metadata = {"axes": "CYX", "Channel": {"Name": names}}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, planes, photometric="minisblack", metadata=metadata)
+    with open_slide(path) as slide:
+        assert slide.cautions == ()
+        assert np.array_equal(slide.read(0, 0, 60, 40), RGB)
+
+
+def test_channels_without_names_are_told_and_stains_are_refused(tmp_path):
+    planes = np.moveaxis(RGB, -1, 0)
+    path = tmp_path / "a.ome.tif"
+    options = {"photometric": "minisblack"}
+    tifffile.imwrite(path, planes, metadata={"axes": "CYX"}, **options)
+    with open_slide(path) as slide:
+        assert "without names" in slide.cautions[0]
+        assert np.array_equal(slide.read(0, 0, 60, 40), RGB)
+    for names in (["DAPI", "FITC", "Cy5"], ["Red", "Red", "Blue"]):
+        metadata = {"axes": "CYX", "Channel": {"Name": names}}
+        tifffile.imwrite(path, planes, metadata=metadata, **options)
+        with pytest.raises(SlideError, match=", ".join(names)):
+            open_slide(path)
+    four = np.concatenate([planes, planes[:1]])
+    tifffile.imwrite(path, four, metadata={"axes": "CYX"}, **options)
+    with pytest.raises(SlideError, match="axes CYX"):
+        open_slide(path)
 
 
 def lie(path, at, kind, *size):

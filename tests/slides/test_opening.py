@@ -1,9 +1,12 @@
 import re
 import shutil
 
+import numpy as np
 import openslide
 import pytest
+import tifffile
 from PIL import Image
+from tests.slides.pixels import paint
 
 from eosin.core import SlideError
 from eosin.slides import (
@@ -124,6 +127,46 @@ def test_a_fingerprint_tells_slides_apart(phantom_path, tmp_path):
     ]
     assert prints[0] == prints[1]
     assert len(set(prints)) == 2
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.svs", "a.btf", "a.ome.tf8", "a", "a.bin"])
+def test_content_and_not_the_suffix_says_what_a_tiff_is(tmp_path, name):
+    image = paint(60, 80)
+    tifffile.imwrite(tmp_path / name, image, photometric="rgb", metadata=None)
+    with open_slide(tmp_path / name) as slide:
+        assert slide.reader == "image"
+        assert (slide.read(0, 0, 80, 60) == image).all()
+
+
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+def test_a_codec_that_is_not_known_is_named(tmp_path, tile):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, paint(64, 64), photometric="rgb", tile=tile)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        at = file.pages[0].tags["Compression"].valueoffset
+    content[at : at + 2] = (34_895).to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(SlideError, match="34895") as caught:
+        open_slide(path)
+    assert "damaged" not in str(caught.value)
+
+
+def test_what_openslide_reads_is_described_by_the_files_own_header(tmp_path):
+    # Ink rather than light: neither read natively nor by tifffile's series.
+    ink = np.dstack([255 - paint(64, 96), np.zeros((64, 96), np.uint8)])
+    options = {"photometric": "separated", "metadata": None, "tile": (32, 32)}
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, ink, description="Maker V1|MPP = 0,25", **options)
+    with open_slide(path) as slide:
+        assert (slide.reader, slide.vendor, slide.mpp) == ("openslide", "maker", 0.25)
+        assert (slide.read(0, 0, 96, 64) == paint(64, 96)).all()
+    with tifffile.TiffWriter(path) as file:
+        file.write(paint(16, 16), photometric="rgb", tile=(16, 16), metadata=None)
+        file.write(ink, **options)
+    # OpenSlide would show the first image.
+    with pytest.raises(SlideError, match="SEPARATED"):
+        open_slide(path)
 
 
 def test_a_slide_is_the_same_wherever_it_lies_and_no_other_is(phantom_path, tmp_path):

@@ -1,9 +1,11 @@
 import numpy as np
 import openslide
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.slides.pixels import paint
 
 from eosin.core import Box, SlideError
 from eosin.slides.openslide_reader import (
@@ -64,6 +66,32 @@ def test_a_damaged_region_is_an_error_that_says_where(data_folder):
         slide.read(0, 0, 16, 16)
 
 
+def test_levels_of_another_shape_are_left_out_and_the_others_keep_their_place(
+    tmp_path,
+):
+    image = paint(512, 768)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for pixels in (image, paint(300, 300, 1), image[::4, ::4].copy()):
+            file.write(
+                pixels,
+                tile=(128, 128),
+                photometric="rgb",
+                subfiletype=int(pixels is not image),
+                metadata=None,
+            )
+    with OpenSlideSlide(tmp_path / "a.tif") as slide:
+        assert [level.downsample for level in slide.levels] == [1, 4]
+        assert "300 x 300" in slide.cautions[0]
+        found = slide.read(0, 0, 192, 128, level=1)
+    assert np.array_equal(found, image[::4, ::4])
+
+
+def test_pixels_that_are_not_square_are_told():
+    properties = {"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.27"}
+    (said,) = _find_resolution(properties, None).disagreements
+    assert "0.27 in y" in said
+
+
 def test_bounds_are_those_of_the_scan(phantom_path, monkeypatch):
     with OpenSlideSlide(phantom_path) as slide:
         names = ("x", "y", "width", "height")
@@ -94,6 +122,8 @@ def test_a_damaged_image_beside_the_pyramid_is_an_error(phantom_path, monkeypatc
         ({"openslide.mpp-x": "0.24", "openslide.mpp-y": "0.26"}, 0.25, "vendor"),
         ({"openslide.mpp-x": "0.24", "openslide.mpp-y": "?"}, 0.24, "vendor"),
         ({"openslide.mpp-x": "0"}, None, "none"),
+        ({"openslide.mpp-x": "0,25", "openslide.mpp-y": "0.25"}, 0.25, "vendor"),
+        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.5"}, None, "none"),
         ({"openslide.objective-power": "20"}, 0.5, "objective power"),
         (
             {"tiff.ResolutionUnit": "inch", "tiff.XResolution": "50800"},

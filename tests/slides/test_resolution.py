@@ -40,3 +40,24 @@ def test_sources_over_ten_percent_apart_are_told():
 )
 def test_plausibility(value, expected):
     assert is_plausible_mpp(value) is expected
+
+
+def test_sides_that_differ_are_told_and_far_apart_not_believed():
+    near = resolve_mpp(vendor=(0.25, 0.252))
+    assert (near.mpp, near.disagreements) == (pytest.approx(0.251), ())
+    told = resolve_mpp(tiff=(0.25, 0.26))
+    assert told.mpp == pytest.approx(0.255)
+    assert told.disagreements == (
+        "pixels are not square, as tiff resolution says 0.25 mpp in x and 0.26 in y",
+    )
+    far = resolve_mpp(vendor=(0.25, 0.5))
+    assert far.mpp is None
+    assert "0.5 in y" in far.disagreements[0]
+    # Another source counts, or what is given.
+    assert resolve_mpp(vendor=(0.25, 0.5), objective_power=40).mpp == 0.25
+    assert resolve_mpp(given=0.3, vendor=(0.25, 0.5)).mpp == 0.3
+
+
+def test_one_side_will_do():
+    assert resolve_mpp(vendor=(None, 0.25)).mpp == 0.25
+    assert resolve_mpp(vendor=(None, None), tiff=(0.5, None)).mpp == 0.5

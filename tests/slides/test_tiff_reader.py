@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tests.slides.pixels import cut_tiles, paint
+from tests.slides.pixels import cut_tiles, encode_jpeg, encode_rgb_jpeg, paint
 
 from eosin.core import SlideError
 from eosin.slides import open_slide
@@ -216,3 +216,120 @@ def test_transparency_is_read_as_openslide_reads_it(tmp_path, alpha):
     with TIFFSlide(path) as slide, OpenSlideSlide(path) as oracle:
         found = slide.read(0, 0, 512, 512).astype(int)
         assert np.abs(found - oracle.read(0, 0, 512, 512)).max() <= 1
+
+
+CODECS = {
+    "zstd": {},
+    "packbits": {},
+    "lzma": {},
+    "png": {},
+    "webp": {"lossless": True},
+    "jpeg2000": {"level": 0},
+    "jpegxl": {"lossless": True},
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_usual_codec_is_read_tile_by_tile(tmp_path, codec, channels):
+    if (codec, channels) == ("webp", 1):
+        pytest.skip("WebP has no grey")
+    image = paint(300, 420)
+    stored = {1: image[..., 0], 3: image, 4: np.dstack([image, image[..., :1] | 255])}
+    path = tmp_path / "a.svs"
+    tifffile.imwrite(
+        path,
+        np.ascontiguousarray(stored[channels]),
+        tile=(128, 128),
+        photometric="minisblack" if channels == 1 else "rgb",
+        extrasamples=["unassalpha"] if channels == 4 else None,
+        compression=codec,
+        compressionargs=CODECS[codec],
+        metadata=None,
+    )
+    with open_slide(path) as slide:
+        assert slide.reader == "native"
+        found = slide.read(0, 0, 420, 300)
+    expected = np.repeat(image[..., :1], 3, axis=2) if channels == 1 else image
+    assert np.array_equal(found, expected)
+
+
+def write_jpegs(path, tiles, shape, **options):
+    tifffile.imwrite(
+        path,
+        iter(tiles),
+        shape=shape,
+        dtype=np.uint8,
+        tile=(256, 256),
+        compression=7,
+        compressionargs={"outcolorspace": "rgb"},
+        metadata=None,
+        **options,
+    )
+    return path
+
+
+@pytest.mark.parametrize("description", ["", "Aperio v1\n|MPP = 0.5", "Maker|MPP = 1"])
+@pytest.mark.parametrize("encode", [encode_jpeg, encode_rgb_jpeg])
+def test_jpeg_tiles_under_rgb_are_what_their_markers_say(tmp_path, description, encode):
+    image = paint(512, 768)
+    tiles = [encode(tile) for tile in cut_tiles(image, 256)]
+    path = write_jpegs(
+        tmp_path / "a.tif",
+        tiles,
+        image.shape,
+        photometric="rgb",
+        description=description,
+    )
+    # `encode_jpeg` writes JFIF and YCbCr, the other RGB and no marker.
+    expected = tifffile.imread(path).astype(int)
+    assert np.abs(expected - image).mean() < 12
+    with TIFFSlide(path) as slide:
+        assert np.abs(slide.read(0, 0, 768, 512) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "jpeg"])
+def test_three_samples_that_are_tagged_as_grey_are_rgb(tmp_path, compression):
+    image = np.full((256, 256, 3), (200, 90, 150), np.uint8)
+    path = tmp_path / "a.tif"
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    if compression == "jpeg":
+        write_jpegs(path, [encode_jpeg(image)], image.shape, **options)
+    else:
+        tile = (128, 128) if compression else None
+        options |= {"tile": tile, "compression": compression}
+        tifffile.imwrite(path, image, metadata=None, **options)
+    with open_slide(path) as slide:
+        assert np.abs(slide.read(0, 0, 256, 256).astype(int) - image).max() <= 2
+        assert "tagged as grey" in slide.cautions[0]
+
+
+@pytest.mark.parametrize(
+    ("photometric", "samples"),
+    [("minisblack", 4), ("minisblack", 2), ("miniswhite", 3)],
+)
+def test_other_grey_of_many_samples_is_refused_by_name(tmp_path, photometric, samples):
+    image = np.zeros((128, 128, samples), np.uint8)
+    options = {"photometric": photometric, "planarconfig": "contig", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", image, tile=(64, 64), **options)
+    with pytest.raises(SlideError, match=f"{samples}.* of {photometric.upper()}|shape"):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_a_level_that_cannot_be_decoded_is_left_out_and_named(tmp_path):
+    image = paint(256, 512)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for factor, codec in ((1, "zstd"), (2, "lerc"), (4, "zstd")):
+            file.write(
+                image[::factor, ::factor].copy(),
+                tile=(64, 64),
+                photometric="rgb",
+                compression=codec,
+                subfiletype=int(factor > 1),
+                metadata=None,
+            )
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert [level.downsample for level in slide.levels] == [1, 4]
+        assert "level 1 is left out" in slide.cautions[0]
+        assert "LERC" in slide.cautions[0]
+        assert np.array_equal(slide.read(0, 0, 128, 64, level=1), image[::4, ::4])

@@ -1,4 +1,5 @@
 import io
+import resource
 import zlib
 
 import cv2
@@ -10,6 +11,7 @@ from PIL import Image
 
 from eosin.slides.tile_codecs import (
     DECODE_ERRORS,
+    ImageTiles,
     JPEG2000Tiles,
     JPEGTiles,
     PlainTiles,
@@ -97,7 +99,9 @@ def test_codestreams_are_decoded(tile):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("compression", ["none", "deflate", "lzw"])
+@pytest.mark.parametrize(
+    "compression", ["none", "deflate", "lzw", "zstd", "lzma", "packbits"]
+)
 @pytest.mark.parametrize("is_differenced", [True, False])
 def test_plain_tiles_are_unpacked(tile, channels, compression, is_differenced):
     pixels = np.concatenate([tile, np.full_like(tile[..., :1], 255)], -1)
@@ -107,11 +111,68 @@ def test_plain_tiles_are_unpacked(tile, channels, compression, is_differenced):
         "none": lambda raw: raw,
         "deflate": zlib.compress,
         "lzw": imagecodecs.lzw_encode,
+        "zstd": imagecodecs.zstd_encode,
+        "lzma": imagecodecs.lzma_encode,
+        "packbits": lambda raw: imagecodecs.packbits_encode(np.frombuffer(raw, "u1")),
     }[compression](stored.astype(np.uint8).tobytes())
     codec = PlainTiles(compression, channels, is_differenced)
     found = decode(codec, data)
     assert np.array_equal(found, np.broadcast_to(pixels[..., :3], (64, 64, 3)))
     assert codec.pack(data) == data
+
+
+WITHOUT_LOSS = {
+    "png": imagecodecs.png_encode,
+    "webp": lambda pixels: imagecodecs.webp_encode(pixels, lossless=True),
+    "jpegxl": lambda pixels: imagecodecs.jpegxl_encode(pixels, lossless=True),
+    "jpeg2k": lambda pixels: imagecodecs.jpeg2k_encode(pixels, reversible=True),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", WITHOUT_LOSS)
+def test_tiles_in_codecs_of_images_are_decoded(tile, name, channels):
+    if (name, channels) == ("webp", 1):
+        pytest.skip("WebP has no grey")
+    # An opaque share, which WebP leaves out.
+    pixels = np.dstack([tile, np.full_like(tile[..., :1], 255)])[..., :channels]
+    data = WITHOUT_LOSS[name](np.ascontiguousarray(np.squeeze(pixels)))
+    codec = ImageTiles(name, channels)
+    found = decode(codec, data)
+    assert np.array_equal(found, np.broadcast_to(pixels[..., :3], (64, 64, 3)))
+    assert codec.pack(data) == data
+    for shape in ((32, 32, 3), (128, 64, 3)):
+        with pytest.raises(DECODE_ERRORS):
+            decode(codec, data, shape)
+    for wrong in (b"", b"no picture at all", data[: len(data) // 3]):
+        with pytest.raises(DECODE_ERRORS):
+            decode(codec, wrong)
+
+
+def read_memory_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.parametrize("name", WITHOUT_LOSS)
+def test_a_picture_far_larger_than_its_tile_takes_no_memory(tile, name):
+    channels = 3 if name == "webp" else 1
+    flat = np.zeros((64, 64, 3)[: 2 if channels == 1 else 3], np.uint8)
+    small = WITHOUT_LOSS[name](flat)
+    decode(ImageTiles(name, channels), small)
+    if name in ("png", "jpeg2k"):
+        # The size in the header, 30,000 x 30,000, would take gigabytes.
+        at = small.index(b"IHDR") + 4 if name == "png" else small.index(b"\xffQ") + 6
+        large = bytearray(small)
+        large[at : at + 8] = (30_000).to_bytes(4, "big") * 2
+        if name == "png":
+            crc = zlib.crc32(large[at - 4 : at + 13]).to_bytes(4, "big")
+            large[at + 13 : at + 17] = crc
+    else:
+        large = WITHOUT_LOSS[name](np.zeros((4000, 4000, *flat.shape[2:]), np.uint8))
+    before = read_memory_mb()
+    with pytest.raises(DECODE_ERRORS, match=r"30000|4000"):
+        decode(ImageTiles(name, channels), bytes(large))
+    assert read_memory_mb() - before < 50
 
 
 def damaged(tile):

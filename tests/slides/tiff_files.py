@@ -16,12 +16,18 @@ from tests.slides.pixels import (
 )
 
 _JPEG = {"photometric": "ycbcr", "compression": 7, "subsampling": (2, 2)}
+# Without it tifffile would tag the tiles as YCbCr.
+_JPEG_RGB = {
+    "photometric": "rgb",
+    "compression": 7,
+    "compressionargs": {"outcolorspace": "rgb"},
+}
 # What TIFF says of the tiles, and what encodes them.
 TIFF_KINDS = {
     "svs-jpeg": (_JPEG, encode_jpeg),
     "jpeg": (_JPEG, encode_jpeg),
     "bigtiff": (_JPEG, encode_jpeg),
-    "svs-rgb": ({"photometric": "rgb", "compression": 7}, encode_rgb_jpeg),
+    "svs-rgb": (_JPEG_RGB, encode_rgb_jpeg),
     "svs-33003": ({"photometric": "ycbcr", "compression": 33003}, encode_ycbcr_j2k),
     "svs-33005": ({"photometric": "rgb", "compression": 33005}, encode_j2k),
     "none": ({"photometric": "rgb"}, None),

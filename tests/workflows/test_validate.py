@@ -40,6 +40,22 @@ def test_what_is_wrong_is_said(tmp_path):
     assert "0 bytes" in found["empty.svs"].problems[0]
 
 
+def test_what_is_left_out_and_not_square_is_a_warning(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (256, 512, 3), np.uint8)
+    options = {"tile": (64, 64), "photometric": "rgb", "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(tmp_path / "label.tif") as file:
+        file.write(image, resolution=(20_000, 20_000), metadata=None, **options)
+        file.write(image[:100, :100].copy(), subfiletype=1, metadata=None, **options)
+    tifffile.imwrite(
+        tmp_path / "wide.tif", image, resolution=(20_000, 19_000), **options
+    )
+    found = {c.path.name: c for c in validate_slides([tmp_path])}
+    assert {c.status for c in found.values()} == {"warning"}
+    assert "100 x 100 px is left out" in found["label.tif"].problems[0]
+    # 1 / 19,000 cm are 0.526 micrometres.
+    assert "0.526316 in y" in found["wide.tif"].problems[0]
+
+
 def test_urls_stay_whole(monkeypatch):
     url = "https://host/a.svs"
     monkeypatch.setattr(module, "open_slide", lambda path, mpp: fail(path))

@@ -1,8 +1,10 @@
 """Plain images, and TIFF files that OpenSlide does not open, read like slides."""
 
 import math
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import tifffile
 from PIL import Image
 
 from eosin.core import Box, SlideError, raising
+from eosin.slides.level_shapes import choose_levels, fit_level, make_levels
 from eosin.slides.resolution import resolve_mpp
-from eosin.slides.slide import Level, Slide
+from eosin.slides.slide import Slide
 from eosin.slides.tiff_directories import open_tiff
-from eosin.slides.tiff_metadata import read_ome_mpp, read_tag_mpp
+from eosin.slides.tiff_metadata import OMEImage
+from eosin.slides.tiff_pages import TIFFContent, parse_content
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
 # Such images are held decoded in memory, 600 Mpx in 1.8 GB. What decoding takes at its
@@ -34,8 +38,23 @@ _TIFF_STARTS = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
 # Pillow loads no others; MPO, several JPEGs in one file, is not in each version.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP")
 _COLOURS = {"RGB", "YCBCR", "MINISBLACK", "MINISWHITE", "PALETTE"}
+# Three samples or channels that are tagged as grey are RGB.
+_GREY_IS_RGB = {(3, axes, "MINISBLACK") for axes in ("YXS", "SYX", "CYX")}
+_RGB = re.compile(r"(red|green|blue|r|g|b)(\W.*)?$", re.IGNORECASE)
+_BYTE_BITS, _DEEP_BITS = 8, 16
 
 _pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What was read of a file: decoded levels, and what it says."""
+
+    images: list[Pixels]
+    vendor: str
+    mpp: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
 
 
 class ImageSlide(Slide):
@@ -53,18 +72,15 @@ class ImageSlide(Slide):
         failure = "neither a whole-slide file nor an image that can be read"
         with raising(SlideError, f"{self.path.name}: {failure}"):
             read = _read_tiff if is_tiff(self.path) else _read_plain
-            images, self.vendor, mpp_said = read(self.path)
-        self._images: list[Pixels] | None = images
-        if any(image.size == 0 for image in images):
+            found = read(self.path)
+        self._images: list[Pixels] | None = found.images
+        if any(image.size == 0 for image in found.images):
             raise SlideError(f"{self.path.name}: an image without pixels")
-        self.resolution = resolve_mpp(given=mpp, **mpp_said)
-        height, width = images[0].shape[:2]
-        self.levels = tuple(
-            Level(image.shape[1], image.shape[0], width / image.shape[1])
-            for image in images
-        )
-        self.bounds = Box(0, 0, width, height)
-        self.properties: Mapping[str, str] = {}
+        self.vendor, self.cautions = found.vendor, found.cautions
+        self.resolution = resolve_mpp(given=mpp, **found.mpp)
+        self.levels = make_levels([image.shape[1::-1] for image in found.images])
+        self.bounds = Box(0, 0, *self.dimensions)
+        self.properties = found.properties
 
     def close(self) -> None:  # noqa: D102 - as Slide says
         self._images = None
@@ -94,8 +110,8 @@ def is_tiff(path: Path) -> bool:
         return stream.read(4) in _TIFF_STARTS
 
 
-def _read_plain(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]:
-    """Read its one level, what kind of file it is, and what it says of its mpp."""
+def _read_plain(path: Path) -> _Found:
+    """Read its one level, and what kind of file it is."""
     with _open_of_any_size(path) as image:
         width, height = image.size
         _check_bytes(path, image.size, width * height * _count_pixel_bytes(image))
@@ -107,7 +123,7 @@ def _read_plain(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]
             bottom = min(top + step, height)
             band = image.crop((0, top, width, bottom))
             array[top:bottom] = _convert(band, is_clear=is_clear)
-    return [array], kind, {}
+    return _Found(images=[array], vendor=kind)
 
 
 def _convert(image: Image.Image, *, is_clear: bool) -> Pixels:
@@ -156,22 +172,48 @@ def _open_of_any_size(path: Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _read_tiff(path: Path) -> tuple[list[Pixels], str, dict[str, float | None]]:
+def _read_tiff(path: Path) -> _Found:
+    """Decode the levels of a TIFF, and read what it says."""
     with open_tiff(path) as file:
-        series = file.series[0]
-        page: Any = series.pages[0]
-        _check_colour(path, series, page)
-        _check_bytes(path, (page.imagewidth, page.imagelength), _count_bytes(series))
-        images = [_as_rgb(path, level.asarray(), page) for level in series.levels]
-        vendor = "ome-tiff" if file.is_ome else "tiff"
-        ome_mpp = read_ome_mpp(file.ome_metadata) if file.is_ome else None
-        return images, vendor, {"vendor": ome_mpp, "tiff": read_tag_mpp(page)}
+        content = parse_content(file)
+        page = content.pages[0]
+        # Planes that lie in several directories are put together by tifffile's series.
+        series = next((s for s in file.series if s.pages[0] is page), None)
+        order, unsure = _check_colour(path.name, series or page, content)
+        # What tifffile knows of levels counts where one directory is not all.
+        levels = series.levels if series and content.n_planes > 1 else content.pages
+        size = (page.imagewidth, page.imagelength)
+        _check_bytes(path, size, _count_bytes(page, levels))
+        array = levels[0].asarray()
+        bits, cautions = _find_bits(page, array, content.ome)
+        images = [as_rgb(path.name, array, page, bits, order)]
+        del array
+        images += [
+            as_rgb(path.name, level.asarray(), page, bits, order)
+            for level in levels[1:]
+        ]
+    sizes = [image.shape[1::-1] for image in images]
+    chosen, left_out = choose_levels(sizes, lambda n: fit_level(sizes[0], sizes[n]))
+    known = dict(enumerate(content.sizes)) if content.n_planes == 1 else chosen
+    kept = [images[n][:height, :width] for n, (width, height) in known.items()]
+    if content.n_planes > 1:
+        cautions += left_out
+    vendor = content.vendor
+    return _Found(
+        images=kept,
+        vendor="tiff" if vendor == "generic-tiff" else vendor,
+        mpp=content.mpp,
+        properties=content.properties,
+        cautions=(*content.cautions, *unsure, *cautions),
+    )
 
 
-def _count_bytes(series: Any) -> int:
+def _count_bytes(page: Any, levels: Sequence[Any]) -> int:
     """Count the bytes that decoding all levels takes at its peak."""
-    page, levels = series.pages[0], [level.keyframe for level in series.levels]
-    kept = sum(3 * level.imagewidth * level.imagelength for level in levels)
+    sizes = [
+        (level.keyframe.imagewidth, level.keyframe.imagelength) for level in levels
+    ]
+    kept = sum(3 * width * height for width, height in sizes)
     decoded = max(level.nbytes for level in levels)
     # What is packed is decoded piece by piece, at worst in one, and then put together.
     n_decoded = 1 if page.compression == tifffile.COMPRESSION.NONE else 2
@@ -179,52 +221,123 @@ def _count_bytes(series: Any) -> int:
     return int(n_decoded * decoded + (0 if is_kept else kept))
 
 
-def _check_colour(path: Path, series: Any, page: Any) -> None:
-    """Refuse what is no colour image, before its pixels are decoded."""
-    axes, shape = series.axes, series.shape
+def _check_colour(
+    name: str, image: Any, content: TIFFContent
+) -> tuple[Sequence[int], tuple[str, ...]]:
+    """Refuse what is no colour image, before its pixels are decoded.
+
+    Returns the planes that are red, green and blue (none where they are in order), and
+    what is unsure of them.
+    """
+    axes, shape, page = image.axes, image.shape, content.pages[0]
     channels = {"YX": 1, "YXS": shape[-1], "SYX": shape[0], "CYX": shape[0]}.get(axes)
-    if channels not in (1, 3, 4):
+    if channels not in (1, 3, 4) or (channels == 4 and axes == "CYX"):
         raise SlideError(
-            f"{path.name}: a colour image is needed, this one has axes {axes} of shape "
+            f"{name}: a colour image is needed, this one has axes {axes} of shape "
             f"{shape}; fluorescence and stacks cannot be read"
         )
-    photometric = page.photometric.name
-    is_raw = photometric == "YCBCR" and "JPEG" not in page.compression.name
-    if photometric not in _COLOURS or is_raw:
+    colour = page.photometric.name
+    is_raw = colour == "YCBCR" and "JPEG" not in page.compression.name
+    is_grey = colour in ("MINISBLACK", "MINISWHITE")
+    if is_grey and channels != 1 and (channels, axes, colour) not in _GREY_IS_RGB:
+        colour = f"{channels} samples of {colour}"
+    if colour not in _COLOURS or is_raw:
         raise SlideError(
-            f"{path.name}: its colours are stored as {photometric}, which cannot be "
-            "read; convert it to RGB"
+            f"{name}: its colours are stored as {colour}, which cannot be read; "
+            "convert it to RGB"
         )
+    if (channels, axes) != (3, "CYX"):
+        return (), ()
+    named = content.ome.channels if content.ome else ()
+    if not any(named):
+        return (), ("three channels without names are taken for red, green and blue",)
+    return _order_channels(name, named), ()
 
 
-def _as_rgb(path: Path, array: npt.NDArray[Any], page: Any) -> Pixels:
-    """Bring a TIFF level's axes, colours and type to `(height, width, 3)` uint8."""
+def _order_channels(name: str, channels: Sequence[str]) -> Sequence[int]:
+    """Find the channels that are called red, green and blue."""
+    found = [channel.lower()[:1] for channel in channels if _RGB.match(channel)]
+    if sorted(found) != ["b", "g", "r"] or len(channels) != 3:
+        raise SlideError(
+            f"{name}: channels must be red, green and blue, these are "
+            f"{', '.join(channels)}; fluorescence cannot be read"
+        )
+    return [found.index(colour) for colour in "rgb"]
+
+
+def _find_bits(
+    page: Any, array: npt.NDArray[Any], ome: OMEImage | None
+) -> tuple[int, tuple[str, ...]]:
+    """Find how many bits of a value count, and say where that is uncertain.
+
+    Of values in 16 bits the header may say that fewer count: OME's SignificantBits, or
+    TIFF's BitsPerSample and MaxSampleValue.
+    """
+    stored = int(np.max(page.bitspersample))
+    if stored != _DEEP_BITS or array.dtype != np.uint16:
+        return stored, ()
+    tag = page.tags.get("MaxSampleValue")
+    largest = int(np.max(tag.value)) if tag else 0
+    said = (ome.significant_bits if ome else None) or largest.bit_length()
+    top = int(array.max(initial=0)).bit_length()
+    if _BYTE_BITS <= said < _DEEP_BITS:
+        if top <= said:
+            return said, ()
+        return _DEEP_BITS, (f"its header says {said} bits, its values take {top}",)
+    if 0 < top <= _DEEP_BITS - 2 and page.photometric.name != "PALETTE":
+        return _DEEP_BITS, (
+            f"its 16-bit values all lie below {1 << top}, so it may be a {top}-bit "
+            "image that does not say so, and is shown too dark; convert it to 8 bit",
+        )
+    return _DEEP_BITS, ()
+
+
+def as_rgb(
+    name: str,
+    array: npt.NDArray[Any],
+    page: Any,
+    bits: int | None = None,
+    order: Sequence[int] = (),
+) -> Pixels:
+    """Bring a TIFF level's axes, colours and type to `(height, width, 3)` uint8.
+
+    Of each value `bits` count (None: as many as its directory says); `order` has the
+    planes that are red, green and blue.
+    """
     if array.dtype not in (np.uint8, np.uint16):
-        raise SlideError(
-            f"{path.name}: pixels must be 8 or 16 bit, these are {array.dtype}"
-        )
+        raise SlideError(f"{name}: pixels must be 8 or 16 bit, these are {array.dtype}")
     if array.ndim == 3 and array.shape[2] not in (3, 4):
         array = np.moveaxis(array, 0, -1)
-    name = page.photometric.name
-    if name == "RGB" and array.dtype == np.uint8 and array.shape[2] == 3:
+    bits, colour = bits or int(np.max(page.bitspersample)), page.photometric.name
+    is_rgb = colour in ("RGB", "MINISBLACK") and array.shape[2:] == (3,)
+    if is_rgb and array.dtype == np.uint8 and bits == _BYTE_BITS and not len(order):
         return np.ascontiguousarray(array)
-    colours = None
-    if name == "PALETTE":
-        colours = np.moveaxis(page.colormap, 0, -1)
+    if colour == "PALETTE":
+        table = (np.moveaxis(page.colormap, 0, -1) >> _BYTE_BITS).astype(np.uint8)
+    else:
+        table = _make_table(bits, array.dtype)
     height, width = array.shape[:2]
     out = np.empty((height, width, 3), np.uint8)
     step = max(1, _BAND_PIXELS // width)
     for top in range(0, height, step):
-        band = array[top : top + step]
-        band = band if colours is None else colours[band]
-        if name == "MINISWHITE":
+        band = table[array[top : top + step]]
+        if colour == "MINISWHITE":
             band = np.invert(band)
-        if band.dtype == np.uint16:
-            band = (band >> 8).astype(np.uint8)
+        if len(order):
+            band = band[..., order]
         if band.ndim == 3 and band.shape[2] == 4:
             band = flatten_onto_white(np.ascontiguousarray(band))
         out[top : top + step] = band if band.ndim == 3 else band[..., None]
     return out
+
+
+def _make_table(bits: int, dtype: np.dtype[Any]) -> Pixels:
+    """Make the 8-bit value of each value of which so many bits count."""
+    values = np.arange(1 << (8 * dtype.itemsize))
+    if bits == _DEEP_BITS:
+        return (values >> _BYTE_BITS).astype(np.uint8)
+    scaled = np.rint(values * 255 / ((1 << bits) - 1))
+    return np.minimum(scaled, 255).astype(np.uint8)
 
 
 def _check_bytes(path: Path, size: tuple[int, int], n_bytes: int) -> None:

@@ -11,13 +11,14 @@ from eosin.core import (
     raising,
     require_regular,
 )
-from eosin.slides.byte_sources import RemoteFile, is_remote
+from eosin.slides.byte_sources import LocalFile, RemoteFile, is_remote
 from eosin.slides.dicom_reader import DICOMSlide
 from eosin.slides.image_reader import ImageSlide, is_tiff
 from eosin.slides.openslide_reader import OpenSlideSlide
 from eosin.slides.pack_reader import PackedSlide, split_packed
 from eosin.slides.resolution import resolve_mpp
 from eosin.slides.slide import Slide
+from eosin.slides.tiff_pages import is_ome, read_content
 from eosin.slides.tiff_reader import NotTiledError, PlanesError, TIFFSlide
 
 # What OpenSlide calls the files that are read natively.
@@ -64,13 +65,10 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
     vendor = openslide.OpenSlide.detect_format(path)
     if vendor == "dicom" or _is_dicom(path):
         return DICOMSlide(path, mpp=mpp)
-    if vendor in _NATIVE_VENDORS or (vendor is None and is_tiff(path)):
-        try:
-            return TIFFSlide(path, mpp=mpp)
-        except PlanesError:
-            return ImageSlide(path, mpp=mpp)
-        except NotTiledError:
-            pass
+    is_native = vendor in _NATIVE_VENDORS
+    # A converter may leave a maker's tags, by which OpenSlide would know the file.
+    if is_native or (is_tiff(path) and (vendor is None or is_ome(path))):
+        return _open_tiff(path, mpp, is_known=vendor is not None)
     if vendor is not None:
         return OpenSlideSlide(path, mpp=mpp)
     if path.is_dir() or path.suffix.lower() not in _PLAIN_SUFFIXES:
@@ -80,6 +78,34 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
             "another kind"
         )
     return ImageSlide(path, mpp=mpp)
+
+
+def _open_tiff(path: Path, mpp: float | None, *, is_known: bool) -> Slide:
+    """Open a TIFF tile by tile, by OpenSlide where that knows it, or into memory.
+
+    Whoever reads the pixels, the file's own headers say what it is.
+    """
+    try:
+        return TIFFSlide(path, mpp=mpp)
+    except PlanesError:
+        return ImageSlide(path, mpp=mpp)
+    except NotTiledError as error:
+        if not is_known:
+            return ImageSlide(path, mpp=mpp)
+        reasons = [str(error)]
+    try:
+        content = read_content(LocalFile(path), path)
+        return OpenSlideSlide(path, mpp=mpp, content=content)
+    except SlideError as error:
+        reasons.append(str(error.__cause__ or error))
+    try:
+        return ImageSlide(path, mpp=mpp)
+    except SlideError as error:
+        reasons.append(str(error.__cause__ or error))
+        raise SlideError(
+            f"{'; '.join(dict.fromkeys(reasons))}; convert it to a pyramidal TIFF "
+            "with JPEG or deflate"
+        ) from error
 
 
 def _is_dicom(path: Path) -> bool:

@@ -9,14 +9,19 @@ import openslide
 
 from eosin.core import Box, SlideError, raising
 from eosin.slides.bounds import MAX_TILE_PX, check_dimensions
+from eosin.slides.level_shapes import choose_levels, has_shape
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import DamagedTileError, Level, Slide
 from eosin.slides.tiff_metadata import parse_positive
+from eosin.slides.tiff_pages import TIFFContent
 from eosin.slides.tile_codecs import Pixels, flatten_onto_white
 
 # OpenSlide's default of 32 MB thrashes when a row of a wide slide is read in
 # tiles; 64 MB hold a row of 256 tiles of 256 px.
 _CACHE_BYTES = 64 << 20
+
+# Levels of one slide differ in shape by less, as a share of a side.
+_SAME_SHAPE = 0.01
 
 _MICROMETRES_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
 
@@ -26,7 +31,14 @@ class OpenSlideSlide(Slide):
 
     reader = "openslide"
 
-    def __init__(self, path: Path, *, mpp: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        mpp: float | None = None,
+        content: TIFFContent | None = None,
+    ) -> None:
+        # What a TIFF says itself counts before what OpenSlide makes of it.
         self.path = Path(path)
         self._lock = threading.Lock()
         handle = self._open(
@@ -36,14 +48,22 @@ class OpenSlideSlide(Slide):
         self._handle: openslide.OpenSlide | None = handle
         self.properties: Mapping[str, str] = dict(handle.properties)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
+        sizes = [*handle.level_dimensions]
+        # OpenSlide knows what pads the levels of its makers, so the shape will do.
+        chosen, self.cautions = choose_levels(
+            sizes,
+            lambda n: sizes[n] if has_shape(sizes[0], sizes[n], _SAME_SHAPE) else None,
+        )
+        # Those that are left out keep their number for OpenSlide.
+        self._numbers = tuple(chosen)
         self.levels = tuple(
-            Level(width, height, downsample)
-            for (width, height), downsample in zip(
-                handle.level_dimensions, handle.level_downsamples, strict=True
-            )
+            Level(*sizes[number], handle.level_downsamples[number])
+            for number in self._numbers
         )
         check_dimensions(self.path.name, *self.dimensions)
         self.resolution = _find_resolution(self.properties, mpp)
+        if content is not None:
+            self._take_over(content, mpp)
         self.bounds = self._find_bounds()
         self.native_tile_px = self._find_native_tile()
 
@@ -51,6 +71,20 @@ class OpenSlideSlide(Slide):
         # OpenSlide closes it once no thread reads from it any longer.
         with self._lock:
             self._handle = None
+
+    def _take_over(self, content: TIFFContent, mpp: float | None) -> None:
+        """Take what the file's own headers say, which OpenSlide reads in part."""
+        if content.sizes[0] != self.dimensions:
+            raise SlideError(
+                f"{self.path.name}: the slide is its image of {content.sizes[0]} px, "
+                f"and OpenSlide takes that of {self.dimensions} px for it"
+            )
+        self.vendor = content.vendor
+        self.properties = {**self.properties, **content.properties}
+        self.resolution = resolve_mpp(given=mpp, **content.mpp)
+        self.cautions = tuple(dict.fromkeys((*content.cautions, *self.cautions)))
+        if len(self.levels) < len(content.sizes):
+            self.cautions += ("OpenSlide reads some of its levels only",)
 
     def _list_associated(self) -> Iterable[str]:
         return self._require_open().associated_images
@@ -64,7 +98,8 @@ class OpenSlideSlide(Slide):
     ) -> Pixels:
         handle = self._require_open()
         try:
-            image = handle.read_region((x_px0, y_px0), level, (width_px, height_px))
+            number = self._numbers[level]
+            image = handle.read_region((x_px0, y_px0), number, (width_px, height_px))
         except Exception as error:
             self._reopen()
             raise DamagedTileError(
@@ -115,22 +150,13 @@ class OpenSlideSlide(Slide):
 def _find_resolution(properties: Mapping[str, str], given: float | None) -> Resolution:
     """Collect what the file says of its resolution."""
     vendor_is_tiff = properties.get("openslide.vendor") == "generic-tiff"
-    own = _mean_of(properties, "openslide.mpp-x", "openslide.mpp-y")
-    tiff = None
     unit = _MICROMETRES_PER_UNIT.get(properties.get("tiff.ResolutionUnit", ""))
-    pixels_per_unit = _mean_of(properties, "tiff.XResolution", "tiff.YResolution")
-    if unit and pixels_per_unit:
-        tiff = unit / pixels_per_unit
+    x, y = (parse_positive(properties.get(f"tiff.{axis}Resolution")) for axis in "XY")
+    own = tuple(parse_positive(properties.get(f"openslide.mpp-{a}")) for a in "xy")
     return resolve_mpp(
         given=given,
         # For generic TIFF OpenSlide's mpp is the resolution tag under another name.
-        vendor=None if vendor_is_tiff else own,
-        tiff=tiff,
+        vendor=None if vendor_is_tiff else (own[0], own[1]),
+        tiff=(unit / x if x else None, unit / y if y else None) if unit else None,
         objective_power=parse_positive(properties.get("openslide.objective-power")),
     )
-
-
-def _mean_of(properties: Mapping[str, str], *names: str) -> float | None:
-    values = [parse_positive(properties.get(name)) for name in names]
-    known = [value for value in values if value]
-    return sum(known) / len(known) if known else None

@@ -17,11 +17,12 @@ from eosin.core import SlideError, raising, require_regular
 from eosin.slides.pack_writing import PACK_FORMAT, PACK_METADATA, PACK_SCHEMA
 from eosin.slides.resolution import Resolution, resolve_mpp
 from eosin.slides.slide import DamagedTileError
-from eosin.slides.tile_codecs import JPEG2000Tiles, JPEGTiles, PlainTiles
+from eosin.slides.tile_codecs import ImageTiles, JPEG2000Tiles, JPEGTiles, PlainTiles
 from eosin.slides.tiled_reader import TiledSlide, TileGrid, TileIndex, check_grid
 
 PACK_SUFFIX = ".arrow"
 _CODECS: dict[str, Any] = {
+    "ImageTiles": ImageTiles,
     "JPEGTiles": JPEGTiles,
     "JPEG2000Tiles": JPEG2000Tiles,
     "PlainTiles": PlainTiles,

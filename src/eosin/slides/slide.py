@@ -90,10 +90,12 @@ class Slide(ABC):
     def require_mpp(self) -> float:
         """Return the mpp, or raise `SlideError` where the slide has none."""
         if self.resolution.mpp is None:
+            reason = "; ".join(self.resolution.disagreements)
             raise SlideError(
-                f"{self.path.name}: the resolution must be known, and the file does "
-                "not say it; give it as a column 'mpp' in the slide table, or with "
-                "--slide-mpp (20x is about 0.5, 40x about 0.25)"
+                f"{self.path.name}: the resolution must be known, and "
+                f"{reason or 'the file does not say it'}; give it as a column 'mpp' in "
+                "the slide table, or with --slide-mpp (20x is about 0.5, 40x about "
+                "0.25)"
             )
         return self.resolution.mpp
 

@@ -1,48 +1,201 @@
 """What the headers of TIFF slides say beside their pixels."""
 
+import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-from xml.etree.ElementTree import ParseError, fromstring
+from xml.etree.ElementTree import Element, ParseError, fromstring
 
-_UNITS_UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
+# Micrometres of OME's `UnitsLength` (openmicroscopy.org/Schemas/OME/2016-06); what is
+# relative (pixel, reference frame) has none. Capitals count: Mm is no mm.
+_UNITS_UM = {
+    "m": 1e6,
+    "dm": 1e5,
+    "cm": 1e4,
+    "mm": 1e3,
+    "µm": 1.0,
+    "nm": 1e-3,
+    "pm": 1e-6,
+    "Å": 1e-4,
+    "thou": 25.4,
+    "li": 25_400 / 12,
+    "in": 25_400.0,
+    "ft": 304_800.0,
+    "pt": 25_400 / 72,
+    "um": 1.0,
+}
+# As people write them, in small letters.
+_UNIT_WORDS_UM = {
+    "micron": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "nanometer": 1e-3,
+    "nanometre": 1e-3,
+    "millimeter": 1e3,
+    "millimetre": 1e3,
+    "centimeter": 1e4,
+    "centimetre": 1e4,
+    "inch": 25_400.0,
+    "inche": 25_400.0,
+    "meter": 1e6,
+    "metre": 1e6,
+}
+# TIFF 6.0, ResolutionUnit: 2 is an inch, and what counts where the tag is missing.
 _RESOLUTION_UNITS_UM = {2: 25_400.0, 3: 10_000.0}
+_INCH = 2
+
+_NUMBER = re.compile(r"\+?(\d+(?:[.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_PAIR = re.compile(r"\s*([A-Za-z][\w .:()-]*?)\s*=\s*(.*)", re.DOTALL)
+_IMAGEJ_PAIR = re.compile(r"^(\w+)=(.*)$", re.MULTILINE)
+
+# How headers in Aperio's form call the nominal magnification, in plain letters.
+_POWER_KEYS = ("appmag", "objectivepower", "objectivemagnification", "magnification")
+
+Sides = tuple[float | None, float | None]
 
 
-def read_ome_mpp(xml: str | None) -> float | None:
-    """Read `PhysicalSizeX` of the first image of an OME header, in micrometres."""
+@dataclass(frozen=True, kw_only=True)
+class OMEImage:
+    """What an OME header says of one image.
+
+    Attributes:
+        name: As people called it; may be empty.
+        size: (width, height) in pixels.
+        n_samples: Values of a pixel in all, over channels, planes and times.
+        mpp: Micrometres per pixel in x and y.
+        objective_power: Nominal magnification.
+        significant_bits: How many bits of a value count.
+        channels: Their names, empty ones too.
+    """
+
+    name: str
+    size: tuple[int, int]
+    n_samples: int
+    mpp: Sides
+    objective_power: float | None
+    significant_bits: int | None
+    channels: tuple[str, ...]
+
+
+def read_ome_images(xml: str | None) -> tuple[OMEImage, ...]:
+    """Read the images of an OME header; none where it is no XML."""
     try:
-        pixels = fromstring(xml or "").find(".//{*}Pixels")
-    except ParseError:
-        return None
-    if pixels is None:
-        return None
-    size = parse_positive(pixels.get("PhysicalSizeX"))
-    unit = _UNITS_UM.get(pixels.get("PhysicalSizeXUnit", "µm"))
-    return size * unit if size and unit else None
-
-
-def read_tag_mpp(page: Any) -> float | None:
-    """Read the resolution tags of a tifffile page as micrometres per pixel."""
-    unit = page.tags.get("ResolutionUnit")
-    resolution = page.tags.get("XResolution")
-    scale = _RESOLUTION_UNITS_UM.get(int(unit.value)) if unit else None
-    if scale is None or resolution is None or resolution.value[0] == 0:
-        return None
-    return float(scale * resolution.value[1] / resolution.value[0])
-
-
-def read_aperio_properties(description: str) -> Mapping[str, str]:
-    """Read `key = value` pairs of an Aperio ImageDescription, as `aperio.<key>`."""
-    pairs = (part.split("=", 1) for part in description.split("|")[1:])
-    return {
-        f"aperio.{pair[0].strip()}": pair[1].strip() for pair in pairs if len(pair) == 2
+        root = fromstring(xml or "")
+    except (ParseError, ValueError):
+        return ()
+    powers = {
+        objective.get("ID"): parse_positive(objective.get("NominalMagnification"))
+        for objective in root.iterfind(".//{*}Objective")
     }
+    images = []
+    for image in root.iterfind("{*}Image"):
+        pixels = image.find("{*}Pixels")
+        if pixels is not None:
+            settings = image.find("{*}ObjectiveSettings")
+            power = powers.get(settings.get("ID")) if settings is not None else None
+            images.append(_read_ome_image(image, pixels, power))
+    return tuple(images)
+
+
+def _read_ome_image(image: Element, pixels: Element, power: float | None) -> OMEImage:
+    counts = [parse_count(pixels.get(f"Size{axis}")) or 1 for axis in "CZT"]
+    return OMEImage(
+        name=(image.get("Name") or "").strip(),
+        size=(parse_count(pixels.get("SizeX")), parse_count(pixels.get("SizeY"))),
+        n_samples=math.prod(counts),
+        mpp=(_read_ome_side(pixels, "X"), _read_ome_side(pixels, "Y")),
+        objective_power=power,
+        significant_bits=parse_count(pixels.get("SignificantBits")) or None,
+        channels=tuple(
+            (channel.get("Name") or "").strip()
+            for channel in pixels.iterfind("{*}Channel")
+        ),
+    )
+
+
+def _read_ome_side(pixels: Element, axis: str) -> float | None:
+    unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
+    return parse_length_um(pixels.get(f"PhysicalSize{axis}"), unit)
+
+
+def read_tag_mpp(page: Any) -> Sides:
+    """Read the resolution tags of a tifffile page as micrometres per pixel."""
+    tag = page.tags.get("ResolutionUnit")
+    scale = _RESOLUTION_UNITS_UM.get(int(tag.value) if tag else _INCH)
+    x, y = (_read_ratio(page, f"{axis}Resolution") for axis in "XY")
+    return (scale / x if scale and x else None, scale / y if scale and y else None)
+
+
+def _read_ratio(page: Any, name: str) -> float | None:
+    """Read a tag's pixels per unit; None where they are no number above 0."""
+    tag = page.tags.get(name)
+    value = tag.value if tag else 0
+    if isinstance(value, tuple):
+        value = value[0] / value[1] if len(value) == 2 and value[1] else 0
+    value = float(value)
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def read_imagej_mpp(page: Any, description: str) -> Sides:
+    """Read ImageJ's header, which says the unit that the resolution tags are in."""
+    pairs = dict(_IMAGEJ_PAIR.findall(description))
+    unit = pairs.get("unit", "").strip().replace("\\u00B5", "µ")
+    scale = find_unit_um(unit) if "ImageJ" in pairs else None
+    x, y = (_read_ratio(page, f"{axis}Resolution") for axis in "XY")
+    return (scale / x if scale and x else None, scale / y if scale and y else None)
+
+
+def read_pairs(description: str) -> Mapping[str, str]:
+    """Read the `|key = value` pairs of a description in Aperio's form.
+
+    Where nothing is divided by `|`, lines and semicolons divide them.
+    """
+    parts = re.split(r"\|" if "|" in description else r"[;\r\n]", description)
+    matches = (_PAIR.fullmatch(part) for part in parts)
+    return {match[1]: match[2].strip() for match in matches if match}
+
+
+def read_pair_resolution(pairs: Mapping[str, str]) -> tuple[Sides, float | None]:
+    """Read micrometres per pixel in x and y, and nominal magnification, of pairs."""
+    plain = {re.sub(r"[^a-z]", "", key.lower()): value for key, value in pairs.items()}
+    sides = [plain.get(f"mpp{axis}", plain.get("mpp")) for axis in "xy"]
+    powers = (
+        parse_positive(plain.get(key, "").lower().rstrip("x ")) for key in _POWER_KEYS
+    )
+    x, y = (parse_length_um(side) for side in sides)
+    return (x, y), next((power for power in powers if power), None)
+
+
+def find_unit_um(unit: str) -> float | None:
+    """Return a unit of length in micrometres; None where it has none or is unknown."""
+    # Two signs look alike: micro (U+00B5) and the Greek letter mu (U+03BC).
+    # Read in a wrong encoding, the first has another letter before it.
+    unit = unit.strip().replace("Â", "").replace("\u03bc", "µ").replace("\u212b", "Å")
+    word = unit.lower().removesuffix("s")
+    return _UNITS_UM.get(unit) or _UNIT_WORDS_UM.get(word)
+
+
+def parse_length_um(text: str | None, unit: str = "µm") -> float | None:
+    """Parse a length above 0; a unit behind the number counts before `unit`."""
+    match = _NUMBER.match((text or "").strip())
+    if match is None:
+        return None
+    number = parse_positive(match[0])
+    scale = find_unit_um((text or "").strip()[match.end() :].strip() or unit)
+    return number * scale if number and scale else None
 
 
 def parse_positive(text: str | None) -> float | None:
-    """Parse a number above 0; None where there is none."""
-    try:
-        value = float(text) if text else 0.0
-    except ValueError:
+    """Parse a number above 0, also with a decimal comma; None where there is none."""
+    text = (text or "").strip()
+    if not _NUMBER.fullmatch(text):
         return None
-    return value if value > 0 else None
+    value = float(text.replace(",", "."))
+    return value if 0 < value < math.inf else None
+
+
+def parse_count(text: str | None) -> int:
+    """Parse a whole number; 0 where there is none."""
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

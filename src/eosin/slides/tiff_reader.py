@@ -1,8 +1,6 @@
 """Tiled TIFF slides read natively: Aperio SVS, generic tiled TIFF, OME-TIFF.
 
-Sources: TIFF 6.0 (sections 15 and 22), the Aperio SVS conventions as OpenSlide
-documents them (openslide.org/formats/aperio), and the OME-TIFF specification
-(SubIFD pyramids).
+Sources: TIFF 6.0 (sections 15 and 22), and libtiff's and tifffile's numbers of codecs.
 """
 
 import math
@@ -16,41 +14,50 @@ import tifffile
 from eosin.core import SlideError, raising
 from eosin.slides.bounds import MOST_PICTURE_PIXELS
 from eosin.slides.byte_sources import ByteSource, LocalFile, RemoteFile, is_remote
+from eosin.slides.image_reader import as_rgb
+from eosin.slides.level_shapes import Size
 from eosin.slides.resolution import resolve_mpp
-from eosin.slides.tiff_directories import open_tiff
-from eosin.slides.tiff_metadata import (
-    parse_positive,
-    read_aperio_properties,
-    read_ome_mpp,
-    read_tag_mpp,
-)
+from eosin.slides.tiff_pages import TIFFContent, is_mistagged, read_content
 from eosin.slides.tile_codecs import (
+    CODESTREAM_START,
+    ImageTiles,
     JPEG2000Tiles,
     JPEGTiles,
     Pixels,
     PlainTiles,
     TileCodec,
-    flatten_onto_white,
     is_evenly_sampled,
     transforms_colour,
 )
 from eosin.slides.tiled_reader import TiledSlide, TileGrid, TileIndex, check_grid
 
-# Whose files are tiled TIFF but mean something of their own by it (overlapping
-# tiles, several scans in one file, padded levels): OpenSlide knows how.
-_OTHER_MAKERS = (
-    b"http://www.leica-microsystems.com/scn",
-    b"DPUfsImport",
-    b"iScan",
-    b"MedScan",
-    b"Hamamatsu",
-)
-_PLAIN: Mapping[str, Literal["none", "deflate", "lzw"]] = {
+_PLAIN: Mapping[str, Literal["none", "deflate", "lzw", "zstd", "lzma", "packbits"]] = {
     "NONE": "none",
     "ADOBE_DEFLATE": "deflate",
     "DEFLATE": "deflate",
     "LZW": "lzw",
+    "ZSTD": "zstd",
+    "ZSTD_DEPRECATED": "zstd",
+    "LZMA": "lzma",
+    "PACKBITS": "packbits",
 }
+# JPEG XR is not among them: its decoder takes half a tile for a whole one.
+_IMAGES: Mapping[str, Literal["png", "webp", "jpegxl", "jpeg2k"]] = {
+    "PNG": "png",
+    "WEBP": "webp",
+    "WEBP_DEPRECATED": "webp",
+    "JPEGXL": "jpegxl",
+    "JPEGXL_DNG": "jpegxl",
+    "JPEG2000": "jpeg2k",
+}
+_JPEG_COLOURS: Mapping[tuple[str, int], Literal["ycbcr", "marked", "grey"]] = {
+    ("YCBCR", 3): "ycbcr",
+    # Converters leave JFIF tiles, which are YCbCr, under the photometric RGB. What
+    # libjpeg writes of RGB components, as libtiff and Aperio do, has no such mark.
+    ("RGB", 3): "marked",
+    ("MINISBLACK", 1): "grey",
+}
+_CODESTREAMS = {"APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEG2000"}
 
 
 class NotTiledError(SlideError):
@@ -82,8 +89,7 @@ class TIFFSlide(TiledSlide):
                 raise ValueError(
                     f"it would have {page.imagewidth} x {page.imagelength} px"
                 )
-            image: Pixels = page.asarray()
-        return flatten_onto_white(image) if image.shape[-1] == 4 else image
+            return as_rgb(self.path.name, page.asarray(), page)
 
 
 def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TileIndex:
@@ -94,87 +100,50 @@ def read_tiff_index(source: ByteSource, path: Any, mpp: float | None) -> TileInd
     """
     # An mpp that is given wrong is no damage of the file.
     resolve_mpp(given=mpp)
-    failure = f"{source.name}: its TIFF headers cannot be read"
-    with (
-        raising(SlideError, failure, remedy="the file is damaged or cut short"),
-        open_tiff(path) as file,
+    content = read_content(source, path)
+    with raising(
+        SlideError,
+        f"{source.name}: its tiles cannot be found",
+        remedy="the file is damaged or cut short",
     ):
-        return _read_file(source, file, mpp)
+        return _make_index(source, content, mpp)
 
 
-def _read_file(source: ByteSource, file: Any, mpp: float | None) -> TileIndex:
-    first = file.pages[0]
-    if not first.is_tiled:
+def _make_index(
+    source: ByteSource, content: TIFFContent, mpp: float | None
+) -> TileIndex:
+    if not content.pages[0].is_tiled:
         raise NotTiledError(f"{source.name}: a TIFF of strips, not of tiles")
-    description = first.description or ""
-    _refuse_other_makers(source, first, description)
-    properties: Mapping[str, str] = {}
-    associated: Mapping[str, int] = {}
-    own_mpp = None
-    if description.startswith("Aperio"):
-        vendor, properties = "aperio", read_aperio_properties(description)
-        pages = [page for page in file.pages if page.is_tiled]
-        associated = _name_associated(file.pages)
-        own_mpp = parse_positive(properties.get("aperio.MPP"))
-    elif file.is_ome:
-        vendor = "ome-tiff"
-        pages = [level.pages[0] for level in file.series[0].levels]
-        if len(file.series[0].pages) != 1:
-            raise PlanesError(f"{source.name}: an OME-TIFF of several planes")
-        own_mpp = read_ome_mpp(file.ome_metadata)
-    else:
-        vendor = "generic-tiff"
-        pages = [
-            page
-            for index, page in enumerate(file.pages)
-            if page.is_tiled and (index == 0 or page.is_reduced)
-        ]
-        pages.sort(key=lambda page: -page.imagewidth)
+    if content.maker:
+        raise NotTiledError(
+            f"{source.name}: {content.maker}'s own TIFF, a maker's own form, which "
+            "OpenSlide reads; copy the file to this machine where it is behind a URL"
+        )
+    if content.n_planes > 1:
+        raise PlanesError(f"{source.name}: a TIFF of {content.n_planes} planes")
+    grids, cautions = [], list(content.cautions)
+    for number, (page, size) in enumerate(
+        zip(content.pages, content.sizes, strict=True)
+    ):
+        try:
+            grids.append(_read_grid(source, page, size, content.vendor))
+        except NotTiledError as error:
+            if number == 0:
+                raise
+            cautions.append(f"level {number} is left out ({error})")
     return TileIndex(
-        grids=[_read_grid(source, page, vendor) for page in pages],
+        grids=grids,
         sources=(source,),
-        vendor=vendor,
-        resolution=resolve_mpp(
-            given=mpp,
-            vendor=own_mpp,
-            tiff=read_tag_mpp(first),
-            objective_power=parse_positive(properties.get("aperio.AppMag")),
-        ),
-        properties={
-            "openslide.vendor": vendor,
-            "tiff.ImageDescription": description,
-            **properties,
-        },
-        associated=associated,
+        vendor=content.vendor,
+        resolution=resolve_mpp(given=mpp, **content.mpp),
+        properties=content.properties,
+        associated=content.associated,
+        cautions=tuple(cautions),
     )
 
 
-def _refuse_other_makers(source: ByteSource, page: Any, description: str) -> None:
-    tags = (page.tags.get(code) for code in ("Software", "Make", "XMP"))
-    texts = [description, *(str(tag.value) for tag in tags if tag)]
-    said = " ".join(texts).encode(errors="replace")
-    if any(maker in said for maker in _OTHER_MAKERS):
-        raise NotTiledError(
-            f"{source.name}: a maker's own TIFF, which OpenSlide reads; copy the file "
-            "to this machine where it is behind a URL"
-        )
-
-
-def _name_associated(pages: Any) -> dict[str, int]:
-    """Name Aperio's images beside the pyramid as OpenSlide does."""
-    names: dict[str, int] = {}
-    for index, page in enumerate(pages):
-        if page.is_tiled:
-            continue
-        lines = (page.description or "").splitlines()
-        words = lines[1].split() if len(lines) > 1 else []
-        name = "thumbnail" if index == 1 else (words[0] if words else "")
-        if name:
-            names.setdefault(name, index)
-    return names
-
-
-def _read_grid(source: ByteSource, page: Any, vendor: str) -> TileGrid:
+def _read_grid(source: ByteSource, page: Any, size: Size, vendor: str) -> TileGrid:
+    """Read where a level's tiles lie; it takes `size` of the directory's image."""
     rows = math.ceil(page.imagelength / max(1, page.tilelength))
     columns = math.ceil(page.imagewidth / max(1, page.tilewidth))
     offsets = np.asarray(page.dataoffsets, np.int64)
@@ -190,8 +159,8 @@ def _read_grid(source: ByteSource, page: Any, vendor: str) -> TileGrid:
         )
     counts[offsets == 0] = 0
     grid = TileGrid(
-        width_px=int(page.imagewidth),
-        height_px=int(page.imagelength),
+        width_px=size[0],
+        height_px=size[1],
         tile_width_px=int(page.tilewidth),
         tile_height_px=int(page.tilelength),
         offsets=offsets.reshape(rows, columns),
@@ -211,36 +180,42 @@ def _find_codec(source: ByteSource, page: Any, vendor: str, start: bytes) -> Til
         raise PlanesError(
             f"{source.name}: tiles of planes or of {page.bitspersample} bit"
         )
-    if name == "JPEG" and (colour, samples) == ("YCBCR", 3):
-        return JPEGTiles(page.jpegtables, "ycbcr")
-    if name == "JPEG" and (colour, samples) == ("RGB", 3):
-        # OME writers leave JFIF tiles under the photometric RGB; others mean what
-        # the tag says, which is what OpenSlide and libtiff go by.
-        return JPEGTiles(page.jpegtables, "marked" if vendor == "ome-tiff" else "rgb")
-    if name == "JPEG" and (colour, samples) == ("MINISBLACK", 1):
-        return JPEGTiles(page.jpegtables, "grey")
-    if name in ("APERIO_JP2000_YCBC", "APERIO_JP2000_RGB") and samples == 3:
-        if start and not is_evenly_sampled(start):
-            # OpenSlide reads it.
-            raise NotTiledError(f"{source.name}: JPEG 2000 with smaller colour planes")
-        is_ycbcr = name.endswith("YCBC")
-        if vendor != "aperio":
-            # Others write Aperio's number for any JPEG 2000; the rest of the tags,
-            # and the codestream itself, say what they mean by it.
-            is_ycbcr = colour == "YCBCR" and not transforms_colour(start)
-        return JPEG2000Tiles("ycbcr" if is_ycbcr else "rgb")
-    plain = _PLAIN.get(name)
-    kinds = (("RGB", 3), ("RGB", 4), ("MINISBLACK", 1))
-    if plain and page.predictor in (1, 2) and (colour, samples) in kinds:
+    # Three samples that are tagged as grey are RGB: no other reading has three.
+    kind = ("RGB", 3) if is_mistagged(page) else (colour, samples)
+    if kind[0] in ("MINISBLACK", "MINISWHITE") and samples > 1:
+        raise PlanesError(f"{source.name}: {samples} samples that are tagged as grey")
+    if name == "JPEG" and kind in _JPEG_COLOURS:
+        return JPEGTiles(page.jpegtables, _JPEG_COLOURS[kind])
+    if name in _CODESTREAMS and samples == 3 and start[:2] in (b"", CODESTREAM_START):
+        return _find_codestream(source, name, colour, vendor, start)
+    plain, image = _PLAIN.get(name), _IMAGES.get(name)
+    if kind in (("RGB", 3), ("RGB", 4), ("MINISBLACK", 1)):
         # As libtiff: only what is marked as unassociated is.
         alpha = [_name(kind) for kind in page.extrasamples]
-        return PlainTiles(
-            plain, samples, page.predictor == 2, alpha[:1] != ["UNASSALPHA"]
-        )
+        is_premultiplied = alpha[:1] != ["UNASSALPHA"]
+        if plain and page.predictor in (1, 2):
+            return PlainTiles(plain, samples, page.predictor == 2, is_premultiplied)
+        if image:
+            return ImageTiles(image, samples, is_premultiplied)
     raise NotTiledError(
-        f"{source.name}: tiles of {name}, {colour}, {samples} x {page.bitspersample} "
-        "bit are not decoded one by one"
+        f"{source.name}: tiles of {samples} x {page.bitspersample} bit, {colour}, "
+        f"under compression {name} are not decoded one by one"
     )
+
+
+def _find_codestream(
+    source: ByteSource, name: str, colour: str, vendor: str, start: bytes
+) -> TileCodec:
+    """Find out what the components of JPEG 2000 codestreams are."""
+    if start and not is_evenly_sampled(start):
+        # OpenSlide reads it.
+        raise NotTiledError(f"{source.name}: JPEG 2000 with smaller colour planes")
+    is_ycbcr = name.endswith("YCBC")
+    if vendor != "aperio":
+        # Others write Aperio's number for any JPEG 2000; the rest of the tags,
+        # and the codestream itself, say what they mean by it.
+        is_ycbcr = colour == "YCBCR" and not transforms_colour(start)
+    return JPEG2000Tiles("ycbcr" if is_ycbcr else "rgb")
 
 
 def _name(value: Any) -> str:

@@ -5,8 +5,9 @@ that size only, so that a damaged header cannot ask for more.
 """
 
 import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import imagecodecs
@@ -20,6 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 # a SlideError that says where.
 DECODE_ERRORS = (ValueError, RuntimeError, TypeError, OSError, EOFError, MemoryError)
 
+CODESTREAM_START = b"\xff\x4f"
 _START = b"\xff\xd8"
 # An Adobe APP14 segment: its last byte says whether the components are RGB (0) or
 # YCbCr (1). libjpeg believes it before it guesses from component numbers.
@@ -178,13 +180,37 @@ def _check_codestream(data: bytes, width: int, height: int) -> None:
     """Check the SIZ marker: three components of 8 bit, the right size, one grid."""
     if data[:4] != b"\xff\x4f\xff\x51" or len(data) < 49:
         raise ValueError("a JPEG 2000 tile does not start like a codestream")
-    numbers = [int.from_bytes(data[at : at + 4], "big") for at in range(8, 24, 4)]
-    found = (numbers[0] - numbers[2], numbers[1] - numbers[3])
-    if found != (width, height):
-        raise ValueError(f"a tile of {(width, height)} holds {found}")
+    _check_size(data, width, height)
     n_components = int.from_bytes(data[40:42], "big")
     if n_components != 3 or not is_evenly_sampled(data):
         raise ValueError("a JPEG 2000 tile must have three 8-bit components alike")
+
+
+def _check_size(data: bytes, width: int, height: int, start: int = 0) -> None:
+    """Check the size of a codestream, which OpenJPEG decodes before it can be asked."""
+    places = range(start + 8, start + 24, 4)
+    numbers = [int.from_bytes(data[at : at + 4], "big") for at in places]
+    found = (numbers[0] - numbers[2], numbers[1] - numbers[3])
+    if found != (width, height):
+        raise ValueError(f"a tile of {(width, height)} holds {found}")
+
+
+def _find_codestream(data: bytes) -> int:
+    """Find where a JPEG 2000 file's codestream starts.
+
+    Source: ISO/IEC 15444-1, annex I.4 (boxes).
+    """
+    at = 0
+    while data[:2] != CODESTREAM_START and at + 8 <= len(data):
+        length, head = int.from_bytes(data[at : at + 4], "big"), 8
+        if length == 1:
+            length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        if data[at + 4 : at + 8] == b"jp2c":
+            return at + head
+        if length < head:
+            raise ValueError("a JPEG 2000 tile has a box without length")
+        at += length
+    return at
 
 
 def is_evenly_sampled(start: bytes) -> bool:
@@ -205,7 +231,7 @@ def transforms_colour(start: bytes) -> bool:
 
 @dataclass(frozen=True)
 class PlainTiles:
-    """Tiles without a codec of images: raw, deflate or LZW.
+    """Tiles without a codec of images.
 
     Attributes:
         compression: How the bytes are packed.
@@ -216,7 +242,7 @@ class PlainTiles:
             their opaque share.
     """
 
-    compression: Literal["none", "deflate", "lzw"]
+    compression: Literal["none", "deflate", "lzw", "zstd", "lzma", "packbits"]
     channels: int
     is_differenced: bool = False
     is_premultiplied: bool = False
@@ -225,27 +251,73 @@ class PlainTiles:
     def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
         height, width = out.shape[:2]
         size = height * width * self.channels
-        if self.compression == "deflate":
-            raw = imagecodecs.zlib_decode(data, out=size)
-        elif self.compression == "lzw":
-            raw = imagecodecs.lzw_decode(data, out=size)
-        else:
-            raw = data
+        decoder = _UNPACKERS.get(self.compression)
+        raw = decoder(data, out=size) if decoder else data
         if len(raw) != size:
             raise ValueError(f"a tile of {size} bytes holds {len(raw)}")
         pixels = np.frombuffer(raw, np.uint8).reshape(height, width, self.channels)
         if self.is_differenced:
             pixels = np.cumsum(pixels, axis=1, dtype=np.uint8)
-        if self.is_premultiplied and self.channels == 4:
-            white = 255 - pixels[..., 3:].astype(np.uint16)
-            out[:] = np.minimum(pixels[..., :3] + white, 255)
-        elif self.channels == 4:
-            out[:] = flatten_onto_white(np.ascontiguousarray(pixels))
-        else:
-            out[:] = pixels
+        _put(pixels, out, is_premultiplied=self.is_premultiplied)
 
     def pack(self, data: bytes) -> bytes:  # noqa: D102
         return data
+
+
+@dataclass(frozen=True)
+class ImageTiles:
+    """Tiles in a codec of images that `imagecodecs` has, 8 bit.
+
+    Attributes:
+        codec: Which one.
+        channels: As of `PlainTiles`.
+        is_premultiplied: As of `PlainTiles`.
+    """
+
+    codec: Literal["png", "webp", "jpegxl", "jpeg2k"]
+    channels: int
+    is_premultiplied: bool = False
+    scales: tuple[int, ...] = (1,)
+
+    def decode(self, data: bytes, out: Pixels, scale: int = 1) -> None:  # noqa: D102
+        decoder = getattr(imagecodecs, f"{self.codec}_decode")
+        if self.codec == "webp":
+            # It leaves an opaque share out, and makes grey and share into colours.
+            decoder = functools.partial(decoder, hasalpha=self.channels == 4)
+        if self.codec == "jpeg2k":
+            _check_size(data, out.shape[1], out.shape[0], _find_codestream(data))
+        if self.channels == 3:
+            # It refuses a tile of another size before it takes memory.
+            decoder(data, out=out)
+            return
+        shape = out.shape[:2] if self.channels == 1 else (*out.shape[:2], self.channels)
+        pixels = np.empty(shape, np.uint8)
+        decoder(data, out=pixels)
+        pixels = pixels.reshape(*out.shape[:2], self.channels)
+        _put(pixels, out, is_premultiplied=self.is_premultiplied)
+
+    def pack(self, data: bytes) -> bytes:  # noqa: D102
+        return data
+
+
+_UNPACKERS: Mapping[str, Callable[..., Any]] = {
+    "deflate": imagecodecs.zlib_decode,
+    "lzw": imagecodecs.lzw_decode,
+    "zstd": imagecodecs.zstd_decode,
+    "lzma": imagecodecs.lzma_decode,
+    "packbits": imagecodecs.packbits_decode,
+}
+
+
+def _put(pixels: Pixels, out: Pixels, *, is_premultiplied: bool) -> None:
+    """Put 1, 3 or 4 channels into three, on white."""
+    if pixels.shape[2] != 4:
+        out[:] = pixels
+    elif is_premultiplied:
+        white = 255 - pixels[..., 3:].astype(np.uint16)
+        out[:] = np.minimum(pixels[..., :3] + white, 255)
+    else:
+        out[:] = flatten_onto_white(np.ascontiguousarray(pixels))
 
 
 def flatten_onto_white(rgba: Pixels) -> Pixels:

@@ -21,11 +21,11 @@ import numpy.typing as npt
 from eosin.core import Box, SlideError
 from eosin.slides.bounds import MAX_TILE_PX, check_dimensions
 from eosin.slides.byte_sources import ByteSource
+from eosin.slides.level_shapes import make_levels
 from eosin.slides.resolution import Resolution
 from eosin.slides.slide import (
     SAME_RESOLUTION,
     DamagedTileError,
-    Level,
     Slide,
     fit_pixels,
     is_same_length,
@@ -151,14 +151,7 @@ class TiledSlide(Slide):
         finest = self.grids[0]
         width, height = finest.width_px, finest.height_px
         self.bounds = Box(0, 0, width, height)
-        self.levels = tuple(
-            Level(
-                grid.width_px,
-                grid.height_px,
-                (width / grid.width_px + height / grid.height_px) / 2,
-            )
-            for grid in self.grids
-        )
+        self.levels = make_levels([(g.width_px, g.height_px) for g in self.grids])
         self.native_tile_px = (finest.tile_width_px, finest.tile_height_px)
         self._associated = index.associated
         self._sources: tuple[ByteSource, ...] | None = tuple(index.sources)

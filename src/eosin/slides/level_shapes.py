@@ -1,0 +1,96 @@
+"""Which images of a file are levels of one slide: those that have its shape."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from eosin.slides.slide import Level
+
+Size = tuple[int, int]
+
+# A level's sides are whole numbers, rounded by some writers from level to level.
+_WHOLE_PX = 1.5
+# Where a side does not follow from the other by more than this, the shape is another.
+_ROUNDING_PX = 2.0
+
+
+def fit_level(full: Size, level: Size, tile: Size | None = None) -> Size | None:
+    """Find the part of an image that is the slide shrunk by a whole number.
+
+    Some writers pad each level to whole tiles (CAMELYON16's slides are such); the
+    padding is taken off, where halving the slide again and again explains it. A label
+    has the slide's shape by chance, but hardly a whole factor too.
+
+    Args:
+        full: (width, height) of level 0.
+        level: That of the image.
+        tile: That of its native tiles; None where it has none.
+
+    Returns:
+        The (width, height) that the slide takes of it, all of it but for padding;
+        None where it is no level.
+    """
+    if not is_smaller(full, level):
+        return None
+    factors = full[0] / level[0], full[1] / level[1]
+    whole = round(sum(factors) / 2)
+    if whole > 1 and all(
+        abs(side / whole - own) <= _WHOLE_PX
+        for side, own in zip(full, level, strict=True)
+    ):
+        return level
+    # Of the slide's shape it may be padded or shrunk by an odd factor: who knows.
+    if tile is None or has_shape(full, level):
+        return None
+    power = 2 ** math.ceil(math.log2(max(factors)))
+    width, height = math.ceil(full[0] / power), math.ceil(full[1] / power)
+    padded = -(-width // tile[0]) * tile[0], -(-height // tile[1]) * tile[1]
+    return (width, height) if power > 1 and padded == level else None
+
+
+def has_shape(full: Size, level: Size, share: float = 0.0) -> bool:
+    """Tell whether an image has the slide's shape, but for rounding and a share."""
+    return any(
+        abs(level[a] * full[b] / full[a] - level[b]) <= _ROUNDING_PX + share * level[b]
+        for a, b in ((0, 1), (1, 0))
+    )
+
+
+def is_smaller(full: Size, level: Size) -> bool:
+    """Tell whether an image is smaller in both directions, and has pixels."""
+    return 1 <= level[0] < full[0] and 1 <= level[1] < full[1]
+
+
+def choose_levels(
+    sizes: Sequence[Size], fit: Callable[[int], Size | None]
+) -> tuple[Mapping[int, Size], tuple[str, ...]]:
+    """Choose the images that are levels of the first, which is the slide.
+
+    Args:
+        sizes: (width, height) of each image.
+        fit: Gives what the slide takes of an image, by its number; None for no level.
+
+    Returns:
+        By the number of each level, finest first, its size without padding; and a
+        sentence for each image that is left out.
+    """
+    last = sizes[0]
+    chosen, cautions = {0: last}, []
+    order = sorted(range(1, len(sizes)), key=lambda n: -sizes[n][0] * sizes[n][1])
+    for number in order:
+        size = fit(number)
+        if size is not None and is_smaller(last, size):
+            chosen[number] = last = size
+            continue
+        cautions.append(
+            "an image of {} x {} px is left out, as a level must be the slide ({} x {} "
+            "px) made smaller, each level smaller than the one before".format(
+                *sizes[number], *sizes[0]
+            )
+        )
+    return chosen, tuple(cautions)
+
+
+def make_levels(sizes: Sequence[Size]) -> tuple[Level, ...]:
+    """Make levels of their sizes, finest first."""
+    width, height = sizes[0]
+    return tuple(Level(w, h, (width / w + height / h) / 2) for w, h in sizes)
