@@ -132,10 +132,10 @@ class _Directories:
         self._width = 8 if is_big else 4
         self._count = struct.Struct(f"{self._order}{'Q' if is_big else 'H'}")
         self._offset = struct.Struct(f"{self._order}{'Q' if is_big else 'I'}")
-        width = self._width
-        kind = [("tag", "u2"), ("type", "u2"), ("count", f"u{width}")]
-        kind.append(("value", f"V{width}"))
-        self._kind = np.dtype(kind).newbyteorder(self._order)
+        kinds = {"tag": "u2", "type": "u2", "count": f"u{self._width}"}
+        kinds = {name: self._order + kind for name, kind in kinds.items()}
+        kinds["value"] = f"V{self._width}"
+        self._kind = np.dtype([*kinds.items()])
         self.first = self._place(head[8:] if is_big else head[4:])
 
     def read_entries(self, at: int) -> tuple[npt.NDArray[Any], int]:
