@@ -40,6 +40,8 @@ from eosin.settings import is_order_told, order_by_name, put_negative_first, say
         ("kein_Tumor", "Tumor"),
         ("bénin", "malin"),
         ("sans_tumeur", "tumeur"),
+        ("negatif", "positif"),
+        ("unauffällig", "auffällig"),
     ],
 )
 def test_the_name_tells_the_negative_class(negative, positive):
@@ -54,6 +56,7 @@ def test_the_name_tells_the_negative_class(negative, positive):
         (("MSI high", "MSI low"), "MSI low"),
         (("grade 3", "grade 10", "grade 2"), "grade 2"),
         (("2", "1"), "1"),
+        (("1", "-1"), "-1"),
     ],
 )
 def test_grades_are_ordered_where_nobody_did(names, first):

@@ -297,3 +297,15 @@ def test_real_sets_are_imported(data_folder, tmp_path):
     assert (oral.n_groups, oral.tile_px, oral.mpp) == (911, 224, None)
     kaggle = run(data_folder / "pcam_kaggle", tmp_path / "kaggle", "kaggle")
     assert (kaggle.n_tiles, kaggle.tile_px, kaggle.mpp) == (26, 96, 0.97)
+
+
+def test_classes_that_tell_no_finding_are_cautioned_about(tmp_path):
+    root = make_folders(tmp_path / "set")
+    (root / "normal").rename(root / "LUSC")
+    (root / "tumor").rename(root / "LUAD")
+    result = run(root, tmp_path / "tiles", mpp=1.0)
+    assert "LUAD, LUSC do not say which class is the finding" in result.cautions[0]
+    assert "'LUSC' is looked for (positive), 'LUAD' is the n" in result.warnings[-1]
+    stated = run(root, tmp_path / "stated", mpp=1.0, negative="LUSC")
+    assert not any("finding" in text for text in stated.cautions)
+    assert "'LUAD' is looked for" in stated.warnings[-1]

@@ -8,7 +8,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-# Whole names of negative classes, or words in them, without case and separators.
+# Whole names of negative classes, or words in them, without case, separators and
+# accents.
 _USUAL = frozenset(
     {
         *("normal", "norm", "benign", "healthy", "control", "controls", "negative"),
@@ -19,8 +20,8 @@ _USUAL = frozenset(
         # Of cells and tissue, where the other word says that something is wrong.
         *("typical", "regular", "differentiated"),
         # German, French, Spanish, Italian.
-        *("gesund", "gutartig", "negativ", "kontrolle", "unauffällig", "sain"),
-        *("saine", "bénin", "bénigne", "négatif", "négative", "témoin", "normale"),
+        *("gesund", "gutartig", "negativ", "kontrolle", "unauffallig", "sain"),
+        *("saine", "benin", "benigne", "negatif", "negative", "temoin", "normale"),
         *("sano", "benigno", "negativo", "negativa"),
     }
 )
@@ -108,7 +109,8 @@ def _put_first(names: Sequence[str], first: str) -> tuple[str, ...]:
 
 def _split(name: str) -> list[str]:
     """Split a name into its words, in lower case: `NonViable_tumor` has three."""
-    text = unicodedata.normalize("NFKC", name).replace("\u2212", "-").strip()
+    text = unicodedata.normalize("NFKD", name).replace("\u2212", "-").strip()
+    text = "".join(char for char in text if not unicodedata.combining(char))
     if re.search(r"\w-$", text):
         # As in HPV-.
         text = f"{text[:-1]} negative"
@@ -140,6 +142,8 @@ def _has_denial(words: Sequence[str]) -> bool:
 
 def _find_lowest(names: Sequence[str]) -> str | None:
     """Find the lowest of classes that differ in a number or in low and high."""
+    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name) for name in names):
+        return min(names, key=float)
     numbers = [re.findall(r"\d+(?:\.\d+)?", name) for name in names]
     stems = {re.sub(r"\d+(?:\.\d+)?", "", name).casefold() for name in names}
     if len(stems) == 1 and all(len(found) == 1 for found in numbers):
