@@ -199,7 +199,7 @@ def test_what_systems_forbid_is_written_by_its_bytes(tmp_path, name, file):
 
 
 def test_a_file_that_another_tool_named_is_found_by_its_id():
-    for name in ("S1", "a/b", "con", "100%", "a" * 300, "caf\u00e9."):
+    for name in ("S1", "a/b", "con", "100%", "a" * 300, "\u00e9t\u00e9."):
         assert match_file_name(to_file_name(name)) == to_file_name(name)
     for stem in ("con", "100%", "a%zz"):
         assert match_file_name(stem) == to_file_name(stem) != stem
