@@ -1,12 +1,14 @@
 import click
 import pandas as pd
 import pytest
+from rich.text import Text
 
 from eosin.cli.printing import (
     format_metric,
     print_ends,
     print_frame,
     print_remarks,
+    print_rows,
     stop_on_failures,
     stop_on_unreadable,
 )
@@ -43,6 +45,16 @@ def test_ends_are_aligned_and_stay_whole(capsys, monkeypatch):
     assert capsys.readouterr().out == (
         "Report /a/long/path/report.html\nNext   eosin view out/ [x]\n"
     )
+
+
+def test_tables_show_square_brackets_as_they_are(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [["slide [red] 1.svs", Text("ok", "green")], ["eosin[train,jax]", "[/x]"]]
+    print_rows(["[bold]name", "found"], rows)
+    print_frame(pd.DataFrame({"class": ["tumour [4]"]}), ["class"])
+    said = capsys.readouterr().out
+    for text in ("[bold]name", *rows[0][:1], *rows[1], "tumour [4]", "ok"):
+        assert text in said
 
 
 def test_tables_show_gaps_as_dashes(capsys):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from eosin.cli import options, printing
 from eosin.cli.options import FILE, Given, of_settings, step
@@ -13,9 +14,8 @@ from eosin.settings import PredictionSettings, TilingSettings
 _COLOURS = {"ok": "green", "warning": "yellow"}
 
 
-def _colour(status: str) -> str:
-    colour = _COLOURS.get(status, "red")
-    return f"[{colour}]{status}[/{colour}]"
+def _colour(status: str) -> Text:
+    return Text(status, _COLOURS.get(status, "red"))
 
 
 @click.command()

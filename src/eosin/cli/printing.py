@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from eosin.core import SlideFailure
 
@@ -31,11 +32,12 @@ def print_frame(frame: "pd.DataFrame", columns: Sequence[str]) -> None:
     print_rows(columns, cells.to_numpy().tolist())
 
 
-def print_rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of texts, which may hold marks of colour."""
-    table = Table(*header)
+def print_rows(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print rows of texts as they are; a `Text` has its colour."""
+    table = Table(*(Column(Text(name)) for name in header))
     for row in rows:
-        table.add_row(*row)
+        # Of a text, rich would take what stands in square brackets for its style.
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     Console(highlight=False).print(table)
 
 
