@@ -49,6 +49,9 @@ from eosin.tiles import (
 )
 from eosin.tiles.packing import PackResult, pack_tiles
 
+# A share of a slide that only a crop of tissue reaches, or glass taken for tissue.
+_NEARLY_ALL = 0.95
+
 _OUTPUTS = ("parts", "overviews", "tiles.parquet", "slides.csv", "run.json")
 
 
@@ -319,6 +322,15 @@ def _say_bare_slides(
             f"{len(bare)} of {len(slides)} slides gave no tile ({say_examples(bare)}): "
             "no tissue was found on them, see overviews; pale tissue needs "
             "--set tissue=density"
+        )
+    area_mm2 = (
+        slides["width_px0"] * slides["height_px0"] * slides["mpp_used"] ** 2 / 1e6
+    )
+    full = names[slides["tissue_mm2"] >= _NEARLY_ALL * area_mm2]
+    if len(full):
+        yield (
+            f"Nearly all of {len(full)} of {len(slides)} slides is taken for tissue "
+            f"({say_examples(full)}); is there glass on them? See overviews"
         )
     labelled = set(tiles.loc[tiles["label"].notna(), "slide_id"])
     unlabelled = names[has_tiles & ~names.isin(labelled)]
