@@ -3,7 +3,7 @@
 from eosin.tiles.appearance import APPEARANCE, hash_tiles, measure_appearance
 from eosin.tiles.folder import TileFolder, open_tile_folder, read_tile_settings
 from eosin.tiles.grid import find_boxes, place_tiles
-from eosin.tiles.labels import label_tiles
+from eosin.tiles.labels import describe_fit, label_tiles
 from eosin.tiles.manifest import (
     TILE_SCHEMA,
     ManifestInfo,
@@ -40,6 +40,7 @@ __all__ = [
     "TileReader",
     "TissueMap",
     "apply_view",
+    "describe_fit",
     "find_boxes",
     "find_tissue",
     "find_tissue_method",

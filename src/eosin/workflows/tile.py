@@ -39,6 +39,7 @@ from eosin.tiles import (
     DAMAGED,
     ManifestInfo,
     TissueMap,
+    describe_fit,
     find_tissue,
     find_tissue_method,
     label_tiles,
@@ -69,6 +70,7 @@ class TileResult(Showable):
         remarks: What may be wrong with the classes, and which slides gave no tile or
             no label, as sentences.
         failures: Slides that were given up on.
+        cautions: Which slides' annotations hardly lie on their tissue, as sentences.
         pack: The slides' own tiles in one file, where that was asked for.
     """
 
@@ -81,6 +83,7 @@ class TileResult(Showable):
     unknown_classes: Mapping[str, int]
     remarks: tuple[str, ...]
     failures: tuple[SlideFailure, ...]
+    cautions: tuple[str, ...] = ()
     pack: PackResult | None = None
 
 
@@ -239,6 +242,9 @@ def _summarise(
         "n_damaged": int(tiles["flags"].str.contains(DAMAGED).sum()),
         "tissue_mm2": float(pixels * (mpp / 1000) ** 2),
         "n_tiles": len(tiles),
+        "annotation_warning": describe_fit(
+            regions, tissue.mask, tissue.downsample, slide.dimensions
+        ),
         "n_regions": len(regions),
         "n_repaired": annotations.n_repaired if annotations else 0,
         "annotation_classes": dict(Counter(region.class_name for region in regions)),
@@ -300,6 +306,12 @@ def _merge_parts(
         unknown_classes=unknown,
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
+        cautions=tuple(
+            f"{row['annotation']} on slide {row['slide_id']}: "
+            f"{row['annotation_warning']}"
+            for row in rows
+            if row["annotation_warning"]
+        ),
     )
 
 
