@@ -6,9 +6,10 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapely import box
 
-from eosin.annotations import MappedAnnotations
-from eosin.tiles import label_tiles
+from eosin.annotations import MappedAnnotations, Region
+from eosin.tiles import describe_fit, label_tiles
 
 CLASSES = ("normal", "tumor", "necrosis")
 EMPTY = shapely.Polygon()
@@ -131,3 +132,41 @@ def test_the_given_table_stays_as_it_is_and_may_be_empty() -> None:
     table = label(mapped(tumor=shapely.box(0, 0, 5, 5)), grid(0))
     assert len(table) == 0
     assert {"normal_fraction", "tumor_fraction", "label"} <= set(table.columns)
+
+
+TISSUE = np.zeros((50, 100), bool)
+TISSUE[10:30, 20:60] = True  # x 80 to 240, y 40 to 120 at four pixels each
+
+
+def fit(*areas):
+    regions = [Region("Tumor", area) for area in areas]
+    return describe_fit(regions, TISSUE, 4.0, (400, 200))
+
+
+def test_outlines_on_their_own_tissue_are_right():
+    assert fit(box(80, 40, 240, 120)) == ""
+    # Half of it is a rim on glass.
+    assert fit(box(80, 40, 240, 200)) == ""
+    assert fit() == ""
+
+
+@pytest.mark.parametrize(
+    ("area", "share", "beyond"),
+    [
+        # Shifted by 120 px: a quarter of it is left on tissue.
+        (box(200, 40, 360, 120), 25, ""),
+        # Coordinates of a level of downsample 8.
+        (box(10, 5, 30, 15), 0, ""),
+        # Twice as large: 80 x 40 of 320 x 160 on tissue, 240 x 120 on the slide.
+        (box(160, 80, 480, 240), 6.25, " and 44% beyond the slide"),
+    ],
+)
+def test_outlines_of_another_slide_are_told_with_their_share(area, share, beyond):
+    said, rest = fit(area).split("% of the outlined area lies on tissue", 1)
+    assert int(said) == pytest.approx(share, abs=2)
+    assert rest.startswith(f"{beyond}; are the outlines another slide's")
+
+
+def test_a_slide_without_tissue_says_nothing_of_outlines():
+    none = np.zeros_like(TISSUE)
+    assert describe_fit([Region("a", box(0, 0, 9, 9))], none, 4.0, (400, 200)) == ""

@@ -99,6 +99,90 @@ def test_pen_is_never_tissue(array_slide, disc) -> None:
     assert found.mask[100, 100]
 
 
+def draw_slide(glass: tuple[int, int, int], stain=(205, 140, 185)) -> np.ndarray:
+    """Paint a disc of speckled stain, radius a quarter of the side, on even glass."""
+    rng = np.random.default_rng(0)
+    image = np.full((240, 240, 3), glass, np.float32) + rng.normal(0, 1, (240, 240, 1))
+    speckled = np.array(stain) + rng.normal(0, 14, (240, 240, 1))
+    rows, columns = np.indices((240, 240)) - 120
+    is_tissue = rows**2 + columns**2 < 60**2
+    image[is_tissue] = speckled[is_tissue]
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+DISC = np.hypot(*(np.indices((240, 240)) - 120)) < 60
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "glass",
+    [
+        (236, 224, 186),
+        (225, 180, 110),  # amber
+        (214, 238, 210),  # green
+        (212, 224, 246),  # blue
+        (246, 226, 236),  # pink
+        (188, 178, 148),  # dim and yellowed
+        (170, 170, 171),  # dim
+    ],
+)
+def test_tinted_and_dim_glass_is_no_tissue(method, glass) -> None:
+    assert agreement(method.find(draw_slide(glass), 8.0), DISC) > 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_glass_may_be_tinted_in_one_half_or_darken(method) -> None:
+    half, shaded = draw_slide((243, 243, 243)), draw_slide((240, 228, 190))
+    half[:, :120] = shaded[:, :120]
+    assert agreement(method.find(half, 8.0), DISC) > 0.9
+    dark = shaded * np.linspace(1, 0.8, 240)[:, None]
+    found = OtsuTissue().find(dark.astype(np.uint8), 8.0)
+    assert agreement(found, DISC) > 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_filled_with_white_do_not_hide_the_tint(method) -> None:
+    image = draw_slide((236, 224, 186))
+    image[:, :40] = 255
+    assert agreement(method.find(image, 8.0), DISC) > 0.9
+
+
+def test_tissue_without_glass_is_all_tissue() -> None:
+    noise = np.random.default_rng(1).normal(0, 12, (200, 200, 1))
+    for stain in ((205, 140, 185), (235, 205, 222)):
+        image = np.clip(np.array(stain) + noise, 0, 255).astype(np.uint8)
+        assert OtsuTissue().find(image, 8.0).mean() > 0.98
+
+
+def test_faint_even_tissue_is_no_glass() -> None:
+    image = draw_slide((243, 243, 243))
+    image[DISC] = (232, 215, 226)
+    assert agreement(OtsuTissue().find(image, 8.0), DISC) > 0.9
+
+
+@pytest.mark.parametrize(
+    "ink",
+    [
+        (230, 120, 40),
+        (215, 90, 100),
+        (110, 50, 150),
+        (130, 80, 170),
+        (220, 60, 160),
+        (110, 70, 40),
+        (250, 240, 90),
+        (255, 120, 180),
+    ],
+    ids=["orange", "red", "violet", "lilac", "magenta", "brown", "yellow", "pink"],
+)
+@pytest.mark.parametrize("glass", [(243, 243, 244), (238, 230, 205)])
+def test_ink_of_every_colour_is_no_tissue(array_slide, ink, glass) -> None:
+    image = draw_slide(glass)
+    image[10:40] = ink
+    found = find_tissue(array_slide(image, mpp=8.0), OtsuTissue())
+    assert found.artefacts["pen"][12:38].mean() > 0.95
+    assert agreement(found.mask, DISC) > 0.9
+
+
 def test_a_slide_without_mpp_is_refused(array_slide, disc) -> None:
     with pytest.raises(SlideError, match="resolution"):
         find_tissue(array_slide(disc, mpp=None), OtsuTissue())

@@ -216,6 +216,31 @@ def test_the_annotation_of_another_slide_is_a_failure_of_that_slide(
     assert "outside the slide" in result.failures[0].message
 
 
+def test_an_annotation_that_lies_on_glass_and_a_full_slide_are_told(
+    cohort, tile_rows, tmp_path
+):
+    write_geojson(
+        tmp_path / "glass.geojson",
+        [Feature(box(1, 1, 30, 30), class_name="Tumor"), Feature(box(-90, 0, 9, 9))],
+    )
+    pink = np.random.default_rng(0).normal((205, 140, 185), 12, (512, 512, 3))
+    write_pyramid(tmp_path / "pink.tif", np.clip(pink, 0, 255).astype(np.uint8), mpp=1)
+    result = tile_rows(
+        {
+            "path": cohort.table.parent / "slides" / "slide-01.tif",
+            "annotation": "glass.geojson",
+        },
+        {"path": tmp_path / "pink.tif", "annotation": None},
+    )
+    (caution,) = result.cautions
+    assert "glass.geojson on slide slide-01: 0% of the outlined area" in caution
+    # Of 29 x 29 + 99 x 9 squared pixels 90 x 9 lie left of the slide.
+    assert "47% beyond the slide" in caution
+    (full,) = (said for said in result.remarks if "taken for tissue" in said)
+    assert "1 of 2 slides" in full
+    assert "pink" in full
+
+
 def test_a_full_disk_stops_the_command_and_leaves_no_half_file(
     cohort, tmp_path, monkeypatch
 ):

@@ -2,10 +2,13 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
+from shapely import box
 from tests.slides.dicom_files import paint, write_image, write_slide
 
+from eosin.annotations import Feature, write_geojson
 from eosin.core import SlideError
 from eosin.slides import write_pyramid
 from eosin.workflows import validate as module
@@ -110,6 +113,20 @@ def test_a_slide_table_and_its_mpp_are_used(cohort):
     table = tabulate_checks(checks)
     assert list(table["status"]) == ["ok"] * 10
     assert table["width_px0"].dtype == "Int64"
+
+
+def test_annotations_of_a_table_are_held_against_the_tissue(cohort, tmp_path):
+    table = pd.read_csv(cohort.table)[["path"]][:2]
+    table["path"] = [str(cohort.table.parent / path) for path in table["path"]]
+    write_geojson(tmp_path / "a.geojson", [Feature(box(1, 1, 30, 30))])
+    write_geojson(tmp_path / "b.geojson", [Feature(box(9e4, 9e4, 9.1e4, 9.1e4))])
+    table["annotation"] = ["a.geojson", "b.geojson"]
+    table.to_csv(tmp_path / "slides.csv", index=False)
+    on_glass, far = validate_slides(tmp_path / "slides.csv")
+    assert on_glass.status == "warning"
+    assert "a.geojson: 0% of the outlined area lies on tissue" in on_glass.problems[0]
+    assert far.status == "error"
+    assert "outside the slide" in far.problems[0]
 
 
 @pytest.mark.realdata

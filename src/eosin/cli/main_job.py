@@ -148,6 +148,7 @@ def tile(result: Any, out: Path, _cohort: Path) -> None:
     counts = printing.count(result.label_counts)
     printing.say(f"{result.n_tiles:,} tiles of {len(result.slides)} slides: {counts}")
     printing.print_remarks("Note", result.remarks)
+    printing.print_remarks("Caution", result.cautions)
     ends: dict[str, object] = {
         "Tiles": out / "tiles.parquet",
         "Overviews": out / "overviews",

@@ -11,7 +11,7 @@ from eosin.tiles.folder import (
     read_tile_settings,
 )
 from eosin.tiles.grid import find_boxes, place_tiles
-from eosin.tiles.labels import label_tiles
+from eosin.tiles.labels import describe_fit, label_tiles
 from eosin.tiles.manifest import (
     TILE_SCHEMA,
     ManifestInfo,
@@ -50,6 +50,7 @@ __all__ = [
     "TileReader",
     "TissueMap",
     "apply_view",
+    "describe_fit",
     "find_boxes",
     "find_tissue",
     "find_tissue_method",

@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from eosin.annotations import MappedAnnotations
+from eosin.annotations import MappedAnnotations, Region
 from eosin.tiles.grid import find_boxes
 
 # Areas of polygons end a few units of the last place off the true share.
 _TOLERANCE = 1e-9
 _MAX_EXCLUDED = 0.5
+# What is drawn on its own slide lies on tissue, but for a rim and for fat.
+_LEAST_ON_TISSUE = 0.4
 
 
 def label_tiles(
@@ -70,6 +73,41 @@ def label_tiles(
     result[[f"{name}_fraction" for name in class_names]] = fractions
     result["label"] = pd.arrays.IntegerArray(labels, labels < 0)
     return result
+
+
+def describe_fit(
+    regions: Sequence[Region],
+    tissue: npt.NDArray[np.bool_],
+    downsample: float,
+    dimensions: tuple[int, int],
+) -> str:
+    """Say that regions hardly lie on tissue, as another slide's do; empty otherwise.
+
+    Args:
+        regions: What was drawn, level-0 frame.
+        tissue: True on tissue, `(height, width)`.
+        downsample: Level-0 pixels per pixel of `tissue`.
+        dimensions: Width and height of the slide in level-0 pixels.
+    """
+    outlines = np.array([region.geometry for region in regions], object)
+    total = shapely.area(outlines).sum()
+    inside = shapely.clip_by_rect(outlines, 0, 0, *dimensions)
+    drawn = np.zeros(tissue.shape, np.uint8)
+    for part in shapely.get_parts(inside):
+        rings = shapely.get_rings(part)
+        corners = [shapely.get_coordinates(ring) / downsample for ring in rings]
+        cv2.fillPoly(drawn, [np.floor(ring).astype(np.int32) for ring in corners], 1)
+    if not total or not tissue.any():
+        return ""
+    share_inside = float(shapely.area(inside).sum() / total)
+    share = share_inside * float(tissue[drawn > 0].mean()) if drawn.any() else 0.0
+    if share >= _LEAST_ON_TISSUE:
+        return ""
+    beyond = f" and {1 - share_inside:.0%} beyond the slide" if share_inside < 1 else ""
+    return (
+        f"{share:.0%} of the outlined area lies on tissue{beyond}; are the outlines "
+        "another slide's, or drawn at another magnification?"
+    )
 
 
 def _measure_cover(

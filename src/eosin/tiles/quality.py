@@ -10,19 +10,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from eosin.tiles.glass import find_even
+
 Mask = npt.NDArray[np.bool_]
 
 # The columns of a tile table that hold measures of its pixels.
 MEASURES = ("sharpness", "mean_red", "mean_green", "mean_blue")
 
-# Ranges of OpenCV's hue (0 to 179) of pens; stains lie from 125 to 178.
+# Ranges of OpenCV's hue (0 to 179) of pens; stains lie from 125 to 178, where ink is
+# known by having no texture.
 _GREEN_HUES = (38, 90)
 _BLUE_HUES = (91, 122)
 _RED_HUES = ((0, 6), (176, 179))
+_ORANGE_HUES = (7, 37)
+_VIOLET_HUES = (123, 152)
+_MAGENTA_HUES = (153, 175)
 
 _MIN_PEN_UM2 = 30_000.0
 # How far a pen is followed to where it is faint, or dark for the tissue below.
 _PEN_REACH_UM = 150.0
+_PEN_RIM_UM = 32.0
 
 _FOLD_WIDTH_UM = 30.0
 _FOLD_AROUND_UM = 400.0
@@ -33,23 +40,46 @@ _FOCUS_WINDOW_UM = 250.0
 
 
 def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
-    """Find green, blue, black and red pen on a slide's RGB picture at a low level."""
+    """Find pen of any colour on a slide's RGB picture at a low level."""
     soft = cv2.GaussianBlur(image, (0, 0), max(0.6, 10 / mpp))
     hue, saturation, value = cv2.split(cv2.cvtColor(soft, cv2.COLOR_RGB2HSV))
     green = _is_within(hue, _GREEN_HUES) & (saturation > 50)
     # Haematoxylin in crowded nuclei is blue as well, but never this pure.
     blue = _is_within(hue, _BLUE_HUES) & (saturation > 110)
     red = _is_within(hue, *_RED_HUES) & (saturation > 170) & (value > 100)
+    # No stain is orange or yellow.
+    orange = _is_within(hue, (10, _ORANGE_HUES[1])) & (saturation > 120) & (value > 170)
     black = (value < 70) & (saturation < 90) & (value > 8)
-    marks = keep_large(
-        (green & (value < 235)) | blue | red | black, _MIN_PEN_UM2 / 5 / mpp**2
-    )
-    reach = 2 * max(1, round(_PEN_REACH_UM / mpp)) + 1
-    near = cv2.dilate(marks.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    least_px = _MIN_PEN_UM2 / 5 / mpp**2
+    marks = keep_large((green & (value < 235)) | blue | red | orange | black, least_px)
+    even_ink = keep_large(_find_even_ink(image, hue, saturation, value), least_px)
+    near = _widen(marks | even_ink, _PEN_REACH_UM / mpp)
     is_pen_hue = _is_within(hue, _GREEN_HUES, _BLUE_HUES)
     faint = (is_pen_hue & (saturation > 30)) | (value < 115)
+    # The rim of even ink is a mixture that may have a stain's colour.
+    marks |= _widen(even_ink, _PEN_RIM_UM / mpp)
     grown = _keep_touching(marks | (faint & near), marks)
     return keep_large(grown, _MIN_PEN_UM2 / mpp**2)
+
+
+def _widen(mask: Mask, radius_px: float) -> Mask:
+    side = 2 * max(1, round(radius_px)) + 1
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side))) > 0)
+
+
+def _find_even_ink(
+    image: npt.NDArray[np.uint8], hue: Any, saturation: Any, value: Any
+) -> Mask:
+    """Find ink of a stain's hues, which is even as tissue never is, and purer."""
+    brown = _is_within(hue, _ORANGE_HUES) & (saturation > 100) & (value > 40)
+    red = _is_within(hue, *_RED_HUES) & (saturation > 100) & (value > 150)
+    violet = _is_within(hue, _VIOLET_HUES) & (
+        (saturation > 155) | ((saturation > 90) & (value > 145))
+    )
+    magenta = _is_within(hue, _MAGENTA_HUES) & (
+        (saturation > 180) | ((saturation > 90) & (value > 240))
+    )
+    return (brown | red | violet | magenta) & find_even(image)
 
 
 def find_artefacts(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from eosin.settings import TissueName
 from eosin.slides import Slide
+from eosin.tiles.glass import find_glass, find_tints, measure_colour, whiten_glass
 from eosin.tiles.quality import find_artefacts, find_pen, keep_large
 
 Mask = npt.NDArray[np.bool_]
@@ -22,6 +23,7 @@ _MAX_PIXELS = 25_000_000
 # Below this brightness nothing shines through: a scan's black border, or a
 # fluorescence slide.
 _BLACK = 25
+_LEAST_INK = 40
 
 
 class TissueMethod(Protocol):
@@ -35,6 +37,8 @@ class TissueMethod(Protocol):
 @dataclass(frozen=True)
 class OtsuTissue:
     """Tissue is coloured, glass is grey: Otsu's threshold on saturation.
+
+    Where the slide's own glass is tinted, colour is what differs from it.
 
     A threshold that Otsu's method finds on a slide without two kinds of pixels
     means nothing, so it is held between `lowest` and `highest`: a blank slide
@@ -54,8 +58,7 @@ class OtsuTissue:
 
     def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
         """Find tissue in an RGB picture."""
-        # Saturation as the spread of the channels: in the dark HSV's own is noise.
-        spread = cv2.subtract(image.max(axis=2), image.min(axis=2))
+        spread = measure_colour(image, find_tints(image))
         soft = cv2.GaussianBlur(spread, (0, 0), max(0.5, self.sigma_um / mpp))
         threshold, _ = cv2.threshold(soft, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
         threshold = float(np.clip(threshold, self.lowest, self.highest))
@@ -66,7 +69,8 @@ class OtsuTissue:
 class OpticalDensityTissue:
     """Tissue absorbs light: a threshold on optical density, for pale slides.
 
-    The slide's own glass is the brightest tenth of its pixels; tissue absorbs
+    The slide's own glass is the brightest tenth of its pixels, and what else is like
+    tinted glass; tissue absorbs
     `least_density` more than that in its most absorbing channel.
 
     Attributes:
@@ -82,12 +86,15 @@ class OpticalDensityTissue:
     def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
         """Find tissue in an RGB picture."""
         soft = cv2.GaussianBlur(image, (0, 0), max(0.5, self.sigma_um / mpp))
-        glass = np.maximum(np.percentile(soft.reshape(-1, 3), 90, axis=0), 1)
-        # Glass is bright; where the brightest tenth is not, the slide shows none.
-        if glass.min() < 200:
-            glass = np.full(3, 245.0)
+        light = np.maximum(np.percentile(soft.reshape(-1, 3), 90, axis=0), 1)
+        # Plain glass is bright; where the brightest tenth is not, and nothing else is
+        # like glass, the slide shows none.
+        glass = find_tints(image) if light.min() >= 200 else find_glass(image)
+        if light.min() >= 200 or not glass:
+            glass = (light if light.min() >= 200 else np.full(3, 245.0), *glass)
         # The most absorbing channel is the one that lets least through.
-        density = -np.log10((np.maximum(soft, 1) / glass).min(axis=2))
+        ratios = [(np.maximum(soft, 1) / one).min(axis=2) for one in glass]
+        density = -np.log10(np.max(ratios, axis=0))
         found = (density > self.least_density) & _is_lit(image)
         return _clean(found, self.min_area_um2, mpp)
 
@@ -128,6 +135,10 @@ def find_tissue(slide: Slide, method: TissueMethod) -> TissueMap:
     image = slide.read_image(downsample=downsample)
     mpp = own_mpp * downsample
     pen = find_pen(image, mpp)
+    if tints := find_tints(image):
+        # Ink is what differs from the glass, whether light passes both or ink alone.
+        pen &= measure_colour(image, tints) > _LEAST_INK
+        pen |= find_pen(whiten_glass(image), mpp)
     mask = method.find(image, mpp) & ~pen
     return TissueMap(mask, downsample, find_artefacts(image, mpp, mask, pen))
 

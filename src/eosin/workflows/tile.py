@@ -44,6 +44,7 @@ from eosin.tiles import (
     FINGERPRINT,
     ManifestInfo,
     TissueMap,
+    describe_fit,
     find_tissue,
     find_tissue_method,
     label_tiles,
@@ -53,6 +54,9 @@ from eosin.tiles import (
     write_manifest,
 )
 from eosin.tiles.packing import PackResult, pack_tiles
+
+# A share of a slide that only a crop of tissue reaches, or glass taken for tissue.
+_NEARLY_ALL = 0.95
 
 _OUTPUTS = ("parts", "overviews", "tiles.parquet", "slides.csv", "run.json")
 
@@ -71,6 +75,7 @@ class TileResult(Showable):
         remarks: What may be wrong with the classes, and which slides gave no tile or
             no label, as sentences.
         failures: Slides that were given up on.
+        cautions: Which slides' annotations hardly lie on their tissue, as sentences.
         pack: The slides' own tiles in one file, where that was asked for.
     """
 
@@ -83,6 +88,7 @@ class TileResult(Showable):
     unknown_classes: Mapping[str, int]
     remarks: tuple[str, ...]
     failures: tuple[SlideFailure, ...]
+    cautions: tuple[str, ...] = ()
     pack: PackResult | None = None
 
 
@@ -239,6 +245,9 @@ def _summarise(
         "n_damaged": int(tiles["flags"].str.contains(DAMAGED).sum()),
         "tissue_mm2": float(pixels * (mpp / 1000) ** 2),
         "n_tiles": len(tiles),
+        "annotation_warning": describe_fit(
+            regions, tissue.mask, tissue.downsample, slide.dimensions
+        ),
         "n_regions": len(regions),
         "n_repaired": annotations.n_repaired if annotations else 0,
         "annotation_classes": dict(Counter(region.class_name for region in regions)),
@@ -309,6 +318,12 @@ def _merge_parts(
         unknown_classes=unknown,
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
+        cautions=tuple(
+            f"{row['annotation']} on slide {row['slide_id']}: "
+            f"{row['annotation_warning']}"
+            for row in rows
+            if row["annotation_warning"]
+        ),
     )
 
 
@@ -341,6 +356,15 @@ def _say_bare_slides(
             f"{len(bare)} of {len(slides)} slides gave no tile ({say_examples(bare)}): "
             "no tissue was found on them, see overviews; pale tissue needs "
             "--set tissue=density"
+        )
+    area_mm2 = (
+        slides["width_px0"] * slides["height_px0"] * slides["mpp_used"] ** 2 / 1e6
+    )
+    full = names[slides["tissue_mm2"] >= _NEARLY_ALL * area_mm2]
+    if len(full):
+        yield (
+            f"Nearly all of {len(full)} of {len(slides)} slides is taken for tissue "
+            f"({say_examples(full)}); is there glass on them? See overviews"
         )
     labelled = set(tiles.loc[tiles["label"].notna(), "slide_id"])
     unlabelled = names[has_tiles & ~names.isin(labelled)]

@@ -9,12 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eosin.annotations import read_annotations
 from eosin.cohorts import list_files, read_cohort
 from eosin.core import WATCHED, EosinError, Progress, SlideError
 from eosin.slides import Slide, is_remote, open_slide
+from eosin.tiles import OtsuTissue, describe_fit
 
 _CORNER_PX = 256
 _LOOK_PX = 512
+# Decides only how small a speck is left out of the tissue of a slide without mpp.
+_USUAL_MPP = 0.5
 # A single level above this size makes every overview slow.
 _LARGE_PX = 8_000
 _BLANK_SHARE = 0.999
@@ -67,9 +71,9 @@ def validate_slides(
     given = [paths] if isinstance(paths, str | Path) else paths
     jobs = list(_iter_jobs(given))
     with (progress or Progress()).task("Checking slides", len(jobs)) as task:
-        for index, (path, mpp) in enumerate(jobs):
+        for index, (path, mpp, annotation) in enumerate(jobs):
             rng = np.random.default_rng((seed, index))
-            checks.append(_check_slide(path, mpp or slide_mpp, rng))
+            checks.append(_check_slide(path, mpp or slide_mpp, annotation, rng))
             task.advance(note=checks[-1].name)
     return checks
 
@@ -96,21 +100,23 @@ def tabulate_checks(checks: Sequence[SlideCheck]) -> pd.DataFrame:
 
 def _iter_jobs(
     paths: Sequence[Path | str],
-) -> Iterator[tuple[Path | str, float | None]]:
+) -> Iterator[tuple[Path | str, float | None, str]]:
+    """Yield each slide with the mpp and the annotation that a table gives it."""
     for given in paths:
         # A path would take a URL's second slash.
         if is_remote(given):
-            yield given, None
+            yield given, None, ""
         elif Path(given).suffix.lower() == ".csv":
             for row in read_cohort(Path(given)).table.to_dict("records"):
-                yield row["path"], None if pd.isna(row["mpp"]) else row["mpp"]
+                mpp = None if pd.isna(row["mpp"]) else row["mpp"]
+                yield row["path"], mpp, row["annotation"]
         else:
             for file in list_files(Path(given)):
-                yield file, None
+                yield file, None, ""
 
 
 def _check_slide(
-    path: Path | str, mpp: float | None, rng: np.random.Generator
+    path: Path | str, mpp: float | None, annotation: str, rng: np.random.Generator
 ) -> SlideCheck:
     try:
         with open_slide(path, mpp=mpp) as slide:
@@ -125,7 +131,7 @@ def _check_slide(
                 "associated": ", ".join(slide.associated_names),
             }
             errors = list(_find_damage(slide, rng))
-            warnings = [] if errors else list(_find_warnings(slide))
+            warnings = [] if errors else list(_find_warnings(slide, annotation))
     except EosinError as error:
         return SlideCheck(path, "error", (str(error),), {})
     status = "error" if errors else "warning" if warnings else "ok"
@@ -155,7 +161,7 @@ def _find_damage(slide: Slide, rng: np.random.Generator) -> Iterator[str]:
                 return
 
 
-def _find_warnings(slide: Slide) -> Iterator[str]:
+def _find_warnings(slide: Slide, annotation: str) -> Iterator[str]:
     if slide.mpp is None:
         candidates = slide.resolution.candidates.items()
         named = ", ".join(f"{name} says {value:g}" for name, value in candidates)
@@ -172,7 +178,15 @@ def _find_warnings(slide: Slide) -> Iterator[str]:
             "one level only, so every overview reads the whole slide; a pyramidal "
             "TIFF is faster"
         )
-    yield from _judge_picture(slide.thumbnail(_LOOK_PX))
+    picture = slide.thumbnail(_LOOK_PX)
+    yield from _judge_picture(picture)
+    if annotation:
+        regions = read_annotations(Path(annotation), slide=slide).regions
+        downsample = max(slide.dimensions) / max(picture.shape[:2])
+        mpp = (slide.mpp or _USUAL_MPP) * downsample
+        tissue = OtsuTissue().find(picture, mpp)
+        if fit := describe_fit(regions, tissue, downsample, slide.dimensions):
+            yield f"{Path(annotation).name}: {fit}"
 
 
 def _judge_picture(image: npt.NDArray[np.uint8]) -> Iterator[str]:
