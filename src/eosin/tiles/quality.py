@@ -79,7 +79,8 @@ def _find_even_ink(
     magenta = _is_within(hue, _MAGENTA_HUES) & (
         (saturation > 180) | ((saturation > 90) & (value > 240))
     )
-    return (brown | red | violet | magenta) & find_even(image)
+    ink = brown | red | violet | magenta
+    return np.asarray(ink & find_even(image) if ink.any() else ink)
 
 
 def find_artefacts(
