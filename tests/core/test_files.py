@@ -104,8 +104,10 @@ def test_json_round_trips_and_refuses_what_json_cannot_say(tmp_path):
     with pytest.raises(RunError, match="no such file"):
         read_json(tmp_path / "b.json")
     (tmp_path / "c.json").write_text("{")
-    with pytest.raises(RunError, match="cannot be read as JSON"):
-        read_json(tmp_path / "c.json")
+    for text in ("{", "[" * 200_000, "[NaN]", '{"a": -1e999}', "9" * 5000, "\udcff"):
+        (tmp_path / "c.json").write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(RunError, match=r"c.json: cannot be read as JSON"):
+            read_json(tmp_path / "c.json")
 
 
 def test_hashes_are_those_of_hashlib_and_of_content(tmp_path):

@@ -35,10 +35,16 @@ from eosin.core.model_files import (
     PROJECTION_SUFFIX,
 )
 from eosin.core.progress import Progress, Task
-from eosin.core.runs import RunRecord, SlideFailure, find_versions, open_run
+from eosin.core.runs import (
+    RunRecord,
+    SlideFailure,
+    find_versions,
+    open_run,
+    read_record,
+)
 from eosin.core.showing import Showable
 from eosin.core.shown_progress import WATCHED, TerminalProgress
-from eosin.core.tables import Column, TableSchema
+from eosin.core.tables import Column, TableSchema, read_parquet
 from eosin.core.version import __version__
 from eosin.core.words import find_nearest, plural, suggest
 from eosin.core.work import Items
@@ -82,6 +88,8 @@ __all__ = [
     "plural",
     "raising",
     "read_json",
+    "read_parquet",
+    "read_record",
     "require_extra",
     "require_free_space",
     "suggest",

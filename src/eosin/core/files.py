@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from eosin.core.errors import RunError
+from eosin.core.errors import RunError, raising
 
 # Two threads that each set it and put it back would leave the wrong one.
 _UMASK_LOCK = threading.Lock()
@@ -78,13 +79,23 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; one that is missing or damaged is a `RunError`."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({error})") from error
+    """Read a JSON file; one that is missing or damaged is a `RunError`.
+
+    So is one with a number that no computer holds, such as NaN or 1e999.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RunError(f"{path}: no such file")
+    with raising(RunError, f"{path}: cannot be read as JSON"):
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, parse_float=_to_finite, parse_constant=_to_finite)
+
+
+def _to_finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that can be worked with")
+    return number
 
 
 def hash_file(path: Path) -> str:

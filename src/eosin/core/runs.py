@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from eosin.core.errors import RunError
+from eosin.core.errors import RunError, raising
 from eosin.core.files import read_json, write_json
 from eosin.core.plain import from_plain, to_plain
 
@@ -28,6 +28,7 @@ _FILE = "run.json"
 # What a command may have left before it had a result.
 _WORTHLESS = {_FILE, "splits.csv", "encoder.onnx"}
 _LOCK = ".run.lock"
+_AGAIN = "add --overwrite to do the work again"
 # What `atomic_path` calls a file while it is written.
 _LEFTOVER = re.compile(r"\..*-[a-z0-9_]{8}\.part(\.[^.]*)?", re.DOTALL)
 _PACKAGES = ("eosin", "numpy", "keras", "torch", "onnxruntime", "openslide-python")
@@ -113,10 +114,11 @@ class RunRecord:
                 "version of eosin wrote it; add --overwrite to do the work again"
             )
         own = {name: value for name, value in own.items() if name in hints}
-        values = {
-            name: from_plain(self.notes[name], hints[name], self.folder)
-            for name in noted
-        }
+        with raising(RunError, f"{self.folder / _FILE}: is damaged", remedy=_AGAIN):
+            values = {
+                name: from_plain(self.notes[name], hints[name], self.folder)
+                for name in noted
+            }
         return kind(**own, **values, **unnoted)
 
     def save(self, status: str) -> None:
@@ -240,14 +242,32 @@ def _work(
             _remove_leftovers(folder)
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read the `run.json` of a folder, whatever command wrote it.
+
+    `settings`, `inputs` and `notes` are mappings, empty where the folder has no record;
+    a damaged one is a `RunError`.
+    """
+    path = Path(folder) / _FILE
+    record = read_json(path) if path.is_file() else {}
+    parts: dict[str, Any] = {"settings": {}, "inputs": {}, "notes": {}}
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(name, {}), dict) for name in parts
+    ):
+        raise RunError(
+            f"{path}: is damaged, or no record of eosin's; do the work again"
+        )
+    return parts | record
+
+
 def _read_older(path: Path) -> dict[str, Any]:
     """Read the record that an earlier command left."""
-    older = read_json(path)
-    if not isinstance(older, dict) or older.get("format") != RUN_FORMAT:
+    older = read_record(path.parent)
+    if older.get("format") != RUN_FORMAT:
         raise RunError(
             f"{path}: was written by another version of eosin (record format "
-            f"{older.get('format') if isinstance(older, dict) else 'unknown'}, this "
-            f"version reads {RUN_FORMAT}); add --overwrite or choose another folder"
+            f"{older.get('format', 'unknown')}, this version reads {RUN_FORMAT}); add "
+            "--overwrite or choose another folder"
         )
     return older
 
@@ -267,7 +287,9 @@ def _resume(
             "another folder"
         )
     record.is_done = older.get("status") == "done"
-    record._seconds_before = float(older.get("wall_seconds", 0.0))
+    seconds: Any = older.get("wall_seconds")
+    is_number = isinstance(seconds, int | float)
+    record._seconds_before = float(seconds) if is_number else 0.0
     if record.is_done:
         record.notes = dict(older.get("notes", {}))
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.core import ManifestError, ModelError, hash_file, read_json
+from eosin.core import ManifestError, ModelError, hash_file, read_record
 from eosin.evaluation import Threshold, read_predictions, select_level
 from eosin.exploring.examples import measure_confidence
 from eosin.runs.card import Card
@@ -142,7 +142,7 @@ def open_held_out_tiles(
         raise ManifestError(
             f"{place}: has no {_PREDICTIONS}; name a folder of 'eosin evaluate'"
         )
-    record = read_json(place / "run.json") if is_scored else {}
+    record = read_record(place)
     if is_scored and record["inputs"].get("model") != model.sha256:
         raise ModelError(
             f"{place}: was scored by another model than {model.path} holds now; run "

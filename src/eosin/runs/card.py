@@ -11,7 +11,9 @@ from eosin.core import (
     AGGREGATOR_SUFFIX,
     PROJECTION_SUFFIX,
     ModelError,
+    raising,
     read_json,
+    read_record,
     write_json,
 )
 from eosin.core.plain import from_plain, to_plain
@@ -259,14 +261,20 @@ class Card:
                 f"{path}: was written by another version of eosin (card format "
                 f"{found}, this version reads {_FORMAT}); train again with this version"
             )
-        card: Self = from_plain(content, cls)
-        return card
+        with raising(ModelError, f"{path}: is damaged", remedy="train again"):
+            card: Self = from_plain(content, cls)
+            for name in card.list_model_files():
+                if Path(name).is_absolute() or ".." in Path(name).parts:
+                    raise ModelError(
+                        f"{path}: names a model outside of its folder, {name}; models "
+                        "are read from the run alone"
+                    )
+            return card
 
 
 def _say_what_lacks(folder: Path) -> str:
     """Say why a folder has no card: its training goes on, or it is none."""
-    record = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
-    command = record.get("command") if isinstance(record, dict) else None
+    command = read_record(folder).get("command")
     if command == "train":
         return (
             f"{folder}: its training is unfinished, as it has no {CARD_FILE}; run the "

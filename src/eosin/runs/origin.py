@@ -14,7 +14,7 @@ from eosin.core import (
     ManifestError,
     fingerprint_file,
     hash_object,
-    read_json,
+    read_record,
 )
 from eosin.runs.card import Sees
 from eosin.runs.run import Run
@@ -106,8 +106,7 @@ def find_tile_folder(features: Path) -> Path | None:
 
 def _read_notes(folder: Path) -> Mapping[str, Any]:
     """Read what a command noted in its folder; nothing in those of other tools."""
-    record = Path(folder) / "run.json"
-    return dict(read_json(record).get("notes", {})) if record.is_file() else {}
+    return dict(read_record(Path(folder))["notes"])
 
 
 def find_learnt(run: Run) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from eosin.core import (
     atomic_path,
     hash_file,
     hash_object,
-    read_json,
+    raising,
+    read_parquet,
+    read_record,
 )
 from eosin.inference import BagHead
 from eosin.runs.card import CARD_FILE, Card, Sees
@@ -50,7 +52,10 @@ class Run:
     @cached_property
     def splits(self) -> pd.DataFrame:
         """Who trained, validated and tested: columns `SPLIT_COLUMNS`."""
-        return pd.read_csv(self.path / SPLITS_FILE, dtype=_TEXT, keep_default_na=False)
+        path = self.path / SPLITS_FILE
+        with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
+            table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False)
+            return table[list(SPLIT_COLUMNS)].astype({"fold": int})
 
     @cached_property
     def held_out(self) -> pd.DataFrame:
@@ -59,7 +64,10 @@ class Run:
         Columns `fold, id, slide_id, patient_id, label, split` and `logit_<i>`; `label`
         is a number, missing where a unit has none.
         """
-        return pd.read_parquet(self.path / HELD_OUT_FILE)
+        path = self.path / HELD_OUT_FILE
+        with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
+            table: pd.DataFrame = read_parquet(path).to_pandas()
+            return table
 
     @property
     def notes(self) -> Mapping[str, Any]:
@@ -180,7 +188,7 @@ def read_run(path: Path) -> Run:
     """Read a run folder; a ModelError where it is no finished run of this version."""
     path = Path(path)
     card = Card.read(path)
-    record = read_json(path / "run.json") if (path / "run.json").is_file() else {}
+    record = read_record(path)
     if record.get("status") != "done":
         raise ModelError(
             f"{path}: its training is {record.get('status', 'not recorded')}, not "

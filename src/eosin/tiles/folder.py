@@ -14,7 +14,7 @@ from eosin.core import (
     hash_file,
     hash_object,
     raising,
-    read_json,
+    read_record,
 )
 from eosin.slides import (
     is_at_hand,
@@ -256,5 +256,4 @@ def _find_packed(pack: Path, sha256: str, slides: pd.DataFrame) -> pd.Series:
 
 def read_tile_settings(path: Path) -> Mapping[str, Any]:
     """Read the settings that a folder's tiles were cut with."""
-    record = Path(path) / "run.json"
-    return dict(read_json(record)["settings"]) if record.exists() else {}
+    return dict(read_record(Path(path))["settings"])
