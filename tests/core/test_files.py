@@ -108,8 +108,11 @@ def test_json_round_trips_and_refuses_what_json_cannot_say(tmp_path):
     with pytest.raises(RunError, match="no such file"):
         read_json(tmp_path / "b.json")
     (tmp_path / "c.json").write_text("{")
-    for text in ("{", "[" * 100_000, '{"a": NaN}', '{"a": -Infinity}', "\0"):
-        (tmp_path / "c.json").write_text(text)
+    for text in (
+        *("{", "[" * 100_000, '{"a": NaN}', '{"a": -Infinity}', "\0"),
+        *('{"a": -1e999}', "9" * 5000, "\udcff"),
+    ):
+        (tmp_path / "c.json").write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(RunError, match=r"c\.json: cannot be read as JSON"):
             read_json(tmp_path / "c.json")
     (tmp_path / "c.json").write_text("[1]")

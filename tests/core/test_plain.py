@@ -53,3 +53,23 @@ def test_paths_follow_a_folder_that_is_moved():
 def test_what_json_cannot_write_is_refused():
     with pytest.raises(TypeError, match="set"):
         to_plain({"a": [{1}]})
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("0.5", float | None),
+        (True, int),
+        (None, float),
+        (1.5, int),
+        ("other", int | Literal["auto"]),
+        ({"name": 3, "file": None}, Part),
+        ({"name": "a", "file": None, "sizes": [1, "2"]}, Part),
+        ({"name": "a"}, Part),
+        ("abc", Part),
+        ([1.0], tuple[float, float]),
+    ],
+)
+def test_what_others_wrote_with_another_type_is_refused(value, kind):
+    with pytest.raises((TypeError, ValueError)):
+        from_plain(value, kind)

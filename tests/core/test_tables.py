@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from eosin.core import Column, ManifestError, RunError, TableSchema
+from eosin.core import Column, ManifestError, RunError, TableSchema, read_parquet
 
 
 @dataclass(frozen=True)
@@ -220,3 +220,48 @@ def test_the_base_is_imported_without_pyarrow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        # Equal values in a row are stored once, and so are texts in many rows.
+        ({"a": pa.array(np.zeros(3_000_000, np.int8))}, "says 3,000,000 rows"),
+        (
+            {
+                "a": pa.DictionaryArray.from_arrays(
+                    pa.array(np.zeros(2_000, np.int32)), ["x" * 2_000_000]
+                )
+            },
+            "texts of 4,000,000,000 bytes",
+        ),
+        ({"a": ["x" * 200_000_000]}, "says 1 rows, 200,"),
+        ({"a": [[1, 2]]}, "columns within columns: a"),
+        ({"a": [{"b": 1}]}, "columns within columns: a"),
+    ],
+)
+def test_tables_that_are_far_more_than_their_files_are_refused(
+    tmp_path, columns, message
+):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ManifestError, match=rf"a.parquet: cannot be read .*{message}"):
+        SCHEMA.read(path)
+
+
+def test_texts_of_many_rows_are_read_as_they_are(tmp_path):
+    names = [f"slide-{i // 100}-{i}" for i in range(20_000)]
+    given = pa.table({"a": names, "b": ["train", None] * 10_000})
+    pq.write_table(given, tmp_path / "a.parquet", row_group_size=15_000)
+    assert read_parquet(tmp_path / "a.parquet").equals(given)
+
+
+def test_damage_anywhere_names_the_file(table, path):
+    SCHEMA.write(path, table, INFO)
+    content = path.read_bytes()
+    length = b"\xff\xff\xff\x7fPAR1"
+    for spoiled in (content[:-1], content[:40], content[:-8] + length, b"", length):
+        path.write_bytes(spoiled)
+        with pytest.raises(ManifestError, match=path.name):
+            SCHEMA.read(path)

@@ -130,5 +130,27 @@ def test_a_failing_run_is_a_model_error(write_model, tmp_path, tiles, monkeypatc
             raise RuntimeError("out of memory\nand much more")
 
     monkeypatch.setattr(session, "_session", Broken())
-    with pytest.raises(ModelError, match=r"5 tiles \(out of memory\).*smaller batches"):
+    with pytest.raises(ModelError, match=r"5 tiles .*out of memory.*smaller batches"):
         session.run(tiles[:5])
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "/etc/hostname", "link.bin"])
+def test_numbers_of_other_files_are_no_part_of_a_model(write_model, tmp_path, place):
+    """ONNX lets a model name files that hold its numbers."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(4096))
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    model = onnx.load(write_model(folder / "m.onnx"))
+    weight = model.graph.initializer.add()
+    weight.name, weight.data_type = "secret", TensorProto.FLOAT
+    weight.dims.extend([4, 4])
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": place, "length": "64"}.items():
+        entry = weight.external_data.add()
+        entry.key, entry.value = key, value
+    out = onnx.helper.make_tensor_value_info("secret", TensorProto.FLOAT, [4, 4])
+    model.graph.output.append(out)
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"m.onnx: ONNX Runtime cannot open it"):
+        open_session(folder / "m.onnx")

@@ -145,3 +145,23 @@ def test_slides_cannot_be_cut_where_nobody_stated_how():
     for missing, word in (("mpp", "resolution"), ("tile_px", "side")):
         with pytest.raises(ModelError, match=f"needs the {word} of the tiles"):
             _ = replace(SEES, **{missing: None}).spec
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unit": "slides"}, "must be"),
+        ({"sees": {"mpp": "0.5"}}, "must be float or NoneType, got '0.5'"),
+        ({"sees": {"mpps": 0.5}}, "mpps"),
+        ({"folds": 3}, "is damaged"),
+        ({"together": {"threshold": [0.5]}}, "must be float"),
+        ({"folds": [{"models": ["../other/model_0"]}]}, "outside of its folder"),
+        ({"folds": [{"models": ["/tmp/model_0"]}]}, "outside of its folder"),
+    ],
+)
+def test_a_card_that_others_changed_is_refused_by_name(tmp_path, change, message):
+    make_card().write(tmp_path)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=rf"card.json: .*{message}"):
+        Card.read(tmp_path)

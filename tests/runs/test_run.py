@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from eosin.bags import read_bag_table
-from eosin.core import ManifestError, ModelError
+from eosin.core import ManifestError, ModelError, RunError
 from eosin.runs.run import read_run
 
 
@@ -72,3 +72,27 @@ def test_seen_is_who_trained_or_validated(run, pixels_run):
         is_seen = split != "test"
         assert drawn.was_seen(patients=rows["patient_id"][:1]) == is_seen
         assert drawn.was_seen(slides=rows["slide_id"][:1]) == is_seen
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", b"[]"),
+        ("run.json", b'{"status": "done", "notes": 3}'),
+        ("run.json", b"{" * 100_000),
+        ("card.json", b"[1e999]"),
+        ("splits.csv", b"a,b\n1,2\n"),
+        ("splits.csv", b"\xff\xfe\x00"),
+        ("held_out.parquet", b"PAR1" + bytes(100) + b"PAR1"),
+    ],
+)
+def test_a_file_of_a_run_that_is_damaged_is_named(slides_run, tmp_path, name, content):
+    shutil.copytree(slides_run.path, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+
+    def read():
+        run = read_run(tmp_path / "run")
+        return run.splits, run.held_out
+
+    with pytest.raises((ModelError, RunError), match=name):
+        read()

@@ -171,7 +171,9 @@ def test_a_stack_that_cannot_be_read_is_named(stack):
         file["images"] = np.zeros(3)
     for name in ("whole.h5", "other.h5", "keys.h5", "none.h5"):
         reader = PatchReader([str(root)], [name], [0], PX)
-        with pytest.raises(SlideError, match=rf"patch {name} row 0: {name}: cannot"):
+        with pytest.raises(
+            SlideError, match=rf"patch {name} row 0: {name}: (cannot|holds)"
+        ):
             reader.read(np.array([0]))
 
 

@@ -50,7 +50,7 @@ from eosin.core.runs import (
 )
 from eosin.core.showing import Showable
 from eosin.core.shown_progress import WATCHED, TerminalProgress
-from eosin.core.tables import Column, TableSchema
+from eosin.core.tables import Column, TableSchema, read_parquet
 from eosin.core.version import __version__
 from eosin.core.words import find_nearest, plural, suggest
 from eosin.core.work import Items
@@ -100,6 +100,7 @@ __all__ = [
     "read_csv",
     "read_csv_text",
     "read_json",
+    "read_parquet",
     "read_record",
     "require_extra",
     "require_free_space",

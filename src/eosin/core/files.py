@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -124,7 +125,9 @@ def read_json(path: Path, kind: type = dict) -> Any:
     try:
         with raising(RunError, f"{path}: cannot be read as JSON", remedy=remedy):
             text = path.read_text(encoding="utf-8")
-            content = json.loads(text, parse_constant=_refuse_constant)
+            content = json.loads(
+                text, parse_float=_to_finite, parse_constant=_to_finite
+            )
     except RunError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise RunError(f"{path}: no such file") from error.__cause__
@@ -137,8 +140,11 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return content
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+def _to_finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that can be worked with")
+    return number
 
 
 def require_regular(path: Path) -> None:

@@ -33,14 +33,15 @@ def from_plain(value: Any, kind: Any, folder: Path | None = None) -> Any:
     """Turn what `to_plain` wrote into a value of the type that an annotation gives.
 
     Of several (`Path | None`) the first that is no plain type is taken. Paths are
-    relative to `folder`.
+    relative to `folder`. A `TypeError` where a plain value is of another type, as
+    others may have written.
     """
+    is_union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(kind) if is_union else (kind,)
+    kind = next(filter(_is_made, kinds), None)
+    if kind is None or (value is None and types.NoneType in kinds):
+        return _require_plain(value, kinds)
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        kind = next((part for part in parts if _is_made(part)), Any)
-        return from_plain(value, kind, folder)
-    if value is None or not _is_made(kind):
-        return value
     base = origin or kind
     is_mapping = isinstance(base, type) and issubclass(base, Mapping)
     is_object = is_mapping or dataclasses.is_dataclass(kind)
@@ -67,6 +68,25 @@ def from_plain(value: Any, kind: Any, folder: Path | None = None) -> Any:
         part_kind = parts[0] if parts else Any
         made = [from_plain(part, part_kind, folder) for part in value]
     return tuple(made) if is_tuple else made
+
+
+def _require_plain(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """Return a value that is of one of some plain types."""
+    for kind in kinds:
+        if kind is Any:
+            return value
+        if typing.get_origin(kind) is typing.Literal:
+            is_fit = value in typing.get_args(kind)
+        else:
+            known = (int, float) if kind is float else kind
+            # None is what a value of a made type may be instead.
+            is_fit = typing.get_origin(kind) is None and isinstance(value, known)
+            # To Python a truth is a whole number as well.
+            is_fit &= kind is bool or not isinstance(value, bool)
+        if is_fit:
+            return value
+    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise TypeError(f"must be {wanted}, got {value!r:.80}")
 
 
 def _is_made(kind: Any) -> bool:

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from eosin.core.errors import ManifestError
+from eosin.core.errors import ManifestError, raising
 from eosin.core.files import atomic_path
+from eosin.core.plain import from_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,10 @@ Info = TypeVar("Info")
 Kind = Literal["string", "bool", "int8", "int32", "int64", "float32", "float64"]
 
 _CLASS = "<class>"
+# Tables shrink to a tenth, of many equal rows to a hundredth.
+_MOST_TIMES, _PLAIN_BYTES, _FEW_ROWS = 200, 1 << 26, 1 << 16
+# A name of 100 bytes in each of ten million rows.
+_MOST_TEXT_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -113,23 +118,15 @@ class TableSchema(Generic[Info]):
         A file that is missing, another table, of another version, or breaks the schema
         is a `ManifestError`.
         """
-        import pyarrow as pa  # noqa: PLC0415  see `_check`
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
         path = Path(path)
-        try:
-            # A stream, because PyArrow takes a plain string for a URI or a data set.
-            with path.open("rb") as stream:
-                arrow = pq.read_table(stream)
-        except FileNotFoundError as error:
-            raise ManifestError(f"{path}: no such {self.noun}") from error
-        except (pa.ArrowException, OSError) as error:
-            raise ManifestError(
-                f"{path}: cannot be read as a Parquet {self.noun} ({error})"
-            ) from error
-        info = self._read_info(path, arrow.schema.metadata or {})
-        columns = dict(zip(arrow.column_names, arrow.columns, strict=True))
-        return self._check(columns, info, path)[1], info
+        if not path.exists():
+            raise ManifestError(f"{path}: no such {self.noun}")
+        failure = f"{path}: cannot be read as a Parquet {self.noun}"
+        with raising(ManifestError, failure, remedy=self.remedy):
+            arrow = read_parquet(path)
+            info = self._read_info(path, arrow.schema.metadata or {})
+            columns = dict(zip(arrow.column_names, arrow.columns, strict=True))
+            return self._check(columns, info, path)[1], info
 
     def to_markdown(self) -> str:
         """Write the columns as the rows of a Markdown table, for the documentation."""
@@ -146,17 +143,13 @@ class TableSchema(Generic[Info]):
                 f"{path}: is a Parquet table, but no {self.noun}: its metadata have no "
                 f"'{self.key}'"
             )
-        try:
+        failure = f"{path}: its metadata are damaged"
+        with raising(ManifestError, failure, remedy=self.remedy):
             content = json.loads(text)
             if (version := content.pop("format")) == self.version:
-                lists = {k: tuple(v) for k, v in content.items() if type(v) is list}
-                info = self.info(**content | lists)
+                info: Info = from_plain(content, self.info)
                 self.list_columns(info)
                 return info
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ManifestError(
-                f"{path}: its metadata are damaged ({error}); {self.remedy}"
-            ) from error
         raise ManifestError(
             f"{path}: has format {version}, this version of eosin reads "
             f"{self.version}; {self.remedy}"
@@ -196,6 +189,68 @@ class TableSchema(Generic[Info]):
             for name, array in zip(table, arrays, strict=True)
         ]
         return pa.table(arrays, schema=pa.schema(fields)), frame
+
+
+def read_parquet(path: Path) -> "pa.Table":
+    """Read a Parquet file of flat columns, whose footer is held against its size first.
+
+    Every row of a table of eosin's has a name or a place of its own, so that a table
+    has no more rows than bytes, whatever is squeezed.
+
+    Raises:
+        ValueError: It says more than it can hold, or has columns within columns.
+            PyArrow raises others.
+    """
+    import pyarrow as pa  # noqa: PLC0415  as above
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    size = Path(path).stat().st_size
+    # A stream, because PyArrow takes a plain string for a URI or a data set.
+    with Path(path).open("rb") as stream:
+        footer = pq.read_metadata(stream)
+        n_bytes, texts = _measure_columns(footer)
+        n_rows = footer.num_rows
+        if n_rows > max(size, _FEW_ROWS) or n_bytes > _MOST_TIMES * size + _PLAIN_BYTES:
+            raise ValueError(
+                f"says {n_rows:,} rows, {n_bytes:,} bytes, and has {size:,} bytes"
+            )
+        stream.seek(0)
+        table = pq.ParquetFile(stream, read_dictionary=texts).read()
+    if nested := [f.name for f in table.schema if pa.types.is_nested(f.type)]:
+        raise ValueError(f"has columns within columns: {', '.join(nested)}")
+    for name in texts:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, _write_out(table[name]))
+    return table
+
+
+def _measure_columns(footer: Any) -> tuple[int, list[str]]:
+    """Say how many bytes a file says that it has, and which texts may be far more.
+
+    A text that stands in many rows is stored once.
+    """
+    n_bytes, texts = 0, set()
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            n_bytes += column.total_uncompressed_size
+            most = column.total_uncompressed_size * column.num_values
+            if column.physical_type == "BYTE_ARRAY" and most > _PLAIN_BYTES:
+                texts.add(column.path_in_schema)
+    return n_bytes, sorted(texts)
+
+
+def _write_out(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Write texts out in every row, unless that is too much."""
+    import pyarrow as pa  # noqa: PLC0415  as above
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    lengths = [
+        pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
+        for chunk in column.chunks
+    ]
+    if sum(lengths) > _MOST_TEXT_BYTES:
+        raise ValueError(f"says texts of {sum(lengths):,} bytes in one column")
+    return column.cast(pa.string())
 
 
 def _to_arrow(name: str, column: Column, values: Any, where: str | Path) -> Any:

@@ -14,7 +14,7 @@ from eosin.bags import (
     require_features,
     require_size,
 )
-from eosin.core import AGGREGATOR_SUFFIX, PROJECTION_SUFFIX, ModelError
+from eosin.core import AGGREGATOR_SUFFIX, PROJECTION_SUFFIX, ModelError, raising
 from eosin.inference.read_ahead import Rows, iter_read_ahead
 from eosin.inference.sessions import Session, run_graph, start_session
 from eosin.settings import Device
@@ -66,18 +66,21 @@ class BagHead:
         self._aggregator = start_session(
             self._path, device=device, spins=False, keeps_memory=False
         )
-        (port,) = self._projection.get_inputs()
-        self._tiles = Session(self._projection, path) if len(port.shape) == 4 else None
-        self.tile_px = None if self._tiles is None else self._tiles.tile_px
-        self.dimension = int(np.prod(port.shape[1:]))
-        inputs = {port.name: port.shape for port in self._aggregator.get_inputs()}
-        outputs = {port.name: port.shape for port in self._aggregator.get_outputs()}
-        self._outputs = tuple(outputs)
-        self.width, self.n_outputs = inputs["projected"][1], outputs["logits"][0]
-        (size,) = outputs["attention"]
-        self.n_instances = size if isinstance(size, int) else None
+        with raising(ModelError, f"{self._path}: is no model of bags"):
+            (port,) = self._projection.get_inputs()
+            self._tiles = (
+                Session(self._projection, path) if len(port.shape) == 4 else None
+            )
+            self.tile_px = None if self._tiles is None else self._tiles.tile_px
+            self.dimension = int(np.prod(port.shape[1:]))
+            inputs = {port.name: port.shape for port in self._aggregator.get_inputs()}
+            outputs = {port.name: port.shape for port in self._aggregator.get_outputs()}
+            self._outputs = tuple(outputs)
+            self.width, self.n_outputs = inputs["projected"][1], outputs["logits"][0]
+            (size,) = outputs["attention"]
+            self.n_instances = size if isinstance(size, int) else None
+            known = inputs.get("clinical", (1, 0))[1]
         self.clinical = clinical
-        known = inputs.get("clinical", (1, 0))[1]
         given = 0 if clinical is None else clinical.width
         if known != given:
             raise ModelError(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from eosin.core import ENCODER_HASH, HEAD, ConfigError, ModelError
+from eosin.core import ENCODER_HASH, HEAD, ConfigError, ModelError, raising
 from eosin.settings import Device
 
 Floats = npt.NDArray[np.float32]
@@ -107,8 +107,9 @@ class Session:
                 f"{self._path}: a classifier that this version of eosin exported is "
                 f"needed; this model gives {', '.join(self.outputs)}"
             )
-        graph = base64.b64decode(self._notes[HEAD])
-        head = ort.InferenceSession(graph, providers=[_CPU])
+        with raising(ModelError, f"{self._path}: its head cannot be opened"):
+            graph = base64.b64decode(self._notes[HEAD])
+            head = ort.InferenceSession(graph, providers=[_CPU])
         return lambda features: head.run(["logits"], {"features": features})[0]
 
     def _run_batch(self, tiles: npt.NDArray[np.uint8]) -> list[Floats]:
@@ -147,14 +148,11 @@ def run_graph(
     inputs: Mapping[str, npt.NDArray[Any]],
 ) -> list[Floats]:
     """Run what `start_session` started; ModelError as when memory runs out."""
-    try:
+    given = " and ".join(f"{len(array)} {name}" for name, array in inputs.items())
+    failure = f"{path}: ONNX Runtime failed on {given}"
+    remedy = "where memory ran out, ask for smaller batches"
+    with raising(ModelError, failure, remedy=remedy):
         found: list[Floats] = session.run(outputs, dict(inputs))
-    except Exception as error:  # ONNX Runtime has a class of its own per failure
-        given = " and ".join(f"{len(array)} {name}" for name, array in inputs.items())
-        raise ModelError(
-            f"{path}: ONNX Runtime failed on {given} ({_first_line(error)}); where "
-            "memory ran out, ask for smaller batches"
-        ) from error
     return found
 
 
@@ -188,13 +186,9 @@ def start_session(
     options.enable_cpu_mem_arena = keeps_memory
     if threads is not None:
         options.intra_op_num_threads = threads
-    try:
+    remedy = "the file is damaged, no ONNX model, or keeps numbers in other files"
+    with raising(ModelError, f"{path}: ONNX Runtime cannot open it", remedy=remedy):
         session = ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime has a class of its own per failure
-        raise ModelError(
-            f"{path}: ONNX Runtime cannot open it ({_first_line(error)}); the "
-            "file is damaged or no ONNX model"
-        ) from error
     # Where its CUDA libraries do not load, ONNX Runtime goes on with the CPU.
     if device == "cuda" and _CUDA not in session.get_providers():
         raise ConfigError(
@@ -221,7 +215,3 @@ def _choose_providers(device: Device) -> list[str]:
 def _takes_tiles(shape: list[Any]) -> bool:
     """Whether an input is `(batch, px, px, 3)` with a known px."""
     return len(shape) == 4 and isinstance(shape[1], int) and shape[2:] == [shape[1], 3]
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -19,6 +19,7 @@ from eosin.core import (
     RunError,
     atomic_path,
     hash_object,
+    raising,
     read_json,
     require_free_space,
     to_file_name,
@@ -197,13 +198,10 @@ class EncodedTiles:
 
     def _load(self, name: str, mmap_mode: Literal["r", "r+"] | None = None) -> Any:
         path = self.path / name
-        try:
+        failure = f"{path}: encoded tiles cannot be read"
+        remedy = "were they deleted by another command? Run it again"
+        with raising(RunError, failure, remedy=remedy):
             return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise RunError(
-                f"{path}: encoded tiles cannot be read ({error}); were they deleted by "
-                "another command? Run it again"
-            ) from error
 
 
 def list_parts(folder: TileFolder) -> list[Part]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from eosin.core import ModelError, atomic_path
+from eosin.core import ModelError, atomic_path, raising
 from eosin.models.keras_backend import keras
 
 
@@ -25,12 +25,8 @@ def load_keras_model(path: Path) -> Any:
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such model")
-    try:
+    with raising(ModelError, f"{path}: not a Keras model that this version reads"):
         return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ModelError(
-            f"{path}: not a Keras model that this version reads ({first_line(error)})"
-        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -9,11 +9,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from eosin.core import ModelError
-from eosin.models.keras_files import first_line
+from eosin.core import ModelError, raising
+from eosin.core.hdf5 import HDF5File, open_hdf5
 from eosin.models.registry import ENCODERS, EncoderSpec
 
 _Shapes = Counter[tuple[int, ...]]
+
+# Of groups within groups; a group may hold itself.
+_DEEPEST = 32
 
 
 def load_weights(encoder: Any, spec: EncoderSpec, path: Path) -> None:
@@ -30,17 +33,13 @@ def load_weights(encoder: Any, spec: EncoderSpec, path: Path) -> None:
     wanted: _Shapes = Counter(tuple(v.shape) for v in encoder.weights)
     if shapes != wanted:
         raise ModelError(_describe_mismatch(path, spec, wanted, shapes))
-    try:
-        with warnings.catch_warnings():
-            # Where a part of the file is missing, Keras warns and leaves the
-            # layers as they are: random.
-            warnings.simplefilter("error", UserWarning)
-            encoder.load_weights(str(path))
-    except (ValueError, KeyError, OSError, UserWarning) as error:
-        raise ModelError(
-            f"{path}: has the arrays of {spec.name} but not its layout "
-            f"({first_line(error)}); save it with Keras as *.weights.h5"
-        ) from error
+    failure = f"{path}: has the arrays of {spec.name} but not its layout"
+    remedy = "save it with Keras as *.weights.h5"
+    with raising(ModelError, failure, remedy=remedy), warnings.catch_warnings():
+        # Where a part of the file is missing, Keras warns and leaves the layers as
+        # they are: random.
+        warnings.simplefilter("error", UserWarning)
+        encoder.load_weights(str(path))
     if not all(np.isfinite(array).all() for array in encoder.get_weights()):
         raise ModelError(
             f"{path}: holds numbers that are not finite (damaged, or too large "
@@ -57,28 +56,30 @@ def _read_shapes(path: Path) -> _Shapes:
             f"{path}: weights must be a Keras HDF5 file (*.weights.h5, or *.h5 "
             "of keras.applications)"
         )
-    try:
-        with h5py.File(path, "r") as file:
-            is_keras_3 = "layer_names" not in file.attrs and "layers" in file
-            if is_keras_3 and not path.name.endswith(".weights.h5"):
-                raise ModelError(
-                    f"{path}: is in Keras 3's layout, which Keras reads only from "
-                    "files called *.weights.h5; rename it"
-                )
-            return Counter(_iter_shapes(file))
-    except OSError as error:
-        raise ModelError(f"{path}: not a readable HDF5 file ({error})") from error
+    with open_hdf5(path, ModelError, "not a readable HDF5 file") as file:
+        is_keras_3 = (
+            "layer_names" not in file.find("/").attrs and "layers" in file.names
+        )
+        if is_keras_3 and not path.name.endswith(".weights.h5"):
+            raise ModelError(
+                f"{path}: is in Keras 3's layout, which Keras reads only from "
+                "files called *.weights.h5; rename it"
+            )
+        return Counter(_iter_shapes(file, ""))
 
 
-def _iter_shapes(group: Any) -> Iterator[tuple[int, ...]]:
-    for name, item in group.items():
+def _iter_shapes(file: HDF5File, place: str) -> Iterator[tuple[int, ...]]:
+    if place.count("/") > _DEEPEST:
+        raise ModelError(f"its groups are more than {_DEEPEST} deep")
+    for name in file.find(place):
         # Neither an optimiser's state nor a dropout's seed is a weight.
         if name.startswith("optimizer") or name == "seed_generator":
             continue
+        item = file.find(f"{place}/{name}")
         if isinstance(item, h5py.Dataset):
             yield tuple(item.shape)
-        else:
-            yield from _iter_shapes(item)
+        elif item is not None:
+            yield from _iter_shapes(file, f"{place}/{name}")
 
 
 def _describe_mismatch(

@@ -271,7 +271,13 @@ class Card:
             )
         with raising(ModelError, f"{path}: is damaged", remedy="train again"):
             card: Self = from_plain(content, cls)
-        return card
+            for name in card.list_model_files():
+                if Path(name).is_absolute() or ".." in Path(name).parts:
+                    raise ModelError(
+                        f"{path}: names a model outside of its folder, {name}; models "
+                        "are read from the run alone"
+                    )
+            return card
 
 
 def _say_what_lacks(folder: Path) -> str:

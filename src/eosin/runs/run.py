@@ -24,7 +24,9 @@ from eosin.core import (
     atomic_path,
     hash_file,
     hash_object,
+    raising,
     read_csv,
+    read_parquet,
     read_record,
 )
 from eosin.inference import BagHead
@@ -57,7 +59,10 @@ class Run:
     @cached_property
     def splits(self) -> pd.DataFrame:
         """Who trained, validated and tested: columns `SPLIT_COLUMNS`."""
-        return read_csv(self.path / SPLITS_FILE, dtype=_TEXT, keep_default_na=False)
+        path = self.path / SPLITS_FILE
+        with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
+            table = read_csv(path, kind=ModelError, dtype=_TEXT, keep_default_na=False)
+            return table[list(SPLIT_COLUMNS)].astype({"fold": int})
 
     @cached_property
     def held_out(self) -> pd.DataFrame:
@@ -66,7 +71,10 @@ class Run:
         Columns `fold, id, slide_id, patient_id, label, split` and `logit_<i>`; `label`
         is a number, missing where a unit has none.
         """
-        return pd.read_parquet(self.path / HELD_OUT_FILE)
+        path = self.path / HELD_OUT_FILE
+        with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
+            table: pd.DataFrame = read_parquet(path).to_pandas()
+            return table
 
     @property
     def notes(self) -> Mapping[str, Any]:

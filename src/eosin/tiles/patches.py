@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import SlideError
+from eosin.core import SlideError, raising
+from eosin.core.hdf5 import HDF5File, can_map
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -183,25 +184,21 @@ class _Stack:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        failure = f"{path.name}: cannot be read as HDF5 patches"
+        with raising(SlideError, failure, remedy="it is cut short or damaged"):
             self._file = h5py.File(path, "r")
-            self._images: Any = self._file[_IMAGES_KEY]
-            offset = self._images.id.get_offset()
-            if offset is not None:
-                dtype, shape = self._images.dtype, self._images.shape
-                self._images = np.memmap(path, dtype, "r", offset, shape)
-        except (OSError, KeyError, ValueError) as error:
-            raise SlideError(
-                f"{path.name}: cannot be read as HDF5 patches ({error}); it is cut "
-                "short or damaged"
-            ) from error
+            found = HDF5File(self._file, path, SlideError).find(_IMAGES_KEY)
+            if not isinstance(found, h5py.Dataset):
+                raise SlideError(f"{path.name}: holds no images '{_IMAGES_KEY}'")
+            self._images: Any = found
+            if can_map(found):
+                place = found.id.get_offset()
+                self._images = np.memmap(path, found.dtype, "r", place, found.shape)
 
     def read(self, index: int) -> npt.NDArray[Any]:
         """Read one row, or raise `SlideError`."""
-        try:
+        with raising(SlideError, "cannot be read"):
             return np.array(self._images[int(index)])
-        except (OSError, IndexError, ValueError) as error:
-            raise SlideError(f"cannot be read ({error})") from error
 
     def close(self) -> None:
         self._file.close()

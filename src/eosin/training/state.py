@@ -1,7 +1,6 @@
 """The state of a training: its variables, their average, and both on disk."""
 
 import json
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eosin.core import RunError, atomic_path
+from eosin.core import RunError, atomic_path, raising
 from eosin.models.keras_backend import keras
 from eosin.training.history import EpochMetrics
 
@@ -61,22 +60,21 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     if not path.exists():
         return None
     arrays: dict[str, Arrays] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"]))
-            for name in sorted(set(file.files) - {"meta"}):
-                arrays.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"{path}: not a checkpoint that can be read ({error}); delete it to "
-            "start this stage anew"
-        ) from error
-    if meta["format"] != _FORMAT or meta["fingerprint"] != fingerprint:
-        raise RunError(
-            f"{path}: is the checkpoint of a training with other settings, data or "
-            "version; add --overwrite to start anew, or choose another folder"
-        )
-    return Checkpoint(tuple(EpochMetrics(**row) for row in meta["epochs"]), arrays)
+    failure = f"{path}: not a checkpoint that can be read"
+    remedy = "delete it to start this stage anew"
+    with (
+        raising(RunError, failure, remedy=remedy),
+        np.load(path, allow_pickle=False) as file,
+    ):
+        meta = json.loads(str(file["meta"]))
+        if meta["format"] != _FORMAT or meta["fingerprint"] != fingerprint:
+            raise RunError(
+                f"{path}: is the checkpoint of a training with other settings, data or "
+                "version; add --overwrite to start anew, or choose another folder"
+            )
+        for name in sorted(set(file.files) - {"meta"}):
+            arrays.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
+        return Checkpoint(tuple(EpochMetrics(**row) for row in meta["epochs"]), arrays)
 
 
 def take_arrays(variables: Sequence[Any]) -> Arrays:
