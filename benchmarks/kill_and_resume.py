@@ -89,7 +89,7 @@ def main() -> None:
                 [*eosin, "train", str(tiles), "--encoder", "smallcnn", "--weights",
                  "none", "--set", "tune_epochs=4", "tune_learning_rate=0.002"],
                 run,
-                ("card.json", "held_out.parquet", "splits.csv", "history.csv"),
+                ("card.json", "predictions.parquet", "splits.csv", "history.csv"),
             ),
             "predict": (
                 [*eosin, "predict", str(run), *map(str, cohort.new_slides)],

@@ -10,14 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eosin.annotations import read_annotations
+from eosin.bags import FeatureFile
+from eosin.bags.tensor_files import open_tensor_file
 from eosin.core import (
+    CohortError,
+    EosinError,
     RunError,
     atomic_path,
     fingerprint_file,
     from_file_name,
     hash_file,
     hash_object,
+    load_config,
     match_file_name,
+    read_csv_text,
     read_json,
     require_free_space,
     require_other_file,
@@ -26,6 +33,8 @@ from eosin.core import (
     write_json,
     write_text,
 )
+from eosin.settings import TileTraining
+from eosin.tiles import read_manifest
 
 
 def test_a_file_appears_whole_with_its_suffix_and_usual_rights(tmp_path):
@@ -277,6 +286,25 @@ def test_a_disk_that_fails_at_the_last_moment_is_told(
     else:
         # A network disk that knows no fsync.
         write_text(tmp_path / "a", "x")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_json,
+        read_manifest,
+        open_tensor_file,
+        FeatureFile,
+        read_annotations,
+        lambda path: read_csv_text(path, CohortError, noun="table"),
+        lambda path: load_config(TileTraining, path=path),
+    ],
+)
+def test_no_reader_waits_for_a_pipe(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EosinError, match=r"pipe: .*(a pipe|not a file|no file)"):
+        read(tmp_path / "pipe")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")

@@ -25,7 +25,7 @@ def test_what_is_no_finished_run_is_refused(slides_run, tmp_path):
     with pytest.raises(ModelError, match="not recorded, not done"):
         read_run(out)
     (out / "run.json").write_text(json.dumps(record))
-    for name in ("fold_1/model_0.aggregator.onnx", "held_out.parquet"):
+    for name in ("fold_1/model_0.aggregator.onnx", "predictions.parquet"):
         (out / name).rename(out / "away")
         with pytest.raises(ModelError, match=f"{name} is missing; train again"):
             read_run(out)
@@ -83,7 +83,7 @@ def test_seen_is_who_trained_or_validated(run, pixels_run):
         ("card.json", b"[1e999]"),
         ("splits.csv", b"a,b\n1,2\n"),
         ("splits.csv", b"\xff\xfe\x00"),
-        ("held_out.parquet", b"PAR1" + bytes(100) + b"PAR1"),
+        ("predictions.parquet", b"PAR1" + bytes(100) + b"PAR1"),
     ],
 )
 def test_a_file_of_a_run_that_is_damaged_is_named(slides_run, tmp_path, name, content):

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from eosin.core import AnnotationError, raising
+from eosin.core import AnnotationError, raising, require_regular
 
 # Far above what people draw; beyond it a file is a bomb, or cells of a whole slide.
 _MOST_BYTES = 256 << 20
@@ -40,8 +40,9 @@ def read_text(path: Path) -> str:
         AnnotationError: There is no such file, it is too large, or no text.
     """
     with raising(AnnotationError, f"{path}: cannot be read as text"):
-        if not path.is_file():
+        if not path.exists():
             raise AnnotationError(f"{path}: no such annotation file")
+        require_regular(path)
         with path.open("rb") as stream:
             is_packed = stream.read(2) == _GZIP_MARK
         with gzip.open(path) if is_packed else path.open("rb") as stream:

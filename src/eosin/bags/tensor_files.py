@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import ManifestError, raising
+from eosin.core import ManifestError, raising, require_regular
 
 # A description of one tensor has some 300 bytes.
 _MOST_PICKLE_BYTES = 1 << 16
@@ -95,7 +95,10 @@ def open_tensor_file(path: Path) -> npt.NDArray[Any]:
     failure = (
         f"{path}: must be a tensor (tiles, dimension) that PyTorch 1.6 or newer saved"
     )
-    with raising(ManifestError, failure, remedy=_REMEDY), zipfile.ZipFile(path) as file:
+    with (
+        raising(ManifestError, failure, remedy=_REMEDY),
+        _open_archive(path) as file,
+    ):
         # Every member lies in a folder named after the file as it was saved.
         root = file.namelist()[0].split("/")[0]
         content = _read_short(file, f"{root}/data.pkl")
@@ -153,6 +156,11 @@ def _map(
     name_bytes, extra_bytes = struct.unpack("<HH", header[26:30])
     offset = member.header_offset + _HEADER_BYTES + name_bytes + extra_bytes + start
     return np.memmap(path, dtype, "r", offset, shape)
+
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    require_regular(path)
+    return zipfile.ZipFile(path)
 
 
 def _refuse(path: Path, reason: str) -> ManifestError:

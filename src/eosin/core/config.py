@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eosin.core.errors import ConfigError
+from eosin.core.errors import ConfigError, raising
+from eosin.core.files import require_regular
 from eosin.core.words import suggest
 
 T = TypeVar("T")
@@ -69,12 +70,11 @@ def load_config(
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    try:
+    if not path.exists():
+        raise ConfigError(f"{path}: no such config file")
+    with raising(ConfigError, f"{path}: not readable as TOML"):
+        require_regular(path)
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such config file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: not readable as TOML ({error})") from error
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

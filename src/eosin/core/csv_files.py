@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eosin.core.csv_tables import restore_text
 from eosin.core.errors import EosinError, raising
+from eosin.core.files import require_regular
 
 # More than any cohort or patch set has; what is larger is something else.
 _MOST_ROWS = 2_000_000
@@ -130,6 +131,7 @@ def _square(
 def _load(path: Path, kind: type[EosinError], noun: str) -> bytes:
     """Read the file's bytes, unpacked."""
     try:
+        require_regular(path)
         with path.open("rb") as stream:
             data = stream.read(_MOST_BYTES + 1)
         if data.startswith(b"\x1f\x8b"):

@@ -124,6 +124,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
     remedy = "it is damaged: do the work again that wrote it, with --overwrite"
     try:
         with raising(RunError, f"{path}: cannot be read as JSON", remedy=remedy):
+            require_regular(path)
             text = path.read_text(encoding="utf-8")
             content = json.loads(
                 text, parse_float=_to_finite, parse_constant=_to_finite

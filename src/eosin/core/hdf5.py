@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from eosin.core.errors import EosinError, raising
+from eosin.core.files import require_regular
 
 _MOST_LINKS = 16
 # One chunk is in memory as a whole, whatever is read of it.
@@ -98,8 +99,10 @@ def open_hdf5(
     says `failure` of the file.
     """
     failure = f"{path}: {failure}"
-    with raising(kind, failure, remedy=remedy), h5py.File(path, "r") as file:
-        yield HDF5File(file, Path(path), kind)
+    with raising(kind, failure, remedy=remedy):
+        require_regular(path)
+        with h5py.File(path, "r") as file:
+            yield HDF5File(file, Path(path), kind)
 
 
 def can_map(data: Any) -> bool:

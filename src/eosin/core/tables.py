@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from eosin.core.errors import ManifestError, raising
-from eosin.core.files import atomic_path
+from eosin.core.files import atomic_path, require_regular
 from eosin.core.plain import from_plain
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ def read_parquet(path: Path) -> "pa.Table":
     import pyarrow as pa  # noqa: PLC0415  as above
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    require_regular(path)
     size = Path(path).stat().st_size
     # A stream, because PyArrow takes a plain string for a URI or a data set.
     with Path(path).open("rb") as stream:

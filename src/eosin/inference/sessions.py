@@ -138,7 +138,9 @@ def open_session(
         ConfigError: The device is none of the three, or CUDA is asked for and
             ONNX Runtime cannot use it.
     """
-    return Session(start_session(path, device=device, threads=threads), Path(path))
+    started = start_session(path, device=device, threads=threads)
+    with raising(ModelError, f"{path}: its names and notes cannot be read"):
+        return Session(started, Path(path))
 
 
 def run_graph(

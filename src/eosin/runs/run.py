@@ -34,7 +34,7 @@ from eosin.runs.card import CARD_FILE, Card, Sees
 from eosin.settings import Device
 
 SPLITS_FILE = "splits.csv"
-HELD_OUT_FILE = "held_out.parquet"
+PREDICTIONS_FILE = "predictions.parquet"
 ENCODER_FILE = "encoder.onnx"
 SPLIT_COLUMNS = ("fold", "id", "slide_id", "patient_id", "label", "split")
 """Of `splits.csv`: one row for each fold, unit and slide of the unit."""
@@ -71,7 +71,7 @@ class Run:
         Columns `fold, id, slide_id, patient_id, label, split` and `logit_<i>`; `label`
         is a number, missing where a unit has none.
         """
-        path = self.path / HELD_OUT_FILE
+        path = self.path / PREDICTIONS_FILE
         with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
             table: pd.DataFrame = read_parquet(path).to_pandas()
             return table
@@ -212,7 +212,7 @@ def read_run(path: Path) -> Run:
             f"{path}: its training is {record.get('status', 'not recorded')}, not "
             "done; run the same 'eosin train' again to finish it"
         )
-    files = (SPLITS_FILE, HELD_OUT_FILE, *card.list_model_files())
+    files = (SPLITS_FILE, PREDICTIONS_FILE, *card.list_model_files())
     if missing := [name for name in files if not (path / name).is_file()]:
         raise ModelError(f"{path}: {', '.join(missing)} is missing; train again")
     return Run(path, card, record)

@@ -21,7 +21,7 @@ from eosin.core import (
 from eosin.evaluation import Classes
 from eosin.runs.card import FoldCard
 from eosin.runs.choices import SlideLabels, choose
-from eosin.runs.run import HELD_OUT_FILE, SPLITS_FILE, find_logits
+from eosin.runs.run import PREDICTIONS_FILE, SPLITS_FILE, find_logits
 from eosin.studies.study import Study
 
 
@@ -79,10 +79,10 @@ class Folds:
     warnings: tuple[str, ...]
 
     def write(self, study: Study, out: Path) -> None:
-        """Write `splits.csv`, `held_out.parquet` and `history.csv`."""
+        """Write `splits.csv`, `predictions.parquet` and `history.csv`."""
         write_csv(out / SPLITS_FILE, study.splits)
         write_csv(out / "history.csv", self.history)
-        with atomic_path(out / HELD_OUT_FILE) as temporary:
+        with atomic_path(out / PREDICTIONS_FILE) as temporary:
             self.held_out.to_parquet(temporary, index=False)
 
 

@@ -41,7 +41,7 @@ _OUTPUTS = (
     "card.json",
     "choices.csv",
     "encoder.onnx",
-    "held_out.parquet",
+    "predictions.parquet",
     "history.csv",
     "history.png",
     "model.keras",
@@ -99,7 +99,7 @@ def train(
     that validate. Each fold scores the patients that it holds out, once.
 
     Writes models (`model.onnx`, or `fold_<k>/`), `card.json`, `splits.csv`,
-    `held_out.parquet`, `history.csv`, `history.png` and `run.json`; of bag models
+    `predictions.parquet`, `history.csv`, `history.png` and `run.json`; of bag models
     `attention/` of the held-out bags, `encoder.onnx` where the encoder is known, and
     `choices.csv` where something was chosen. An interrupted call goes on where it
     stopped and ends with the same models.
