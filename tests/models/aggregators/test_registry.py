@@ -143,7 +143,8 @@ def test_without_a_mask_all_instances_are_real(name):
     masked = keras.Model([inputs, shown], layer(inputs, mask=shown))
     found = model.predict_on_batch(features)
     expected = masked.predict_on_batch([features, mask])
-    np.testing.assert_array_equal(found["logits"], expected["logits"])
+    # A compiler may order two graphs' sums in two ways.
+    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-6)
 
 
 @every_aggregator
