@@ -87,6 +87,13 @@ def test_options_are_taken_as_they_are():
     assert (config.place, config.names, config.is_on) == (Path("x"), ("a,b",), True)
 
 
+@pytest.mark.parametrize("text", ["rate = 1" + "0" * 400, "a = " + "[" * 3000])
+def test_what_toml_says_beyond_all_bounds_is_refused(tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"rate must be|a.toml: not readable"):
+        load_config(Settings, path=tmp_path / "a.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
@@ -14,6 +16,7 @@ class FlatSlide(Slide):
     """A slide of one colour, in memory."""
 
     def __init__(self):
+        self.path = Path("flat.tif")
         self.levels = (Level(3000, 1500, 1.0),)
         self.bounds = Box(0, 0, 3000, 1500)
         self.resolution = Resolution(0.5, "made")

@@ -219,10 +219,11 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_models(
 @pytest.mark.parametrize(
     ("kind", "least"),
     [("tiles", 0.9), ("folds", 0.7), ("slides", 0.9), ("patients", 0.9),
-     ("encoded", 0.7), ("drawn", 0.9), ("pixels", 0.9)],
+     ("encoded", 0.7), ("drawn", 0.7), ("pixels", 0.9)],
 )  # fmt: skip
 def test_planted_signals_are_found_on_patients_never_seen(request, kind, least):
-    # Folds and slides are of an encoder that nobody trained, on ten patients.
+    # Folds, encoded slides and drawn bags are of an encoder that nobody trained, on ten
+    # patients: what it finds on the few that are held out goes up and down by the seed.
     assert find_auc(request.getfixturevalue(f"{kind}_run").path) > least
 
 

@@ -113,7 +113,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     with raising(ManifestError, f"{path}: cannot be read as Slideflow's settings"):
-        content = read_json(path)
+        content = read_json(path, object)
         um, px = content["tile_um"], content["tile_px"]
         is_power = isinstance(um, str) and um.lower().endswith("x")
         mpp = _find_mpp(None if is_power else um, px, um[:-1] if is_power else None)

@@ -96,11 +96,11 @@ def fit_value(name: str, hint: Any, value: Any) -> Any:
     for option in _options(hint):
         try:
             return _fit(option, value)
-        except (KeyError, StopIteration, TypeError, ValueError):
+        except (KeyError, StopIteration, TypeError, ValueError, OverflowError):
             continue
     choices = [str(c) for option in _options(hint) for c in _list_choices(option)]
     raise ConfigError(
-        f"{name} must be {_say_type(hint)}, got '{value}'{suggest(str(value), choices)}"
+        f"{name} must be {_say_type(hint)}, got '{str(value)[:80]}'{suggest(str(value), choices)}"
     )
 
 

@@ -38,7 +38,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     record: dict[str, Any] = read_json(path)
     for name, kind in _FIELDS.items():
         value = record.setdefault(name, kind())
-        if not isinstance(float(value) if type(value) is int else value, kind):
+        if not isinstance(value, (int, float) if kind is float else kind):
             raise RunError(
                 f"{path}: is damaged: '{name}' must be a JSON {_JSON_NAMES[kind]}, is "
                 f"{shorten_value(value)}; do the work again that wrote it, with "
