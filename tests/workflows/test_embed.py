@@ -125,6 +125,21 @@ def test_a_slide_that_was_replaced_is_refused_until_it_is_back(embed, own_tiles)
     np.testing.assert_array_equal(FeatureFile(out / "slide-02.h5")[:], own)
 
 
+def test_what_is_kept_of_another_slide_is_not_taken_for_it(embed, own_tiles, tmp_path):
+    """Two slides took turns under one name, and both were encoded."""
+    tiles, paths = own_tiles
+    kept = shutil.move(paths["slide-02"], f"{paths['slide-02']}.kept")
+    table = tmp_path / "cohort" / "slides.csv"
+    settings = TilingSettings(mpp=1.0, tile_px=64)
+    for source in (paths["slide-03"], kept):
+        shutil.copy(source, paths["slide-02"])
+        tile_cohort(table, tiles, settings)
+        assert embed(tiles).failures == ()
+    shutil.copy(paths["slide-03"], paths["slide-02"])
+    (failure,) = embed(tiles).failures
+    assert "slide-02.tif: was replaced by another file" in failure.message
+
+
 def test_tiles_that_are_known_to_be_damaged_are_left_out(embed, tile_folder, tmp_path):
     shutil.copytree(tile_folder, tmp_path / "tiles")
     tiles, info = read_manifest(tmp_path / "tiles" / "tiles.parquet")

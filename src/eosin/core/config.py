@@ -99,8 +99,9 @@ def fit_value(name: str, hint: Any, value: Any) -> Any:
         except (KeyError, StopIteration, TypeError, ValueError, OverflowError):
             continue
     choices = [str(c) for option in _options(hint) for c in _list_choices(option)]
+    text = str(value)[:80]
     raise ConfigError(
-        f"{name} must be {_say_type(hint)}, got '{str(value)[:80]}'{suggest(str(value), choices)}"
+        f"{name} must be {_say_type(hint)}, got '{text}'{suggest(text, choices)}"
     )
 
 

@@ -113,8 +113,10 @@ class EncodedTiles:
     ) -> None:
         """Encode the rows of the tile table that are missing, as `encode_tiles` does.
 
-        A model of this encoder is opened only where not all is there.
+        A model of this encoder is opened only where not all is there. A slide that was
+        replaced after it was tiled is a `SlideError`, also where its pixels are encoded.
         """
+        self._folder.require_unchanged(self._folder.tiles["slide_id"].iloc[rows])
         # Others that want the same wait here, and find it done.
         if self.is_done(rows, views).all():
             return
