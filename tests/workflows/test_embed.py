@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -126,16 +127,19 @@ def test_a_slide_that_was_replaced_is_refused_until_it_is_back(embed, own_tiles)
 
 
 def test_what_is_kept_of_another_slide_is_not_taken_for_it(embed, own_tiles, tmp_path):
-    """Two slides took turns under one name, and both were encoded."""
+    """Slides of equal places took turns under one name, and the other was encoded."""
     tiles, paths = own_tiles
-    kept = shutil.move(paths["slide-02"], f"{paths['slide-02']}.kept")
+    kept = Path(shutil.move(paths["slide-02"], f"{paths['slide-02']}.kept"))
+    other = kept.with_suffix(".other")
+    other.write_bytes(kept.read_bytes() + b"\0")
     table = tmp_path / "cohort" / "slides.csv"
     settings = TilingSettings(mpp=1.0, tile_px=64)
-    for source in (paths["slide-03"], kept):
-        shutil.copy(source, paths["slide-02"])
-        tile_cohort(table, tiles, settings)
-        assert embed(tiles).failures == ()
-    shutil.copy(paths["slide-03"], paths["slide-02"])
+    shutil.copy(other, paths["slide-02"])
+    tile_cohort(table, tiles, settings)
+    assert embed(tiles).failures == ()
+    shutil.copy(kept, paths["slide-02"])
+    tile_cohort(table, tiles, settings)
+    shutil.copy(other, paths["slide-02"])
     (failure,) = embed(tiles).failures
     assert "slide-02.tif: was replaced by another file" in failure.message
 

@@ -114,7 +114,7 @@ class EncodedTiles:
         """Encode the rows of the tile table that are missing, as `encode_tiles` does.
 
         A model of this encoder is opened only where not all is there. A slide that was
-        replaced after it was tiled is a `SlideError`, also where its pixels are encoded.
+        replaced after it was tiled is a `SlideError`, whatever is kept of it.
         """
         self._folder.require_unchanged(self._folder.tiles["slide_id"].iloc[rows])
         # Others that want the same wait here, and find it done.

@@ -154,7 +154,13 @@ class _Embedding:
             is_damaged = damaged[part.first : part.first + part.n]
             if not is_damaged.all():
                 rows_of[part] = part.first + np.flatnonzero(~is_damaged)
-        todo = [p for p in rows_of if read_key(self._find_file(p)) != self._find_key(p)]
+        replaced = self.folder.find_replaced(part.slide_id for part in rows_of)
+        todo = [
+            part
+            for part in rows_of
+            if part.slide_id in replaced
+            or read_key(self._find_file(part)) != self._find_key(part)
+        ]
         if todo:
             record.reopen()
         record.notes |= self._describe(rows_of, int(damaged.sum()))
