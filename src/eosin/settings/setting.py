@@ -8,8 +8,8 @@ what it says, and keeps the rest.
 import dataclasses
 import functools
 import inspect
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -90,8 +90,10 @@ class Rule:
             )
 
     def _check_number(self, name: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise ConfigError(f"{name} must be a finite number, got {value}")
+        # A whole number may be larger than any that can be worked with.
+        if not abs(value) <= sys.float_info.max:
+            text = str(value)[:20]
+            raise ConfigError(f"{name} must be a finite number, got {text}")
         is_within = (
             (self.least is None or value >= self.least)
             and (self.most is None or value <= self.most)
