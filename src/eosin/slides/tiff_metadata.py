@@ -10,11 +10,11 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 # Powers of ten of the prefixes of a metre. Capitals count: Mm is no mm.
-_PREFIXES = {
-    **{"Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2},
-    **{"da": 1, "": 0, "d": -1, "c": -2, "m": -3, "µ": -6, "u": -6, "n": -9, "p": -12},
-    **{"f": -15, "a": -18, "z": -21, "y": -24},
-}
+_PREFIXES = (
+    {"": 0, "da": 1, "h": 2, "d": -1, "c": -2, "u": -6}
+    | {prefix: 3 * n for n, prefix in enumerate("kMGTPEZY", start=1)}
+    | {prefix: -3 * n for n, prefix in enumerate("mµnpfazy", start=1)}
+)
 # Micrometres of OME's `UnitsLength` (openmicroscopy.org/Schemas/OME/2016-06); what is
 # relative (pixel, reference frame) has none, and no slide is measured by the stars.
 _UNITS_UM = {
