@@ -148,4 +148,5 @@ def _iter_differences(slide: Slide, fine: int, coarse: int) -> Iterator[float]:
 
 def _average(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     size = (_PARTS, _PARTS)
-    return cv2.resize(pixels.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    means = cv2.resize(pixels.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32)
