@@ -67,6 +67,7 @@ def test_a_decimal_comma_is_read(read):
     [
         ("_2", "x", "_2"),
         ("None", "_0", "_0"),
+        ("none", "_0", "_0"),
         ("None", "Annotation 7", "Unclassified"),
     ],
 )

@@ -75,6 +75,16 @@ def test_arrows_and_strange_shapes_are_counted(read):
         ("", '<Attribute Name="Description" Value=""/>', "Unclassified"),
         ("", '<Attribute Name="Description" Value="benign"/>', "benign"),
         ("", "", "Unclassified"),
+        (
+            "Layer 1",
+            '<Attribute Name="Notes" Value=""/><Attribute Name="Class" Value="CaP"/>',
+            "CaP",
+        ),
+        (
+            "",
+            '<Attribute Name="Notes" Value="x"/><Attribute Name="Type" Value="CaP"/>',
+            "CaP",
+        ),
     ],
 )
 def test_the_class_is_the_layers_name_or_its_attribute(

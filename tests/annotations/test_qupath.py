@@ -80,6 +80,13 @@ def test_the_class_is_found_in_every_dialect(read, classification, expected):
         ({"classification": None, "category": {"name": "Tumor"}}, "Tumor"),
         ({"classification": "null", "Label": "Tumor"}, "Tumor"),
         ({"objectType": "annotation"}, "Unclassified"),
+        ({"object_type": "cell", "roi_type": "Freehand"}, "Unclassified"),
+        ({"tissue_type": "Tumor", "name": "ROI 1"}, "Tumor"),
+        ({"predicted-class": "Tumor", "class_id": 3}, "Tumor"),
+        ({"labels": ["Tumor"]}, "Tumor"),
+        ({"cls": "Tumor", "data_type": "float"}, "Tumor"),
+        ({"metadata": {"Label": "Tumor"}, "name": "ROI 1"}, "Tumor"),
+        ({"attributes": {"diagnosis": "Tumor", "type": 1}}, "Tumor"),
     ],
 )
 def test_the_class_is_found_where_other_programs_keep_it(read, properties, expected):

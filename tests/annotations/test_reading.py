@@ -44,6 +44,7 @@ def test_marks_encodings_and_gzip_are_understood(write, data):
         (b"{", "not valid JSON"),
         (b"<a>", "not valid XML"),
         (b"<html/>", "root <html>"),
+        (b"<annotations><version/><image/></annotations>", "root <annotations>"),
         (b"\xff\xd8\xff\xe0 image", "cannot be read as text"),
         (b"<!DOCTYPE a [<!ENTITY b 'c'>]><Annotations/>", "DOCTYPE"),
     ],

@@ -42,21 +42,26 @@ def test_the_slides_called_most_wrongly_are_drawn(
     assert mapped[0].quantity == f"probability of {result.class_names[1]}"
     own = tiles[tiles["slide_id"] == mapped[0].slide_id]
     np.testing.assert_array_equal(mapped[0].values, own[result.target.columns[1]])
-    paths = write_overlays(mapped[:2], tmp_path, Progress())
+    cautions: list[str] = []
+    paths = write_overlays(mapped[:2], tmp_path, Progress(), cautions)
+    assert not cautions
     assert [path.name for path in paths.values()] == ["00.jpg", "01.jpg"]
     with Image.open(paths[mapped[0].slide_id]) as image:
         assert min(image.size) > 300
 
 
-def test_a_slide_that_is_gone_costs_its_picture(
+def test_a_slide_that_is_gone_costs_its_picture_and_is_told(
     evaluation_folder, tile_folder, tmp_path
 ):
     table, result = evaluate(evaluation_folder)
     folder = open_tile_folder(tile_folder)
     folder.slides.loc[folder.slides["slide_id"] == result.calls["id"][0], "path"] = "no"
     mapped = map_probabilities(folder, select_level(table, "tile"), result, None)
-    paths = write_overlays(mapped[:2], tmp_path, Progress())
+    cautions: list[str] = []
+    paths = write_overlays(mapped[:2], tmp_path, Progress(), cautions)
     assert list(paths) == [mapped[1].slide_id]
+    (caution,) = cautions
+    assert f"slide {mapped[0].slide_id}" in caution
 
 
 def test_held_out_attention_is_mapped_by_its_rank(

@@ -2,7 +2,16 @@ import os
 
 import pydicom
 import pytest
-from tests.slides.dicom_files import delete, make_dataset, put, save, write_image
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from tests.slides.dicom_files import (
+    add_positions,
+    delete,
+    make_dataset,
+    put,
+    save,
+    write_image,
+)
 from tests.slides.pixels import paint
 
 from eosin.core import SlideError
@@ -164,6 +173,33 @@ def test_the_spacing_is_that_of_rows_and_columns(write, spacing, expected):
         groups.PixelMeasuresSequence[0].PixelSpacing = spacing
 
     assert read_header(write(change)).spacing == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize(
+    ("spacings", "expected"),
+    [
+        ([["0.0005", "0.0004"]] * 4, (0.4, 0.5)),
+        ([["0.0005", "0.0005"]] * 3 + [["0.001", "0.001"]], (None, None)),
+        ([None] * 4, (None, None)),
+    ],
+)
+def test_the_spacing_may_be_that_of_each_frame(write, spacings, expected, undefined):
+    def change(made):
+        del made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+        places = [(x, y) for y in (0, 64) for x in (0, 64)]
+        add_positions(made, places, undefined=undefined)
+        groups = made.PerFrameFunctionalGroupsSequence
+        for group, spacing in zip(groups, spacings, strict=True):
+            if spacing:
+                measures = Dataset()
+                measures.PixelSpacing = spacing
+                group.PixelMeasuresSequence = Sequence([measures])
+
+    header = read_header(write(change))
+    assert header.spacing == pytest.approx(expected)
+    content = header.path.read_bytes()
+    assert content[header.end : header.end + 4] == b"\x00\x52\x30\x92"
 
 
 @pytest.mark.parametrize(

@@ -307,3 +307,24 @@ def test_one_focal_plane_is_taken_whatever_the_order(tmp_path):
     assert index.properties["eosin.plane"] == "1 of 2"
     assert read_tile(index, 0, 0) == pad(frames[0])
     assert read_tile(index, 0, 1) == pad(frames[3])
+
+
+def write_two_levels(folder, full, coarse):
+    """Write a slide of two levels of (width, height) px, in tiles of 16 px."""
+    for number, (width, height) in enumerate((full, coarse)):
+        image = paint(height, width)
+        write_image(folder / f"{number}.dcm", image, 16, "plain", uid=f"1.2.{number}")
+    return read_dicom_index(folder / "0.dcm", None)
+
+
+def test_the_padding_of_a_level_is_taken_off(tmp_path):
+    # A quarter is 250 x 232 px, which whole tiles of 16 px make 256 x 240.
+    index = write_two_levels(tmp_path, (1000, 925), (256, 240))
+    assert (index.grids[1].width_px, index.grids[1].height_px) == (250, 232)
+    assert not index.cautions
+
+
+def test_a_level_of_nearly_the_slides_shape_is_told(tmp_path):
+    index = write_two_levels(tmp_path, (1000, 925), (250, 235))
+    assert (index.grids[1].width_px, index.grids[1].height_px) == (250, 235)
+    assert "250 x 235 px" in " ".join(index.cautions)

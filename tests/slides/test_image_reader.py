@@ -4,6 +4,7 @@ import sys
 import zlib
 from functools import partial
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -420,3 +421,36 @@ def test_a_jpeg_of_several_scans_takes_memory_for_its_coefficients(tmp_path, opt
         # Pillow's four, RGB's three, and two for each of three coefficients.
         expected = 4 + 3 + (6 if options else 0)
         assert image_reader._count_pixel_bytes(image) == expected
+
+
+def claim(data, mark, at, kind, *size):
+    """Let a coded picture say that it has another size."""
+    at += data.index(mark)
+    return data[:at] + struct.pack(kind, *size) + data[at + struct.calcsize(kind) :]
+
+
+SMALL = np.full((64, 64, 3), 200, np.uint8)
+LARGER = {
+    # Of a JPEG height comes first, behind the mark, a length and the bits.
+    "jpeg": (imagecodecs.jpeg_encode(SMALL), b"\xff\xc0", 5, ">HH", 30_001, 30_000),
+    "png": (imagecodecs.png_encode(SMALL), b"IHDR", 4, ">II", 30_000, 30_001),
+    # A codestream's grid comes behind the mark, a length and two bytes.
+    "jpeg2000": (
+        imagecodecs.jpeg2k_encode(SMALL),
+        *(b"\xff\x4f\xff\x51", 8, ">II", 30_000, 30_001),
+    ),
+}
+
+
+@pytest.mark.parametrize("codec", LARGER)
+@pytest.mark.parametrize("is_larger", [True, False])
+def test_a_strip_holds_no_more_than_its_directory_says(tmp_path, codec, is_larger):
+    data = claim(*LARGER[codec]) if is_larger else LARGER[codec][0]
+    path = tmp_path / "a.tif"
+    options = {"photometric": "rgb", "compression": codec, "metadata": None}
+    tifffile.imwrite(path, iter([data]), shape=SMALL.shape, dtype="u1", **options)
+    if not is_larger:
+        assert np.abs(read_all(path).astype(int) - 200).max() < 3
+        return
+    with pytest.raises(SlideError, match="64 x 64 px holds a picture of 30000 x 30001"):
+        open_slide(path)

@@ -48,6 +48,10 @@ def test_a_broken_ome_header_says_nothing():
         ("0.00984251968503937", "thou"),
         # 72 points are an inch.
         ("0.000708661417322835", "pt"),
+        *(("2.5e8", "fm"), ("2.5e-6", "dm"), ("2.5e-10", "km"), ("2.5e-13", "Mm")),
+        *(("2.5e-9", "hm"), ("2.5e-8", "dam"), ("2.5e17", "ym")),
+        # A yard has 36 inches, a mile 1760 yards.
+        *(("2.734033245844269e-07", "yd"), ("1.5534279805933349e-10", "mi")),
     ],
 )
 def test_an_ome_headers_unit_is_heeded(number, unit):
@@ -56,7 +60,7 @@ def test_an_ome_headers_unit_is_heeded(number, unit):
     assert image.mpp == pytest.approx((0.25, 0.25))
 
 
-@pytest.mark.parametrize("unit", ["pixel", "reference frame", "Mm", ""])
+@pytest.mark.parametrize("unit", ["pixel", "reference frame", "MM", "ly", ""])
 def test_relative_and_unknown_units_are_no_length(unit):
     assert read_ome(f'PhysicalSizeX="0.25" PhysicalSizeXUnit="{unit}"').mpp[0] is None
 
@@ -87,6 +91,8 @@ def test_resolution_tags_become_micrometres():
     assert read_tag_mpp(page(ResolutionUnit=2, XResolution=(50_800, 1)))[0] == 0.5
     both = page(ResolutionUnit=3, XResolution=(40_000, 1), YResolution=(20_000, 1))
     assert read_tag_mpp(both) == (0.25, 0.5)
+    assert read_tag_mpp(page(ResolutionUnit=4, XResolution=(2000, 1)))[0] == 0.5
+    assert read_tag_mpp(page(ResolutionUnit=5, XResolution=(2, 1)))[0] == 0.5
     # The unit's default is the inch.
     assert read_tag_mpp(page(XResolution=(508_000, 10)))[0] == 0.5
     assert read_tag_mpp(page(XResolution=50_800.0))[0] == 0.5
@@ -125,6 +131,11 @@ def test_aperio_pairs_are_read():
         "Maker|appmag = 40x|mpp = 0,25 \u03bcm",
         "Maker\nMagnification = 40\nMPP = 250 nm",
         "MPP-X = 0.25; MPP-Y = 0.25; Objective Power = 40",
+        "Scanned: 2024-05-01 10:20\nMPP: 0.25\nObjective: 40",
+        '{"mpp": 0.25, "magnification": 40, "stains": ["H", "E"]}',
+        "Maker|Pixel Size X (nm) = 250|Pixel Size Y (nm) = 250|AppMag = 40",
+        "Maker|Pixel Width = 0.25 um/px|Pixel Height = 0.25um/pixel|AppMag = 40",
+        "Maker|MPP = 0|Microns per pixel = 0,25|AppMag = 40",
     ],
 )
 def test_pairs_say_the_resolution_in_many_spellings(text):

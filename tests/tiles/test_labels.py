@@ -150,6 +150,11 @@ def test_outlines_on_their_own_tissue_are_right():
     assert fit() == ""
 
 
+def test_a_few_regions_beyond_the_slide_are_counted():
+    said = fit(box(80, 40, 240, 120), box(410, 0, 420, 9), box(-9, -9, -1, -1))
+    assert said == "2 of 3 regions lie beyond the slide"
+
+
 @pytest.mark.parametrize(
     ("area", "share", "beyond"),
     [

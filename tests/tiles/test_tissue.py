@@ -193,3 +193,39 @@ def test_every_scanner_is_served(array_slide, scanner) -> None:
     made = make_phantom(seed=5, size_px=(768, 640), mpp=1.0, scanner=scanner)
     found = find_tissue(array_slide(made.image), OtsuTissue())
     assert found.mask.mean() == pytest.approx(made.tissue.mean(), abs=0.06)
+
+
+FAINT = (226, 204, 221)
+
+
+@pytest.mark.parametrize(
+    "ink", [(200, 30, 40), (40, 60, 170), (250, 240, 60), (240, 100, 170)]
+)
+def test_pen_beside_faint_tissue_hides_none_of_it(array_slide, ink) -> None:
+    image = draw_slide((243, 243, 243), FAINT)
+    image[10:30, 10:230] = ink
+    found = find_tissue(array_slide(image, mpp=8.0), OtsuTissue())
+    assert agreement(found.mask, DISC) > 0.9
+    assert found.artefacts["pen"][20, 20:220].all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "glass",
+    [
+        (225, 244, 228),  # green, of which a pink stain makes grey
+        (214, 240, 240),
+        (246, 226, 206),
+        (235, 215, 150),
+        (195, 224, 243),  # a white balance that is off
+    ],
+)
+def test_faint_tissue_on_tinted_glass_is_no_second_glass(
+    array_slide, method, glass
+) -> None:
+    # As light through both: without texture, so that it may be taken for glass.
+    rng = np.random.default_rng(0)
+    image = np.full((240, 240, 3), glass, np.float32) + rng.normal(0, 1, (240, 240, 1))
+    image[DISC] *= np.array(FAINT) / 244
+    found = find_tissue(array_slide(image.astype(np.uint8), mpp=8.0), method)
+    assert agreement(found.mask, DISC) > 0.9

@@ -241,6 +241,22 @@ def test_an_annotation_that_lies_on_glass_and_a_full_slide_are_told(
     assert "pink" in full
 
 
+def test_what_the_files_say_of_themselves_is_told_once_for_all(tile_rows, tmp_path):
+    pink = np.random.default_rng(0).normal((205, 140, 185), 12, (512, 512, 3))
+    pink = np.clip(pink, 0, 255).astype(np.uint8)
+    label = np.full((100, 300, 3), 200, np.uint8)
+    for name, resolution in (("a", (10_000, 10_000)), ("b", (10_000, 9_600))):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
+            said = {"resolution": resolution, "resolutionunit": "CENTIMETER"}
+            for image in (pink, label):
+                file.write(image, tile=(64, 64), photometric="rgb", **said)
+                said = {}
+    result = tile_rows({"path": tmp_path / "a.tif"}, {"path": tmp_path / "b.tif"})
+    of_both, of_one = result.cautions
+    assert "2 of 2 slides (a, b): an image of 300 x 100 px is left out" in of_both
+    assert "1 of 2 slides (b): pixels are not square" in of_one
+
+
 def test_a_full_disk_stops_the_command_and_leaves_no_half_file(
     cohort, tmp_path, monkeypatch
 ):

@@ -40,7 +40,7 @@ def read_asap(path: Path, root: Element) -> Annotations:
 def _find_class(annotation: Element) -> str | None:
     """Return the group; else the own name, unless it is ASAP's `Annotation 3`."""
     group = annotation.get("PartOfGroup") or ""
-    if group and group != "None":
+    if group and group.casefold() != "none":
         return group
     name = annotation.get("Name") or ""
     return None if _DEFAULT_NAME.fullmatch(name) else name

@@ -139,13 +139,14 @@ def _find_layer_class(annotation: Element) -> tuple[str, str]:
     name = (annotation.get("Name") or "").strip()
     if name and not _NUMBERED.fullmatch(name):
         return name, name
-    attribute = annotation.find("./Attributes/Attribute")
-    if attribute is None:
-        return "", name
-    attribute_name = (attribute.get("Name") or "").strip()
-    is_column = attribute_name.casefold() in _COLUMNS
-    value = (attribute.get("Value") or "").strip() if is_column else ""
-    return value, name or ("" if is_column else attribute_name)
+    attributes = [
+        ((each.get("Name") or "").strip(), (each.get("Value") or "").strip())
+        for each in annotation.iterfind("./Attributes/Attribute")
+    ]
+    attributes.sort(key=lambda each: each[0].casefold() not in _CLASS_COLUMNS)
+    typed = (v for key, v in attributes if v and key.casefold() in _COLUMNS)
+    named = (key for key, _ in attributes if key.casefold() not in _COLUMNS)
+    return next(typed, ""), name or next(named, "")
 
 
 def _find_region_class(region: Element, headers: Mapping[str | None, Any]) -> str:

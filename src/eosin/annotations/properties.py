@@ -7,13 +7,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Places of a class's name among a feature's properties, whatever their case and
-# hyphens: QuPath's; of other exporters; TIAToolbox's `type`; the object's own name.
+# hyphens, one or several: QuPath's, and of other exporters.
 _PLACES = (
     *("classification", "pathclass", "class", "classname", "classlabel"),
-    *("annotationclass", "label", "labelname", "category", "type", "name"),
+    *("annotationclass", "label", "labelname", "category", "categoryname", "cls"),
 )
+# What ends in these is a class too, if it is text (`tissue_type`, `predicted_class`),
+# but for what says of which kind an object is.
+_ENDINGS = ("class", "label", "category", "type", "diagnosis", "tissue")
+_OF_OBJECTS = ("object", "geometry", "shape", "roi", "region", "file", "data", "source")
+# Last come TIAToolbox's `type`, and the object's own name.
+_LAST_PLACES = ("type", "group", "name")
+# Where some writers keep all that they say.
+_CONTAINERS = ("attributes", "metadata", "userdata")
 # Within a class that is an object.
 _INNER_PLACES = ("name", "names", "label", "value", "class")
+
+_SINGULARS = {"labels": "label", "classes": "class", "categories": "category"}
 
 # What says of which kind an object is, and so is no class.
 _KINDS = frozenset(
@@ -44,7 +54,7 @@ def find_class_name(feature: Mapping[str, Any]) -> str | None:
             return name
     # Some writers put members beside the properties. There `type` is GeoJSON's own.
     for place, value in _iter_places(feature):
-        if place not in ("type", "name") and (name := _name(_parse_text(value))):
+        if place not in _LAST_PLACES and (name := _name(_parse_text(value))):
             return name
     return None
 
@@ -52,10 +62,20 @@ def find_class_name(feature: Mapping[str, Any]) -> str | None:
 def _iter_places(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what stands in a place of a class's name, the surest first."""
     folded: dict[str, Any] = {}
+    inner: list[Mapping[str, Any]] = []
     for key, value in members.items():
         plain = key.casefold().replace("_", "").replace("-", "").replace(" ", "")
-        folded.setdefault(plain, value)
-    return ((place, folded[place]) for place in _PLACES if place in folded)
+        folded.setdefault(_SINGULARS.get(plain, plain), value)
+        if plain in _CONTAINERS and isinstance(value, dict):
+            inner.append(value)
+    yield from ((place, folded[place]) for place in _PLACES if place in folded)
+    for place, value in folded.items():
+        is_other = place.startswith(_OF_OBJECTS) or place in (*_PLACES, *_LAST_PLACES)
+        if place.endswith(_ENDINGS) and isinstance(value, str) and not is_other:
+            yield "type", value
+    for members_within in inner:
+        yield from _iter_places(members_within)
+    yield from ((place, folded[place]) for place in _LAST_PLACES if place in folded)
 
 
 def _parse_text(value: Any) -> Any:

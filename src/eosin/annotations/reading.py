@@ -108,12 +108,14 @@ def _read_xml(path: Path, text: str, slide: Slide | None) -> Annotations:
         root = fromstring(text)
     if root.tag == "ASAP_Annotations":
         return read_asap(path, root)
-    if root.tag == "annotations":
+    # CVAT's root has the same name.
+    if root.tag == "annotations" and all(part.tag == "ndpviewstate" for part in root):
         return read_ndpa(path, root, slide=slide)
     if root.tag == "Annotations":
         return read_imagescope(path, root)
     raise AnnotationError(
-        f"{path}: XML with the root <{root.tag}> is no annotation format that is known"
+        f"{path}: XML with the root <{root.tag}> is no known annotation format; "
+        "export QuPath GeoJSON, ASAP or ImageScope XML"
     )
 
 

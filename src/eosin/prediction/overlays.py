@@ -53,11 +53,15 @@ class MappedSlide:
 
 
 def write_overlays(
-    slides: Sequence[MappedSlide], folder: Path, progress: Progress
+    slides: Sequence[MappedSlide],
+    folder: Path,
+    progress: Progress,
+    cautions: list[str],
 ) -> dict[str, Path]:
     """Draw slides with their tiles' values, and return the pictures by slide.
 
-    Slides that cannot be read cost the picture, not the page.
+    Slides that cannot be read, or are no longer those that were tiled, cost the
+    picture, not the page; they are added to `cautions`.
     """
     paths: dict[str, Path] = {}
     with progress.task("Drawing overlays", len(slides)) as task:
@@ -68,7 +72,8 @@ def write_overlays(
                 require_unchanged(mapped.path, mapped.fingerprint)
                 with open_slide(mapped.path, mpp=mapped.mpp) as slide:
                     picture = picture_slide(slide, title=name, max_px=_OVERLAY_PX)
-            except SlideError:
+            except SlideError as error:
+                cautions.append(f"No overlay of slide {name} was drawn: {error}")
                 continue
             x, y = mapped.tiles[["x_px0", "y_px0"]].to_numpy(np.int64).T
             size_px0 = int(mapped.tiles["size_px0"].iloc[0])

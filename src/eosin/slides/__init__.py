@@ -2,6 +2,7 @@
 
 from eosin.slides.byte_sources import is_remote
 from eosin.slides.dicom_header import find_series
+from eosin.slides.level_shapes import find_odd_levels
 from eosin.slides.opening import (
     fingerprint_slide,
     is_at_hand,
@@ -35,6 +36,7 @@ __all__ = [
     "TiledSlide",
     "describe_slide",
     "find_cells",
+    "find_odd_levels",
     "find_series",
     "fingerprint_slide",
     "is_at_hand",

@@ -4,6 +4,7 @@ Sources: DICOM PS3.3, sections A.32.8 and C.8.12 (whole slide microscopy), and
 PS3.10, section 7 (the file's own header).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,11 @@ _PATHS = "OpticalPathSequence"
 _IMAGE_TYPE = 0x00080008
 _SERIES = 0x0020000E
 PER_FRAME_GROUPS = 0x52009230
+
+_GROUPS_MARK = b"\x00\x52\x30\x92"
+_FRAME_SPACING = re.compile(rb"\x28\x00\x30\x00DS([\x01-\x40])\x00", re.DOTALL)
+# Some hundred frames, which tells whether they agree.
+_MOST_FRAME_BYTES = 1 << 16
 
 # 262 Gpx in frames of 256 px; a damaged number must not ask for gigabytes.
 MAX_FRAMES = 4_000_000
@@ -191,6 +197,8 @@ def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
     _check_kind(path.name, values)
     paths = values.item(_PATHS)
     groups = values.item("SharedFunctionalGroupsSequence")
+    end = stream.tell()
+    spacing = _find_spacing(groups)
     return DICOMHeader(
         path=path,
         instance_uid=values.require_text("SOPInstanceUID"),
@@ -209,11 +217,11 @@ def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
         n_paths=max(values.number("NumberOfOpticalPaths") or 1, values.count(_PATHS)),
         optical_path=paths.text("OpticalPathIdentifier"),
         concatenation=_find_concatenation(values),
-        spacing=_find_spacing(groups),
+        spacing=spacing if any(spacing) else _find_frame_spacing(stream),
         volume=_find_volume(values),
         objective_power=parse_positive(paths.text("ObjectiveLensPower")),
         properties=_collect_properties(values, syntax),
-        end=stream.tell(),
+        end=end,
     )
 
 
@@ -271,7 +279,25 @@ def _find_concatenation(values: DICOMValues) -> Concatenation | None:
 
 def _find_spacing(groups: DICOMValues) -> Sides:
     """Read the pixel spacing, in mm from one row and one column to the next."""
-    text = groups.item("PixelMeasuresSequence").text("PixelSpacing")
+    return _parse_spacing(groups.item("PixelMeasuresSequence").text("PixelSpacing"))
+
+
+def _find_frame_spacing(stream: DICOMStream) -> Sides:
+    """Read the pixel spacing that the first frames all say, each in a group of its own.
+
+    The stream stands before the per-frame groups, if there are any.
+    """
+    start = stream.read(_MOST_FRAME_BYTES)
+    if start[:4] != _GROUPS_MARK:
+        return None, None
+    found = {
+        start[match.end() : match.end() + match[1][0]].decode("latin-1").strip(" \0")
+        for match in _FRAME_SPACING.finditer(start)
+    }
+    return _parse_spacing(found.pop()) if len(found) == 1 else (None, None)
+
+
+def _parse_spacing(text: str) -> Sides:
     sides = [parse_positive(part) for part in text.split("\\")]
     if len(sides) != 2:
         return None, None

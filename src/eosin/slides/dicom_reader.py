@@ -9,7 +9,7 @@ Source: DICOM PS3.3, sections A.32.8, C.7.6.16.1 and C.7.6.17.3.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from eosin.slides.dicom_meaning import (
     resolve_spacing,
 )
 from eosin.slides.dicom_positions import find_cells, read_places
+from eosin.slides.level_shapes import fit_level, has_shape
 from eosin.slides.tile_codecs import Pixels
 from eosin.slides.tiled_reader import TiledSlide, TileGrid, TileIndex, check_grid
 
@@ -137,10 +138,22 @@ def read_dicom_index(path: Path, mpp: float | None) -> TileIndex:
     )
     levels: list[DICOMImage] = []
     sources: list[ByteSource] = []
-    for parts in pyramid:
-        levels.append(read_image(parts, len(sources)))
-        sources += levels[-1].sources
     first = pyramid[0][0]
+    full, cautions = (first.width_px, first.height_px), []
+    for parts in pyramid:
+        image = read_image(parts, len(sources))
+        sources += image.sources
+        grid, size = image.grid, (image.grid.width_px, image.grid.height_px)
+        fitting = fit_level(full, size, (grid.tile_width_px, grid.tile_height_px))
+        if fitting is not None:
+            width, height = fitting
+            image = replace(image, grid=replace(grid, width_px=width, height_px=height))
+        elif not has_shape(full, size):
+            cautions.append(
+                "a level of {} x {} px has not quite the shape of the slide ({} x {} "
+                "px), so that places on it are a little off".format(*size, *full)
+            )
+        levels.append(image)
     properties = {**first.properties, **chosen}
     if levels[0].n_planes > 1:
         properties[PLANE] = f"1 of {levels[0].n_planes}"
@@ -155,7 +168,7 @@ def read_dicom_index(path: Path, mpp: float | None) -> TileIndex:
         resolution=resolve_spacing([parts[0] for parts in pyramid], mpp),
         properties=properties,
         associated=associated,
-        cautions=tuple(iter_cautions(first, properties)),
+        cautions=(*cautions, *iter_cautions(first, properties)),
     )
 
 

@@ -20,7 +20,7 @@ from eosin.slides.slide import Slide
 from eosin.slides.tiff_directories import open_tiff
 from eosin.slides.tiff_metadata import OMEImage
 from eosin.slides.tiff_pages import TIFFContent, parse_content
-from eosin.slides.tile_codecs import Pixels, flatten_onto_white
+from eosin.slides.tile_codecs import Pixels, find_coded_size, flatten_onto_white
 
 # Such images are held decoded in memory, 600 Mpx in 1.8 GB. What decoding takes at its
 # peak may not be more.
@@ -37,6 +37,9 @@ _WEBP_BYTES, _PACKED_BMP_BYTES, _COEFFICIENT_BYTES = 12, 2, 2
 _TIFF_STARTS = {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}
 # Pillow loads no others; MPO, several JPEGs in one file, is not in each version.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP")
+# Pictures within a TIFF say their size; they may be filled up to whole blocks.
+_SIZED = {"JPEG", "PNG", "JPEG2000", "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB"}
+_PADDING = 16
 _COLOURS = {"RGB", "YCBCR", "MINISBLACK", "MINISWHITE", "PALETTE"}
 # Three samples or channels that are tagged as grey are RGB.
 _GREY_IS_RGB = {(3, axes, "MINISBLACK") for axes in ("YXS", "SYX", "CYX")}
@@ -184,6 +187,10 @@ def _read_tiff(path: Path) -> _Found:
         levels = series.levels if series and content.n_planes > 1 else content.pages
         size = (page.imagewidth, page.imagelength)
         _check_bytes(path, size, _count_bytes(page, levels))
+        for level in levels:
+            is_series = isinstance(level, tifffile.TiffPageSeries)
+            for part in level.pages if is_series else [level]:
+                _check_segments(path.name, part)
         array = levels[0].asarray()
         bits, cautions = _find_bits(page, array, content.ome)
         images = [as_rgb(path.name, array, page, bits, order)]
@@ -219,6 +226,27 @@ def _count_bytes(page: Any, levels: Sequence[Any]) -> int:
     n_decoded = 1 if page.compression == tifffile.COMPRESSION.NONE else 2
     is_kept = page.dtype == np.uint8 and page.shape[2:] == (3,)
     return int(n_decoded * decoded + (0 if is_kept else kept))
+
+
+def _check_segments(name: str, page: Any) -> None:
+    """Refuse strips and tiles that hold a larger picture than their directory says.
+
+    Decoders would make it before anybody could ask.
+    """
+    frame = page.keyframe if page else None
+    if frame is None or getattr(frame.compression, "name", "") not in _SIZED:
+        return
+    most = frame.imagewidth, min(frame.rowsperstrip, frame.imagelength)
+    if frame.is_tiled:
+        most = frame.tilewidth, frame.tilelength
+    handle = page.parent.filehandle
+    for data, *_ in handle.read_segments(page.dataoffsets, page.databytecounts):
+        found = find_coded_size(data) if data else None
+        if found and any(f > m + _PADDING for f, m in zip(found, most, strict=True)):
+            raise SlideError(
+                f"{name}: a part of {most[0]} x {most[1]} px holds a picture of "
+                f"{found[0]} x {found[1]} px; it is damaged"
+            )
 
 
 def _check_colour(

@@ -1,9 +1,14 @@
-"""Which images of a file are levels of one slide: those that have its shape."""
+"""Which images of a file are levels of one slide: they have its shape, and show it."""
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from eosin.slides.slide import Level
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from eosin.slides.slide import DamagedTileError, Level, Slide
 
 Size = tuple[int, int]
 
@@ -11,6 +16,13 @@ Size = tuple[int, int]
 _WHOLE_PX = 1.5
 # Where a side does not follow from the other by more than this, the shape is another.
 _ROUNDING_PX = 2.0
+
+# Levels are compared on so many squares a side, of so many pixels of the coarser one or
+# of the finer one at most, by the means of so many parts a side of each.
+_SPOTS, _SPOT_PX, _MOST_SPOT_PX, _PARTS = 2, 32, 512, 4
+# Half of the squares, as others may be glass, differ by so much of 255 where levels do
+# not show the same. Lossy codecs and sharpening change means by 2 or 3.
+_LEAST_DIFFERENCE = 12
 
 
 def fit_level(full: Size, level: Size, tile: Size | None = None) -> Size | None:
@@ -94,3 +106,47 @@ def make_levels(sizes: Sequence[Size]) -> tuple[Level, ...]:
     """Make levels of their sizes, finest first."""
     width, height = sizes[0]
     return tuple(Level(w, h, (width / w + height / h) / 2) for w, h in sizes)
+
+
+def find_odd_levels(slide: Slide) -> Iterator[str]:
+    """Yield a sentence for each level that shows something else than the slide.
+
+    A label may have a level's shape by chance. Some squares of each level are compared
+    with the same places of the next finer one that shows the slide; damaged ones are
+    passed over.
+    """
+    good = 0
+    for index, level in enumerate(slide.levels[1:], start=1):
+        differences = sorted(_iter_differences(slide, good, index))
+        if len(differences) < _SPOTS or differences[-_SPOTS] <= _LEAST_DIFFERENCE:
+            good = index
+            continue
+        yield (
+            f"level {index} ({level.width_px} x {level.height_px} px) shows other "
+            f"things than level {good}, so it may be a label or another slide; "
+            "overviews and tissue may be wrong, so convert the slide without it"
+        )
+
+
+def _iter_differences(slide: Slide, fine: int, coarse: int) -> Iterator[float]:
+    """Yield by how much the squares of two levels differ, 0 to 255."""
+    level = slide.levels[coarse]
+    ratio = level.downsample / slide.levels[fine].downsample
+    sides = level.height_px, level.width_px
+    side = int(min(_SPOT_PX, _MOST_SPOT_PX / ratio, *sides))
+    for place in np.ndindex(_SPOTS, _SPOTS) if side >= _PARTS else ():
+        y, x = (
+            round((step + 0.5) / _SPOTS * (whole - side) * level.downsample)
+            for step, whole in zip(place, sides, strict=True)
+        )
+        with contextlib.suppress(DamagedTileError):
+            one = _average(slide.read(x, y, side, side, level=coarse))
+            length = round(side * ratio)
+            other = _average(slide.read(x, y, length, length, level=fine))
+            yield float(np.abs(one - other).mean())
+
+
+def _average(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    size = (_PARTS, _PARTS)
+    means = cv2.resize(pixels.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32)

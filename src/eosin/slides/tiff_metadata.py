@@ -1,5 +1,7 @@
 """What the headers of TIFF slides say beside their pixels."""
 
+import contextlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -7,23 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
+# Powers of ten of the prefixes of a metre. Capitals count: Mm is no mm.
+_PREFIXES = (
+    {"": 0, "da": 1, "h": 2, "d": -1, "c": -2, "u": -6}
+    | {prefix: 3 * n for n, prefix in enumerate("kMGTPEZY", start=1)}
+    | {prefix: -3 * n for n, prefix in enumerate("mµnpfazy", start=1)}
+)
 # Micrometres of OME's `UnitsLength` (openmicroscopy.org/Schemas/OME/2016-06); what is
-# relative (pixel, reference frame) has none. Capitals count: Mm is no mm.
+# relative (pixel, reference frame) has none, and no slide is measured by the stars.
 _UNITS_UM = {
-    "m": 1e6,
-    "dm": 1e5,
-    "cm": 1e4,
-    "mm": 1e3,
-    "µm": 1.0,
-    "nm": 1e-3,
-    "pm": 1e-6,
+    **{f"{prefix}m": 10.0 ** (power + 6) for prefix, power in _PREFIXES.items()},
     "Å": 1e-4,
     "thou": 25.4,
     "li": 25_400 / 12,
     "in": 25_400.0,
     "ft": 304_800.0,
+    "yd": 914_400.0,
+    "mi": 1_609_344_000.0,
     "pt": 25_400 / 72,
-    "um": 1.0,
 }
 # As people write them, in small letters.
 _UNIT_WORDS_UM = {
@@ -41,17 +44,32 @@ _UNIT_WORDS_UM = {
     "meter": 1e6,
     "metre": 1e6,
 }
-# TIFF 6.0, ResolutionUnit: 2 is an inch, and what counts where the tag is missing.
-_RESOLUTION_UNITS_UM = {2: 25_400.0, 3: 10_000.0}
+# TIFF 6.0, ResolutionUnit: 2 is an inch, and what counts where the tag is missing; 4
+# and 5 are what tifffile writes for mm and um.
+_RESOLUTION_UNITS_UM = {2: 25_400.0, 3: 10_000.0, 4: 1000.0, 5: 1.0}
 _INCH = 2
 
 _NUMBER = re.compile(r"\+?(\d+(?:[.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_PAIR = re.compile(r"\s*([A-Za-z][\w .:()-]*?)\s*=\s*(.*)", re.DOTALL)
+# Of two marks in one part the first counts; a colon without a blank is part of a time.
+_PAIR = re.compile(
+    r"\s*([A-Za-z][\w .:/()\[\]µμ-]*?)\s*(?:=|:(?=\s))\s*(.*)", re.DOTALL
+)
+_UNIT_IN_KEY = re.compile(r"(.+?)\s*[(\[](.+)[)\]]\s*")
+_PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*(px|pixels?)$", re.IGNORECASE)
 _IMAGEJ_PAIR = re.compile(r"^(\w+)=(.*)$", re.MULTILINE)
 
-# How headers in Aperio's form call the nominal magnification, in plain letters.
-_POWER_KEYS = ("appmag", "objectivepower", "objectivemagnification", "magnification")
+# How headers call the nominal magnification and a pixel's size, in plain letters.
+_POWER_KEYS = (
+    *("appmag", "objectivepower", "objectivemagnification", "magnification"),
+    "objective",
+)
+_SIZE_KEYS = (
+    *("mpp", "pixelsize", "physicalsize", "micronsperpixel", "micrometersperpixel"),
+    "umperpixel",
+)
+_SIDE_KEYS = {"x": "pixelwidth", "y": "pixelheight"}
 
+_PLAIN = (str, int, float)
 Sides = tuple[float | None, float | None]
 
 
@@ -149,8 +167,13 @@ def read_imagej_mpp(page: Any, description: str) -> Sides:
 def read_pairs(description: str) -> Mapping[str, str]:
     """Read the `|key = value` pairs of a description in Aperio's form.
 
-    Where nothing is divided by `|`, lines and semicolons divide them.
+    Where nothing is divided by `|`, lines and semicolons divide them. A colon may
+    stand for `=`, and an object of JSON for all of them.
     """
+    if description.lstrip()[:1] == "{":
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(description)
+            return {key: str(v) for key, v in found.items() if isinstance(v, _PLAIN)}
     parts = re.split(r"\|" if "|" in description else r"[;\r\n]", description)
     matches = (_PAIR.fullmatch(part) for part in parts)
     return {match[1]: match[2].strip() for match in matches if match}
@@ -158,20 +181,37 @@ def read_pairs(description: str) -> Mapping[str, str]:
 
 def read_pair_resolution(pairs: Mapping[str, str]) -> tuple[Sides, float | None]:
     """Read micrometres per pixel in x and y, and nominal magnification, of pairs."""
-    plain = {re.sub(r"[^a-z]", "", key.lower()): value for key, value in pairs.items()}
-    sides = [plain.get(f"mpp{axis}", plain.get("mpp")) for axis in "xy"]
+    plain: dict[str, tuple[str, str]] = {}
+    for key, value in pairs.items():
+        match = _UNIT_IN_KEY.fullmatch(key)
+        name, unit = (match[1], match[2]) if match else (key, "µm")
+        plain[re.sub(r"[^a-z]", "", name.lower())] = value, unit
+
+    def find_side(axis: str) -> float | None:
+        own = [f"{key}{axis}" for key in _SIZE_KEYS]
+        names = (*own, _SIDE_KEYS[axis], *_SIZE_KEYS)
+        found = (parse_length_um(*plain[name]) for name in names if name in plain)
+        return next((length for length in found if length), None)
+
     powers = (
-        parse_positive(plain.get(key, "").lower().rstrip("x ")) for key in _POWER_KEYS
+        parse_positive(plain.get(key, ("", ""))[0].lower().rstrip("x "))
+        for key in _POWER_KEYS
     )
-    x, y = (parse_length_um(side) for side in sides)
-    return (x, y), next((power for power in powers if power), None)
+    sides = find_side("x"), find_side("y")
+    return sides, next((power for power in powers if power), None)
 
 
 def find_unit_um(unit: str) -> float | None:
     """Return a unit of length in micrometres; None where it has none or is unknown."""
     # Two signs look alike: micro (U+00B5) and the Greek letter mu (U+03BC).
     # Read in a wrong encoding, the first has another letter before it.
-    unit = unit.strip().replace("Â", "").replace("\u03bc", "µ").replace("\u212b", "Å")
+    unit = (
+        _PER_PIXEL.sub("", unit)
+        .strip()
+        .replace("Â", "")
+        .replace("\u03bc", "µ")
+        .replace("\u212b", "Å")
+    )
     word = unit.lower().removesuffix("s")
     return _UNITS_UM.get(unit) or _UNIT_WORDS_UM.get(word)
 

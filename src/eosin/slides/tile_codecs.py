@@ -17,10 +17,6 @@ import simplejpeg
 
 Pixels = npt.NDArray[np.uint8]
 
-# What goes wrong inside a codec with damaged bytes; the reader turns these into
-# a SlideError that says where.
-DECODE_ERRORS = (ValueError, RuntimeError, TypeError, OSError, EOFError, MemoryError)
-
 CODESTREAM_START = b"\xff\x4f"
 _START = b"\xff\xd8"
 # An Adobe APP14 segment: its last byte says whether the components are RGB (0) or
@@ -28,6 +24,8 @@ _START = b"\xff\xd8"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 _JFIF_MARK = b"\xff\xe0"
 _ADOBE_MARK = b"\xff\xee"
+# What says a JPEG's size, in each of its processes.
+_FRAME_MARKS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SCAN_MARK = b"\xff\xda"
 # Headers are shorter; a mark of colour behind them would be pixels by chance.
 _HEADER_BYTES = 1024
@@ -49,7 +47,8 @@ class TileCodec(Protocol):
         """Decode into `out`, `(height / scale, width / scale, 3)`, contiguous.
 
         Raises:
-            ValueError: Or another of `DECODE_ERRORS`; the bytes are damaged.
+            Exception: Whatever the codec raises; the bytes are damaged, and the reader
+                turns it into a `SlideError` that says where.
         """
 
     def pack(self, data: bytes) -> bytes:
@@ -186,13 +185,35 @@ def _check_codestream(data: bytes, width: int, height: int) -> None:
         raise ValueError("a JPEG 2000 tile must have three 8-bit components alike")
 
 
+def find_coded_size(data: bytes) -> tuple[int, int] | None:
+    """Find the (width, height) that a JPEG, PNG or JPEG 2000 says of itself."""
+    if data.startswith(b"\x89PNG"):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if data.startswith(_START):
+        at = 2
+        while data[at : at + 1] == b"\xff" and at + 9 <= len(data):
+            if data[at + 1] in _FRAME_MARKS:
+                sides = data[at + 7 : at + 9], data[at + 5 : at + 7]
+                return int.from_bytes(sides[0], "big"), int.from_bytes(sides[1], "big")
+            is_filling = data[at + 1] == 0xFF
+            at += 1 if is_filling else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        return None
+    start = _find_codestream(data) if data[4:8] == b"jP  " else 0
+    is_codestream = data[start : start + 2] == CODESTREAM_START
+    return _read_size(data, start) if is_codestream else None
+
+
 def _check_size(data: bytes, width: int, height: int, start: int = 0) -> None:
     """Check the size of a codestream, which OpenJPEG decodes before it can be asked."""
-    places = range(start + 8, start + 24, 4)
-    numbers = [int.from_bytes(data[at : at + 4], "big") for at in places]
-    found = (numbers[0] - numbers[2], numbers[1] - numbers[3])
+    found = _read_size(data, start)
     if found != (width, height):
         raise ValueError(f"a tile of {(width, height)} holds {found}")
+
+
+def _read_size(data: bytes, start: int) -> tuple[int, int]:
+    places = range(start + 8, start + 24, 4)
+    numbers = [int.from_bytes(data[at : at + 4], "big") for at in places]
+    return numbers[0] - numbers[2], numbers[1] - numbers[3]
 
 
 def _find_codestream(data: bytes) -> int:

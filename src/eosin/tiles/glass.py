@@ -50,20 +50,16 @@ def find_glass(image: Image) -> tuple[Colour, ...]:
     glass gives none, as it has texture and is pink to violet.
     """
     colours = _find_colours(image)
-    # Pink may be faint tissue where anything else is brighter.
-    lightest = max((colour[1] for colour in colours), default=0.0)
-    return tuple(c for c in colours if _is_glass(c, may_be_pink=c[1] == lightest))
-
-
-def find_tints(image: Image) -> tuple[Colour, ...]:
-    """Find the colours of glass that is tinted, the commonest first."""
-    return tuple(colour for colour in find_glass(image) if _is_tinted(colour))
+    if not colours:
+        return ()
+    lightest = max(colours, key=lambda colour: float(colour[1]))
+    return tuple(colour for colour in colours if _is_glass(colour, lightest))
 
 
 def whiten_glass(image: Image) -> Image:
     """Take the tint of a slide's commonest glass out of its picture, if it has one."""
     glass = find_glass(image)
-    return _whiten(image, glass[0]) if glass and _is_tinted(glass[0]) else image
+    return _whiten(image, glass[0]) if glass and is_tinted(glass[0]) else image
 
 
 def _find_colours(image: Image) -> list[Colour]:
@@ -85,22 +81,35 @@ def _find_colours(image: Image) -> list[Colour]:
         if is_near.sum() < least:
             break
         colours.append(np.median(pixels[is_near], axis=0))
-        is_other = measure_colour(pixels[None], colours[-1:])[0] >= _LEAST_TINT
+        spread = np.minimum(
+            _measure_spread(pixels[None]),
+            _measure_spread(_whiten(pixels[None], colours[-1])),
+        )
+        is_other = spread[0] >= _LEAST_TINT
         pixels = pixels[is_other & ~is_near]
     return colours
 
 
-def measure_colour(image: Image, tints: Sequence[Colour] = ()) -> Image:
-    """Measure how coloured pixels are, 0 to 255, seen against plain and tinted glass.
+def measure_colour(image: Image, glass: Sequence[Colour] = ()) -> Image:
+    """Measure how coloured pixels are, 0 to 255, seen against their slide's glass.
 
-    That is the spread of the channels: in the dark HSV's saturation is noise.
+    That is the spread of the channels: in the dark HSV's saturation is noise. Where
+    all glass is tinted, only what is lighter than that may be plain: a stain can make
+    grey of its tint.
     """
-    spread = cv2.subtract(image.max(axis=2), image.min(axis=2))
+    spread = _measure_spread(image)
+    tints = [colour for colour in glass if is_tinted(colour)]
+    if not tints:
+        return spread
+    if len(tints) == len(glass):
+        spread[image.min(axis=2) < min(tint.min() for tint in tints)] = 255
     for tint in tints:
-        whitened = _whiten(image, tint)
-        own = cv2.subtract(whitened.max(axis=2), whitened.min(axis=2))
-        spread = np.minimum(spread, own)
-    return np.asarray(spread)
+        spread = np.minimum(spread, _measure_spread(_whiten(image, tint)))
+    return spread
+
+
+def _measure_spread(image: Image) -> Image:
+    return np.asarray(cv2.subtract(image.max(axis=2), image.min(axis=2)))
 
 
 def _whiten(image: Image, tint: Colour) -> Image:
@@ -110,14 +119,23 @@ def _whiten(image: Image, tint: Colour) -> Image:
     return np.asarray(cv2.LUT(image, tables.astype(np.uint8)[:, None]))
 
 
-def _is_tinted(colour: Colour) -> bool:
+def is_tinted(colour: Colour) -> bool:
+    """Tell whether a colour of glass is anything but plain."""
     return bool(np.ptp(colour) >= _LEAST_TINT)
 
 
-def _is_glass(colour: Colour, *, may_be_pink: bool) -> bool:
-    """Whether even pixels of a colour may be glass."""
+def _is_glass(colour: Colour, lightest: Colour) -> bool:
+    """Whether even pixels of a colour may be glass, by the lightest such colour.
+
+    Seen against that, any other that is pink may be faint tissue.
+    """
     red, green, blue = colour
     most = _MOST_YELLOW_TINT if blue < green <= red else _MOST_TINT
-    if _is_tinted(colour) and green < min(red, blue):
-        most = _MOST_PINK_TINT if may_be_pink else 0
+    if colour is lightest:
+        is_pink = is_tinted(colour) and green < min(red, blue)
+        most = _MOST_PINK_TINT if is_pink else most
+    else:
+        own = colour * lightest.mean() / np.maximum(lightest, 1)
+        if is_tinted(own) and own[1] < min(own[0], own[2]):
+            return False
     return bool(np.ptp(colour) <= most and np.median(colour) >= _LEAST_BRIGHT)

@@ -81,7 +81,9 @@ def describe_fit(
     downsample: float,
     dimensions: tuple[int, int],
 ) -> str:
-    """Say that regions hardly lie on tissue, as another slide's do; empty otherwise.
+    """Say that regions hardly lie on tissue, as another slide's do, or beyond it.
+
+    It is empty where they fit.
 
     Args:
         regions: What was drawn, level-0 frame.
@@ -99,10 +101,13 @@ def describe_fit(
         cv2.fillPoly(drawn, [np.floor(ring).astype(np.int32) for ring in corners], 1)
     if not total or not tissue.any():
         return ""
-    share_inside = float(shapely.area(inside).sum() / total)
+    areas = shapely.area(inside)
+    share_inside = float(areas.sum() / total)
     share = share_inside * float(tissue[drawn > 0].mean()) if drawn.any() else 0.0
     if share >= _LEAST_ON_TISSUE:
-        return ""
+        n_beyond = int((areas == 0).sum())
+        beyond = f"{n_beyond} of {len(areas)} regions lie beyond the slide"
+        return beyond if n_beyond else ""
     beyond = f" and {1 - share_inside:.0%} beyond the slide" if share_inside < 1 else ""
     return (
         f"{share:.0%} of the outlined area lies on tissue{beyond}; are the outlines "

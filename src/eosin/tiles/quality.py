@@ -77,7 +77,9 @@ def _find_even_ink(
         (saturation > 155) | ((saturation > 90) & (value > 145))
     )
     magenta = _is_within(hue, _MAGENTA_HUES) & (
-        (saturation > 180) | ((saturation > 90) & (value > 240))
+        (saturation > 180)
+        | ((saturation > 140) & (value > 225))
+        | ((saturation > 90) & (value > 240))
     )
     ink = brown | red | violet | magenta
     return np.asarray(ink & find_even(image) if ink.any() else ink)

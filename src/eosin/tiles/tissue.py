@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eosin.settings import TissueName
 from eosin.slides import Slide
-from eosin.tiles.glass import find_glass, find_tints, measure_colour, whiten_glass
+from eosin.tiles.glass import find_glass, is_tinted, measure_colour, whiten_glass
 from eosin.tiles.quality import find_artefacts, find_pen, keep_large
 
 Mask = npt.NDArray[np.bool_]
@@ -24,6 +24,8 @@ _MAX_PIXELS = 25_000_000
 # fluorescence slide.
 _BLACK = 25
 _LEAST_INK = 40
+# What ink is replaced by.
+_WHITE = 245
 
 
 class TissueMethod(Protocol):
@@ -58,7 +60,7 @@ class OtsuTissue:
 
     def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
         """Find tissue in an RGB picture."""
-        spread = measure_colour(image, find_tints(image))
+        spread = measure_colour(image, find_glass(image))
         soft = cv2.GaussianBlur(spread, (0, 0), max(0.5, self.sigma_um / mpp))
         threshold, _ = cv2.threshold(soft, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
         threshold = float(np.clip(threshold, self.lowest, self.highest))
@@ -89,9 +91,10 @@ class OpticalDensityTissue:
         light = np.maximum(np.percentile(soft.reshape(-1, 3), 90, axis=0), 1)
         # Plain glass is bright; where the brightest tenth is not, and nothing else is
         # like glass, the slide shows none.
-        glass = find_tints(image) if light.min() >= 200 else find_glass(image)
-        if light.min() >= 200 or not glass:
-            glass = (light if light.min() >= 200 else np.full(3, 245.0), *glass)
+        is_bright = light.min() >= 200
+        glass = [c for c in find_glass(image) if not is_bright or is_tinted(c)]
+        if is_bright or not glass:
+            glass = [light if is_bright else np.full(3, 245.0), *glass]
         # The most absorbing channel is the one that lets least through.
         ratios = [(np.maximum(soft, 1) / one).min(axis=2) for one in glass]
         density = -np.log10(np.max(ratios, axis=0))
@@ -135,11 +138,14 @@ def find_tissue(slide: Slide, method: TissueMethod) -> TissueMap:
     image = slide.read_image(downsample=downsample)
     mpp = own_mpp * downsample
     pen = find_pen(image, mpp)
-    if tints := find_tints(image):
+    glass = find_glass(image)
+    if any(map(is_tinted, glass)):
         # Ink is what differs from the glass, whether light passes both or ink alone.
-        pen &= measure_colour(image, tints) > _LEAST_INK
+        pen &= measure_colour(image, glass) > _LEAST_INK
         pen |= find_pen(whiten_glass(image), mpp)
-    mask = method.find(image, mpp) & ~pen
+    # Ink is purer than any stain, and would raise the threshold above a faint one.
+    bare = np.where(pen[..., None], np.uint8(_WHITE), image) if pen.any() else image
+    mask = method.find(bare, mpp) & ~pen
     return TissueMap(mask, downsample, find_artefacts(image, mpp, mask, pen))
 
 

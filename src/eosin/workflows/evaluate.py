@@ -164,12 +164,13 @@ def _evaluate(
         cautions.append(f"{n_unreadable} damaged tiles could not be scored.")
     write_json(out / "metrics.json", result.metrics)
     slides = _map_slides(units, table, result)
+    overlays = write_overlays(slides, out / "overlays", progress, cautions)
     facts = EvaluationFacts(
         run=units.run,
         result=result,
         baseline=rival,
         cautions=cautions,
-        overlays=write_overlays(slides, out / "overlays", progress),
+        overlays=overlays,
         **_describe(units, table),
     )
     write_page(make_evaluation_page(facts), out)

@@ -37,7 +37,7 @@ from eosin.core import (
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
 from eosin.settings import TilingSettings, require_settings, say_order
-from eosin.slides import Slide, open_slide
+from eosin.slides import Slide, find_odd_levels, open_slide
 from eosin.tiles import (
     CLASS_SPELLING,
     DAMAGED,
@@ -75,7 +75,8 @@ class TileResult(Showable):
         remarks: What may be wrong with the classes, and which slides gave no tile or
             no label, as sentences.
         failures: Slides that were given up on.
-        cautions: Which slides' annotations hardly lie on their tissue, as sentences.
+        cautions: What must be known of slides' files, and which slides' annotations
+            hardly lie on their tissue, as sentences.
         pack: The slides' own tiles in one file, where that was asked for.
     """
 
@@ -237,6 +238,7 @@ def _summarise(
         "mpp_used": mpp,
         "mpp_source": slide.mpp_source,
         "mpp_warning": "; ".join(slide.resolution.disagreements),
+        "slide_warning": "; ".join([*slide.cautions, *find_odd_levels(slide)]),
         "vendor": slide.vendor,
         "reader": slide.reader,
         "resampling": slide.find_resampling(
@@ -318,13 +320,26 @@ def _merge_parts(
         unknown_classes=unknown,
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
-        cautions=tuple(
-            f"{row['annotation']} on slide {row['slide_id']}: "
-            f"{row['annotation_warning']}"
-            for row in rows
-            if row["annotation_warning"]
+        cautions=(
+            *_say_warnings(slides),
+            *(
+                f"{row['annotation']} on slide {row['slide_id']}: "
+                f"{row['annotation_warning']}"
+                for row in rows
+                if row["annotation_warning"]
+            ),
         ),
     )
+
+
+def _say_warnings(slides: pd.DataFrame) -> Iterator[str]:
+    """Say what must be known of the files, once for all slides of which it holds."""
+    for name in ("slide_warning", "mpp_warning"):
+        for warning, alike in slides[slides[name] != ""].groupby(name, sort=False):
+            yield (
+                f"{len(alike)} of {len(slides)} slides "
+                f"({say_examples(alike['slide_id'])}): {warning}"
+            )
 
 
 def _find_spelling(class_map: ClassMap, found: Counter[str]) -> dict[str, str]:

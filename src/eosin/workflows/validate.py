@@ -12,7 +12,7 @@ import pandas as pd
 from eosin.annotations import read_annotations
 from eosin.cohorts import list_files, read_cohort
 from eosin.core import WATCHED, EosinError, Progress, SlideError
-from eosin.slides import Slide, is_remote, open_slide
+from eosin.slides import Slide, find_odd_levels, is_remote, open_slide
 from eosin.tiles import OtsuTissue, describe_fit
 
 _CORNER_PX = 256
@@ -171,6 +171,7 @@ def _find_warnings(slide: Slide, annotation: str) -> Iterator[str]:
     if left_out := slide.properties.get("eosin.left-out"):
         yield f"images beside the pyramid are left out: {left_out}"
     yield from slide.cautions
+    yield from find_odd_levels(slide)
     for disagreement in slide.resolution.disagreements:
         yield f"the mpp is uncertain: {disagreement}"
     if len(slide.levels) == 1 and max(slide.dimensions) > _LARGE_PX:
