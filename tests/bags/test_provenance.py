@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eosin.bags import FeatureInfo, read_provenance, write_features
-from eosin.core import ManifestError
+from eosin.core import EosinError, ManifestError
 
 NUMBERS = np.ones((3, 2), np.float32)
 COORDS = np.array([[0, 0], [512, 0], [1024, 0]])
@@ -64,9 +64,10 @@ def test_slideflow_says_it_beside_its_tensors(tmp_path, tile_um, mpp):
     (tmp_path / "bags_config.json").write_text(json.dumps(said))
     expected = {"encoder": "UNIFeatures", "mpp": mpp, "tile_px": 299}
     assert read_provenance(tmp_path / "a.pt") == expected
-    (tmp_path / "bags_config.json").write_text("[1]")
-    with pytest.raises(ManifestError, match=r"bags_config.json: cannot be read"):
-        read_provenance(tmp_path / "a.pt")
+    for text in ("[1]", "{", '{"tile_um": []}'):
+        (tmp_path / "bags_config.json").write_text(text)
+        with pytest.raises(EosinError, match=r"bags_config.json: .*as Slideflow wrote"):
+            read_provenance(tmp_path / "a.pt")
 
 
 def test_own_files_say_it_themselves(tmp_path):

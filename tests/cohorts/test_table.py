@@ -160,6 +160,8 @@ def test_slides_whose_patients_nobody_named_are_told_of(folder, text, said):
         ("TCGA-B0-4710", "tcga-b0-4710-01a", "TCGA-B0-4710"),
         ("TCGA_B0_4710_11A", "TCGA\u2013B0\u20134710", "TCGA-B0-4710"),
         ("C3L-00001-21", "c3l-00001", "C3L-00001"),
+        ("GTEX-1117F-0126", "gtex-1117f", "GTEX-1117F"),
+        ("TARGET-30-PARHAM-01A", "TARGET_30_PARHAM", "TARGET-30-PARHAM"),
         ("P\u22121", "P-1", "P-1"),
         ("\uff301", "P1", "P1"),
         ("P\xa01", "P 1", "P 1"),
@@ -177,7 +179,11 @@ def test_ids_that_are_surely_one_patients_are_joined(folder, one, other, patient
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("P1", "p1"), ("007", "7"), ("P-01", "P1"), ("p_1", "P 001"), ("A.3b", "a-3-B")],
+    [
+        *(("P1", "p1"), ("007", "7"), ("P-01", "P1"), ("p_1", "P 001")),
+        *(("A.3b", "a-3-B"), ("Patient 7", "pt7"), ("P12", "12"), ("12-345", "12345")),
+        *(("TCGAB04710", "TCGA-B0-4710"), ("M\u00fcller", "Muller"), ("\u04211", "C1")),
+    ],
 )
 def test_ids_that_may_be_one_patients_are_asked_about(folder, one, other):
     text = f"path,patient_id\na.svs,{one}\nb.svs,{other}\n"
@@ -190,6 +196,13 @@ def test_ids_that_may_be_one_patients_are_asked_about(folder, one, other):
 def test_ids_that_differ_in_more_are_different_patients(folder):
     text = "path,patient_id\na.svs,1-11\nb.svs,11-1\nc d.svs,111\n"
     assert read_cohort(write(folder, text)).table["patient_id"].nunique() == 3
+
+
+@pytest.mark.parametrize("number", ["1.23457E+11", "1,2E+05", "2E+10"])
+def test_ids_that_a_spreadsheet_rounded_are_refused(folder, number):
+    text = f'path,patient_id\na.svs,"{number}"\nb.svs,"{number}"\n'
+    with pytest.raises(CohortError, match=r"spreadsheet has rounded: .*E\+"):
+        read_cohort(write(folder, text))
 
 
 def test_a_patient_whom_slide_ids_name_is_not_divided(folder):

@@ -112,8 +112,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     """Read what Slideflow notes beside its tensors; nothing where there is none."""
     if not path.is_file():
         return {}
-    with raising(ManifestError, f"{path}: cannot be read as Slideflow's settings"):
-        content = read_json(path)
+    remedy = "it must be as Slideflow wrote it; else take it away"
+    content = read_json(path, remedy=remedy)
+    failure = f"{path}: cannot be read as Slideflow's settings"
+    with raising(ManifestError, failure, remedy=remedy):
         um, px = content["tile_um"], content["tile_px"]
         is_power = isinstance(um, str) and um.lower().endswith("x")
         mpp = _find_mpp(None if is_power else um, px, um[:-1] if is_power else None)
