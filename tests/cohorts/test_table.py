@@ -138,8 +138,8 @@ def test_what_lacks_a_label_is_told_with_what_to_do(folder, header, row, message
         ("path,patient\na.svs,P1\nb.svs,n/a\n", r"for 1 of 2 slides \(b\)"),
         ("path\na.svs\nTCGA-B0-4710-01Z.svs\n", r"for 1 of 2 slides \(a\)"),
         ("path\na.svs\n", None),
-        # Somebody may well name each slide's patient after it.
-        ("path,patient\na.svs,a\nb.svs,b\n", None),
+        ("path,patient\na.svs,a\nb.svs,b\n", "repeats each slide's id"),
+        ("path,patient\na.svs,a\nb.svs,c\n", None),
         ("path,case_id\na.svs,P\nb.svs,P\n", None),
         ("path,patient_id\na.svs,P\nTCGA-B0-4710-01Z.svs,-\n", None),
     ],
@@ -196,6 +196,31 @@ def test_ids_that_may_be_one_patients_are_asked_about(folder, one, other):
 def test_ids_that_differ_in_more_are_different_patients(folder):
     text = "path,patient_id\na.svs,1-11\nb.svs,11-1\nc d.svs,111\n"
     assert read_cohort(write(folder, text)).table["patient_id"].nunique() == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "columns"),
+    [
+        ("path,patient_id,label,class", "P,x,y;Q,y,x", "'label' and 'class'"),
+        ("path,patient_id,label,target", "P,x,0;P,x,1", "'label' and 'target'"),
+        ("path,patient_id,MRN,label", "P,1,x;Q,1,y", "'patient_id' and 'MRN'"),
+    ],
+)
+def test_other_words_for_label_and_patient_must_agree(folder, header, rows, columns):
+    one, other = rows.split(";")
+    path = write(folder, f"{header}\na.svs,{one}\nb.svs,{other}\n")
+    if "target" in header:
+        # As many of these as of those, and not by the same slides.
+        path = write(folder, f"{header}\na.svs,{one}\nb.svs,{other}\nc d.svs,R,y,1\n")
+    with pytest.raises(CohortError, match=f"{columns} can both be"):
+        read_cohort(path)
+
+
+@pytest.mark.parametrize("header", ["set", "Partition", "fold", "cv_fold_3"])
+def test_splits_under_another_name_are_told(folder, header):
+    text = f"path,patient_id,{header}\na.svs,P,train\nb.svs,Q,test\n"
+    (caution,) = read_cohort(write(folder, text)).cautions
+    assert f"'{header}' may hold splits, and is not used" in caution
 
 
 @pytest.mark.parametrize("number", ["1.23457E+11", "1,2E+05", "2E+10"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eosin.cohorts.columns import find_split
 from eosin.cohorts.folder_layouts import (
     find_layout,
     find_split_folders,
@@ -29,7 +30,6 @@ from eosin.cohorts.patch_sets import (
     strip_suffix,
 )
 from eosin.cohorts.patients import find_patient
-from eosin.cohorts.table import find_split
 from eosin.core import CohortError, ConfigError
 from eosin.settings import ImportSettings, order_by_name
 

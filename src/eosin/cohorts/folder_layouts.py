@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from eosin.cohorts.columns import find_split
 from eosin.cohorts.patch_sets import Listing, list_folders, say_examples
 from eosin.cohorts.patients import tidy_text
-from eosin.cohorts.table import find_split
 from eosin.core import CohortError
 from eosin.settings import find_negative
 

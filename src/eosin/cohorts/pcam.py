@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from eosin.cohorts.columns import SPLIT_NAMES
 from eosin.cohorts.kaggle import PCAM_CLASS_NAMES, PCAM_MPP
 from eosin.cohorts.patch_sets import (
     Listing,
@@ -23,7 +24,7 @@ from eosin.cohorts.patch_sets import (
     read_patch_csv,
 )
 from eosin.cohorts.patients import find_patient
-from eosin.cohorts.table import SPLIT_NAMES, SPLITS
+from eosin.cohorts.table import SPLITS
 from eosin.cohorts.unpacking import unpack_once
 from eosin.core import CohortError, Progress
 
