@@ -52,7 +52,11 @@ def test_every_tool_says_it_in_its_own_words(tmp_path):
     expected = {"encoder": "conch", "mpp": 1.0, "tile_px": 448}
     assert read_provenance(atlas) == expected
     clam = write(tmp_path / "clam.h5", of_coords={"patch_size": 256, "patch_level": 1})
-    assert read_provenance(clam) == {"tile_px": 256}
+    assert read_provenance(clam) == {"tile_px": 256, "patch_level": 1}
+    power = write(tmp_path / "power.h5", of_coords={"target_magnification": "10x"})
+    assert read_provenance(power) == {"mpp": 1.0}
+    other = write(tmp_path / "other.h5", of_file={"model_name": "conch"})
+    assert read_provenance(other) == {"encoder": "conch"}
 
 
 @pytest.mark.parametrize(("tile_um", "mpp"), [(302, 302 / 299), ("20x", 0.5)])

@@ -49,6 +49,8 @@ class Sees:
         tissue: The method that finds tissue.
         min_tissue: Share of tissue that a tile needs.
         views: Turns and flips of each tile whose features are averaged.
+        patch_level: Level of the slide that tiles were read from, where files say that
+            instead of an mpp, as CLAM's do.
     """
 
     encoder: str | None = None
@@ -63,6 +65,7 @@ class Sees:
     tissue: TissueName = "saturation"
     min_tissue: float = 0.25
     views: int = 1
+    patch_level: int | None = None
 
     @property
     def spec(self) -> TileSpec:
