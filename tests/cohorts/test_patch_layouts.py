@@ -307,6 +307,35 @@ def test_classes_are_one_however_a_split_spells_them(make_folders, train, test):
     assert f"'{first}' is taken for '{train.split()[0]}'" in " ".join(found.warnings)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "others"),
+    [
+        (("tumor", "normal"), ("tumor", "benign"), "benign"),
+        (("0", "1"), ("00", "1"), "00"),
+        (("no", "yes"), ("0_no", "1_yes"), "0_no, 1_yes"),
+    ],
+)
+def test_a_class_that_no_training_folder_teaches_is_named(
+    make_folders, train, test, others
+):
+    paths = [f"train/{name}/a.png" for name in train]
+    paths += [f"test/{name}/b.png" for name in test]
+    with pytest.raises(CohortError, match=rf"class\(es\) {others} are in no training"):
+        folders(make_folders(*paths))
+
+
+def test_magnifications_are_no_patients_and_not_mixed_in_silence(make_folders):
+    paths = [f"{p}/{c}/a.png" for p in ("40X", "100X") for c in ("benign", "malignant")]
+    with pytest.raises(CohortError, match="100X, 40X are magnifications"):
+        folders(make_folders(*paths))
+
+
+def test_magnifications_below_the_classes_are_told(make_folders):
+    paths = [f"{c}/s1/{p}/a.png" for p in ("5x", "mag_10x") for c in ("0", "1")]
+    (warning,) = folders(make_folders(*paths)).warnings
+    assert "several magnifications (5x, mag_10x) are imported as of one" in warning
+
+
 def test_a_plural_beside_its_class_is_asked_about(make_folders):
     with pytest.raises(CohortError, match="'gland' and 'glands' lie side by side"):
         folders(make_folders("gland/1.png", "glands/2.png", "stroma/3.png"))
