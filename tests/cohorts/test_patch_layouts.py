@@ -418,6 +418,22 @@ def test_packed_files_are_unpacked_and_packed_labels_read(make_pcam):
     assert "unpacked" not in pcam(root).notes
 
 
+def test_labels_that_are_elsewhere_or_never_written_are_refused(make_pcam, tmp_path):
+    root = make_pcam(SPLITS)
+    path = root / f"{STEM}test_y.h5"
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["y"] = np.ones(1, np.uint8)
+    with h5py.File(path, "w") as file:
+        file["y"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "y")
+    with pytest.raises(CohortError, match=r"test_y\.h5: its 'y' lies in another file"):
+        pcam(root)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("y", (1 << 32,), np.uint8, chunks=(1 << 20,))
+    pack(root, "test_y")
+    with pytest.raises(CohortError, match=r"only a part was ever written"):
+        pcam(root)
+
+
 def test_patches_without_labels_are_refused_or_unlabelled(make_pcam):
     root = make_pcam(SPLITS)
     (root / f"{STEM}test_y.h5").unlink()
