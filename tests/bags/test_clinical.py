@@ -152,6 +152,10 @@ def test_one_category_in_two_spellings_is_named(texts, said):
         ("a [Unknown] '-- b", r"nothing for 2 slides.* '\[Unknown\]' \(S1\), ''--'"),
         ("1 2 not_reported #N/A", r"nothing for 2 slides.*'not_reported' \(S2\)"),
         ("1 2 3", None),
+        ("54 60 999 71", r"holds '999' \(S2\), far from its other numbers"),
+        ("1.5 0 -9 -9", r"holds '-9' \(S2\), far"),
+        ("-1 -2 3", None),
+        ("99 85 60", None),
     ],
 )
 def test_what_a_column_is_taken_for_is_said(texts, said):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eosin.bags import FeatureInfo, read_provenance, write_features
-from eosin.core import ManifestError
+from eosin.core import EosinError, ManifestError
 
 NUMBERS = np.ones((3, 2), np.float32)
 COORDS = np.array([[0, 0], [512, 0], [1024, 0]])
@@ -52,7 +52,11 @@ def test_every_tool_says_it_in_its_own_words(tmp_path):
     expected = {"encoder": "conch", "mpp": 1.0, "tile_px": 448}
     assert read_provenance(atlas) == expected
     clam = write(tmp_path / "clam.h5", of_coords={"patch_size": 256, "patch_level": 1})
-    assert read_provenance(clam) == {"tile_px": 256}
+    assert read_provenance(clam) == {"tile_px": 256, "patch_level": 1}
+    power = write(tmp_path / "power.h5", of_coords={"target_magnification": "10x"})
+    assert read_provenance(power) == {"mpp": 1.0}
+    other = write(tmp_path / "other.h5", of_file={"model_name": "conch"})
+    assert read_provenance(other) == {"encoder": "conch"}
 
 
 @pytest.mark.parametrize(("tile_um", "mpp"), [(302, 302 / 299), ("20x", 0.5)])
@@ -64,9 +68,10 @@ def test_slideflow_says_it_beside_its_tensors(tmp_path, tile_um, mpp):
     (tmp_path / "bags_config.json").write_text(json.dumps(said))
     expected = {"encoder": "UNIFeatures", "mpp": mpp, "tile_px": 299}
     assert read_provenance(tmp_path / "a.pt") == expected
-    (tmp_path / "bags_config.json").write_text("[1]")
-    with pytest.raises(ManifestError, match=r"bags_config.json: cannot be read"):
-        read_provenance(tmp_path / "a.pt")
+    for text in ("[1]", "{", '{"tile_um": []}'):
+        (tmp_path / "bags_config.json").write_text(text)
+        with pytest.raises(EosinError, match=r"bags_config.json: .*as Slideflow wrote"):
+            read_provenance(tmp_path / "a.pt")
 
 
 def test_own_files_say_it_themselves(tmp_path):

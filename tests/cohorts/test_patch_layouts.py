@@ -307,6 +307,35 @@ def test_classes_are_one_however_a_split_spells_them(make_folders, train, test):
     assert f"'{first}' is taken for '{train.split()[0]}'" in " ".join(found.warnings)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "others"),
+    [
+        (("tumor", "normal"), ("tumor", "benign"), "benign"),
+        (("0", "1"), ("00", "1"), "00"),
+        (("no", "yes"), ("0_no", "1_yes"), "0_no, 1_yes"),
+    ],
+)
+def test_a_class_that_no_training_folder_teaches_is_named(
+    make_folders, train, test, others
+):
+    paths = [f"train/{name}/a.png" for name in train]
+    paths += [f"test/{name}/b.png" for name in test]
+    with pytest.raises(CohortError, match=rf"class\(es\) {others} are in no training"):
+        folders(make_folders(*paths))
+
+
+def test_magnifications_are_no_patients_and_not_mixed_in_silence(make_folders):
+    paths = [f"{p}/{c}/a.png" for p in ("40X", "100X") for c in ("benign", "malignant")]
+    with pytest.raises(CohortError, match="100X, 40X are magnifications"):
+        folders(make_folders(*paths))
+
+
+def test_magnifications_below_the_classes_are_told(make_folders):
+    paths = [f"{c}/s1/{p}/a.png" for p in ("5x", "mag_10x") for c in ("0", "1")]
+    (warning,) = folders(make_folders(*paths)).warnings
+    assert "several magnifications (5x, mag_10x) are imported as of one" in warning
+
+
 def test_a_plural_beside_its_class_is_asked_about(make_folders):
     with pytest.raises(CohortError, match="'gland' and 'glands' lie side by side"):
         folders(make_folders("gland/1.png", "glands/2.png", "stroma/3.png"))
@@ -387,6 +416,22 @@ def test_packed_files_are_unpacked_and_packed_labels_read(make_pcam):
     assert elsewhere.table["source"].iloc[0] == str(root / "new" / packed.name)
     packed.write_bytes((root / "new" / packed.name).read_bytes())
     assert "unpacked" not in pcam(root).notes
+
+
+def test_labels_that_are_elsewhere_or_never_written_are_refused(make_pcam, tmp_path):
+    root = make_pcam(SPLITS)
+    path = root / f"{STEM}test_y.h5"
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["y"] = np.ones(1, np.uint8)
+    with h5py.File(path, "w") as file:
+        file["y"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "y")
+    with pytest.raises(CohortError, match=r"test_y\.h5: its 'y' lies in another file"):
+        pcam(root)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("y", (1 << 32,), np.uint8, chunks=(1 << 20,))
+    pack(root, "test_y")
+    with pytest.raises(CohortError, match=r"only a part was ever written"):
+        pcam(root)
 
 
 def test_patches_without_labels_are_refused_or_unlabelled(make_pcam):

@@ -138,8 +138,8 @@ def test_what_lacks_a_label_is_told_with_what_to_do(folder, header, row, message
         ("path,patient\na.svs,P1\nb.svs,n/a\n", r"for 1 of 2 slides \(b\)"),
         ("path\na.svs\nTCGA-B0-4710-01Z.svs\n", r"for 1 of 2 slides \(a\)"),
         ("path\na.svs\n", None),
-        # Somebody may well name each slide's patient after it.
-        ("path,patient\na.svs,a\nb.svs,b\n", None),
+        ("path,patient\na.svs,a\nb.svs,b\n", "repeats each slide's id"),
+        ("path,patient\na.svs,a\nb.svs,c\n", None),
         ("path,case_id\na.svs,P\nb.svs,P\n", None),
         ("path,patient_id\na.svs,P\nTCGA-B0-4710-01Z.svs,-\n", None),
     ],
@@ -160,6 +160,8 @@ def test_slides_whose_patients_nobody_named_are_told_of(folder, text, said):
         ("TCGA-B0-4710", "tcga-b0-4710-01a", "TCGA-B0-4710"),
         ("TCGA_B0_4710_11A", "TCGA\u2013B0\u20134710", "TCGA-B0-4710"),
         ("C3L-00001-21", "c3l-00001", "C3L-00001"),
+        ("GTEX-1117F-0126", "gtex-1117f", "GTEX-1117F"),
+        ("TARGET-30-PARHAM-01A", "TARGET_30_PARHAM", "TARGET-30-PARHAM"),
         ("P\u22121", "P-1", "P-1"),
         ("\uff301", "P1", "P1"),
         ("P\xa01", "P 1", "P 1"),
@@ -177,7 +179,11 @@ def test_ids_that_are_surely_one_patients_are_joined(folder, one, other, patient
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("P1", "p1"), ("007", "7"), ("P-01", "P1"), ("p_1", "P 001"), ("A.3b", "a-3-B")],
+    [
+        *(("P1", "p1"), ("007", "7"), ("P-01", "P1"), ("p_1", "P 001")),
+        *(("A.3b", "a-3-B"), ("Patient 7", "pt7"), ("P12", "12"), ("12-345", "12345")),
+        *(("TCGAB04710", "TCGA-B0-4710"), ("M\u00fcller", "Muller"), ("\u04211", "C1")),
+    ],
 )
 def test_ids_that_may_be_one_patients_are_asked_about(folder, one, other):
     text = f"path,patient_id\na.svs,{one}\nb.svs,{other}\n"
@@ -190,6 +196,38 @@ def test_ids_that_may_be_one_patients_are_asked_about(folder, one, other):
 def test_ids_that_differ_in_more_are_different_patients(folder):
     text = "path,patient_id\na.svs,1-11\nb.svs,11-1\nc d.svs,111\n"
     assert read_cohort(write(folder, text)).table["patient_id"].nunique() == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "columns"),
+    [
+        ("path,patient_id,label,class", "P,x,y;Q,y,x", "'label' and 'class'"),
+        ("path,patient_id,label,target", "P,x,0;P,x,1", "'label' and 'target'"),
+        ("path,patient_id,MRN,label", "P,1,x;Q,1,y", "'patient_id' and 'MRN'"),
+    ],
+)
+def test_other_words_for_label_and_patient_must_agree(folder, header, rows, columns):
+    one, other = rows.split(";")
+    path = write(folder, f"{header}\na.svs,{one}\nb.svs,{other}\n")
+    if "target" in header:
+        # As many of these as of those, and not by the same slides.
+        path = write(folder, f"{header}\na.svs,{one}\nb.svs,{other}\nc d.svs,R,y,1\n")
+    with pytest.raises(CohortError, match=f"{columns} can both be"):
+        read_cohort(path)
+
+
+@pytest.mark.parametrize("header", ["set", "Partition", "fold", "cv_fold_3"])
+def test_splits_under_another_name_are_told(folder, header):
+    text = f"path,patient_id,{header}\na.svs,P,train\nb.svs,Q,test\n"
+    (caution,) = read_cohort(write(folder, text)).cautions
+    assert f"'{header}' may hold splits, and is not used" in caution
+
+
+@pytest.mark.parametrize("number", ["1.23457E+11", "1,2E+05", "2E+10"])
+def test_ids_that_a_spreadsheet_rounded_are_refused(folder, number):
+    text = f'path,patient_id\na.svs,"{number}"\nb.svs,"{number}"\n'
+    with pytest.raises(CohortError, match=r"spreadsheet has rounded: .*E\+"):
+        read_cohort(write(folder, text))
 
 
 def test_a_patient_whom_slide_ids_name_is_not_divided(folder):

@@ -93,6 +93,15 @@ def test_files_that_say_nothing_beside_others_are_cautioned_about():
     assert require_alike({"A": Sees()}, where="f") == ()
 
 
+def test_resolutions_that_only_some_files_say_are_cautioned_about():
+    seen = {"A": Sees(encoder="e", mpp=0.5), "B": Sees(encoder="e")}
+    (caution,) = require_alike(seen, where="f")
+    assert "1 of 2 slides (B) do not say of which resolution" in caution
+    levels = {name: Sees(patch_level=i) for i, name in enumerate("AB")}
+    (caution,) = require_alike(levels, where="f")
+    assert "several levels of their slides (1 of level 0, 1 of level 1)" in caution
+
+
 def test_a_hash_of_features_follows_what_is_in_them(tmp_path):
     write(tmp_path / "a" / "S.h5")
     write(tmp_path / "b" / "S.h5", encoder="conch")

@@ -6,7 +6,7 @@ import pytest
 
 from eosin.bags import read_bag_table
 from eosin.core import ManifestError, ModelError, RunError
-from eosin.runs.run import read_run
+from eosin.runs.run import find_logits, read_run
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +96,41 @@ def test_a_file_of_a_run_that_is_damaged_is_named(slides_run, tmp_path, name, co
 
     with pytest.raises((ModelError, RunError), match=name):
         read()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fold": 9}, "a fold is none of"),
+        ({"logit_0": float("nan")}, "not finite"),
+        ({"logit_0": "a"}, "could not convert"),
+        ({"logit_7": 0.0}, "logit_0, .*logit_7 of 2 classes"),
+    ],
+)
+def test_predictions_that_others_changed_are_refused(
+    slides_run, tmp_path, change, message
+):
+    shutil.copytree(slides_run.path, tmp_path / "run")
+    path = tmp_path / "run" / "predictions.parquet"
+    pd.read_parquet(path).assign(**change).to_parquet(path)
+    with pytest.raises(ModelError, match=rf"predictions.parquet: .*{message}"):
+        _ = read_run(tmp_path / "run").held_out
+
+
+def test_the_order_of_the_columns_of_predictions_does_not_matter(slides_run, tmp_path):
+    shutil.copytree(slides_run.path, tmp_path / "run")
+    path = tmp_path / "run" / "predictions.parquet"
+    table = pd.read_parquet(path)
+    table[table.columns[::-1]].to_parquet(path)
+    wanted, found = (
+        find_logits(read_run(r).held_out) for r in (slides_run.path, tmp_path / "run")
+    )
+    assert (wanted == found).all()
+
+
+def test_splits_that_were_cut_are_refused(slides_run, tmp_path):
+    shutil.copytree(slides_run.path, tmp_path / "run")
+    path = tmp_path / "run" / "splits.csv"
+    path.write_text(path.read_text().rpartition(",")[0])
+    with pytest.raises(ModelError, match=r"splits.csv: .*a row is in no split"):
+        _ = read_run(tmp_path / "run").splits

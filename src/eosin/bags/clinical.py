@@ -34,6 +34,8 @@ _ALMOST_NUMBER = re.compile(
     r"(%|y|yo|yrs?|years?|mo|mos|months?|w|wks?|weeks?|d|days?|mm|cm|µm|um|kg|mg|g|ml)?"
     r"( old)?\.?"
 )
+# Numbers by which tables say that they know nothing.
+_CODES = frozenset({-1, -9, -99, -999, -9999, 99, 999, 9999, 99999})
 # What people call the same, each list one thing.
 _SAME = {
     name: names[0]
@@ -292,6 +294,11 @@ def _caution_column(table: pd.DataFrame, name: str) -> Iterator[str]:
             f"as missing: {_show(unknown)}."
         )
     known = {s: text for s, text in texts.items() if s not in unknown}
+    if codes := _find_codes(known):
+        yield (
+            f"The column '{name}' holds {_show(codes)}, far from its other numbers; "
+            "where that means that nothing is known, leave the cell empty."
+        )
     odd = {s: text for s, text in known.items() if _is_almost(text)}
     if all(_parse(text) is not None for text in known.values()):
         return
@@ -301,6 +308,20 @@ def _caution_column(table: pd.DataFrame, name: str) -> Iterator[str]:
             f"some are nearly numbers: {_show(odd)}. If it is to hold numbers, write "
             "these alone."
         )
+
+
+def _find_codes(texts: Mapping[str, str]) -> dict[str, str]:
+    """Find numbers that may stand for a missing one: 999, or -9 among positive ones."""
+    numbers = {s: number for s, t in texts.items() if (number := _parse(t)) is not None}
+    others = [number for number in numbers.values() if number not in _CODES]
+    if len(numbers) < len(texts) or not others:
+        return {}
+    least, most = min(others), max(others)
+    return {
+        s: texts[s]
+        for s, number in numbers.items()
+        if number in _CODES and (number < 0 <= least or number > 3 * most)
+    }
 
 
 def _show(texts: Mapping[str, str]) -> str:
@@ -391,7 +412,8 @@ def _parse(value: object) -> float | None:
     if text is not None and _COMMA.fullmatch(text):
         text = text.replace(",", ".")
     try:
-        number = float(text) if text is not None else math.nan
+        # Python takes 4_5 for 45.
+        number = float(text) if text and "_" not in text else math.nan
     except ValueError:
         return None
     return number if math.isfinite(number) else None

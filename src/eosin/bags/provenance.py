@@ -4,7 +4,8 @@
 |---|---|---|---|
 | eosin | `encoder` | `mpp` | `tile_px` |
 | TRIDENT, AtlasPatch | `encoder` or the group | `target_magnification` | `patch_size` |
-| CLAM | - | - | `patch_size` |
+| CLAM | - | `patch_level` of the slide's | `patch_size` |
+| others | `model`, `model_name`, `encoder_name` or `backbone` | - | - |
 | STAMP | `extractor` | `tile_size_um / tile_size_px` | `tile_size_px` |
 | Slideflow | `extractor` of `bags_config.json` | `tile_um / tile_px` | `tile_px` |
 
@@ -23,7 +24,9 @@ _CONFIG = "bags_config.json"
 _TEXTS = ("encoder", "encoder_sha256", "licence", "tissue", "slide_fingerprint")
 _WHOLE = ("tile_px", "overlap_px", "views", "size_px0")
 _NUMBERS = ("mpp", "context", "min_tissue", *_WHOLE)
+_LEVEL = "patch_level"
 _THEIRS = {
+    **dict.fromkeys(("backbone", "model", "model_name", "encoder_name"), "encoder"),
     "extractor": "encoder",
     "patch_size": "tile_px",
     "tile_size_px": "tile_px",
@@ -52,7 +55,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
     Texts `encoder`, `encoder_sha256`, `licence`, `tissue` and `slide_fingerprint`;
     numbers `mpp` (of a tile as it was shown), `context`, `min_tissue`, `tile_px`,
-    `overlap_px`, `views` and `size_px0` (a tile's side in level-0 pixels).
+    `overlap_px`, `views`, `size_px0` (a tile's side in level-0 pixels) and
+    `patch_level` (the slide's level that it was read from).
 
     Raises:
         ManifestError: The file is damaged, or says what cannot be, such as an mpp of 0.
@@ -66,8 +70,9 @@ def read_provenance(path: Path) -> dict[str, Any]:
     told = {name: given[name] for name in (*_TEXTS, *_NUMBERS) if name in given}
     # eosin's own files hold what CLAM and TRIDENT look for, of level 0.
     if "format" not in given:
-        told = _translate(given, dataset) | told
-    return _keep(told, path)
+        told = _translate(given, dataset, path) | told
+    is_level = isinstance(given.get(_LEVEL), int) and "mpp" not in told
+    return _keep(told, path) | ({_LEVEL: given[_LEVEL]} if is_level else {})
 
 
 def _keep(told: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def _keep(told: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return kept
 
 
-def _translate(given: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+def _translate(given: Mapping[str, Any], dataset: str, path: Path) -> dict[str, Any]:
     """Say in eosin's words what TRIDENT, AtlasPatch, CLAM and STAMP say in theirs."""
     told: dict[str, Any] = {}
     if "/" in dataset:
@@ -95,16 +100,18 @@ def _translate(given: Mapping[str, Any], dataset: str) -> dict[str, Any]:
         given.get("tile_size_um"),
         told.get("tile_px"),
         given.get("target_magnification"),
+        path,
     )
 
 
-def _find_mpp(um: Any, px: Any, magnification: Any) -> dict[str, float]:
+def _find_mpp(um: Any, px: Any, magnification: Any, path: Path) -> dict[str, float]:
     """Compute micrometres per pixel from a tile's side, or from a magnification."""
-    with raising(ManifestError, "features say a size that is no number"):
+    with raising(ManifestError, f"{path}: says a size that is no number"):
         if um is not None and px is not None:
             return {"mpp": float(um) / float(px)}
         if magnification is not None:
-            return {"mpp": _UM_AT_1X / float(magnification)}
+            power = str(magnification).strip().lower().removesuffix("x")
+            return {"mpp": _UM_AT_1X / float(power)}
     return {}
 
 
@@ -112,10 +119,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     """Read what Slideflow notes beside its tensors; nothing where there is none."""
     if not path.is_file():
         return {}
-    with raising(ManifestError, f"{path}: cannot be read as Slideflow's settings"):
-        content = read_json(path, object)
+    remedy = "it must be as Slideflow wrote it; else take it away"
+    failure = f"{path}: cannot be read as Slideflow's settings"
+    with raising(ManifestError, failure, remedy=remedy):
+        content = read_json(path, object, remedy=remedy)
         um, px = content["tile_um"], content["tile_px"]
         is_power = isinstance(um, str) and um.lower().endswith("x")
-        mpp = _find_mpp(None if is_power else um, px, um[:-1] if is_power else None)
+        mpp = _find_mpp(*((None, px, um) if is_power else (um, px, None)), path)
         name = str(content["extractor"]["class"]).rpartition(".")[2]
         return {"encoder": name, "tile_px": px, **mpp}

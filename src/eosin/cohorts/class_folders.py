@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from eosin.cohorts.columns import find_split
 from eosin.cohorts.folder_layouts import (
+    caution_powers,
     find_layout,
     find_split_folders,
     join_spellings,
@@ -29,7 +31,6 @@ from eosin.cohorts.patch_sets import (
     strip_suffix,
 )
 from eosin.cohorts.patients import find_patient
-from eosin.cohorts.table import find_split
 from eosin.core import CohortError, ConfigError
 from eosin.settings import ImportSettings, order_by_name
 
@@ -214,6 +215,7 @@ def _read_folders(
         raise CohortError(f"{root}: {error}") from error
     if layout.remark and (layout.class_depth > 1 or not settings.group_regex):
         listing.warnings.append(layout.remark)
+    listing.warnings += caution_powers(folders)
     rows: list[tuple[str, str, str | None, str]] = []
     for (folder, split), names in images.items():
         for name in names:

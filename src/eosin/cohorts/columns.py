@@ -1,12 +1,13 @@
 """The names of the slide table's columns, and what is probably meant by others."""
 
 import os
+import re
 from difflib import SequenceMatcher
 from pathlib import Path
 
 import pandas as pd
 
-from eosin.cohorts.patients import name_patient, tidy_text
+from eosin.cohorts.patients import is_missing, name_patient, tidy_text
 from eosin.core import CohortError, suggest
 
 COLUMNS = (
@@ -33,11 +34,34 @@ ALIASES = {name: (name, *_OTHER_NAMES.get(name, ())) for name in COLUMNS}
 # Columns without which results would be wrong in silence, so that one which is
 # probably meant for them is asked about; and what else people call a patient.
 _DECISIVE = ("patient_id", "label", "annotation", "split")
-_LIKE_PATIENT = {"case", "subject", "subjectid", "participant", "participantid"}
+_LIKE_PATIENT = {
+    *("case", "subject", "subjectid", "participant", "participantid", "donor"),
+    *("donorid", "individual", "person", "personid", "mrn", "pid", "patid", "ptid"),
+    *("patientnr", "patientno", "patientnumber", "patientcode", "patientbarcode"),
+    *("bcrpatientbarcode", "casesubmitterid", "submitterid", "caseid", "patient"),
+}
+# What also says the class; read as nothing, but held against the label.
+_LIKE_LABEL = {
+    *("class", "classname", "classlabel", "labels", "target", "gt", "groundtruth"),
+}
+_LIKE = {"patient_id": _LIKE_PATIENT, "label": _LIKE_LABEL}
 _LIKENESS = 0.85
 
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+# What people add to a split's name.
+_SPLIT_NOUN = re.compile(r"(data|dataset|set|split|fold|folder|images|patches|tiles)$")
 # Tried in this order where a table names slides without their suffix.
 _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif")
+
+
+def find_split(name: str) -> str | None:
+    """Find the split that a name means, such as `Validation` or `test_set`."""
+    bare = "".join(filter(str.isalnum, name.casefold()))
+    return SPLIT_NAMES.get(bare) or SPLIT_NAMES.get(_SPLIT_NOUN.sub("", bare))
 
 
 def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.DataFrame:
@@ -62,9 +86,8 @@ def rename_columns(path: Path, raw: pd.DataFrame, *, needs_files: bool) -> pd.Da
         if columns:
             found[columns[0]] = name
         # Beside it, also what is called almost so.
-        others = [
-            c for c in raw.columns if c not in columns and _bare(c) == _bare(name)
-        ]
+        alike = {_bare(name), *_LIKE.get(name, ())}
+        others = [c for c in raw.columns if c not in columns and _bare(c) in alike]
         for other in [*columns[1:], *(others if columns else ())]:
             _require_agreement(path, raw, name, (columns[0], other))
     raw = raw.rename(columns=found)
@@ -110,6 +133,9 @@ def _require_agreement(
         one, other = (pairs[column].map(name_patient) for column in columns)
         other = one.groupby(other).transform("first")
     elif name == "label" and not is_spelling and set(one).isdisjoint(other):
+        if _bare(columns[1]) in _LIKE_LABEL and one.nunique() != other.nunique():
+            # Of something else.
+            return
         # The same in other words, such as 0 and 1.
         other = one.groupby(other).transform("first")
     bad = pairs.index[one != other]
@@ -121,6 +147,24 @@ def _require_agreement(
             f"{bad[0]} with {shown}; keep one of them, or rename the one that is meant "
             "otherwise"
         )
+
+
+def caution_split_columns(raw: pd.DataFrame) -> list[str]:
+    """Say which columns hold splits or folds that are not read as such."""
+    if "split" in raw.columns:
+        return []
+    found = []
+    for column in raw.columns:
+        texts = {text for text in raw[column] if not is_missing(text)}
+        splits = {find_split(text) for text in texts}
+        is_fold = re.fullmatch(r"(cv)?folds?\d*", _bare(column)) is not None
+        if is_fold or ("train" in splits and len(splits) > 1 and None not in splits):
+            found.append(column)
+    return [
+        f"the column '{column}' may hold splits, and is not used; one of train, val "
+        "and test is read from a column 'split'"
+        for column in found
+    ]
 
 
 def _require_clear_names(path: Path, raw: pd.DataFrame) -> None:

@@ -1,17 +1,19 @@
 """What folders of patches mean: splits, patients or classes, from their structure."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from eosin.cohorts.columns import find_split
 from eosin.cohorts.patch_sets import Listing, list_folders, say_examples
 from eosin.cohorts.patients import tidy_text
-from eosin.cohorts.table import find_split
 from eosin.core import CohortError
 from eosin.settings import find_negative
+
+_POWER = re.compile(r"(mag(nification)?[-_ ]?)?\d+(\.\d+)?[-_ ]?x", re.IGNORECASE)
 
 
 def find_split_folders(root: Path, listing: Listing) -> list[tuple[str, str | None]]:
@@ -35,6 +37,18 @@ def find_split_folders(root: Path, listing: Listing) -> list[tuple[str, str | No
         )
     is_alone = len(splits) == 1
     return [(f"{n}/", None if is_alone else split) for n, split in splits.items()]
+
+
+def caution_powers(folders: Collection[str]) -> list[str]:
+    """Say that folders below the classes are magnifications, where they are."""
+    parts = {part for folder in folders for part in folder.split("/")}
+    powers = sorted(filter(_POWER.fullmatch, parts))
+    if len(powers) < 2:
+        return []
+    return [
+        f"patches of several magnifications ({say_examples(powers)}) are imported as "
+        "of one; import those of one alone, or cells are of several sizes"
+    ]
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,12 @@ def find_layout(folders: Collection[str], class_depth: int | None) -> Layout:
 def _judge(parts: Sequence[Sequence[str]], n_levels: int) -> Layout:
     """Find which of two or more folders above each image say what."""
     first, *below = ({own[i] for own in parts} for i in range(n_levels))
+    if len(first) > 1 and all(map(_POWER.fullmatch, first)):
+        raise CohortError(
+            f"the folders {say_examples(sorted(first))} are magnifications, perhaps of "
+            "the same tissue, which must not be learnt from and tested on together; "
+            "import one of these folders"
+        )
     second = below[0]
     splits = {find_split(name) for name in second}
     if None not in splits and "train" in splits and len(splits) > 1:
@@ -186,8 +206,25 @@ def join_spellings(table: pd.DataFrame, listing: Listing) -> pd.Series:
                 f"the classes '{own}' and '{name}' lie side by side; if they are one, "
                 "put them into one folder, and else give them names that differ in more"
             )
+    _require_learnt(splits, joined, listing)
     names = table["class_name"]
     return names.replace(joined) if joined else names
+
+
+def _require_learnt(
+    splits: pd.Series, joined: Mapping[str, str], listing: Listing
+) -> None:
+    """Object to classes that are tested on, and that no patch teaches."""
+    taught = {
+        joined.get(name, name) for name in splits.index if "train" in splits[name]
+    }
+    others = [n for n in splits.index if joined.get(n, n) not in taught and n != ""]
+    if taught and others and "" not in set().union(*splits):
+        listing.problems.append(
+            f"the class(es) {say_examples(others)} are in no training folder, which "
+            f"holds {', '.join(sorted(taught))}; call each class alike in every split, "
+            "or take these away"
+        )
 
 
 def _fold(name: str) -> str:

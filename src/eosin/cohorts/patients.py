@@ -8,14 +8,22 @@ from dataclasses import dataclass
 
 _SHOWN = 5
 
-# A patient in an id, of TCGA or CPTAC.
+# A patient in an id, of TCGA, CPTAC, GTEx or TARGET.
 _PATIENT = re.compile(
     r"(?<![A-Z0-9])(?:(TCGA)[-_. ]([A-Z0-9]{2})[-_. ]([A-Z0-9]{4})"
-    r"|(C3[LN])[-_. ](\d{5})(?=[-_. ]|$))",
+    r"|(?:(C3[LN])[-_. ](\d{5})|(GTEX)[-_. ]([A-Z0-9]{4,5})"
+    r"|(TARGET)[-_. ](\d{2})[-_. ]([A-Z]{6}))(?=[-_. ]|$))",
     re.IGNORECASE,
 )
-# What a spreadsheet makes of a whole number.
+# What a spreadsheet makes of a whole number, and of a long one: digits are lost.
 _WHOLE = re.compile(r"(\d+)[.,]0+")
+_SHORTENED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
+# Words for a patient before a number.
+_NOUN = re.compile(r"(p|pt|pat|patient|case|subject|subj|id|nr|no)\d+")
+# Letters that look like Latin ones: Cyrillic, Greek.
+_LOOK_ALIKES = str.maketrans(
+    dict(zip("авекмнорстухіѕјαβεικμνορτυχ", "abekmhopctyxisjabeikmnoptux", strict=True))
+)
 # Dashes that Unicode does not count among the dashes: soft hyphen, modifier, minus.
 _MORE_DASHES = "\xad\u02d7\u2043\u2212"
 
@@ -26,8 +34,16 @@ _MISSING = frozenset(
         *("unknown", "missing", "not available", "not reported", "not applicable"),
         *("not evaluated", "not known", "not recorded", "not stated", "pending"),
         *("not reported/unknown", "not allowed to collect", "discrepancy"),
-        *("no data", "unbekannt", "inconnu", "desconocido"),
+        *("not given", "not provided", "not collected", "not determined", "not done"),
+        *("not specified", "unspecified", "undefined", "undetermined", "tbd", "n/d"),
+        *("n.d", "nd", "to be determined", "unknown/not reported", "no data", "empty"),
+        *("notavailable", "not-available", "missing value", "redacted", "withheld"),
+        *("anonymous", "anonymized", "anonymised", "-nan", "+nan", "1.#qnan", "\\n"),
+        *("unbekannt", "k.a", "k. a", "keine angabe", "unbek", "inconnu"),
+        *("desconocido", "sin datos", "s/d", "sconosciuto", "onbekend", "n.v.t"),
+        *("неизвестно", "нет данных", "未知", "不明", "不详"),
         *("#n/a", "#null!", "#value!", "#ref!", "#name?", "#num!", "#div/0!"),
+        *("#nv", "#wert!", "#bezug!", "#n/d", "#zahl!"),
     }
 )
 
@@ -39,7 +55,7 @@ def is_missing(text: str) -> bool:
     and the errors of spreadsheets.
     """
     bare = tidy_text(text).casefold().strip("[]()<>{}'\"`").rstrip(".").strip()
-    return bare.replace("_", " ") in _MISSING or not re.sub(r"[-?._/ ]", "", bare)
+    return bare.replace("_", " ") in _MISSING or not re.sub(r"[-?._/*· ]", "", bare)
 
 
 def tidy_text(text: str) -> str:
@@ -54,7 +70,10 @@ def tidy_text(text: str) -> str:
 
 
 def find_patient(slide_id: str) -> str:
-    """Take the patient out of a TCGA or CPTAC slide id; else the id itself."""
+    """Take the patient out of a slide id of a known programme; else the id itself.
+
+    These are TCGA, CPTAC, GTEx and TARGET.
+    """
     return _find_known(slide_id) or slide_id
 
 
@@ -66,8 +85,8 @@ def _find_known(text: str) -> str | None:
 def name_patient(text: str) -> str:
     """Write a patient's id in the one way in which it is surely meant.
 
-    Sample barcodes of TCGA and CPTAC become their patient in capitals, `101.0` becomes
-    `101`, and dashes, blanks and composed letters become plain ones.
+    Barcodes of TCGA, CPTAC, GTEx and TARGET become their patient in capitals, `101.0`
+    becomes `101`, and dashes, blanks and composed letters become plain ones.
     """
     plain = tidy_text(text)
     if match := _WHOLE.fullmatch(plain):
@@ -76,13 +95,20 @@ def name_patient(text: str) -> str:
 
 
 def find_patient_key(text: str) -> tuple[str, ...]:
-    """Return what is left of a patient's id without case, zeros and separators.
+    """Return what is left of a patient's id without case, zeros, separators, accents.
 
     Ids of one key may be one patient: `P-007` and `p7`.
     """
-    name = name_patient(text).casefold()
+    name = _fold(text)
     parts = re.findall(r"\d+|[^\W\d_]+", name)
     return tuple(part.lstrip("0") or part[:1] for part in parts) or (name,)
+
+
+def _fold(text: str) -> str:
+    """Return a patient's id without case, accents and letters of other scripts."""
+    name = unicodedata.normalize("NFKD", name_patient(text).casefold())
+    name = "".join(char for char in name if not unicodedata.combining(char))
+    return name.translate(_LOOK_ALIKES)
 
 
 @dataclass(frozen=True)
@@ -110,12 +136,25 @@ def match_patients(texts: Iterable[str]) -> PatientNames:
     for text, name in names.items():
         if name is not None:
             spellings[name].append(text)
-    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name in spellings:
-        alike[find_patient_key(name)].append(name)
     joined = [" and ".join(s) for s in spellings.values() if len(s) > 1]
-    unclear = [" and ".join(map(repr, sorted(s))) for s in alike.values() if len(s) > 1]
-    return PatientNames(names, tuple(_say_joined(joined)), tuple(_ask(unclear)))
+    unclear = [" and ".join(map(repr, own)) for own in _find_alike(spellings)]
+    problems = (*_ask(unclear), *_say_shortened(spellings))
+    return PatientNames(names, tuple(_say_joined(joined)), problems)
+
+
+def _find_alike(names: Iterable[str]) -> list[list[str]]:
+    """Group names that might be one patient's."""
+    alike: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    pieces: dict[str, dict[tuple[str, ...], str]] = defaultdict(dict)
+    for name in names:
+        key = find_patient_key(name)
+        alike[_strip_noun(key)].add(name)
+        pieces["".join(filter(str.isalnum, _fold(name)))][key] = name
+    # `12-345` may be `12345`. That `1-11` and `11-1` may both be `111` says nothing.
+    pairs = [set(own.values()) for own in pieces.values() if len(own) == 2]
+    joined = [own for own in pairs if any(map(str.isalnum, own))]
+    found = {tuple(sorted(own)) for own in (*alike.values(), *joined)}
+    return [list(own) for own in sorted(found) if len(own) > 1]
 
 
 def _say_joined(joined: list[str]) -> Iterator[str]:
@@ -129,10 +168,24 @@ def _say_joined(joined: list[str]) -> Iterator[str]:
 def _ask(unclear: list[str]) -> Iterator[str]:
     if unclear:
         yield (
-            f"{len(unclear)} patient id(s) differ only in case, zeros or separators: "
+            f"{len(unclear)} patient id(s) differ only in spelling: "
             f"{_shorten(unclear)}; write the id of one person in one way everywhere, "
             "and give different people ids that differ in more, such as A-7 and B-7"
         )
+
+
+def _say_shortened(names: Iterable[str]) -> Iterator[str]:
+    if short := sorted(filter(_SHORTENED.fullmatch, names)):
+        yield (
+            f"{len(short)} patient id(s) are long numbers that a spreadsheet has "
+            f"rounded: {_shorten(short)}; several patients may be one now; take the "
+            "ids from their source, as text"
+        )
+
+
+def _strip_noun(key: tuple[str, ...]) -> tuple[str, ...]:
+    """Take a word for a patient off a key: of `P7` and `Patient 7` 7 is left."""
+    return key[1:] if _NOUN.fullmatch("".join(key[:2])) else key
 
 
 def _shorten(texts: list[str]) -> str:

@@ -1,10 +1,9 @@
 """PatchCamelyon: 96 x 96 px patches in HDF5 files, one pair of files per split."""
 
 import gzip
-import io
 import re
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from eosin.cohorts.columns import SPLIT_NAMES
 from eosin.cohorts.kaggle import PCAM_CLASS_NAMES, PCAM_MPP
 from eosin.cohorts.patch_sets import (
     Listing,
@@ -23,9 +23,10 @@ from eosin.cohorts.patch_sets import (
     read_patch_csv,
 )
 from eosin.cohorts.patients import find_patient
-from eosin.cohorts.table import SPLIT_NAMES, SPLITS
+from eosin.cohorts.table import SPLITS
 from eosin.cohorts.unpacking import unpack_once
-from eosin.core import CohortError, Progress
+from eosin.core import CohortError, Progress, raising, require_regular
+from eosin.core.hdf5 import HDF5File, open_hdf5
 
 # Where the authors put the files (doi 10.5281/zenodo.2546921). The only place that
 # names it.
@@ -163,31 +164,31 @@ def _list_patches(
     return table
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _open(path: Path) -> Iterator[HDF5File]:
     """Open an HDF5 file, a packed one in memory."""
-    try:
-        if path.suffix == ".gz":
+    failure, remedy = "cannot be read as HDF5", "it is cut short: download it again"
+    data = None
+    if path.suffix == ".gz":
+        with raising(CohortError, f"{path}: {failure}", remedy=remedy):
+            require_regular(path)
             with gzip.open(path) as packed:
                 data = packed.read(_MOST_LABEL_BYTES + 1)
-            if len(data) > _MOST_LABEL_BYTES:
-                raise CohortError(
-                    f"{path}: labels may have {_MOST_LABEL_BYTES >> 20} MB, unpacked, "
-                    "and these have more"
-                )
-            return h5py.File(io.BytesIO(data), "r")
-        return h5py.File(path, "r")
-    except (OSError, EOFError, zlib.error) as error:
-        raise CohortError(
-            f"{path}: cannot be read as HDF5 ({error}); it is cut short or damaged, "
-            "download it again"
-        ) from error
+        if len(data) > _MOST_LABEL_BYTES:
+            raise CohortError(
+                f"{path}: labels may have {_MOST_LABEL_BYTES >> 20} MB, unpacked, and "
+                "these have more"
+            )
+    with open_hdf5(path, CohortError, failure, remedy=remedy, data=data) as file:
+        yield file
 
 
-def _take(file: Any, key: str, path: Path) -> Any:
-    if key not in file:
-        held = ", ".join(map(str, file.keys())) or "nothing"
+def _take(file: HDF5File, key: str, path: Path) -> Any:
+    found = file.find(key)
+    if not isinstance(found, h5py.Dataset):
+        held = ", ".join(file.names) or "nothing"
         raise CohortError(f"{path}: needs a data set '{key}'; it holds {held}")
-    return file[key]
+    return found
 
 
 def _count_patches(path: Path) -> int:

@@ -1,7 +1,6 @@
 """The slide table: which slides there are, of whom, and with which label."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from eosin.cohorts.columns import ALIASES, COLUMNS, rename_columns
+from eosin.cohorts.columns import (
+    ALIASES,
+    COLUMNS,
+    caution_split_columns,
+    find_split,
+    rename_columns,
+)
 from eosin.cohorts.patch_sets import raise_problems
 from eosin.cohorts.patients import (
     find_patient,
@@ -29,13 +34,6 @@ from eosin.slides import is_plausible_mpp, is_remote
 
 SPLITS = ("train", "val", "test")
 
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-# What people add to a split's name.
-_SPLIT_NOUN = re.compile(r"(data|dataset|set|split|fold|folder|images|patches|tiles)$")
 # Slides that a message names at most, and how much of a path.
 _SHOWN = 5
 _LONGEST_SHOWN = 100
@@ -102,6 +100,7 @@ def read_cohort(
     raw = rename_columns(path, own, needs_files=needs_files)
     table = _fill(path, raw)
     patients, cautions = _name_patients(table, has_column="patient_id" in raw.columns)
+    cautions += caution_split_columns(raw)
     problems = [
         *patients,
         *_find_duplicates(table),
@@ -121,12 +120,6 @@ def read_cohort(
     table["label"] = pd.Series(labels, table.index, dtype="object")
     columns = tuple(map(str, own.columns))
     return Cohort(table.reset_index(drop=True), path, columns, tuple(cautions))
-
-
-def find_split(name: str) -> str | None:
-    """Find the split that a name means, such as `Validation` or `test_set`."""
-    bare = "".join(filter(str.isalnum, name.casefold()))
-    return SPLIT_NAMES.get(bare) or SPLIT_NAMES.get(_SPLIT_NOUN.sub("", bare))
 
 
 def require_labels(
@@ -222,7 +215,14 @@ def _name_patients(
         patient or find_patient(slide_id)
         for patient, slide_id in zip(given, slides, strict=True)
     ]
-    unknown = say_unknown_patients(slides, given, has_column=has_column)
+    if len(given) > 1 and given == list(slides):
+        unknown: str | None = (
+            "patient_id repeats each slide's id, so each slide counts as a patient of "
+            "its own; if slides share patients, write whose they are, or one patient "
+            "is trained and tested on"
+        )
+    else:
+        unknown = say_unknown_patients(slides, given, has_column=has_column)
     return (
         [*found.problems, *_find_contradictions(table)],
         [*found.remarks, *([unknown] if unknown else [])],

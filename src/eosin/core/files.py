@@ -114,14 +114,18 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
+def read_json(
+    path: Path,
+    kind: type = dict,
+    *,
+    remedy: str = "it is damaged: do the work again that wrote it, with --overwrite",
+) -> Any:
     """Read a JSON file that holds an object, or what `kind` says.
 
     Raises:
         RunError: It is missing, damaged, or holds something else.
     """
     path = Path(path)
-    remedy = "it is damaged: do the work again that wrote it, with --overwrite"
     try:
         with raising(RunError, f"{path}: cannot be read as JSON", remedy=remedy):
             require_regular(path)

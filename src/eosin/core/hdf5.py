@@ -5,6 +5,7 @@ than it does. Here a name is followed within the file alone, and what a data set
 its size is held against what it stores, before memory is taken for it.
 """
 
+import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -91,9 +92,14 @@ class HDF5File:
 
 @contextmanager
 def open_hdf5(
-    path: Path, kind: type[EosinError], failure: str, *, remedy: str = ""
+    path: Path,
+    kind: type[EosinError],
+    failure: str,
+    *,
+    remedy: str = "",
+    data: bytes | None = None,
 ) -> Iterator[HDF5File]:
-    """Open a file for reading, in a `with` block.
+    """Open a file, or its unpacked bytes where there are any, in a `with` block.
 
     Whatever goes wrong in the block becomes an error of `kind`, as by `raising`, that
     says `failure` of the file.
@@ -101,7 +107,7 @@ def open_hdf5(
     failure = f"{path}: {failure}"
     with raising(kind, failure, remedy=remedy):
         require_regular(path)
-        with h5py.File(path, "r") as file:
+        with h5py.File(path if data is None else io.BytesIO(data), "r") as file:
             yield HDF5File(file, Path(path), kind)
 
 

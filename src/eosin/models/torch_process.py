@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eosin.core import EosinError, ModelError
+from eosin.core import EosinError, ModelError, atomic_path
 from eosin.models.keras_backend import keras
 from eosin.models.keras_files import load_keras_model, save_model
 
@@ -67,4 +67,5 @@ def work(module: str, name: str, folder: str, path: str) -> None:
         made = export(load_keras_model(Path(folder) / "model.keras"), Path(path))
     except EosinError as error:
         made = error
-    (Path(folder) / "answer").write_bytes(pickle.dumps(made))
+    with atomic_path(Path(folder) / "answer") as temporary:
+        temporary.write_bytes(pickle.dumps(made))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from eosin.core import plural, read_csv
+from eosin.core import ModelError, plural, raising, read_csv
 from eosin.evaluation import SPLITS, EvaluationResult, labels_of
 from eosin.reports.facts import EvaluationFacts
 from eosin.reports.page import (
@@ -191,14 +191,17 @@ def _show_data(facts: EvaluationFacts) -> Section:
 
 def _draw_training(facts: EvaluationFacts) -> Figure | None:
     path = facts.run.path / "history.csv"
-    history = read_csv(path) if path.is_file() else None
-    if history is not None and facts.run.card.learner != "tiles":
-        # Models of all folds and seeds, epoch by epoch.
-        numbers = history.select_dtypes("number")
-        numbers = numbers.drop(columns=["fold", "seed"], errors="ignore")
-        history = numbers.groupby("epoch", as_index=False).mean()
-    if history is None or (drawing := draw_history(history)) is None:
+    if not path.is_file():
         return None
+    history = read_csv(path)
+    with raising(ModelError, f"{path}: cannot be drawn", remedy="delete it"):
+        if facts.run.card.learner != "tiles":
+            # Models of all folds and seeds, epoch by epoch.
+            numbers = history.select_dtypes("number")
+            numbers = numbers.drop(columns=["fold", "seed"], errors="ignore")
+            history = numbers.groupby("epoch", as_index=False).mean()
+        if (drawing := draw_history(history)) is None:
+            return None
     keys = [name for name in ("fold", "seed") if name in history]
     n = int(history.groupby(keys).size().max()) if keys else len(history)
     text = (

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -49,6 +49,8 @@ class Sees:
         tissue: The method that finds tissue.
         min_tissue: Share of tissue that a tile needs.
         views: Turns and flips of each tile whose features are averaged.
+        patch_level: Level of the slide that tiles were read from, where files say that
+            instead of an mpp, as CLAM's do.
     """
 
     encoder: str | None = None
@@ -63,6 +65,7 @@ class Sees:
     tissue: TissueName = "saturation"
     min_tissue: float = 0.25
     views: int = 1
+    patch_level: int | None = None
 
     @property
     def spec(self) -> TileSpec:
@@ -277,7 +280,33 @@ class Card:
                         f"{path}: names a model outside of its folder, {name}; models "
                         "are read from the run alone"
                     )
+            card._check(path)
             return card
+
+    def _check(self, path: Path) -> None:
+        """Stop where a number would turn or spoil every call."""
+        sees, choices = self.sees, (*self.folds, self.together)
+        above_0: dict[str, Sequence[float | None]] = {
+            "temperature": [own.temperature for own in choices],
+            "share": [own.share for own in choices],
+            "mpp": [sees.mpp],
+            "context": [sees.context],
+            "tile_px": [sees.tile_px],
+            "dimension": [sees.dimension],
+            "views": [sees.views, self.views],
+        }
+        for name, values in above_0.items():
+            for value in values:
+                if value is not None and value <= 0:
+                    raise ModelError(
+                        f"{path}: {name} must be above 0, got {value:g}; it was "
+                        "changed or is damaged: train again"
+                    )
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ModelError(
+                f"{path}: each class needs a name of its own, got "
+                f"{', '.join(self.class_names)}; train again"
+            )
 
 
 def _say_what_lacks(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """What tiles and features were made from, and whom their encoder has learnt from."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,13 @@ _NOTE = "encoder_learnt_from"
 # What feature files say of `Sees`.
 _TOLD = (
     *("encoder", "encoder_sha256", "licence", "mpp", "context", "min_tissue"),
-    *("tile_px", "overlap_px", "views"),
+    *("tile_px", "overlap_px", "views", "patch_level"),
 )
+# What only some files may say, in words.
+_COMPARED = {
+    "encoder": "which encoder made them",
+    "mpp": "of which resolution (mpp) their tiles are",
+}
 # Kinds of features in a message.
 _SHOWN = 4
 
@@ -82,13 +88,29 @@ def require_alike(seen: Mapping[str, Sees], *, where: str) -> tuple[str, ...]:
             f"from tiles of one size and resolution, and they are not: {kinds}; embed "
             "all slides alike"
         )
-    silent = [name for name, sees in seen.items() if sees.encoder is None]
+    cautions = [_say_silent(seen, what, name) for name, what in _COMPARED.items()]
+    levels = Counter(s.patch_level for s in seen.values() if s.patch_level is not None)
+    if len(levels) > 1:
+        shown = ", ".join(
+            f"{n} of level {level}" for level, n in sorted(levels.items())
+        )
+        cautions.append(
+            f"The features' tiles are of several levels of their slides ({shown}): "
+            "unless the slides were scanned at as many magnifications, cells are of "
+            "several sizes. Embed all slides at one mpp."
+        )
+    return tuple(filter(None, cautions))
+
+
+def _say_silent(seen: Mapping[str, Sees], what: str, name: str) -> str:
+    """Say of which slides' features one thing is not known, as it is of others'."""
+    silent = [slide_id for slide_id, s in seen.items() if getattr(s, name) is None]
     if not 0 < len(silent) < len(seen):
-        return ()
+        return ""
     return (
         f"The feature files of {len(silent)} of {len(seen)} slides "
-        f"({say_examples(silent)}) do not say which encoder made them, as others do: "
-        "whether all were made alike is not known.",
+        f"({say_examples(silent)}) do not say {what}, as others do: whether all were "
+        "made alike is not known."
     )
 
 

@@ -17,7 +17,7 @@ from eosin.bags import (
     caution_clinical,
     caution_unknown,
 )
-from eosin.cohorts import find_patient_key, name_patient
+from eosin.cohorts import SPLITS, find_patient_key, name_patient
 from eosin.core import (
     ManifestError,
     ModelError,
@@ -62,7 +62,10 @@ class Run:
         path = self.path / SPLITS_FILE
         with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
             table = read_csv(path, kind=ModelError, dtype=_TEXT, keep_default_na=False)
-            return table[list(SPLIT_COLUMNS)].astype({"fold": int})
+            table = table[list(SPLIT_COLUMNS)].astype({"fold": int})
+            if not table["split"].isin(SPLITS).all():
+                raise ValueError("a row is in no split")
+            return self._require_folds(table)
 
     @cached_property
     def held_out(self) -> pd.DataFrame:
@@ -74,7 +77,21 @@ class Run:
         path = self.path / PREDICTIONS_FILE
         with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
             table: pd.DataFrame = read_parquet(path).to_pandas()
-            return table
+            names = {name for name in table if str(name).startswith("logit_")}
+            order = [f"logit_{i}" for i in range(len(names))]
+            n_classes = len(self.card.class_names)
+            if names != set(order) or len(names) not in (n_classes, n_classes - 1):
+                raise ValueError(f"{', '.join(sorted(names))} of {n_classes} classes")
+            if not np.isfinite(table[order].to_numpy(np.float64)).all():
+                raise ValueError("a logit is not finite")
+            others = [name for name in table if name not in names]
+            return self._require_folds(table[[*others, *order]])
+
+    def _require_folds(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table whose folds are those of the card."""
+        if not table["fold"].isin(range(len(self.card.folds))).all():
+            raise ValueError(f"a fold is none of {len(self.card.folds)}, from 0")
+        return table
 
     @property
     def notes(self) -> Mapping[str, Any]:

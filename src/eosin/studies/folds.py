@@ -15,6 +15,7 @@ from eosin.core import (
     atomic_path,
     raising,
     read_json,
+    read_parquet,
     write_csv,
     write_json,
 )
@@ -162,7 +163,7 @@ def fit_once(state: Path, fit: Callable[[], Fitted]) -> Fitted:
     ):
         content = read_json(result)
         return Fitted(
-            held_out=pd.read_parquet(held_out),
+            held_out=read_parquet(held_out).to_pandas(),
             history=pd.DataFrame(content["history"]),
             facts=content["facts"],
             warnings=tuple(content["warnings"]),

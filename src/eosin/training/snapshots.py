@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from eosin.core import RunError, read_json, write_csv, write_json
+from eosin.core import RunError, raising, read_json, write_csv, write_json
 from eosin.models import export_onnx, load_classifier, save_model
 from eosin.training.history import HISTORY_COLUMNS, EpochMetrics
 
@@ -40,11 +40,12 @@ class SnapshotKeeper:
 
     def list(self) -> list[EpochMetrics]:
         """List what is kept, the best one first."""
-        try:
-            rows = read_json(self._folder / _LIST_FILE, list)
-        except RunError:
+        path = self._folder / _LIST_FILE
+        if not path.exists():
             return []
-        return [EpochMetrics(**row) for row in rows]
+        remedy = "delete it, and the same command keeps its snapshots anew"
+        with raising(RunError, f"{path}: is damaged", remedy=remedy):
+            return [EpochMetrics(**row) for row in read_json(path, list)]
 
     def export(self, place: Path) -> None:
         """Write each snapshot to a folder as `<stage>_epoch_<n>.keras` and `.onnx`.

@@ -32,6 +32,7 @@ from eosin.core import (
     hash_object,
     open_run,
     raising,
+    read_parquet,
     to_file_name,
     write_csv,
 )
@@ -274,7 +275,7 @@ def _merge_parts(
             path = items.find_part(item.item_id, ".parquet")
             remedy = "delete it and the .json beside it, and tile again"
             with raising(RunError, f"{path}: is damaged", remedy=remedy):
-                frames.append(pd.read_parquet(path))
+                frames.append(read_parquet(path).to_pandas())
     if not any(len(frame) for frame in frames):
         reasons = "; ".join(f"{f.slide_id}: {f.message}" for f in record.failures[:3])
         raise ManifestError(
