@@ -134,6 +134,7 @@ def test_a_makers_own_tiff_is_known_by_what_only_it_writes(tmp_path, options, ma
         ("Aperio v8\r\n9x9 RAW|AppMag = 20|MPP = 0.4970", "aperio", 0.497, 20),
         ("Motic V1.0.0 9x9 |AppMag = 40|MPP = 0,257290", "motic", 0.25729, 40),
         ("KFBIO\nMPP=0.24\nMagnification=40x", "kfbio", 0.24, 40),
+        ("Any scan\nDate: 2024\nMPP: 0.24 um/px\nObjective: 40", "any", 0.24, 40),
     ],
 )
 @pytest.mark.parametrize("name", ["a.svs", "a.tif", "a.btf"])
@@ -146,6 +147,13 @@ def test_pairs_are_read_whatever_holds_the_pixels(
         assert slide.resolution.candidates["objective power"] == 10 / power
         assert f"{vendor}.MPP" in slide.properties
         assert np.array_equal(slide.read(0, 0, 120, 120), LABEL)
+
+
+def test_the_first_key_of_a_header_is_no_maker(tmp_path):
+    said = {"description": "Date: 2024\nMPP: 0.24\nObjective: 40"}
+    assert (
+        read(write(tmp_path / "a.tif", (LABEL, TILED | said))).vendor == "generic-tiff"
+    )
 
 
 def test_of_two_scans_the_larger_is_read_and_the_other_named(tmp_path):

@@ -250,7 +250,7 @@ def _find_vendor(
     sides, power = read_pair_resolution(pairs)
     if not (any(sides) or power):
         return "generic-tiff", {}
-    maker = re.match(r"([A-Za-z][\w-]*)(?!\s*=)\b", description)
+    maker = re.match(r"([A-Za-z][\w-]*)(?!\s*[=:])\b", description)
     return maker[1].lower() if maker else "generic-tiff", pairs
 
 
