@@ -6,7 +6,6 @@ the training patients alone, and is stored with the model.
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eosin.cohorts import is_missing, tidy_text
+from eosin.bags.clinical_texts import (
+    fold_category,
+    is_almost_number,
+    parse_number,
+    tidy_value,
+)
+from eosin.cohorts import is_missing
 from eosin.core import ManifestError, suggest
 
 ColumnKind = Literal["number", "category"]
@@ -26,29 +31,8 @@ ClinicalValues = Mapping[str, str | None]
 # A column of more texts than this is a name or a note, not a category.
 _MAX_LEVELS = 20
 _SHOWN = 3
-# Decimal commas; three digits behind one may be thousands, unless it begins with 0.
-_COMMA = re.compile(r"[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))")
-# A number with what makes it none: a comparison, thousands, a unit.
-_ALMOST_NUMBER = re.compile(
-    r"[<>≤≥~=≈]*\s*[+-]?\d[\d.,' ]*\s*"
-    r"(%|y|yo|yrs?|years?|mo|mos|months?|w|wks?|weeks?|d|days?|mm|cm|µm|um|kg|mg|g|ml)?"
-    r"( old)?\.?"
-)
 # Numbers by which tables say that they know nothing.
 _CODES = frozenset({-1, -9, -99, -999, -9999, 99, 999, 9999, 99999})
-# What people call the same, each list one thing.
-_SAME = {
-    name: names[0]
-    for names in (
-        ("male", "m", "man", "männlich", "homme"),
-        ("female", "f", "w", "woman", "weiblich", "femme"),
-        ("yes", "y", "true", "ja", "oui"),
-        ("no", "n", "false", "nein", "non"),
-        ("positive", "pos", "+"),
-        ("negative", "neg"),
-    )
-    for name in names
-}
 # These say what is to be learnt, or who it is.
 _NOT_CLINICAL = ("label", "slide_id", "patient_id", "path", "annotation", "split")
 
@@ -87,14 +71,14 @@ class ClinicalColumn:
         """
         if self.kind == "category":
             # Another table may write the same level otherwise.
-            folded = [_fold(level) for level in self.levels]
-            level = _fold(value)
+            folded = [fold_category(level) for level in self.levels]
+            level = fold_category(value)
             found = [0.0] * self.width
             found[folded.index(level) if level in folded else -1] = 1.0
             return found
-        if _tidy(value) is None:
+        if tidy_value(value) is None:
             return [(self.median - self.mean) / self.deviation, 1.0]
-        number = _parse(value)
+        number = parse_number(value)
         if number is None:
             raise ManifestError(
                 f"{owner}: {self.name} must be a number, as it was for all training "
@@ -173,7 +157,7 @@ def read_clinical(
     for name in names:
         clashes = []
         for patient, own in table.groupby(table["patient_id"].astype(str), sort=False):
-            texts = {_tidy(value): str(value).strip() for value in own[name]}
+            texts = {tidy_value(value): str(value).strip() for value in own[name]}
             texts.pop(None, None)
             if len(texts) > 1:
                 clashes.append(f"{patient} ({' and '.join(sorted(texts.values()))})")
@@ -213,16 +197,16 @@ def find_kinds(
                 f"the column '{name}' is empty for all {len(values)} patients; leave "
                 "it out"
             )
-        texts = {p: v for p, v in given.items() if _parse(v) is None}
+        texts = {p: v for p, v in given.items() if parse_number(v) is None}
         kinds[name] = "category" if texts else "number"
         if not texts:
             continue
         n_texts, n_levels = (
-            len(set(map(_tidy, own.values()))) for own in (texts, given)
+            len(set(map(tidy_value, own.values()))) for own in (texts, given)
         )
         is_mixed = len(texts) < len(given)
         if is_mixed and (
-            n_levels > 2 * n_texts or any(map(_is_almost, texts.values()))
+            n_levels > 2 * n_texts or any(map(is_almost_number, texts.values()))
         ):
             raise ManifestError(
                 f"the column '{name}' holds numbers and, for {len(texts)} of "
@@ -244,7 +228,7 @@ def _require_one_spelling(name: str, given: Mapping[str, str]) -> None:
     """Stop where a column of categories writes one of them in several ways."""
     spellings: dict[str | None, dict[str | None, str]] = defaultdict(dict)
     for value in given.values():
-        spellings[_fold(value)].setdefault(_tidy(value), value)
+        spellings[fold_category(value)].setdefault(tidy_value(value), value)
     if several := [own for own in spellings.values() if len(own) > 1]:
         shown = ", ".join(" and ".join(map(repr, own.values())) for own in several)
         raise ManifestError(
@@ -270,9 +254,11 @@ def caution_unknown(
         columns = [c for own in encodings for c in own.columns if c.name == name]
         if columns[0].kind == "number":
             continue
-        levels = {_fold(level) for column in columns for level in column.levels}
+        levels = {fold_category(level) for column in columns for level in column.levels}
         pairs = zip(table["slide_id"].astype(str), table[name], strict=True)
-        unknown = {s: str(v) for s, v in pairs if _fold(v) not in {*levels, None}}
+        unknown = {
+            s: str(v) for s, v in pairs if fold_category(v) not in {*levels, None}
+        }
         if unknown:
             cautions.append(
                 f"No training patient had what the column '{name}' says of "
@@ -299,10 +285,12 @@ def _caution_column(table: pd.DataFrame, name: str) -> Iterator[str]:
             f"The column '{name}' holds {_show(codes)}, far from its other numbers; "
             "where that means that nothing is known, leave the cell empty."
         )
-    odd = {s: text for s, text in known.items() if _is_almost(text)}
-    if all(_parse(text) is not None for text in known.values()):
+    odd = {s: text for s, text in known.items() if is_almost_number(text)}
+    if all(parse_number(text) is not None for text in known.values()):
         return
-    if odd := odd or {s: text for s, text in known.items() if _parse(text) is not None}:
+    if odd := odd or {
+        s: text for s, text in known.items() if parse_number(text) is not None
+    }:
         yield (
             f"The column '{name}' counts as categories, for the texts in it, although "
             f"some are nearly numbers: {_show(odd)}. If it is to hold numbers, write "
@@ -312,7 +300,9 @@ def _caution_column(table: pd.DataFrame, name: str) -> Iterator[str]:
 
 def _find_codes(texts: Mapping[str, str]) -> dict[str, str]:
     """Find numbers that may stand for a missing one: 999, or -9 among positive ones."""
-    numbers = {s: number for s, t in texts.items() if (number := _parse(t)) is not None}
+    numbers = {
+        s: number for s, t in texts.items() if (number := parse_number(t)) is not None
+    }
     others = [number for number in numbers.values() if number not in _CODES]
     if len(numbers) < len(texts) or not others:
         return {}
@@ -344,13 +334,13 @@ def fit_clinical(
         if kind == "number":
             columns.append(_fit_numbers(name, given))
         else:
-            levels = sorted({t for v in given if (t := _tidy(v)) is not None})
+            levels = sorted({t for v in given if (t := tidy_value(v)) is not None})
             columns.append(ClinicalColumn(name=name, kind=kind, levels=tuple(levels)))
     return ClinicalEncoding(tuple(columns))
 
 
 def _fit_numbers(name: str, values: Sequence[str | None]) -> ClinicalColumn:
-    numbers = [_parse(value) for value in values]
+    numbers = [parse_number(value) for value in values]
     known = [number for number in numbers if number is not None]
     median = float(np.median(known)) if known else 0.0
     filled = np.array([median if n is None else n for n in numbers], np.float64)
@@ -381,39 +371,3 @@ def _check_names(table: pd.DataFrame, names: Sequence[str]) -> None:
         )
     if len(set(names)) < len(names):
         raise ManifestError(f"a clinical column is named twice: {', '.join(names)}")
-
-
-def _tidy(value: object) -> str | None:
-    """Bring a text to lower case without blanks around; None where it says nothing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    text = str(value).strip().lower()
-    return None if is_missing(text) else text
-
-
-def _fold(value: object) -> str | None:
-    """Write a category in the one way that all its spellings share."""
-    if (text := _tidy(value)) is None:
-        return None
-    text = re.sub(r"(?<=\w)[\s_.-]+(?=\w)", " ", tidy_text(text).casefold()).strip()
-    text = re.sub(r"(?<=[^\W\d]) (?=\d)", "", text)
-    return _SAME.get(text, text)
-
-
-def _is_almost(value: str) -> bool:
-    """Say whether a text is a number but for a comparison, thousands or a unit."""
-    text = tidy_text(value).lower()
-    return _parse(value) is None and _ALMOST_NUMBER.fullmatch(text) is not None
-
-
-def _parse(value: object) -> float | None:
-    """Read a finite number, also with a decimal comma; None where it is none."""
-    text = _tidy(value)
-    if text is not None and _COMMA.fullmatch(text):
-        text = text.replace(",", ".")
-    try:
-        # Python takes 4_5 for 45.
-        number = float(text) if text and "_" not in text else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

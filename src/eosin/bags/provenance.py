@@ -125,6 +125,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         content = read_json(path, object, remedy=remedy)
         um, px = content["tile_um"], content["tile_px"]
         is_power = isinstance(um, str) and um.lower().endswith("x")
-        mpp = _find_mpp(*((None, px, um) if is_power else (um, px, None)), path)
+        size, power = (None, um) if is_power else (um, None)
+        mpp = _find_mpp(size, px, power, path)
         name = str(content["extractor"]["class"]).rpartition(".")[2]
         return {"encoder": name, "tile_px": px, **mpp}

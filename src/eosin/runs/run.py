@@ -77,7 +77,7 @@ class Run:
         path = self.path / PREDICTIONS_FILE
         with raising(ModelError, f"{path}: cannot be read", remedy="train again"):
             table: pd.DataFrame = read_parquet(path).to_pandas()
-            names = {name for name in table if str(name).startswith("logit_")}
+            names = {n for n in map(str, table) if n.startswith("logit_")}
             order = [f"logit_{i}" for i in range(len(names))]
             n_classes = len(self.card.class_names)
             if names != set(order) or len(names) not in (n_classes, n_classes - 1):
