@@ -48,6 +48,9 @@ class _Entry:
     def is_dir(self):
         return False
 
+    def is_file(self):
+        return True
+
 
 class _Million:
     def __enter__(self):
@@ -71,6 +74,16 @@ def test_a_million_files_stream_through_little_memory(monkeypatch, tmp_path):
             tracemalloc.stop()
             assert peak < 1_000_000
     assert n == 1_000_000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_a_pipe_is_no_image_and_a_dead_link_is_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    (tmp_path / "dead.png").symlink_to("nowhere.png")
+    listing = Listing()
+    assert list(iter_images(tmp_path, listing)) == ["dead.png"]
+    assert listing.n_others == 2
 
 
 def test_names_are_shortened():

@@ -228,3 +228,14 @@ def test_a_link_to_nowhere_and_a_name_that_cannot_be_are_slide_errors(tmp_path):
             open_slide(tmp_path / name)
         with pytest.raises(SlideError):
             fingerprint_slide(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("PNG", "a.svs"), ("JPEG", "b"), ("BMP", "c.tif")]
+)
+def test_a_picture_under_another_name_is_one(tmp_path, kind, name):
+    pixels = np.full((40, 60, 3), (200, 120, 180), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / name, format=kind)
+    with open_slide(tmp_path / name, mpp=0.5) as slide:
+        assert slide.dimensions == (60, 40)
+        assert np.abs(slide.read(0, 0, 60, 40).astype(int) - pixels).max() < 8

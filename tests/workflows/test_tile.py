@@ -318,3 +318,20 @@ def test_a_slide_taken_out_of_the_table_leaves_the_tiles(copied, tmp_path):
     assert result.n_tiles == len(tiles)
     slides = pd.read_csv(tmp_path / "tiles" / "slides.csv")
     assert slides["slide_id"].tolist() == rows["slide_id"].tolist()[1:]
+
+
+def test_one_file_under_two_names_is_told(phantom_path, tmp_path):
+    """Of two patients it would be trained and tested on."""
+    for name in ("a", "b"):
+        shutil.copy(phantom_path, tmp_path / f"{name}.tif")
+    other = tmp_path / "c.tif"
+    other.write_bytes(phantom_path.read_bytes() + b"\0")
+    table = tmp_path / "slides.csv"
+    table.write_text("path,patient_id\na.tif,P1\nb.tif,P2\nc.tif,P3\n")
+    settings = TilingSettings(mpp=1.0, tile_px=64)
+    result = tile_cohort(table, tmp_path / "tiles", settings)
+    (caution,) = result.cautions
+    assert "a, b are one file under 2 names, of patients P1, P2" in caution
+    # It goes to the report of what is trained on these tiles.
+    _, info = read_manifest(tmp_path / "tiles" / "tiles.parquet")
+    assert caution in info.cautions

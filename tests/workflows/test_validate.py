@@ -9,7 +9,7 @@ from shapely import box
 from tests.slides.dicom_files import paint, write_image, write_slide
 
 from eosin.annotations import Feature, write_geojson
-from eosin.core import SlideError
+from eosin.core import ConfigError, SlideError
 from eosin.slides import write_pyramid
 from eosin.workflows import validate as module
 from eosin.workflows.validate import tabulate_checks, validate_slides
@@ -167,3 +167,8 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(cohort, tmp_path, for
     assert "Permission denied" in found["b.tif"].problems[0]
     assert "gone" in found["link.svs"].problems[0]
     assert "a pipe" in found["pipe.tif"].problems[0]
+
+
+def test_a_resolution_that_no_scan_has_is_refused(phantom_path):
+    with pytest.raises(ConfigError, match=r"slide_mpp must be .* got 500"):
+        validate_slides(phantom_path, slide_mpp=500)

@@ -104,11 +104,11 @@ def validate(
         for problem in check.problems:
             named = problem if problem.startswith(name) else f"{name}: {problem}"
             printing.say(f"{check.status}: {named}")
-    n_beside = sum(bool(check.facts.get("associated")) for check in checks)
-    if n_beside:
+    beside = [set(str(check.facts.get("associated")).split(", ")) for check in checks]
+    if n_named := sum(bool(names & {"label", "macro"}) for names in beside):
         printing.say(
-            f"{n_beside} of {len(checks)} slides have images beside the pyramid, of "
-            "which a label shows whose slide it is: no output does, the slide file does"
+            f"{n_named} of {len(checks)} slide files hold a picture of the label or of "
+            "the whole glass, which may name the patient; eosin writes it nowhere"
         )
     if out is not None:
         write_csv(out, tabulate_checks(checks))

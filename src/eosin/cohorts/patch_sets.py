@@ -128,7 +128,11 @@ def iter_images(
                 if recursive and key not in seen:
                     seen.add(key)
                     waiting.append(f"{prefix}{entry.name}/")
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - a million times
+            elif (
+                os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a million times
+                # No pipe, whose reading never ends; a link to nothing fails later.
+                and (entry.is_file() or not os.path.exists(entry.path))  # noqa: PTH110
+            ):
                 yield prefix + entry.name
             else:
                 listing.n_others += 1

@@ -17,7 +17,15 @@ from eosin.cohorts import (
     say_examples,
     strip_suffix,
 )
-from eosin.core import CohortError, ModelError, SlideError, SlideFailure, hash_object
+from eosin.core import (
+    CohortError,
+    ModelError,
+    SlideError,
+    SlideFailure,
+    hash_object,
+    raising,
+    require_regular,
+)
 from eosin.evaluation import build_predictions
 from eosin.prediction.scorer import TileScorer
 from eosin.prediction.sources import Rows
@@ -241,6 +249,8 @@ def _is_imported(path: Path) -> bool:
 def _iter_images(path: Path) -> Iterator[tuple[str, Path]]:
     """Yield the images below a folder, or the file itself, each behind its id."""
     if not path.is_dir():
+        with raising(SlideError, f"{path}: cannot be read"):
+            require_regular(path)
         yield path.stem, path
         return
     for name in iter_images(path, Listing(), recursive=True):

@@ -15,6 +15,7 @@ from eosin.core import (
     ManifestError,
     fingerprint_file,
     hash_object,
+    raising,
     read_record,
 )
 from eosin.runs.card import Sees
@@ -117,7 +118,11 @@ def _say_silent(seen: Mapping[str, Sees], what: str, name: str) -> str:
 def hash_features(folder: Path) -> str:
     """Hash a folder's feature files; of large ones their size and both ends."""
     files = find_feature_files(folder)
-    return hash_object({name: fingerprint_file(p) for name, p in files.items()})
+    hashes = {}
+    for name, path in files.items():
+        with raising(ManifestError, f"{path}: cannot be read"):
+            hashes[name] = fingerprint_file(path)
+    return hash_object(hashes)
 
 
 def find_tile_folder(features: Path) -> Path | None:

@@ -23,6 +23,8 @@ from eosin.slides.tiff_reader import NotTiledError, PlanesError, TIFFSlide
 
 # What OpenSlide calls the files that are read natively.
 _NATIVE_VENDORS = {"aperio", "generic-tiff"}
+# PNG, JPEG, BMP and WebP under other names.
+_IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF")
 _PLAIN_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
@@ -71,7 +73,7 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
         return _open_tiff(path, mpp, is_known=vendor is not None)
     if vendor is not None:
         return OpenSlideSlide(path, mpp=mpp)
-    if path.is_dir() or path.suffix.lower() not in _PLAIN_SUFFIXES:
+    if path.is_dir() or not _is_image(path):
         raise SlideError(
             f"{path.name}: not a slide that OpenSlide knows, nor an image "
             f"({', '.join(sorted(_PLAIN_SUFFIXES))}); it is damaged, cut short or of "
@@ -106,6 +108,13 @@ def _open_tiff(path: Path, mpp: float | None, *, is_known: bool) -> Slide:
             f"{'; '.join(dict.fromkeys(reasons))}; convert it to a pyramidal TIFF "
             "with JPEG or deflate"
         ) from error
+
+
+def _is_image(path: Path) -> bool:
+    """Tell whether a file is called like a plain image, or begins like one."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    return path.suffix.lower() in _PLAIN_SUFFIXES or start.startswith(_IMAGE_STARTS)
 
 
 def _is_dicom(path: Path) -> bool:

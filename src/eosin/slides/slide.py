@@ -94,8 +94,8 @@ class Slide(ABC):
             raise SlideError(
                 f"{self.path.name}: the resolution must be known, and "
                 f"{reason or 'the file does not say it'}; give it as a column 'mpp' in "
-                "the slide table, or with --slide-mpp (20x is about 0.5, 40x about "
-                "0.25)"
+                "the slide table (predict and validate take --slide-mpp too); 20x is "
+                "about 0.5, 40x about 0.25"
             )
         return self.resolution.mpp
 

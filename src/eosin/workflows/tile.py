@@ -38,7 +38,7 @@ from eosin.core import (
 )
 from eosin.heatmaps import draw_overview, picture_slide, write_image
 from eosin.settings import TilingSettings, require_settings, say_order
-from eosin.slides import Slide, find_odd_levels, open_slide
+from eosin.slides import Slide, find_odd_levels, open_slide, split_packed
 from eosin.tiles import (
     CLASS_SPELLING,
     DAMAGED,
@@ -283,6 +283,8 @@ def _merge_parts(
             + (f" ({reasons})" if reasons else "; is there tissue on them?")
         )
     tiles = pd.concat([f for f in frames if len(f)], ignore_index=True)
+    slides = pd.DataFrame(rows)
+    cautions = tuple(_say_warnings(slides))
     info = ManifestInfo(
         mpp=settings.mpp,
         tile_px=settings.tile_px,
@@ -290,9 +292,8 @@ def _merge_parts(
         context=settings.context,
         class_names=class_map.class_names,
         resampling="; ".join(sorted({str(row["resampling"]) for row in rows})),
-        cautions=cohort.cautions,
+        cautions=(*cohort.cautions, *cautions),
     )
-    slides = pd.DataFrame(rows)
     unknown, in_files, ignored = (
         sum(map(Counter, slides.pop(name)), Counter[str]())
         for name in ("unknown_classes", "annotation_classes", "ignored_shapes")
@@ -321,26 +322,31 @@ def _merge_parts(
         unknown_classes=unknown,
         remarks=tuple(filter(None, remarks)),
         failures=tuple(record.failures),
-        cautions=(
-            *_say_warnings(slides),
-            *(
-                f"{row['annotation']} on slide {row['slide_id']}: "
-                f"{row['annotation_warning']}"
-                for row in rows
-                if row["annotation_warning"]
-            ),
-        ),
+        cautions=cautions,
     )
 
 
 def _say_warnings(slides: pd.DataFrame) -> Iterator[str]:
-    """Say what must be known of the files, once for all slides of which it holds."""
+    """Say what must be known of slides and annotations, once for all that it is of."""
+    is_packed = slides["path"].map(split_packed).notna()
+    known = slides[slides[FINGERPRINT].notna() & ~is_packed]
+    for _, alike in known.groupby(FINGERPRINT, sort=False):
+        if len(alike) > 1:
+            yield (
+                f"{say_examples(alike['slide_id'])} are one file under {len(alike)} "
+                f"names, of patients {say_examples(alike['patient_id'].unique())}; keep "
+                "one, or a slide may be trained and tested on"
+            )
     for name in ("slide_warning", "mpp_warning"):
         for warning, alike in slides[slides[name] != ""].groupby(name, sort=False):
             yield (
                 f"{len(alike)} of {len(slides)} slides "
                 f"({say_examples(alike['slide_id'])}): {warning}"
             )
+    named = slides[slides["annotation_warning"] != ""]
+    columns = named[["slide_id", "annotation", "annotation_warning"]]
+    for slide_id, annotation, warning in columns.itertuples(index=False):
+        yield f"{annotation} on slide {slide_id}: {warning}"
 
 
 def _find_spelling(class_map: ClassMap, found: Counter[str]) -> dict[str, str]:

@@ -11,8 +11,14 @@ import pandas as pd
 
 from eosin.annotations import read_annotations
 from eosin.cohorts import list_files, read_cohort
-from eosin.core import WATCHED, EosinError, Progress, SlideError
-from eosin.slides import Slide, find_odd_levels, is_remote, open_slide
+from eosin.core import WATCHED, ConfigError, EosinError, Progress, SlideError
+from eosin.slides import (
+    Slide,
+    find_odd_levels,
+    is_plausible_mpp,
+    is_remote,
+    open_slide,
+)
 from eosin.tiles import OtsuTissue, describe_fit
 
 _CORNER_PX = 256
@@ -66,7 +72,13 @@ def validate_slides(
 
     Raises:
         CohortError: A slide table is wrong.
+        ConfigError: `slide_mpp` is no resolution of a scan.
     """
+    if slide_mpp is not None and not is_plausible_mpp(slide_mpp):
+        raise ConfigError(
+            f"slide_mpp must be micrometres per pixel, such as 0.25 or 0.5, got "
+            f"{slide_mpp:g}"
+        )
     checks = []
     given = [paths] if isinstance(paths, str | Path) else paths
     jobs = list(_iter_jobs(given))
