@@ -416,3 +416,18 @@ def test_columns_of_other_meaning_are_kept(folder):
     columns = "annotator,age,batch,stain,status"
     table = read_cohort(write(folder, f"path,{columns}\na.svs,v,w,x,y,z\n")).table
     assert table.loc[0, columns.split(",")].tolist() == list("vwxyz")
+
+
+def test_a_column_of_patients_that_was_sorted_by_itself_is_refused(tmp_path):
+    path = tmp_path / "slides.csv"
+    rows = [f"TCGA-AA-000{i}-01Z-00-DX1,TCGA-AA-000{3 - i},neg" for i in (1, 2)]
+    path.write_text("\n".join(["slide_id,patient_id,label", *rows]))
+    with pytest.raises(
+        CohortError, match=r"contradicts the barcode in 2 .*line 2: TCG"
+    ):
+        read_cohort(path, needs_files=False)
+    # Another scheme of names contradicts nothing.
+    text = path.read_text()
+    path.write_text(text.replace(",TCGA-AA-000", ",Case "))
+    table = read_cohort(path, needs_files=False).table
+    assert list(table["patient_id"]) == ["Case 2", "Case 1"]

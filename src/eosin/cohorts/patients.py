@@ -74,10 +74,11 @@ def find_patient(slide_id: str) -> str:
 
     These are TCGA, CPTAC, GTEx and TARGET.
     """
-    return _find_known(slide_id) or slide_id
+    return find_barcode(slide_id) or slide_id
 
 
-def _find_known(text: str) -> str | None:
+def find_barcode(text: str) -> str | None:
+    """Take the patient out of a barcode of a known programme; None where it is none."""
     match = _PATIENT.search(tidy_text(text))
     return match and "-".join(filter(None, match.groups())).upper()
 
@@ -204,7 +205,7 @@ def say_unknown_patients(
     unknown = [
         slide_id
         for slide_id, patient in pairs
-        if patient is None and _find_known(slide_id) is None
+        if patient is None and find_barcode(slide_id) is None
     ]
     if not unknown or len(pairs) < 2:
         return None

@@ -18,6 +18,7 @@ from eosin.cohorts.columns import (
 )
 from eosin.cohorts.patch_sets import raise_problems
 from eosin.cohorts.patients import (
+    find_barcode,
     find_patient,
     match_patients,
     say_unknown_patients,
@@ -239,6 +240,19 @@ def _find_contradictions(table: pd.DataFrame) -> Iterator[str]:
             f"slides of {name}, by their ids, are given to {len(patients)} patients "
             f"({', '.join(patients[:_SHOWN])}); patient_id must name the person, not "
             "the slide or sample"
+        )
+    # Both are barcodes, and name two people.
+    is_barcode = own["patient_id"].map(find_barcode).notna()
+    wrong = own[is_barcode & (own["known"] != own["patient_id"])]
+    if len(wrong):
+        pairs = [
+            f"line {n}: {row.known}, not {row.patient_id}"
+            for n, row in wrong.iterrows()
+        ]
+        more = f" and {len(pairs) - _SHOWN:,} more" if len(pairs) > _SHOWN else ""
+        yield (
+            f"patient_id contradicts the barcode in {len(wrong)} slide id(s) "
+            f"({', '.join(pairs[:_SHOWN])}{more}); was a column sorted by itself?"
         )
 
 

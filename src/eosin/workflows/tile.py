@@ -334,8 +334,8 @@ def _say_warnings(slides: pd.DataFrame) -> Iterator[str]:
         if len(alike) > 1:
             yield (
                 f"{say_examples(alike['slide_id'])} are one file under {len(alike)} "
-                f"names, of patients {say_examples(alike['patient_id'].unique())}; keep "
-                "one, or a slide may be trained and tested on"
+                f"names, of patients {say_examples(alike['patient_id'].unique())}; "
+                "keep one, or a slide may be trained and tested on"
             )
     for name in ("slide_warning", "mpp_warning"):
         for warning, alike in slides[slides[name] != ""].groupby(name, sort=False):
