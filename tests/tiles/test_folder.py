@@ -116,7 +116,7 @@ def test_a_pack_keeps_the_pixels_that_were_tiled(own_folder):
         (lambda data: data[: len(data) // 2], "slides? that have tiles, such as"),
         (lambda _: b"", "cannot be read"),
         (lambda data: data.replace(b"0.5,", b"half,"), "cannot be read"),
-        (lambda data: data.replace(b"path", b"paht", 1), "needs a column path; it has"),
+        (lambda data: data.replace(b"path", b"p_th", 1), "needs a column path; it has"),
         (lambda data: data.replace(b"slide-01,", b",", 1), "1 without or twice"),
         (
             lambda data: data.replace(b"slide-01,", b"slide-02,", 1),
