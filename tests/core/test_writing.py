@@ -42,7 +42,6 @@ EXCEPTIONS = {
     "cohorts/downloading.py": "a part grows until its checksum is right",
     "inference/store.py": "a memory map is filled in place, and says what is done",
     "inference/encoding.py": "the same",
-    "models/torch_process.py": "answers its parent in a temporary folder",
 }
 
 

@@ -12,7 +12,8 @@ def make(*choose, **options):
     [
         (("stable", "mutated"), ("stable", "mutated")),
         (("tumor", "Normal "), ("Normal ", "tumor")),
-        (("a", "benign", "normal"), ("benign", "a", "normal")),
+        # Benign findings are findings, where there is normal tissue too.
+        (("a", "benign", "normal"), ("normal", "a", "benign")),
     ],
 )
 def test_the_negative_class_is_the_first_or_has_a_usual_name(given, ordered):
