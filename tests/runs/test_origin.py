@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import h5py
@@ -167,3 +168,15 @@ def test_patients_are_found_by_their_own_name_or_a_slides(tmp_path):
     assert "2 of these 3 patients (007, S)" in said
     assert str(tmp_path / "run") in said
     assert caution_learnt(features, slides.iloc[[1, 3]]) == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_features_that_cannot_be_read_are_named(tmp_path, forbid):
+    os.mkfifo(tmp_path / "S1.h5")
+    with pytest.raises(ManifestError, match=r"S1\.h5: cannot be read .*a pipe"):
+        hash_features(tmp_path)
+    (tmp_path / "S1.h5").unlink()
+    (tmp_path / "S1.h5").write_bytes(b"1")
+    forbid(tmp_path / "S1.h5")
+    with pytest.raises(ManifestError, match=r"S1\.h5: cannot be read .*denied"):
+        hash_features(tmp_path)
