@@ -1,0 +1,222 @@
+"""A plain PyTorch network of the same weights as a Keras model, channels-last.
+
+What somebody who writes PyTorch by hand would have: `torch.nn` layers only, NCHW
+tensors in channels-last memory. It takes `(tiles, 3, px, px)`, raw RGB, and gives
+logits.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import nn
+
+from eosin.models.keras_backend import keras
+
+kinds = keras.layers
+
+
+class Plain(nn.Module):
+    """The layers of a functional Keras model, called in its order."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.steps: list[tuple[str, list[str]]] = []
+        self.layers = nn.ModuleDict()
+        names: dict[int, str] = {}
+        for operation in model.operations:
+            node = operation._inbound_nodes[0]
+            names[id(node.outputs[0])] = operation.name
+            if isinstance(operation, kinds.InputLayer):
+                self.given = operation.name
+                continue
+            self.layers[operation.name] = convert(operation)
+            taken = [names[id(tensor)] for tensor in node.input_tensors]
+            self.steps.append((operation.name, taken))
+        self.result = names[id(model.outputs[0])]
+        users = Counter(name for _, taken in self.steps for name in taken)
+        for name, taken in self.steps:
+            if isinstance(self.layers[name], nn.ReLU | nn.ReLU6):
+                self.layers[name].inplace = users[taken[0]] == 1
+        self.last = {name: made for made, taken in self.steps for name in taken}
+
+    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+        known = {self.given: tiles}
+        for made, taken in self.steps:
+            known[made] = self.layers[made](*(known[name] for name in taken))
+            for name in taken:
+                if self.last[name] == made:
+                    known.pop(name, None)
+        return known[self.result]
+
+
+def build_plain(model: Any) -> nn.Module:
+    """Copy a functional Keras model of convolutions to plain PyTorch."""
+    return Plain(model).to(memory_format=torch.channels_last)
+
+
+class Join(nn.Module):
+    def __init__(self, join: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.join = join
+
+    def forward(self, *parts: torch.Tensor) -> torch.Tensor:
+        return self.join(*parts)
+
+
+@singledispatch
+def convert(layer: Any) -> nn.Module:
+    """Make the PyTorch layer that does what a Keras layer does."""
+    raise TypeError(f"{layer.name}: no plain PyTorch layer for {type(layer).__name__}")
+
+
+@convert.register
+def _(layer: kinds.Rescaling) -> nn.Module:
+    scale, offset = (
+        torch.tensor(each).reshape(-1, 1, 1) for each in (layer.scale, layer.offset)
+    )
+    return Join(lambda x: x * scale + offset)
+
+
+@convert.register
+def _(layer: kinds.Conv2D) -> nn.Module:
+    return conv(layer, layer.kernel)
+
+
+@convert.register
+def _(layer: kinds.DepthwiseConv2D) -> nn.Module:
+    return conv(layer, layer.kernel, is_depthwise=True)
+
+
+@convert.register
+def _(layer: kinds.SeparableConv2D) -> nn.Module:
+    depth = conv(layer, layer.depthwise_kernel, is_depthwise=True)
+    point = nn.Conv2d(*layer.pointwise_kernel.shape[2:], 1, bias=False)
+    fill(point.weight, value(layer.pointwise_kernel).permute(3, 2, 0, 1))
+    return nn.Sequential(depth, point)
+
+
+@convert.register
+def _(layer: kinds.BatchNormalization) -> nn.Module:
+    made = nn.BatchNorm2d(layer.gamma.shape[0], layer.epsilon, 1 - layer.momentum)
+    fill(made.weight, value(layer.gamma))
+    fill(made.bias, value(layer.beta))
+    made.running_mean.copy_(value(layer.moving_mean))
+    made.running_var.copy_(value(layer.moving_variance))
+    return made
+
+
+@convert.register
+def _(layer: kinds.ReLU) -> nn.Module:
+    return nn.ReLU6() if layer.max_value == 6 else nn.ReLU()
+
+
+@convert.register
+def _(layer: kinds.Activation) -> nn.Module:
+    if layer.activation is not keras.activations.relu:
+        raise TypeError(f"{layer.name}: only relu has a plain PyTorch layer here")
+    return nn.ReLU()
+
+
+@convert.register
+def _(layer: kinds.ZeroPadding2D) -> nn.Module:
+    (top, bottom), (left, right) = layer.padding
+    return nn.ZeroPad2d((left, right, top, bottom))
+
+
+@convert.register
+def _(layer: kinds.MaxPooling2D) -> nn.Module:
+    side, stride = layer.pool_size[0], layer.strides[0]
+    pool = nn.MaxPool2d(side, stride)
+    if layer.padding == "valid":
+        return pool
+    return nn.Sequential(EvenPad(side, stride, -torch.inf), pool)
+
+
+@convert.register
+def _(layer: kinds.AveragePooling2D) -> nn.Module:
+    return nn.AvgPool2d(layer.pool_size, layer.strides)
+
+
+@convert.register
+def _(_: kinds.GlobalAveragePooling2D) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@convert.register
+def _(layer: kinds.Dropout) -> nn.Module:
+    return nn.Dropout(layer.rate)
+
+
+@convert.register
+def _(layer: kinds.Dense) -> nn.Module:
+    made = nn.Linear(*layer.kernel.shape)
+    fill(made.weight, value(layer.kernel).T)
+    fill(made.bias, value(layer.bias))
+    return made
+
+
+@convert.register
+def _(_: kinds.Add) -> nn.Module:
+    return Join(lambda *parts: sum(parts[1:], parts[0]))
+
+
+@convert.register
+def _(_: kinds.Concatenate) -> nn.Module:
+    return Join(lambda *parts: torch.cat(parts, 1))
+
+
+class EvenPad(nn.Module):
+    """Keras' padding "same": what is odd goes to the right and the bottom."""
+
+    def __init__(self, side: int, stride: int, value: float = 0.0) -> None:
+        super().__init__()
+        self.side, self.stride, self.value = side, stride, value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pads: list[int] = []
+        for length in (x.shape[3], x.shape[2]):
+            over = (-length) % self.stride or self.stride
+            total = max(0, self.side - over)
+            pads += [total // 2, total - total // 2]
+        return nn.functional.pad(x, pads, value=self.value)
+
+
+def conv(layer: Any, kernel: Any, *, is_depthwise: bool = False) -> nn.Module:
+    """Make a convolution without bias, with padding where PyTorch's does not fit."""
+    weights = value(kernel)
+    weights = (
+        weights.permute(2, 3, 0, 1) if is_depthwise else weights.permute(3, 2, 0, 1)
+    )
+    n_out, n_in, side, _ = weights.shape
+    stride, is_even = (
+        layer.strides[0],
+        layer.padding == "same" and layer.strides[0] == 1,
+    )
+    made = nn.Conv2d(
+        n_out if is_depthwise else n_in,
+        n_out,
+        side,
+        stride,
+        side // 2 if is_even else 0,
+        groups=n_out if is_depthwise else 1,
+        bias=False,
+    )
+    fill(made.weight, weights)
+    if layer.use_bias:
+        raise TypeError(f"{layer.name}: has a bias, which no network here has")
+    if layer.padding == "same" and not is_even:
+        return nn.Sequential(EvenPad(side, stride), made)
+    return made
+
+
+def value(variable: Any) -> torch.Tensor:
+    """Return a copy of what a Keras variable holds."""
+    return torch.tensor(keras.ops.convert_to_numpy(variable))
+
+
+def fill(parameter: nn.Parameter, values: torch.Tensor) -> None:
+    with torch.no_grad():
+        parameter.copy_(values)
