@@ -7,15 +7,13 @@ logits.
 
 from collections import Counter
 from collections.abc import Callable
-from functools import singledispatch
 from typing import Any
 
 import torch
 from torch import nn
 
-from eosin.models.keras_backend import keras
-
-kinds = keras.layers
+MakeLayer = Callable[[Any], nn.Module]
+MAKERS: dict[str, MakeLayer] = {}
 
 
 class Plain(nn.Module):
@@ -29,7 +27,7 @@ class Plain(nn.Module):
         for operation in model.operations:
             node = operation._inbound_nodes[0]
             names[id(node.outputs[0])] = operation.name
-            if isinstance(operation, kinds.InputLayer):
+            if type(operation).__name__ == "InputLayer":
                 self.given = operation.name
                 continue
             self.layers[operation.name] = convert(operation)
@@ -57,49 +55,72 @@ def build_plain(model: Any) -> nn.Module:
     return Plain(model).to(memory_format=torch.channels_last)
 
 
-class Join(nn.Module):
-    def __init__(self, join: Callable[..., torch.Tensor]) -> None:
+class Rescale(nn.Module):
+    def __init__(self, scale: list[float], offset: list[float]) -> None:
         super().__init__()
-        self.join = join
+        self.scale = nn.Buffer(torch.tensor(scale).reshape(-1, 1, 1))
+        self.offset = nn.Buffer(torch.tensor(offset).reshape(-1, 1, 1))
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale + self.offset
+
+
+class Add(nn.Module):
+    def forward(self, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        return sum(others, first)
+
+
+class Concatenate(nn.Module):
     def forward(self, *parts: torch.Tensor) -> torch.Tensor:
-        return self.join(*parts)
+        return torch.cat(parts, 1)
 
 
-@singledispatch
 def convert(layer: Any) -> nn.Module:
     """Make the PyTorch layer that does what a Keras layer does."""
-    raise TypeError(f"{layer.name}: no plain PyTorch layer for {type(layer).__name__}")
+    name = type(layer).__name__
+    if name not in MAKERS:
+        raise TypeError(f"{layer.name}: no plain PyTorch layer for {name}")
+    return MAKERS[name](layer)
 
 
-@convert.register
-def _(layer: kinds.Rescaling) -> nn.Module:
-    scale, offset = (
-        torch.tensor(each).reshape(-1, 1, 1) for each in (layer.scale, layer.offset)
-    )
-    return Join(lambda x: x * scale + offset)
+def makes(name: str) -> Callable[[MakeLayer], MakeLayer]:
+    """Register what makes the layer for one of Keras', known by its name.
+
+    So that a saved network loads without Keras.
+    """
+
+    def register(make: MakeLayer) -> MakeLayer:
+        MAKERS[name] = make
+        return make
+
+    return register
 
 
-@convert.register
-def _(layer: kinds.Conv2D) -> nn.Module:
+@makes("Rescaling")
+def make_rescaling(layer: Any) -> nn.Module:
+    return Rescale(layer.scale, layer.offset)
+
+
+@makes("Conv2D")
+def make_conv2_d(layer: Any) -> nn.Module:
     return conv(layer, layer.kernel)
 
 
-@convert.register
-def _(layer: kinds.DepthwiseConv2D) -> nn.Module:
+@makes("DepthwiseConv2D")
+def make_depthwise_conv2_d(layer: Any) -> nn.Module:
     return conv(layer, layer.kernel, is_depthwise=True)
 
 
-@convert.register
-def _(layer: kinds.SeparableConv2D) -> nn.Module:
+@makes("SeparableConv2D")
+def make_separable_conv2_d(layer: Any) -> nn.Module:
     depth = conv(layer, layer.depthwise_kernel, is_depthwise=True)
     point = nn.Conv2d(*layer.pointwise_kernel.shape[2:], 1, bias=False)
     fill(point.weight, value(layer.pointwise_kernel).permute(3, 2, 0, 1))
     return nn.Sequential(depth, point)
 
 
-@convert.register
-def _(layer: kinds.BatchNormalization) -> nn.Module:
+@makes("BatchNormalization")
+def make_batch_normalization(layer: Any) -> nn.Module:
     made = nn.BatchNorm2d(layer.gamma.shape[0], layer.epsilon, 1 - layer.momentum)
     fill(made.weight, value(layer.gamma))
     fill(made.bias, value(layer.beta))
@@ -108,26 +129,26 @@ def _(layer: kinds.BatchNormalization) -> nn.Module:
     return made
 
 
-@convert.register
-def _(layer: kinds.ReLU) -> nn.Module:
+@makes("ReLU")
+def make_re_l_u(layer: Any) -> nn.Module:
     return nn.ReLU6() if layer.max_value == 6 else nn.ReLU()
 
 
-@convert.register
-def _(layer: kinds.Activation) -> nn.Module:
-    if layer.activation is not keras.activations.relu:
+@makes("Activation")
+def make_activation(layer: Any) -> nn.Module:
+    if layer.activation.__name__ != "relu":
         raise TypeError(f"{layer.name}: only relu has a plain PyTorch layer here")
     return nn.ReLU()
 
 
-@convert.register
-def _(layer: kinds.ZeroPadding2D) -> nn.Module:
+@makes("ZeroPadding2D")
+def make_zero_padding2_d(layer: Any) -> nn.Module:
     (top, bottom), (left, right) = layer.padding
     return nn.ZeroPad2d((left, right, top, bottom))
 
 
-@convert.register
-def _(layer: kinds.MaxPooling2D) -> nn.Module:
+@makes("MaxPooling2D")
+def make_max_pooling2_d(layer: Any) -> nn.Module:
     side, stride = layer.pool_size[0], layer.strides[0]
     pool = nn.MaxPool2d(side, stride)
     if layer.padding == "valid":
@@ -135,37 +156,37 @@ def _(layer: kinds.MaxPooling2D) -> nn.Module:
     return nn.Sequential(EvenPad(side, stride, -torch.inf), pool)
 
 
-@convert.register
-def _(layer: kinds.AveragePooling2D) -> nn.Module:
+@makes("AveragePooling2D")
+def make_average_pooling2_d(layer: Any) -> nn.Module:
     return nn.AvgPool2d(layer.pool_size, layer.strides)
 
 
-@convert.register
-def _(_: kinds.GlobalAveragePooling2D) -> nn.Module:
+@makes("GlobalAveragePooling2D")
+def make_global_average_pooling2_d(_: Any) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-@convert.register
-def _(layer: kinds.Dropout) -> nn.Module:
+@makes("Dropout")
+def make_dropout(layer: Any) -> nn.Module:
     return nn.Dropout(layer.rate)
 
 
-@convert.register
-def _(layer: kinds.Dense) -> nn.Module:
+@makes("Dense")
+def make_dense(layer: Any) -> nn.Module:
     made = nn.Linear(*layer.kernel.shape)
     fill(made.weight, value(layer.kernel).T)
     fill(made.bias, value(layer.bias))
     return made
 
 
-@convert.register
-def _(_: kinds.Add) -> nn.Module:
-    return Join(lambda *parts: sum(parts[1:], parts[0]))
+@makes("Add")
+def make_add(_: Any) -> nn.Module:
+    return Add()
 
 
-@convert.register
-def _(_: kinds.Concatenate) -> nn.Module:
-    return Join(lambda *parts: torch.cat(parts, 1))
+@makes("Concatenate")
+def make_concatenate(_: Any) -> nn.Module:
+    return Concatenate()
 
 
 class EvenPad(nn.Module):
@@ -214,7 +235,7 @@ def conv(layer: Any, kernel: Any, *, is_depthwise: bool = False) -> nn.Module:
 
 def value(variable: Any) -> torch.Tensor:
     """Return a copy of what a Keras variable holds."""
-    return torch.tensor(keras.ops.convert_to_numpy(variable))
+    return torch.tensor(variable.numpy())
 
 
 def fill(parameter: nn.Parameter, values: torch.Tensor) -> None:
