@@ -102,17 +102,17 @@ def make_rescaling(layer: Any) -> nn.Module:
 
 
 @makes("Conv2D")
-def make_conv2_d(layer: Any) -> nn.Module:
+def make_conv(layer: Any) -> nn.Module:
     return conv(layer, layer.kernel)
 
 
 @makes("DepthwiseConv2D")
-def make_depthwise_conv2_d(layer: Any) -> nn.Module:
+def make_depthwise_conv(layer: Any) -> nn.Module:
     return conv(layer, layer.kernel, is_depthwise=True)
 
 
 @makes("SeparableConv2D")
-def make_separable_conv2_d(layer: Any) -> nn.Module:
+def make_separable_conv(layer: Any) -> nn.Module:
     depth = conv(layer, layer.depthwise_kernel, is_depthwise=True)
     point = nn.Conv2d(*layer.pointwise_kernel.shape[2:], 1, bias=False)
     fill(point.weight, value(layer.pointwise_kernel).permute(3, 2, 0, 1))
@@ -130,7 +130,7 @@ def make_batch_normalization(layer: Any) -> nn.Module:
 
 
 @makes("ReLU")
-def make_re_l_u(layer: Any) -> nn.Module:
+def make_relu(layer: Any) -> nn.Module:
     return nn.ReLU6() if layer.max_value == 6 else nn.ReLU()
 
 
@@ -142,13 +142,13 @@ def make_activation(layer: Any) -> nn.Module:
 
 
 @makes("ZeroPadding2D")
-def make_zero_padding2_d(layer: Any) -> nn.Module:
+def make_zero_padding(layer: Any) -> nn.Module:
     (top, bottom), (left, right) = layer.padding
     return nn.ZeroPad2d((left, right, top, bottom))
 
 
 @makes("MaxPooling2D")
-def make_max_pooling2_d(layer: Any) -> nn.Module:
+def make_max_pooling(layer: Any) -> nn.Module:
     side, stride = layer.pool_size[0], layer.strides[0]
     pool = nn.MaxPool2d(side, stride)
     if layer.padding == "valid":
@@ -157,12 +157,12 @@ def make_max_pooling2_d(layer: Any) -> nn.Module:
 
 
 @makes("AveragePooling2D")
-def make_average_pooling2_d(layer: Any) -> nn.Module:
+def make_average_pooling(layer: Any) -> nn.Module:
     return nn.AvgPool2d(layer.pool_size, layer.strides)
 
 
 @makes("GlobalAveragePooling2D")
-def make_global_average_pooling2_d(_: Any) -> nn.Module:
+def make_global_average_pooling(_: Any) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
