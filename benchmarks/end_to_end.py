@@ -186,7 +186,9 @@ class Bench:
                 print_table(name, contestants)
                 share = len(rows) / statistics.median(contestants[0].seconds) / best
                 print(f"  ONNX Runtime alone {best:.1f} tiles/s; share {share:.2f}")
-                values = [read_values(each.folder / "out") for each in contestants]
+                values = [
+                    read_values(each.folder / "out", rows) for each in contestants
+                ]
                 for each, other in zip(contestants[1:], values[1:], strict=True):
                     apart = np.abs(values[0] - other).max()
                     print(f"  probabilities against {each.name}: {apart:.1e}")
@@ -292,9 +294,15 @@ def save_plain(folder: str) -> None:
     from plain_torch import build_plain
 
     from eosin.models import load_classifier
+    from eosin.runs.run import read_run
 
-    model = load_classifier(Path(folder) / "run" / "model.keras")
-    torch.save(build_plain(model), Path(folder) / "plain.pt")
+    run = Path(folder) / "run"
+    network = build_plain(load_classifier(run / "model.keras"))
+    temperature = read_run(run).card.together.temperature
+    with torch.no_grad():
+        for parameter in network.layers["logits"].parameters():
+            parameter /= temperature
+    torch.save(network, Path(folder) / "plain.pt")
 
 
 def measure_plain(folder: str) -> None:
@@ -359,22 +367,29 @@ def plain(places: str, network: str, batch: str, end: str, out: str) -> None:
         head.fit(values[labels >= 0], labels[labels >= 0])
         np.save(Path(out) / "head.npy", head.coef_)
         return
-    names = [Path(row["path"]).stem for row in rows]
-    values = 1 / (1 + np.exp(-values[:, 0]))
-    np.savez(Path(out) / "values.npz", values=values, names=names)
+    np.save(Path(out) / "values.npy", 1 / (1 + np.exp(-values[:, 0])))
 
 
-def read_values(out: Path) -> np.ndarray:
-    """Read the tiles' probabilities of a prediction, sorted within each slide."""
+def read_values(out: Path, places: Sequence[dict[str, str]]) -> np.ndarray:
+    """Read the tiles' probabilities: of the plain loop, or out of eosin's maps."""
     import tifffile
 
-    if (out / "values.npz").exists():
-        content = np.load(out / "values.npz")
-        names, values = content["names"], content["values"]
-        parts = [np.sort(values[names == name]) for name in sorted(set(names))]
-        return np.concatenate(parts)
-    maps = [tifffile.imread(path) for path in sorted(out.glob(MAPS))]
-    return np.concatenate([np.sort(each[np.isfinite(each)]) for each in maps])
+    if (out / "values.npy").exists():
+        return np.load(out / "values.npy")
+    maps = {}
+    for path in out.glob(MAPS):
+        with tifffile.TiffFile(path) as file:
+            per_cm, unit = file.pages[0].tags["XResolution"].value
+            cell_px0 = 10_000 * unit / per_cm / MPP
+            maps[path.name.split(".")[0]] = file.asarray(), cell_px0
+    values = []
+    for place in places:
+        raster, cell = maps[Path(place["path"]).stem]
+        middle = [
+            int(place[x]) + int(place["size_px0"]) / 2 for x in ("y_px0", "x_px0")
+        ]
+        values.append(raster[int(middle[0] / cell), int(middle[1] / cell)])
+    return np.array(values)
 
 
 def hs2p(slides: str, out: str) -> None:
