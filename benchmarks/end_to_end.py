@@ -301,7 +301,7 @@ def save_plain(folder: str) -> None:
     temperature = read_run(run).card.together.temperature
     with torch.no_grad():
         for parameter in network.layers["logits"].parameters():
-            parameter /= temperature
+            parameter.div_(temperature)
     torch.save(network, Path(folder) / "plain.pt")
 
 
