@@ -107,8 +107,8 @@ def _convolve_separably(layer: Any, maps: torch.Tensor, norm: Any) -> torch.Tens
 
 def _join_depths(kernel: Any) -> torch.Tensor:
     """Turn `(height, width, channels, multiplier)` into one input of many groups."""
-    kernel = to_tensor(kernel)
-    return kernel.reshape(*kernel.shape[:2], 1, -1)
+    joined: torch.Tensor = to_tensor(kernel).flatten(2)[:, :, None]
+    return joined
 
 
 def _slide(
