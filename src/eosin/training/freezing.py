@@ -1,4 +1,4 @@
-"""Layers that stand still, move less, or compute in half precision, for a while."""
+"""Layers that stand still, move less, or compute in another way, for a while."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +9,10 @@ from eosin.models import LOGITS_LAYER, has_gpu, split_model
 from eosin.models.keras_backend import keras
 from eosin.settings import Precision
 from eosin.training.state import copy_value
+
+find_direct_calls: Any = None
+if keras.backend.backend() == "torch":
+    from eosin.models.torch_layers import find_direct_calls
 
 
 def find_batch_norms(model: Any) -> list[Any]:
@@ -119,6 +123,25 @@ def computing_in(model: Any, precision: Precision) -> Iterator[None]:
     finally:
         for layer, policy in before:
             layer.dtype_policy = policy
+
+
+@contextmanager
+def calling_directly(model: Any) -> Iterator[None]:
+    """Let a model's layers use their backend's own kernels for the length of a block.
+
+    What it computes differs by rounding. Layers must be frozen, and their precision
+    set, around the block, not in it. Where Keras' layers have nothing to gain, on other
+    backends than torch, they are as they were.
+    """
+    calls = {} if find_direct_calls is None else find_direct_calls(model)
+    try:
+        for layer, call in calls.items():
+            # Beside Keras' own attributes, of which those of a built layer are locked.
+            vars(layer)["call"] = call
+        yield
+    finally:
+        for layer in calls:
+            vars(layer).pop("call", None)
 
 
 def _iter_layers(model: Any) -> Iterator[Any]:

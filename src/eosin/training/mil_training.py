@@ -13,7 +13,7 @@ from eosin.models import MILModel, predict_bags
 from eosin.models.keras_backend import keras
 from eosin.settings import BagFit
 from eosin.training.batches import Batch, Batches, Validation, score_validation
-from eosin.training.freezing import find_resting, frozen
+from eosin.training.freezing import calling_directly, find_resting, frozen
 from eosin.training.history import FitResult
 from eosin.training.loop import Listeners, run_epochs
 from eosin.training.optimisation import build_loss, find_log_probabilities
@@ -61,7 +61,7 @@ def train_mil(
             model.encoder, depth=config.depth, batch_norm=config.batch_norm
         )
     # Frozen before it is compiled: the optimiser takes what can be trained then.
-    with frozen(resting):
+    with frozen(resting), calling_directly(model):
         return run_epochs(BagBatches(model, bags, config), "mil", listeners)
 
 

@@ -21,6 +21,7 @@ from eosin.training.batches import (
     score_validation,
 )
 from eosin.training.freezing import (
+    calling_directly,
     computing_in,
     find_learning_rate_factors,
     find_resting,
@@ -208,7 +209,11 @@ def preparing(
         batch_norm=config.batch_norm,
         trunk_stages=config.trunk_stages,
     )
-    with frozen(resting), computing_in(model, config.precision):
+    with (
+        frozen(resting),
+        computing_in(model, config.precision),
+        calling_directly(model),
+    ):
         # Behind the freezing: there is one for each variable that is trained.
         factors = find_learning_rate_factors(model, trunk, decay=config.layer_decay)
         yield TileBatches(model, source, tiles, config, factors)
