@@ -16,9 +16,16 @@ class Dense(keras.layers.Dense):
 
     Results differ from Keras' by rounding, and are the same to the bit on other
     backends. Named as Keras' own, after which files name the weights, so that files of
-    either load. In a training step `call` may be called by itself: it computes in the
-    layer's own precision whoever calls it.
+    either load.
     """
+
+    def run(self, inputs: Any) -> Any:
+        """Call a built layer, on PyTorch past what Keras does around each call.
+
+        That takes 0.15 ms; `call` computes in the layer's own precision whoever calls
+        it there, and elsewhere Keras sees to it.
+        """
+        return self(inputs) if can_take is None else self.call(inputs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: FBT001 - Keras' signature
         """Run as `keras.layers.Dense` does."""

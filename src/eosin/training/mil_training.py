@@ -191,8 +191,7 @@ class LearningModel(keras.Model):
         del training
         # Some backends pass on the arrays as they came.
         labels, mask, weights = (
-            ops.convert_to_tensor(array)
-            for array in (y, x["mask"], sample_weight)
+            ops.convert_to_tensor(array) for array in (y, x["mask"], sample_weight)
         )
         losses = self.aggregator.find_loss(labels, y_pred, mask, self.bag_loss)
         return ops.mean(losses * weights)
@@ -215,14 +214,15 @@ class TorchLearningModel(LearningModel):
         loss.backward()
         gradients = [variable.value.grad for variable in variables]
         self.optimizer.apply(gradients, variables)
-        return loss.item()
+        return float(loss)
 
     def _run(self, inputs: Any) -> Any:
         """Run the body's layers, without their frame where they are eosin's own."""
         features = inputs["features"]
         for layer in self.instance_layers:
-            run = layer.call if isinstance(layer, Dense | SeededDropout) else layer
-            features = run(features, training=True)
+            # On PyTorch these compute in their own precision whoever calls them.
+            is_own = isinstance(layer, Dense | SeededDropout)
+            features = (layer.call if is_own else layer)(features, training=True)
         outputs = self.aggregator(features, mask=inputs["mask"], training=True)
         if self.clinical_head is None:
             return outputs
