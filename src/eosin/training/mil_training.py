@@ -214,7 +214,7 @@ class TorchLearningModel(LearningModel):
         loss.backward()
         gradients = [variable.value.grad for variable in variables]
         self.optimizer.apply(gradients, variables)
-        return float(loss)
+        return float(loss.item())
 
     def _run(self, inputs: Any) -> Any:
         """Run the body's layers, without their frame where they are eosin's own."""
