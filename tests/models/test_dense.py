@@ -62,23 +62,56 @@ def test_it_learns_what_keras_learns(inputs, calls):
     assert len(calls) == 3
 
 
-def test_elsewhere_it_is_keras_own_to_the_bit(inputs, monkeypatch):
-    ours, theirs = make_pair()
+@pytest.mark.parametrize("activation", [None, "tanh"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_bias_and_product_are_one_call_that_says_what_keras_does(
+    inputs, monkeypatch, activation, use_bias
+):
+    ours, theirs = make_pair(activation=activation, use_bias=use_bias)
     monkeypatch.setattr(torch_products, "has_faster_library", lambda: False)
     expected = keras.ops.convert_to_numpy(theirs(inputs))
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
-    # As on another backend.
-    monkeypatch.setattr(dense, "is_faster", None)
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(inputs)), expected)
+    found = keras.ops.convert_to_numpy(ours.run(keras.ops.convert_to_tensor(inputs)))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_half_precision_is_keras_own(inputs, calls):
+def test_on_another_backend_it_is_keras_own_to_the_bit(inputs, monkeypatch):
+    ours, theirs = make_pair()
+    monkeypatch.setattr(dense, "can_take", None)
+    expected = keras.ops.convert_to_numpy(theirs(inputs))
+    for call in (ours, ours.run):
+        found = keras.ops.convert_to_numpy(call(inputs))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_half_precision_is_near_keras_own(inputs, calls):
     ours, theirs = make_pair(dtype="mixed_bfloat16")
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(keras.ops.cast(ours(inputs), "float32")),
-        keras.ops.convert_to_numpy(keras.ops.cast(theirs(inputs), "float32")),
+    found, expected = (
+        keras.ops.convert_to_numpy(keras.ops.cast(layer(inputs), "float32"))
+        for layer in (ours, theirs)
     )
+    # Of 8 bits; Keras rounds once more, between product and bias.
+    np.testing.assert_allclose(found, expected, rtol=2**-7, atol=2**-7)
     assert not calls
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_a_layer_keeps_its_precision_whoever_calls_it(inputs, dtype):
+    # As a head that gives logits does within a model of half precision.
+    ours, _ = make_pair(dtype=dtype)
+
+    class Outer(keras.layers.Layer):
+        def call(self, inputs):
+            return ours.run(inputs)
+
+    expected = ours(inputs)
+    found = Outer(dtype="mixed_bfloat16", autocast=False)(inputs)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(
+        *(
+            keras.ops.convert_to_numpy(keras.ops.cast(x, "float32"))
+            for x in (found, expected)
+        )
+    )
 
 
 def test_weights_of_keras_own_layer_are_taken(inputs, tmp_path):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from eosin.models import build_encoder
+from eosin.models import build_encoder, mil_layers
 from eosin.models.mil_layers import (
     ClinicalHead,
     FeatureScaling,
@@ -95,3 +95,15 @@ def test_dropout_keeps_half_precision_and_its_config():
     again = SeededDropout.from_config(layer.get_config())
     assert (again.rate, again.seed, again.name) == (0.5, 3, "drop")
     assert layer.compute_output_shape((None, 3)) == (None, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_pytorch_drops_what_keras_uniform_numbers_say(monkeypatch, dtype):
+    inputs = keras.ops.ones((3, 50, 7), dtype="float32")
+    found = []
+    for kind in (mil_layers.can_take, None):
+        monkeypatch.setattr(mil_layers, "can_take", kind)
+        layer = SeededDropout(0.25, seed=5, dtype=dtype)
+        calls = [layer(inputs, training=True) for _ in range(2)]
+        found.append(keras.ops.convert_to_numpy(keras.ops.cast(calls, "float32")))
+    np.testing.assert_array_equal(*found)

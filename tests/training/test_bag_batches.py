@@ -7,7 +7,12 @@ from eosin.core import ModelError
 from eosin.models import build_mil_model, predict_bags
 from eosin.settings import BagFit
 from eosin.training import TrainingBags
-from eosin.training.mil_training import BagBatches
+from eosin.training.mil_training import (
+    BagBatches,
+    LearningModel,
+    TorchLearningModel,
+)
+from eosin.training.optimisation import build_loss, build_optimiser
 
 
 def _build():
@@ -61,3 +66,27 @@ def test_the_schedule_goes_on_however_many_steps_an_epoch_has(bags):
     assert ticks == sorted(set(ticks))
     assert ticks[0] == 0
     assert ticks[-1] < 3 * batches.n_ticks
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("method", ["gated_attention", "clam_sb", "transmil", "mean"])
+def test_pytorchs_own_steps_are_those_of_keras(bags, method, precision):
+    found = []
+    for kind in (TorchLearningModel, LearningModel):
+        model = build_mil_model(
+            method, dimension=5, widths=(8,), seed=3, precision=precision
+        )
+        config = BagFit(batch=3)
+        batches = BagBatches(model, bags, config)
+        learning = kind(model, build_loss(2, label_smoothing=0.1))
+        learning.compile(build_optimiser(config))
+        learning.optimizer.build(learning.trainable_variables)
+        losses = [
+            learning.train_on_batch(
+                batch.inputs, batch.targets, sample_weight=batch.weights
+            )
+            for epoch in range(3)
+            for _, batch in batches.iter_epoch(epoch)
+        ]
+        found.append(np.array(losses, np.float64))
+    np.testing.assert_allclose(*found, rtol=1e-5 if precision == "float32" else 1e-2)

@@ -82,7 +82,7 @@ class AttentionScores(keras.layers.Layer):
 
     def call(self, bags: Any) -> Any:
         """Run as the class says."""
-        return self.score(self.content(bags))
+        return self.score.run(self.content.run(bags))
 
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that make another."""
@@ -117,4 +117,4 @@ class GatedAttentionScores(AttentionScores):
 
     def call(self, bags: Any) -> Any:
         """Run as the class says."""
-        return self.score(self.content(bags) * self.gate(bags))
+        return self.score.run(self.content.run(bags) * self.gate.run(bags))

@@ -11,6 +11,11 @@ from eosin.models.keras_backend import keras
 
 ops = keras.ops
 
+can_take: Any = None
+draw_uniform: Any = None
+if keras.backend.backend() == "torch":
+    from eosin.models.torch_products import can_take, draw_uniform
+
 _TILES_AT_ONCE = 8
 
 
@@ -193,9 +198,13 @@ class SeededDropout(keras.layers.Layer):
         """Run as the class says."""
         if not training or not self.rate:
             return inputs
+        factor = 1 / (1 - self.rate)
+        if can_take is not None and can_take(inputs, inputs):
+            drawn = draw_uniform(inputs, self.seed_generator)
+            # In place, where it lies in the processor's cache.
+            return inputs * drawn.ge_(self.rate).mul_(factor).to(inputs.dtype)
         drawn = keras.random.uniform(ops.shape(inputs), seed=self.seed_generator)
-        kept = ops.cast(drawn >= self.rate, inputs.dtype)
-        return inputs * (kept * (1 / (1 - self.rate)))
+        return inputs * (ops.cast(drawn >= self.rate, inputs.dtype) * factor)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Give the shape of the inputs."""

@@ -340,9 +340,14 @@ def _build_body(config: Mapping[str, Any]) -> Any:
     if "clinical" in config:
         width = ClinicalEncoding.from_config(config["clinical"]).width
         inputs["clinical"] = keras.Input((width,), name="clinical")
-        logits = ClinicalHead(n_outputs, name="clinical_head")(inputs["clinical"])
-        outputs = {**outputs, "logits": outputs["logits"] + logits}
+        head = ClinicalHead(n_outputs, name="clinical_head")
+        outputs = add_clinical(outputs, head(inputs["clinical"]))
     return keras.Model(inputs, outputs, name="body")
+
+
+def add_clinical(outputs: dict[str, Any], logits: Any) -> dict[str, Any]:
+    """Add what clinical columns say, `(batch, outputs)`, to the bags' logits."""
+    return {**outputs, "logits": outputs["logits"] + logits}
 
 
 def _build_projection(config: Mapping[str, Any]) -> Any:

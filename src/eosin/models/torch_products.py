@@ -19,11 +19,48 @@ _LEAST_COLUMNS = 16
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
+def can_take(inputs: Any, kernel: Any) -> bool:
+    """Say whether `multiply` can take a layer's inputs, `(..., n)`."""
+    return (
+        isinstance(inputs, torch.Tensor)
+        and inputs.device == kernel.device
+        and not inputs.is_meta
+        # Whoever exports a layer finds Keras' own.
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not torch.compiler.is_compiling()
+    )
+
+
+def multiply(
+    inputs: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, *, dtype: str
+) -> torch.Tensor:
+    """Compute `inputs @ kernel + bias` in a precision, bias and product in one call.
+
+    From `(..., n)` to `(..., columns)`.
+    """
+    kind = getattr(torch, dtype)
+    left, right = inputs.to(kind), kernel.to(kind)
+    offset = None if bias is None else bias.to(kind)
+    if is_faster(left, right):
+        outputs: torch.Tensor = Product.apply(left, right, offset)  # type: ignore[no-untyped-call]
+        return outputs
+    rows = left.reshape(-1, left.shape[-1])
+    product = rows @ right if offset is None else torch.addmm(offset, rows, right)
+    return product.view(*left.shape[:-1], -1)
+
+
+def draw_uniform(inputs: torch.Tensor, seed: Any) -> torch.Tensor:
+    """Draw what `keras.random.uniform` does for the shape of some inputs, float32.
+
+    Keras goes over the numbers twice more, to scale and to shift them by nothing.
+    """
+    generator = torch.Generator(device=inputs.device)
+    generator.manual_seed(int(seed.next().sum()) & 0xFFFFFFFF)
+    return torch.rand(inputs.shape, generator=generator, device=inputs.device)
+
+
 def is_faster(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Say whether `Product` can take `(..., n)` and `(n, columns)`, and gains by it."""
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        # No exporter knows it.
-        return False
     return (
         left.device.type == right.device.type == "cpu"
         and left.dtype == right.dtype == torch.float32

@@ -10,6 +10,11 @@ from eosin.core import ConfigError
 from eosin.models.keras_backend import keras
 from eosin.settings import ClassWeights, FitSettings, Schedule
 
+Adam: Any = keras.optimizers.Adam
+AdamW: Any = keras.optimizers.AdamW
+if keras.backend.backend() == "torch":
+    from eosin.training.torch_adam import Adam, AdamW
+
 # The shape of the one-cycle policy as fast.ai and PyTorch have it.
 _WARM_UP_SHARE = 0.3
 _START_FACTOR = 1 / 25
@@ -75,10 +80,8 @@ def find_log_probabilities(logits: NDArray[np.floating[Any]]) -> NDArray[np.floa
 def build_optimiser(config: FitSettings) -> Any:
     """Build the optimiser; the loop sets its learning rate at every step."""
     if config.optimiser == "adam":
-        return keras.optimizers.Adam(config.learning_rate)
-    optimiser = keras.optimizers.AdamW(
-        config.learning_rate, weight_decay=config.weight_decay
-    )
+        return Adam(config.learning_rate)
+    optimiser = AdamW(config.learning_rate, weight_decay=config.weight_decay)
     # Decay pulls directions to 0; a bias or a scale has none.
     optimiser.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimiser

@@ -43,9 +43,10 @@ class AttentionAggregator(Aggregator):
     def aggregate(self, bags: Any, mask: Any) -> dict[str, Any]:
         """Aggregate as the class says."""
         attention = masked_softmax(self.scores(bags)[..., 0], mask, axis=1)
-        pooled = ops.einsum("bi,bif->bf", attention, ops.cast(bags, "float32"))
+        instances = ops.cast(bags, "float32")
+        pooled = ops.einsum("bi,bif->bf", attention, instances)
         return {
-            "logits": self.head(pooled),
+            "logits": self.head.run(pooled),
             "attention": attention,
-            "instance_logits": self.head(bags),
+            "instance_logits": self.head.run(instances),
         }
