@@ -109,7 +109,7 @@ def read_run_folder(path: Path) -> None:
     if run.card.learner != "tiles":
         run.open_heads("cpu")
     for name in run.card.list_model_files():
-        start_session(path / name, device="cpu", threads=1)
+        start_session(path / name, device="cpu")
 
 
 def read_tile_folder(path: Path) -> None:
@@ -129,7 +129,7 @@ TARGETS: Mapping[str, Callable[[Path], object]] = {
     "bag_table": read_bag_table,
     "features": read_bag,
     "pack": read_pack,
-    "onnx": lambda path: open_session(path, device="cpu", threads=1),
+    "onnx": lambda path: open_session(path, device="cpu"),
     "run": read_run_folder,
     "bag_run": read_run_folder,
     "tiles": read_tile_folder,

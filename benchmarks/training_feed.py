@@ -133,7 +133,7 @@ def prepare_frozen(
     del stack
     folder = Path(tempfile.mkdtemp())
     export_onnx(build_stem(build(encoder, px), "head"), folder / "stem.onnx")
-    session = open_session(folder / "stem.onnx", threads=1)
+    session = open_session(folder / "stem.onnx")
     augment = Augmentation(JITTER)
     rng = np.random.default_rng(0)
     n = 8 * steps

@@ -126,7 +126,7 @@ def test_wrong_calls_are_refused(score, session, tiles, open_model, monkeypatch)
         score(3)
     with pytest.raises(ValueError, match="1, 2, 4 or 8, got 3"):
         score(3, session, views=3)
-    with pytest.raises(ValueError, match="32 rows must give as many tiles, got 1"):
+    with pytest.raises(ValueError, match="40 rows must give as many tiles, got 1"):
         score_tiles(lambda rows: tiles[rows[:1]], 40, [session])
     for options in ({"n": 3}, {"px": 8}):
         other = open_model(**options)

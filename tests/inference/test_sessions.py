@@ -1,3 +1,8 @@
+import multiprocessing
+import os
+import threading
+import time
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -5,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from eosin.core import ConfigError, ModelError
-from eosin.inference import open_session
+from eosin.inference import note_calls, open_session
 
 
 @pytest.mark.parametrize("n", [1, 4, 5, 11])
@@ -30,7 +35,7 @@ def test_no_tiles_give_empty_outputs(session, tiles):
 def test_a_session_tells_what_it_takes_and_gives(write_model, tmp_path):
     folder = tmp_path / "mes modèles"
     folder.mkdir()
-    session = open_session(write_model(folder / "modèle é.onnx", batch=8), threads=1)
+    session = open_session(write_model(folder / "modèle é.onnx", batch=8))
     assert session.tile_px == 6
     assert session.outputs == {
         "logits": (1,),
@@ -131,7 +136,7 @@ def test_a_failing_run_is_a_model_error(write_model, tmp_path, tiles, monkeypatc
 
     monkeypatch.setattr(session, "_session", Broken())
     with pytest.raises(ModelError, match=r"5 tiles .*out of memory.*smaller batches"):
-        session.run(tiles[:5])
+        session.run(tiles[:5], batch=5)
 
 
 @pytest.mark.parametrize("place", ["../secret.bin", "/etc/hostname", "link.bin"])
@@ -154,3 +159,110 @@ def test_numbers_of_other_files_are_no_part_of_a_model(write_model, tmp_path, pl
     (folder / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"m.onnx: ONNX Runtime cannot open it"):
         open_session(folder / "m.onnx")
+
+
+@pytest.fixture
+def calls_of(monkeypatch):
+    """Open a model so that the shapes of its calls and their threads are kept."""
+
+    def spy(session):
+        real, seen = session._session, []
+
+        class Spy:
+            def run(self, outputs, inputs):
+                (tiles,) = inputs.values()
+                seen.append((tiles.shape, threading.current_thread().name))
+                return real.run(outputs, inputs)
+
+        monkeypatch.setattr(session, "_session", Spy())
+        return seen
+
+    return spy
+
+
+@pytest.mark.parametrize(
+    ("px", "size"), [(6, 32), (64, 4), (96, 2), (104, 2), (105, 1), (256, 1)]
+)
+def test_all_calls_on_a_cpu_are_of_one_small_size(
+    write_model, tmp_path, calls_of, px, size
+):
+    session = open_session(write_model(tmp_path / "m.onnx", px=px), device="cpu")
+    seen, n = calls_of(session), 2 * size + 1
+    found = session.run(np.full((n, px, px, 3), 51, np.uint8))
+    np.testing.assert_allclose(found["features"], 0.2, atol=1e-3)
+    assert [shape for shape, _ in seen] == [(size, px, px, 3)] * 3
+    # On threads that all models share, however many ask for outputs.
+    assert {name.rpartition("_")[0] for _, name in seen} == {"model"}
+    assert note_calls(px)["model_calls"]["batch"] == size
+    del seen[:]
+    session.run(np.zeros((n, px, px, 3), np.uint8), batch=n)
+    assert [shape[0] for shape, _ in seen] == [n]
+
+
+def test_outputs_do_not_depend_on_neighbours(tmp_path):
+    """A product whose rounding differs with the number of its rows, as convolutions."""
+    px, rng = 64, np.random.default_rng(0)
+    weights = rng.normal(size=(px * px * 3, 7)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["tiles"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["features"]),
+        ],
+        "product",
+        [helper.make_tensor_value_info("tiles", TensorProto.FLOAT, ["n", px, px, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 7])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    session = open_session(path, device="cpu")
+    tiles = rng.integers(0, 256, (13, px, px, 3), dtype=np.uint8)
+    every = session.run(tiles)["features"]
+    for rows in ([7], [12, 3], [5, 4, 3, 2, 1, 0]):
+        assert (session.run(tiles[rows])["features"] == every[rows]).all()
+
+
+def test_a_gpu_takes_many_tiles_on_the_caller_s_thread(
+    open_model, fake_cuda, calls_of, tiles
+):
+    fake_cuda(works=True)
+    session = open_model(device="auto")
+    seen = calls_of(session)
+    session.run(tiles[:40])
+    here = threading.current_thread().name
+    assert seen == [((32, 6, 6, 3), here)] * 2
+    calls = note_calls(6, device="auto")["model_calls"]
+    assert calls == {"device": "cuda", "callers": 1, "threads": 1, "batch": 32}
+    assert note_calls(None) == {}
+
+
+def test_an_interrupted_run_leaves_no_calls_behind(session, tiles, monkeypatch):
+    begun = []
+
+    class Interrupted:
+        def run(self, *_):
+            begun.append(1)
+            time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "_session", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        session.run(tiles, batch=1)
+    # The threads are there for the next model.
+    monkeypatch.undo()
+    assert len(session.run(tiles)["logits"]) == len(tiles)
+    assert len(begun) < len(tiles)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system knows no forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_callers_of_its_own(session, tiles):
+    expected = session.run(tiles)["logits"]
+    context = multiprocessing.get_context("fork")
+    answer = context.SimpleQueue()
+    child = context.Process(target=lambda: answer.put(session.run(tiles)["logits"]))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert (answer.get() == expected).all()

@@ -47,7 +47,7 @@ class Model:
         self.outputs = {"features": (3,)}
         self.n_left, self.n_seen = n_before_failure, 0
 
-    def run(self, tiles, *, batch=32):
+    def run(self, tiles, *, batch=None):
         if self.n_seen >= self.n_left:
             raise KeyboardInterrupt
         self.n_seen += len(tiles)

@@ -151,3 +151,27 @@ def test_published_weights_give_the_same_in_onnx(weight_files, name, file, tmp_p
     exported = onnx_export.export_onnx(encoder, tmp_path / "model.onnx")
     expected = encoder.predict_on_batch(tiles)
     assert np.abs(_run(exported, tiles)["activations"] - expected).max() < 1e-4
+
+
+def test_batch_normalisation_is_folded_into_convolutions(
+    small_classifier, tiles, tmp_path, monkeypatch
+):
+    """ONNX Runtime does so with the operator, not with a difference."""
+    exported = export_onnx(small_classifier, tmp_path / "m.onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(
+        exported.path, options, providers=["CPUExecutionProvider"]
+    )
+    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    made = [node.op_type for node in graph.node]
+    assert not {"Sub", "BatchNormalization"} & set(made)
+    # The preprocessing's.
+    assert made.count("Mul") == 1 < made.count("Conv")
+    # Features that were encoded before this are known by the same hash.
+    monkeypatch.setattr(onnx_export, "write_normalisations", lambda _: None)
+    plain = export_onnx(small_classifier, tmp_path / "plain.onnx")
+    assert plain.encoder_hash == exported.encoder_hash
+    for name, values in _run(plain, tiles).items():
+        np.testing.assert_allclose(_run(exported, tiles)[name], values, atol=1e-5)

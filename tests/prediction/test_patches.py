@@ -178,12 +178,12 @@ class Brightness:
     tile_px = 4
     outputs = {"logits": (1,)}  # noqa: RUF012
 
-    def run(self, tiles, *, batch=32):
+    def run(self, tiles, *, batch=None):
         del batch
         return {"logits": tiles.mean(axis=(1, 2, 3))[:, None].astype(np.float32) / 255}
 
-    def score_tiles(self, read, n_tiles, batch):
-        return score_tiles(read, n_tiles, [self], batch=batch)
+    def score_tiles(self, read, n_tiles):
+        return score_tiles(read, n_tiles, [self])
 
 
 class Grey:

@@ -158,6 +158,7 @@ def test_tiles_that_are_known_to_be_damaged_are_left_out(embed, tile_folder, tmp
     notes = read_json(result.folder / "run.json")["notes"]
     assert notes["n_damaged_tiles"] == 2 + (tiles["slide_id"] == "slide-02").sum()
     assert notes["slides_without_tiles"] == ["slide-02"]
+    assert {"callers", "threads", "batch"} < notes["model_calls"].keys()
 
 
 class KilledError(BaseException):

@@ -214,6 +214,8 @@ def test_an_external_cohort_is_scored_by_all_folds_and_nothing_is_chosen_on_it(
     ):
         result = evaluate(made.path, tmp_path / name, **words, n_bootstrap=0)
         results.append(result.metrics[level])
+        notes = json.loads((tmp_path / name / "run.json").read_text())["notes"]
+        assert "model_calls" in notes or card.learner != "tiles"
         # Slides are no drawn bags.
         is_told = any("learnt from drawn bags" in text for text in result.cautions)
         assert is_told == (kind == "drawn")

@@ -144,6 +144,7 @@ def test_tiles_that_cannot_be_read_are_named_once(
     assert any("1 tiles or models could not be read" in c for c in result.cautions)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "incomplete"
+    assert {"callers", "threads", "batch"} < record["notes"]["model_calls"].keys()
 
 
 def test_other_features_are_another_interpretation(

@@ -353,7 +353,9 @@ def test_slides_that_the_model_learnt_from_are_told_of(run_folder, cohort, tmp_p
     made, caution = result.cautions
     assert "from slides that were made by a computer" in made
     assert caution.startswith(f"2 of 3 slides ({learnt}, again) are of patients that")
-    assert read_json(out / "run.json")["notes"]["cautions"] == [made, caution]
+    notes = read_json(out / "run.json")["notes"]
+    assert notes["cautions"] == [made, caution]
+    assert {"callers", "threads", "batch"} < notes["model_calls"].keys()
     _, caution = predict(run_folder, cohort.new_slides[1:], out).cautions
     assert caution.startswith(f"2 of 4 slides (again, {learnt}) are of patients that")
     assert predict(run_folder, cohort.new_slides, tmp_path / "new").cautions == (made,)

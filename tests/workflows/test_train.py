@@ -88,6 +88,8 @@ def test_a_run_holds_all_that_later_steps_need(any_run):
     assert len(history.groupby(["fold", "seed"])) == len(run.card.folds) * n_seeds
     stems = [run.path / name.removesuffix(".onnx") for name in run.card.models]
     assert all(stem.with_name(f"{stem.name}.keras").exists() for stem in stems)
+    if run.card.learner == "tiles":
+        assert {"callers", "threads", "batch"} < run.notes["model_calls"].keys()
     # A copy of the tiles is not kept.
     assert not list(run.path.rglob("*.npy"))
 

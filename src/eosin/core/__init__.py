@@ -53,7 +53,7 @@ from eosin.core.shown_progress import WATCHED, TerminalProgress
 from eosin.core.tables import Column, TableSchema, read_parquet
 from eosin.core.version import __version__
 from eosin.core.words import find_nearest, plural, suggest
-from eosin.core.work import Items
+from eosin.core.work import Items, count_cores
 
 __all__ = [
     "AGGREGATOR_SUFFIX",
@@ -84,6 +84,7 @@ __all__ = [
     "__version__",
     "atomic_path",
     "caution_formulas",
+    "count_cores",
     "find_nearest",
     "find_versions",
     "fingerprint_file",

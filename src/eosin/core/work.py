@@ -4,8 +4,11 @@ What is done is kept as a part of its own, so that a second call works only on i
 that are new, were changed, or failed.
 """
 
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,6 +20,22 @@ from eosin.core.runs import RunRecord, SlideFailure
 
 # Seconds that items in work may take to end after an interruption.
 _GRACE_S = 1.0
+# Microseconds of processor that a Linux container has of how many, or `max`.
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def count_cores() -> int:
+    """Count the processor cores that this process may use, as far as the system says.
+
+    A batch system's binding and a container's quota count, one begun as a whole one.
+    """
+    n_cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        n_cores = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):
+        quota, period = map(int, _QUOTA.read_text().split())
+        n_cores = min(n_cores, math.ceil(quota / period))
+    return max(1, n_cores)
 
 
 class WorkItem(Protocol):

@@ -4,7 +4,12 @@ from eosin.inference.encoding import TileModel, encode_tiles, find_views, read_e
 from eosin.inference.heads import BagHead, score_bag
 from eosin.inference.read_ahead import ReadTiles, iter_read_ahead
 from eosin.inference.scoring import TileScores, score_by_features, score_tiles
-from eosin.inference.sessions import Session, count_at_once, open_session
+from eosin.inference.sessions import (
+    Session,
+    count_at_once,
+    note_calls,
+    open_session,
+)
 from eosin.inference.store import (
     CACHE_NAME,
     EncodedTiles,
@@ -31,6 +36,7 @@ __all__ = [
     "iter_read_ahead",
     "list_parts",
     "make_room",
+    "note_calls",
     "open_encoded",
     "open_session",
     "read_encoded",

@@ -25,7 +25,6 @@ from eosin.inference.read_ahead import (
     iter_read_ahead,
     require_every_tile,
 )
-from eosin.inference.sessions import DEFAULT_BATCH
 from eosin.tiles import apply_view
 
 AugmentTiles = Callable[[Tiles, Rows, int], Tiles]
@@ -47,9 +46,12 @@ class TileModel(Protocol):
         """Shape of each output without the batch, by name."""
 
     def run(
-        self, tiles: npt.NDArray[np.uint8], *, batch: int = DEFAULT_BATCH
+        self, tiles: npt.NDArray[np.uint8], *, batch: int | None = None
     ) -> Mapping[str, npt.NDArray[np.float32]]:
-        """Run over `(tiles, px, px, 3)`, raw RGB, `batch` tiles at once."""
+        """Run over `(tiles, px, px, 3)`, raw RGB, `batch` tiles at once.
+
+        It is called on two threads; None chooses the number.
+        """
 
 
 def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
@@ -60,7 +62,7 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
     *,
     key: str,
     views: int = 1,
-    batch: int = DEFAULT_BATCH,
+    batch: int | None = None,
     outputs: Sequence[str] = ("features",),
     augment: AugmentTiles | None = None,
     progress: Progress | None = None,
@@ -68,20 +70,20 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
     """Run a model over tiles and keep what it gives in `<output>.npy`.
 
     Each tile is read once for all its views, and the next tiles are read while the
-    model runs. After an interruption it goes on with the tiles that are missing; a
-    folder of another key is made anew.
+    model runs on these. After an interruption it goes on with the tiles that are
+    missing; a folder of another key is made anew.
 
     Args:
-        read: From rows to `(rows, px, px, 3)` uint8; called on another thread.
+        read: From rows to `(rows, px, px, 3)` uint8; called on two threads.
         n_tiles: Rows 0 to n_tiles - 1 are encoded.
         session: The model.
         folder: Where the arrays lie; nobody else may write there meanwhile.
         key: Hash of all that the arrays depend on.
         views: 1, 2, 4 or 8 turns and flips.
-        batch: Tiles in one call of the model.
+        batch: Tiles in one call of the model; None as for `Session.run`.
         outputs: Which of the model's outputs are kept.
-        augment: Changes the tiles of one view, from (tiles, rows, view number);
-            what it does must depend on these alone.
+        augment: Changes the tiles of one view, from (tiles, rows, view number), on
+            two threads; what it does must depend on these alone.
         progress: Told of every chunk.
 
     Returns:
@@ -107,24 +109,31 @@ def encode_tiles(  # noqa: PLR0913 - each says another thing of one pass
     )
     remaining = range(done or 0, n_tiles)
     read_all = require_every_tile(read)
+
+    def encode(rows: Rows) -> None:
+        tiles = read_all(rows)
+        for index, view in enumerate(numbers):
+            turned = apply_view(tiles, view)
+            if augment is not None:
+                turned = augment(turned, rows, view)
+            given = session.run(turned, batch=batch)
+            for name, array in arrays.items():
+                values = given[name]
+                if array.dtype == np.float16:
+                    # Limited to what it holds, so that none becomes infinite.
+                    values = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX)
+                array[index, rows[0] : rows[-1] + 1] = values
+
+    size = max(_CHUNK, batch or 0)
+    # Two at work, so that the model has always something to do.
+    chunks = iter_read_ahead(encode, remaining, size, threads=2)
     with (
         (progress or Progress()).task("Encoding tiles", n_tiles) as task,
-        closing(iter_read_ahead(read_all, remaining, max(_CHUNK, batch))) as chunks,
+        closing(chunks),
     ):
         task.advance(remaining.start)
         saved = time.monotonic()
-        for rows, tiles in chunks:
-            for index, view in enumerate(numbers):
-                turned = apply_view(tiles, view)
-                if augment is not None:
-                    turned = augment(turned, rows, view)
-                given = session.run(turned, batch=batch)
-                for name, array in arrays.items():
-                    values = given[name]
-                    if array.dtype == np.float16:
-                        # Limited to what it holds, so that none becomes infinite.
-                        values = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX)
-                    array[index, rows[0] : rows[-1] + 1] = values
+        for rows, _ in chunks:
             task.advance(len(rows))
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 _save(state, key, arrays, int(rows[-1]) + 1)

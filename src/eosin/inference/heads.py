@@ -14,17 +14,28 @@ from eosin.bags import (
     require_features,
     require_size,
 )
-from eosin.core import AGGREGATOR_SUFFIX, PROJECTION_SUFFIX, ModelError, raising
+from eosin.core import (
+    AGGREGATOR_SUFFIX,
+    PROJECTION_SUFFIX,
+    ModelError,
+    count_cores,
+    raising,
+)
 from eosin.inference.read_ahead import Rows, iter_read_ahead
-from eosin.inference.sessions import Session, run_graph, start_session
+from eosin.inference.sessions import (
+    Session,
+    open_callers,
+    run_graph,
+    start_session,
+)
 from eosin.settings import Device
 
 Floats = npt.NDArray[np.float32]
 
 _MAX_INSTANCES = 1 << 16
 _MAX_TILES = 64
-# Numbers that a graph takes at once (8 MiB): what it makes of them stays in the cache.
-_NUMBERS_PER_RUN = 1 << 21
+# Numbers that a graph takes at once (2 MiB): what it makes of them stays in the cache.
+_NUMBERS_PER_RUN = 1 << 19
 # Several models together hold at most so many numbers of projected instances (1 GiB).
 _MAX_HELD = 1 << 28
 
@@ -60,11 +71,11 @@ class BagHead:
     ) -> None:
         self._path = Path(f"{stem}{AGGREGATOR_SUFFIX}")
         path = Path(f"{stem}{PROJECTION_SUFFIX}")
-        # Of many models, each with its own threads, one runs at a time.
-        self._projection = start_session(path, device=device, spins=False)
-        # What it kept would be as much as the largest bag took, for each model.
+        self._projection = start_session(path, device=device)
+        # A bag is one call. What was kept of it would be as much as the largest bag
+        # took, for each model.
         self._aggregator = start_session(
-            self._path, device=device, spins=False, keeps_memory=False
+            self._path, device=device, threads=count_cores(), keeps_memory=False
         )
         with raising(ModelError, f"{self._path}: is no model of bags"):
             (port,) = self._projection.get_inputs()
@@ -118,15 +129,12 @@ class BagHead:
                 )
             return self._tiles.run(tiles.reshape(-1, px, px, 3))["projected"]
         step = max(1, _NUMBERS_PER_RUN // self.dimension)
-        parts = [
-            run_graph(
-                self._projection,
-                self._path,
-                ["projected"],
-                {"instances": instances[start : start + step]},
-            )[0]
-            for start in range(0, len(instances), step)
-        ]
+
+        def project(start: int) -> Floats:
+            part = {"instances": instances[start : start + step]}
+            return run_graph(self._projection, self._path, ["projected"], part)[0]
+
+        parts = list(open_callers().map(project, range(0, len(instances), step)))
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def aggregate(self, projected: Floats, bag: Bag) -> BagScores:

@@ -1,4 +1,4 @@
-"""Reading batches on other threads, a little ahead of whoever takes them."""
+"""Reading or scoring batches on other threads, a little ahead of who takes them."""
 
 from collections import deque
 from collections.abc import Callable, Generator
@@ -29,8 +29,8 @@ def iter_read_ahead(
     `ahead` + 1 batches are held at once.
 
     Args:
-        read: From rows, `(rows,)`, to a batch; called on other threads. What it raises
-            comes when its batch is due.
+        read: From rows, `(rows,)`, to a batch, or to what is found of one; called on
+            other threads. What it raises comes when its batch is due.
         rows: All the rows.
         size: Rows of a batch, at least 1; the last may have fewer.
         ahead: Batches read, or being read, beyond the one that was yielded.

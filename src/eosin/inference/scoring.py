@@ -20,7 +20,7 @@ from eosin.inference.read_ahead import (
     iter_read_ahead,
     require_every_tile,
 )
-from eosin.inference.sessions import DEFAULT_BATCH, Session, open_session
+from eosin.inference.sessions import Session, count_at_once, open_session
 from eosin.inference.store import EncodedTiles, find_encoded, open_encoded
 from eosin.settings import Device
 from eosin.tiles import TileFolder, apply_view
@@ -28,7 +28,8 @@ from eosin.tiles import TileFolder, apply_view
 Logits = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
 
-_AHEAD = 2
+# Tiles that are read together; two such chunks are at work.
+_CHUNK = 64
 _BLOCK = 4096
 
 
@@ -63,21 +64,21 @@ def score_tiles(
     *,
     views: int = 1,
     temperature: float = 1.0,
-    batch: int = DEFAULT_BATCH,
+    batch: int | None = None,
     task: Task | None = None,
 ) -> TileScores:
     """Score tiles with one model, or with the mean of several.
 
-    Batches are read by another thread, a few ahead of the model. A tile that cannot
-    be read costs itself only.
+    The next tiles are read while the models run on these. A tile that cannot be read
+    costs itself only.
 
     Args:
-        read: From rows to `(rows, px, px, 3)` uint8.
+        read: From rows to `(rows, px, px, 3)` uint8; called on two threads.
         n_tiles: Rows 0 to n_tiles - 1 are scored.
         sessions: Models with an output `logits`, at least one.
         views: 1, 2, 4 or 8 turns and flips that are averaged.
         temperature: Logits are divided by it.
-        batch: Tiles per call.
+        batch: Tiles per call; None as for `Session.run`.
         task: Advanced by the tiles done.
 
     Raises:
@@ -91,22 +92,26 @@ def score_tiles(
     numbers, read_all = find_views(views), require_every_tile(read)
     n_unreadable = 0
     failure: SlideError | None = None
-    batches = iter_read_ahead(
-        lambda rows: _read_good(read_all, rows), range(n_tiles), batch, ahead=_AHEAD
-    )
-    with closing(batches):
-        for rows, (tiles, is_read, error) in batches:
-            if is_read.any():
-                outputs = [
-                    [
-                        session.run(apply_view(tiles, view), batch=batch)["logits"]
-                        for view in numbers
-                    ]
-                    for session in sessions
+
+    def score(rows: Rows) -> tuple[int, SlideError | None]:
+        tiles, is_read, error = _read_good(read_all, rows)
+        if is_read.any():
+            outputs = [
+                [
+                    session.run(apply_view(tiles, view), batch=batch)["logits"]
+                    for view in numbers
                 ]
-                good = rows[is_read]
-                logits[good], probabilities[good] = _average(outputs, temperature)
-            n_unreadable += int((~is_read).sum())
+                for session in sessions
+            ]
+            good = rows[is_read]
+            logits[good], probabilities[good] = _average(outputs, temperature)
+        return int((~is_read).sum()), error
+
+    size = max(min(_CHUNK, count_at_once(sessions[0].tile_px)), batch or 0)
+    chunks = iter_read_ahead(score, range(n_tiles), size, threads=2)
+    with closing(chunks):
+        for rows, (n_bad, error) in chunks:
+            n_unreadable += n_bad
             failure = error or failure
             if task is not None:
                 task.advance(len(rows))

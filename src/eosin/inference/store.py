@@ -32,7 +32,6 @@ from eosin.inference.encoding import (
     needing_space,
     reserve_space,
 )
-from eosin.inference.sessions import DEFAULT_BATCH
 from eosin.tiles import N_VIEWS, TileFolder
 
 Rows = npt.NDArray[np.int64]
@@ -108,7 +107,7 @@ class EncodedTiles:
         views: int,
         open_model: Callable[[], TileModel],
         *,
-        batch: int = DEFAULT_BATCH,
+        batch: int | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Encode the rows of the tile table that are missing, as `encode_tiles` does.

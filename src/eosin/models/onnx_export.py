@@ -18,6 +18,7 @@ import onnx
 from eosin.core import ENCODER_HASH, HEAD, ModelError, atomic_path
 from eosin.models.keras_backend import keras
 from eosin.models.keras_files import first_line
+from eosin.models.onnx_normalisation import write_normalisations
 from eosin.models.registry import ENCODERS
 from eosin.models.tile_classifiers import FEATURES_LAYER, LOGITS_LAYER
 from eosin.models.torch_process import on_torch
@@ -95,6 +96,8 @@ def export_tiles_view(view: Any, path: Path, outputs: Sequence[str]) -> Exported
     name_ports(proto, {ONNX_INPUT: view.input_shape}, ports, axis=batch or "batch")
     encoder_hash = hash_encoder(proto)
     notes = {ENCODER_HASH: encoder_hash, HEAD: cut_head(proto)}
+    # Behind the hash: what was encoded before this was done is the same to 1e-5.
+    write_normalisations(proto)
     write_graph(proto, path, {name: note for name, note in notes.items() if note})
     return ExportedModel(path, tuple(outputs), batch, encoder_hash)
 

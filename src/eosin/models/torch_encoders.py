@@ -6,6 +6,7 @@ says at which resolution an encoder wants its tiles; it is not run on others.
 
 import hashlib
 import importlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from eosin.models.keras_files import first_line
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# Tiles of a call.
+_BATCH = 32
 _EXTRA = "pip install eosin[encoders]"
 
 
@@ -106,6 +109,7 @@ class TorchEncoder:
         self.spec = spec
         self.outputs = {"features": (spec.dimension,)}
         self._device = "cuda" if has_cuda and device != "cpu" else "cpu"
+        self._turn = threading.Lock()
         self._module = module.to(self._device).eval()
         self._mean, self._deviation = (
             self._torch.tensor(values, device=self._device).reshape(1, 3, 1, 1)
@@ -113,9 +117,11 @@ class TorchEncoder:
         )
 
     def run(
-        self, tiles: npt.NDArray[np.uint8], *, batch: int = 32
+        self, tiles: npt.NDArray[np.uint8], *, batch: int | None = None
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Encode raw RGB tiles, `(tiles, px, px, 3)`, to `(tiles, dimension)`.
+
+        `batch` tiles are in a call, None is 32. Threads take turns.
 
         Raises:
             ValueError: The tiles are not uint8 or of another size.
@@ -127,10 +133,13 @@ class TorchEncoder:
                 f"{self.spec.name} takes tiles of {px} px as raw RGB of uint8, got "
                 f"{tiles.shape[1:]} of {tiles.dtype}"
             )
-        parts = [
-            self._run_batch(tiles[start : start + batch])
-            for start in range(0, len(tiles), batch)
-        ]
+        step = batch or _BATCH
+        # PyTorch has all cores, or the GPU, for one call.
+        with self._turn:
+            parts = [
+                self._run_batch(tiles[start : start + step])
+                for start in range(0, len(tiles), step)
+            ]
         empty = np.empty((0, self.spec.dimension), np.float32)
         return {"features": np.concatenate([empty, *parts])}
 

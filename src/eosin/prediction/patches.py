@@ -114,7 +114,7 @@ def score_block(
 
     known: list[list[float]] = []
     try:
-        scores = scorer.score_tiles(read, block.size, 64).probabilities
+        scores = scorer.score_tiles(read, block.size).probabilities
         known = scores[np.isfinite(scores).all(axis=1)].tolist()
     except SlideError:
         if len(errors) < block.size:

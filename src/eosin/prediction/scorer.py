@@ -73,7 +73,7 @@ class TileScorer:
             for name in run.card.models
         ]
 
-    def score_tiles(self, read: ReadTiles, n_tiles: int, batch: int) -> TileScores:
+    def score_tiles(self, read: ReadTiles, n_tiles: int) -> TileScores:
         """Score tiles by themselves; see `eosin.inference.score_tiles`."""
         return score_tiles(
             read,
@@ -81,7 +81,7 @@ class TileScorer:
             self._sessions,
             views=self._settings.views or self._card.views,
             temperature=self._card.together.temperature,
-            batch=self._settings.batch or batch,
+            batch=self._settings.batch,
         )
 
     def score(self, item: Item, sources: Sequence[OpenSource]) -> list[TileValues]:
@@ -94,7 +94,7 @@ class TileScorer:
         together, n_tiles = self._card.together, len(source.tiles)
         if not n_tiles or source.read is None:
             return _find_nothing(source, tumour_mm2=0.0)
-        scores = self.score_tiles(source.read, n_tiles, 32)
+        scores = self.score_tiles(source.read, n_tiles)
         probabilities = scores.probabilities
         known = probabilities[np.isfinite(probabilities).all(axis=1)]
         slide = SlideAggregation(share=together.share or 1.0).score_slide(known)
@@ -247,7 +247,7 @@ class BagScorer:
             state,
             key=hash_object([key, rows.tolist()]),
             views=sees.views,
-            batch=self._settings.batch or 32,
+            batch=self._settings.batch,
         )["features"]
         features: FeatureArray = views[0] if len(views) == 1 else views.mean(axis=0)
         return features

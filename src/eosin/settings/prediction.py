@@ -25,7 +25,8 @@ class PredictionSettings(Settings):
     Attributes:
         device: Where models run.
         views: Turns and flips averaged for each tile; `none` takes the model's own.
-        batch: Tiles per call of the model; `none` is 32 of slides and 64 of patches.
+        batch: Tiles per call of the model; `none` chooses: on a GPU 32, on a CPU few
+            enough for a core's cache, which is one from 105 px on.
         slide_mpp: Micrometres per level-0 pixel of slides that do not say it and have
             none in a slide table.
         overlap_px: Pixels that tiles share; `none` takes the model's own. Half the tile

@@ -77,12 +77,13 @@ class EmbedSettings(Settings):
             a pathology encoder's own); `imagenet`, `none` (random) or a file. A run has
             its own.
         views: Turns and flips whose features are averaged.
-        batch: Tiles per call of the model.
+        batch: Tiles per call of the model; `none` chooses: on a GPU 32, on a CPU few
+            enough for a core's cache, which is one from 105 px on.
         device: Where the model runs.
     """
 
     encoder: str = "densenet121"
     weights: str = "auto"
     views: NViews = 1
-    batch: int = setting(32, least=1)
+    batch: int | None = setting(None, least=1)
     device: Device = "auto"

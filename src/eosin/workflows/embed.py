@@ -20,7 +20,7 @@ from eosin.core import (
     open_run,
     to_file_name,
 )
-from eosin.inference import EncodedTiles, Part, list_parts
+from eosin.inference import EncodedTiles, Part, Session, list_parts, note_calls
 from eosin.runs.origin import note_learnt, see_tiles
 from eosin.runs.run import ENCODER_FILE
 from eosin.settings import EmbedSettings, require_settings
@@ -217,6 +217,10 @@ class _Embedding:
         if not folder.has_patches:
             slides = folder.slides["slide_id"].astype(str).tolist()
         with_tiles = {part.slide_id for part in parts}
+        calls: dict[str, Any] = {}
+        if isinstance(encoder.model, Session):
+            settings, px = self.settings, encoder.model.tile_px
+            calls = note_calls(px, device=settings.device, batch=settings.batch)
         return {
             "tiles": str(folder.path.resolve()),
             "encoder": encoder.name,
@@ -226,6 +230,7 @@ class _Embedding:
             "n_damaged_tiles": n_damaged,
             "slides_without_tiles": [s for s in slides if s not in with_tiles],
             **note_learnt(encoder.learnt_from),
+            **calls,
         }
 
     def _describe_slide(self, part: Part, size_px0: int) -> FeatureInfo:

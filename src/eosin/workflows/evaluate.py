@@ -22,6 +22,7 @@ from eosin.evaluation import (
     select_level,
     write_predictions,
 )
+from eosin.inference import note_calls
 from eosin.prediction.items import say_what_was_learnt
 from eosin.prediction.overlays import (
     MappedSlide,
@@ -128,6 +129,8 @@ def evaluate(
         overwrite=overwrite,
         outputs=_OUTPUTS,
     ) as record:
+        if units.is_external and units.folder is not None:
+            record.notes |= note_calls(units.folder.info.tile_px)
         return record.once(
             EvaluateResult,
             lambda: _evaluate(

@@ -22,6 +22,7 @@ from eosin.exploring.held_out_tiles import HeldOutTiles, open_held_out_tiles
 from eosin.exploring.interpretation import Interpretation
 from eosin.exploring.label_errors import find_label_errors
 from eosin.heatmaps import choose_mark
+from eosin.inference import note_calls
 from eosin.reports import make_interpretation_page, write_page
 from eosin.settings import InterpretSettings, require_settings
 from eosin.studies.class_maps import map_classes, write_class_maps
@@ -176,6 +177,8 @@ def _interpret(
         write_csv(out / name, table)
     write_page(page, out)
     shutil.rmtree(out / "state", ignore_errors=True)
+    if settings.features is None:
+        record.notes |= note_calls(held_out.folder.info.tile_px)
     record.notes["layers"] = sorted({m.layer for m in maps if m.layer})
     return InterpretResult(
         folder=out,

@@ -22,6 +22,7 @@ from eosin.core import (
     require_own_files,
 )
 from eosin.evaluation import write_predictions
+from eosin.inference import note_calls
 from eosin.prediction.items import Asked, Item, list_bags, list_items
 from eosin.prediction.outputs import (
     GALLERY,
@@ -185,7 +186,10 @@ def predict(  # noqa: PLR0913 - what is predicted, with what, and how
                 outputs=_OUTPUTS,
             )
         )
-        record.notes["run"] = str(models.path.resolve())
+        calls = note_calls(
+            models.card.sees.tile_px, device=settings.device, batch=settings.batch
+        )
+        record.notes |= {"run": str(models.path.resolve()), **calls}
         step = _Step(models, settings, record, progress, workers)
         if isinstance(asked, Patches):
             return step.score_patches(asked, plan)

@@ -17,6 +17,7 @@ from eosin.core import (
     require_own_files,
     write_csv,
 )
+from eosin.inference import note_calls
 from eosin.reports import Nouns, draw_history, render_png
 from eosin.runs.card import Card, Sees
 from eosin.runs.choices import find_validation_auc
@@ -138,6 +139,9 @@ def train(
         outputs=_OUTPUTS,
     ) as record:
         record.notes |= source.places
+        if source.folder is not None:
+            device = getattr(settings, "device", "auto")
+            record.notes |= note_calls(source.folder.info.tile_px, device=device)
         return record.once(
             TrainResult,
             lambda: _train(source, record, progress),
