@@ -1,4 +1,6 @@
 import importlib
+import os
+import sys
 
 import pytest
 
@@ -6,13 +8,21 @@ from eosin.workflows import doctor
 from eosin.workflows.doctor import examine_machine
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Keras is not asked, which takes a second."""
+    monkeypatch.setattr(doctor, "_ask_keras", lambda _: ("3", "CPU"))
+
+
 def find(name, folder):
     return next(f for f in examine_machine(folder) if f.name == name)
 
 
-def test_this_machine_is_ready(tmp_path):
+def test_this_machine_is_ready(tmp_path, monkeypatch):
+    # The quick way must be enough.
+    monkeypatch.setattr(doctor, "_ASK_KERAS", doctor._ASK_KERAS[:1])
     findings = {f.name: f for f in examine_machine(tmp_path)}
-    for name in ("Python", "eosin", "OpenSlide", "ONNX Runtime", "Keras"):
+    for name in ("Python", "eosin", "pandas", "OpenSlide", "ONNX Runtime", "Keras"):
         assert findings[name].status == "ok"
     assert "backend" in findings["Keras"].text
     assert "free" in findings["Disk"].text
@@ -23,10 +33,11 @@ def test_this_machine_is_ready(tmp_path):
     [
         ("openslide", "OpenSlide", "missing"),
         ("onnxruntime", "ONNX Runtime", "missing"),
-        ("eosin.models", "Keras", "warning"),
+        ("cv2", "opencv-python-headless", "missing"),
         ("psutil", "Memory", "warning"),
     ],
 )
+@pytest.mark.usefixtures("quick")
 def test_a_missing_package_is_named_and_stops_nothing(
     tmp_path, monkeypatch, package, name, status
 ):
@@ -43,6 +54,36 @@ def test_a_missing_package_is_named_and_stops_nothing(
     assert f"no {package} here" in finding.text
 
 
+@pytest.mark.parametrize("package", ["keras", "torch"])
+def test_a_package_of_the_training_that_breaks_is_found(tmp_path, monkeypatch, package):
+    (tmp_path / f"{package}.py").write_text(f"raise OSError('no {package} here')")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", path)
+    finding = find("Keras", tmp_path)
+    assert finding.status == "warning"
+    assert f"no {package} here" in finding.text
+    assert "does not train" in finding.text
+
+
+@pytest.mark.parametrize("wrong", ["raise SystemExit(1)", "import os; os.abort()"])
+def test_where_the_quick_look_at_keras_fails_the_whole_import_decides(
+    tmp_path, monkeypatch, wrong
+):
+    asked = (wrong, "print('9.8.7 cuda:0')")
+    monkeypatch.setattr(doctor, "_ASK_KERAS", asked)
+    finding = find("Keras", tmp_path)
+    assert finding.status == "ok"
+    assert finding.text == "9.8.7, backend torch, on GPU"
+
+
+def test_a_backend_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "abacus")
+    finding = find("Keras", tmp_path)
+    assert finding.status == "warning"
+    assert "abacus" in finding.text
+
+
+@pytest.mark.usefixtures("quick")
 def test_cached_weights_are_found(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert find("ImageNet weights", tmp_path).status == "warning"
@@ -54,11 +95,13 @@ def test_cached_weights_are_found(tmp_path, monkeypatch):
     assert "densenet121" in finding.text
 
 
+@pytest.mark.usefixtures("quick")
 def test_little_disk_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "_LEAST_DISK_GB", 1e9)
     assert find("Disk", tmp_path).status == "warning"
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_disk_of_a_folder_that_is_not_there_yet_is_the_one_above(tmp_path):
     finding = find("Disk", tmp_path / "not" / "there")
     assert finding.text.endswith(f"free in {tmp_path}")

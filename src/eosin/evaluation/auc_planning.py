@@ -10,9 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy.optimize import brentq
-from scipy.stats import norm
-
 from eosin.core import ConfigError
 
 # Two models on the same patients err alike; a cautious value of the usual 0.5 to 0.8.
@@ -79,6 +76,8 @@ def plan_auc(
         ConfigError: A value is out of range, or fewer than two patients have, or
             lack, the finding.
     """
+    from scipy.stats import norm
+
     for name, value, least in (
         ("prevalence", prevalence, 0.0),
         ("auc", auc, 0.5),
@@ -128,6 +127,8 @@ def plan_auc(
 
 def _solve(shortfall: Callable[[float], float], low: float) -> float | None:
     """Find where a shortfall becomes none; None where it stays up to an area of 1."""
+    from scipy.optimize import brentq
+
     high = 1 - 1e-9
     if shortfall(high) < 0:
         return None

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
-from sklearn.isotonic import isotonic_regression
 
 from eosin.evaluation.detection_limit import find_sensitivity
 from eosin.evaluation.ranking import compute_roc_auc
@@ -49,6 +47,8 @@ def find_log_ratios(witnesses: Floats, others: Floats) -> tuple[Floats, Floats]:
     Returns:
         Log ratios of the witnesses and of the others, in their order.
     """
+    from sklearn.isotonic import isotonic_regression
+
     scores = np.concatenate([witnesses, others]).astype(np.float64)
     values, places = np.unique(scores, return_inverse=True)
     is_witness = np.arange(len(scores)) < len(witnesses)
@@ -67,6 +67,8 @@ def find_log_ratios(witnesses: Floats, others: Floats) -> tuple[Floats, Floats]:
 
 def score_bags(log_ratios: Floats, n_witnesses: int) -> Floats:
     """Compute bags' log likelihood ratio of so many witnesses against none."""
+    from scipy.special import gammaln
+
     n_bags, size = log_ratios.shape
     sums = np.full((n_bags, n_witnesses + 1), -np.inf)
     sums[:, 0] = 0.0

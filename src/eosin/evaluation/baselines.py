@@ -7,17 +7,18 @@ has not learnt what tissue looks like.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from eosin.core import ManifestError
 from eosin.evaluation.predictions import build_predictions
 from eosin.evaluation.targets import Classes
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 COLOUR_COLUMNS = ("mean_red", "mean_green", "mean_blue")
 
@@ -26,7 +27,7 @@ COLOUR_COLUMNS = ("mean_red", "mean_green", "mean_blue")
 class ColourBaseline:
     """Logistic regression, classes balanced, on tiles' mean colour, standardised."""
 
-    pipeline: Pipeline
+    pipeline: "Pipeline"
     target: Classes
 
     def predict(self, tiles: pd.DataFrame) -> pd.DataFrame:
@@ -49,6 +50,10 @@ def fit_colour_baseline(tiles: pd.DataFrame, *, target: Classes) -> ColourBaseli
         ManifestError: A column is missing or has a gap, or the labelled training
             tiles do not hold two classes.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     _require(tiles, ("split", "label"))
     train = tiles[(tiles["split"] == "train") & tiles["label"].notna()]
     labels = train["label"].to_numpy(dtype=np.int64)

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, softmax
 
 N_BINS = 10
 # Temperatures beyond these come from too little data, not from the model.
@@ -52,6 +50,8 @@ def compute_probabilities(
     Raises:
         ValueError: The temperature is not above 0.
     """
+    from scipy.special import expit, softmax
+
     if not temperature > 0:
         raise ValueError(f"a temperature must be above 0, got {temperature}")
     scaled = np.asarray(logits, dtype=np.float64) / temperature
@@ -86,6 +86,9 @@ def fit_temperature(
     Raises:
         ValueError: There are no rows, or a logit is not finite.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
     logits = np.asarray(logits, dtype=np.float64)
     if logits.ndim == 1 or logits.shape[1] == 1:
         # Two columns whose softmax is the sigmoid, so that there is one way below.

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
 
@@ -130,6 +129,8 @@ def compute_instance_auc(
     beyond it. Scores and witnesses are `(bags, instances)`; the mean is over bags that
     hold witnesses and others, and NaN where there is none.
     """
+    from scipy.stats import rankdata
+
     n_witnesses = is_witness.sum(axis=1)
     n_others = is_witness.shape[1] - n_witnesses
     is_mixed = (n_witnesses > 0) & (n_others > 0)

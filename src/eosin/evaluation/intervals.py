@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from eosin.evaluation.metrics import Metric, Sample, measure
 from eosin.evaluation.ranking import Band, Floats
@@ -126,6 +125,8 @@ def iter_resamples(n_groups: int, n_resamples: int, seed: int) -> Iterator[Float
 
 def find_tails(n_groups: int) -> tuple[float, float]:
     """Return the two quantiles, 0 to 1, that span 95 % for so many patients."""
+    from scipy import stats
+
     student = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1)
     tail = float(stats.norm.cdf(-np.sqrt(n_groups / (n_groups - 1)) * student))
     return tail, 1 - tail

@@ -7,10 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
 
 from eosin.core import ConfigError, MissingExtraError
 from eosin.settings import MapMethod
@@ -54,6 +50,8 @@ def reduce_features(features: Features, *, seed: int = 0) -> npt.NDArray[np.floa
 
     Principal components, not scaled: a feature that hardly varies counts for little.
     """
+    from sklearn.decomposition import PCA
+
     n = min(_COMPONENTS, *features.shape)
     pca = PCA(n, svd_solver="randomized", random_state=seed)
     return np.asarray(pca.fit_transform(np.asarray(features, np.float64)))
@@ -74,6 +72,8 @@ def cluster_features(
     Raises:
         ConfigError: There are fewer tiles than clusters.
     """
+    from sklearn.cluster import KMeans
+
     n = len(points)
     n_distinct = len(np.unique(points, axis=0))
     if n_clusters is not None and not 1 <= n_clusters <= n:
@@ -116,6 +116,8 @@ def project_points(
     Raises:
         MissingExtraError: `umap` was asked for, and umap-learn is not installed.
     """
+    from sklearn.manifold import TSNE
+
     n = len(points)
     # Before any work, whatever the number of tiles.
     umap = import_umap() if method == "umap" else None
@@ -183,6 +185,8 @@ def measure_agreement(numbers: Labels, groups: pd.Series) -> float | None:
     Adjusted mutual information (Vinh 2010): 0 is chance, 1 is the same grouping. Tiles
     of no group are left out. None with one group only, or where most are one tile.
     """
+    from sklearn.metrics import adjusted_mutual_info_score
+
     is_known = groups.notna().to_numpy()
     known = groups[is_known].astype(str)
     n_groups = known.nunique()
@@ -195,6 +199,8 @@ def _find_silhouette(
     points: npt.NDArray[np.float64], numbers: Labels, seed: int
 ) -> float | None:
     """Measure the mean silhouette; None where it is undefined."""
+    from sklearn.metrics import silhouette_score
+
     rng = np.random.default_rng(seed)
     rows = np.arange(len(points))
     if len(rows) > _SILHOUETTE_TILES:

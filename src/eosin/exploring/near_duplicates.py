@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from eosin.settings import ImportSettings
 
@@ -113,6 +111,9 @@ def group_near_duplicates(
         similarity: Correlation of the weighted low frequencies from which two patches
             look alike, above 0 and up to 1.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     n = len(looks)
     pairs = [_find_alike(looks, similarity)]
     if identical is not None:

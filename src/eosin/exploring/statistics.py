@@ -6,9 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.decomposition import PCA
-from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 
 from eosin.settings import OutlierLimits
 
@@ -174,6 +171,9 @@ def measure_isolation(
         in the first 50 principal components, over its median, `(tiles,)`; 1 is usual.
         Fewer than three tiles, and equal ones, are all 1.
     """
+    from sklearn.decomposition import PCA
+    from sklearn.neighbors import NearestNeighbors
+
     n = len(features)
     values = np.asarray(features, np.float32)
     if n < 3 or not np.ptp(values, axis=0).any():
@@ -194,6 +194,8 @@ def measure_isolation(
 
 
 def _find_auc(is_one: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]) -> float:
+    from sklearn.metrics import roc_auc_score
+
     if is_one.all() or not is_one.any():
         return float("nan")
     return float(roc_auc_score(is_one, values))

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 
 from eosin.core import Box
 from eosin.heatmaps import (
@@ -198,6 +197,8 @@ def rank_attention(times: Floats) -> Floats:
     Equal ones share the middle of their ranks; what differs by less than rounding is
     equal, so that a method which attends to all alike gives one rank to all.
     """
+    from scipy.stats import rankdata
+
     rounded = np.round(np.asarray(times, np.float64), 4)
     return np.asarray(rankdata(rounded, method="average") / len(rounded))
 

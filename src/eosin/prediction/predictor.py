@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from eosin.core import Progress, SlideError, SlideFailure
 from eosin.prediction.items import Item
@@ -97,6 +96,8 @@ def _tabulate_drawn(name: str, scored: TileValues, card: Card) -> pd.DataFrame:
 
 def _find_witness_auc(tiles: pd.DataFrame) -> float | None:
     """Ask how well attention tells witnesses; None where there are none, or only."""
+    from sklearn.metrics import roc_auc_score
+
     is_witness = tiles["is_witness"].to_numpy(bool)
     if is_witness.all() or not is_witness.any():
         return None

@@ -255,7 +255,7 @@ def _shade_cells(
     axes: "Axes", strengths: npt.NDArray[np.float64], names: Sequence[str]
 ) -> None:
     """Draw a square of cells, orange above 0 and blue below, as strong as they say."""
-    from matplotlib.patches import Rectangle  # noqa: PLC0415  only drawing needs it
+    from matplotlib.patches import Rectangle
 
     n = len(names)
     axes.grid(visible=False)
@@ -272,7 +272,7 @@ def _shade_cells(
 
 def _use_ratio_scale(axes: "Axes") -> None:
     """Set a logarithmic axis, with plain numbers: no text here is mathematics."""
-    from matplotlib import ticker  # noqa: PLC0415  only drawing needs it
+    from matplotlib import ticker
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3), numticks=6))

@@ -71,7 +71,7 @@ _RC: dict[Any, Any] = {
 
 def figure_style() -> AbstractContextManager[None]:
     """Let a block draw in eosin's style, whatever the user's own settings."""
-    import matplotlib.style  # noqa: PLC0415  only drawing needs it
+    import matplotlib.style
 
     return matplotlib.style.context(_RC, after_reset=True)
 
@@ -81,7 +81,7 @@ def new_figure(
     width_in: float, height_in: float, n_rows: int = 1, n_columns: int = 1, **grid: Any
 ) -> "Iterator[tuple[Figure, Any]]":
     """Draw on a new figure, in inches, that no global state knows, and on its axes."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  only drawing needs it
+    from matplotlib.figure import Figure
 
     with figure_style():
         figure = Figure(figsize=(width_in, height_in), layout="constrained")

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.datadict import tag_for_keyword
-from pydicom.uid import UID
-
 from eosin.core import SlideError, raising
 from eosin.slides.byte_sources import LocalFile
 from eosin.slides.dicom_values import (
     DICOMStream,
     DICOMValues,
     find_syntax,
+    name_uid,
     read_values,
 )
 from eosin.slides.tiff_metadata import parse_positive
@@ -62,25 +60,22 @@ _PROPERTIES = (
     "NumberOfOpticalPaths",
     "TotalPixelMatrixFocalPlanes",
 )
-_TAGS = [
-    tag_for_keyword(name)
-    for name in (
-        *_PROPERTIES,
-        "SOPClassUID",
-        "BitsAllocated",
-        "BitsStored",
-        "PixelRepresentation",
-        "ImagedVolumeWidth",
-        "ImagedVolumeHeight",
-        "PlanarConfiguration",
-        "ConcatenationUID",
-        "ConcatenationFrameOffsetNumber",
-        "InConcatenationNumber",
-        "InConcatenationTotalNumber",
-        _PATHS,
-        "SharedFunctionalGroupsSequence",
-    )
-]
+_KEYWORDS = (
+    *_PROPERTIES,
+    "SOPClassUID",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "ImagedVolumeWidth",
+    "ImagedVolumeHeight",
+    "PlanarConfiguration",
+    "ConcatenationUID",
+    "ConcatenationFrameOffsetNumber",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    _PATHS,
+    "SharedFunctionalGroupsSequence",
+)
 
 
 # Of x and y.
@@ -178,7 +173,9 @@ def _read_start(path: Path, last: int) -> DICOMValues | None:
     try:
         stream = DICOMStream(LocalFile(path))
         return (
-            read_values(stream, last=last, tags=_TAGS) if find_syntax(stream) else None
+            read_values(stream, last=last, keywords=_KEYWORDS)
+            if find_syntax(stream)
+            else None
         )
     except Exception:  # noqa: BLE001 - whatever lies beside a slide is none of it
         return None
@@ -191,9 +188,9 @@ def _parse(path: Path, stream: DICOMStream) -> DICOMHeader:
     if syntax not in _SYNTAXES:
         raise SlideError(
             f"{path.name}: DICOM slides are read as JPEG baseline, JPEG 2000 or "
-            f"uncompressed, this one is '{UID(syntax).name}'; convert it"
+            f"uncompressed, this one is '{name_uid(syntax)}'; convert it"
         )
-    values = read_values(stream, last=PER_FRAME_GROUPS - 1, tags=_TAGS)
+    values = read_values(stream, last=PER_FRAME_GROUPS - 1, keywords=_KEYWORDS)
     _check_kind(path.name, values)
     paths = values.item(_PATHS)
     groups = values.item("SharedFunctionalGroupsSequence")
@@ -231,7 +228,7 @@ def _check_kind(name: str, values: DICOMValues) -> None:
     if kind != WHOLE_SLIDE:
         raise SlideError(
             f"{name}: a DICOM slide must be a 'VL Whole Slide Microscopy Image', this "
-            f"file is '{UID(kind).name or 'of no kind'}'"
+            f"file is '{name_uid(kind) or 'of no kind'}'"
         )
     if len(values.text("ImageType").split("\\")) < 3:
         raise SlideError(

@@ -5,10 +5,6 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-
 from eosin.core import SlideError
 from eosin.slides.byte_sources import ByteSource
 from eosin.slides.tiff_metadata import parse_positive
@@ -85,6 +81,8 @@ class DICOMValues:
 
     def item(self, keyword: str) -> "DICOMValues":
         """Return the first item of a sequence; without values where there is none."""
+        from pydicom.dataset import Dataset
+
         items = self._list(keyword)
         return DICOMValues(self._name, items[0] if items else Dataset())
 
@@ -93,7 +91,7 @@ class DICOMValues:
         return len(self._list(keyword))
 
     def _list(self, keyword: str) -> Sequence[Any]:
-        tag = tag_for_keyword(keyword)
+        tag = find_tag(keyword)
         return (self._dataset[tag].value if tag in self._dataset else None) or ()
 
     def require_text(self, keyword: str) -> str:
@@ -111,7 +109,7 @@ class DICOMValues:
         return value
 
     def _lacks(self, keyword: str, wanted: str, found: int | None) -> SlideError:
-        tag = tag_for_keyword(keyword) or 0
+        tag = find_tag(keyword) or 0
         return SlideError(
             f"{self._name}: {keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X}) must be "
             f"{wanted}, and it is {'missing' if found is None else found}; the file is "
@@ -119,8 +117,22 @@ class DICOMValues:
         )
 
     def _find(self, keyword: str) -> tuple[str, bytes]:
-        element = self._dataset.get_item(tag_for_keyword(keyword))
+        element = self._dataset.get_item(find_tag(keyword))
         return (element.VR, element.value or b"") if element else ("", b"")
+
+
+def name_uid(uid: str) -> str:
+    """Give the standard's own name of what a UID stands for."""
+    from pydicom.uid import UID
+
+    return UID(uid).name
+
+
+def find_tag(keyword: str) -> int | None:
+    """Look a keyword's tag up; None where the standard knows none."""
+    from pydicom.datadict import tag_for_keyword
+
+    return tag_for_keyword(keyword)
 
 
 def find_syntax(stream: DICOMStream) -> str:
@@ -137,9 +149,12 @@ def find_syntax(stream: DICOMStream) -> str:
 
 
 def read_values(
-    stream: DICOMStream, *, last: int, tags: Sequence[int | None] | None = None
+    stream: DICOMStream, *, last: int, keywords: Sequence[str] | None = None
 ) -> DICOMValues:
-    """Read elements up to and with the tag `last`: those of `tags`, or all."""
+    """Read elements up to and with the tag `last`: those of `keywords`, or all."""
+    from pydicom.filereader import read_dataset
+
+    tags = None if keywords is None else [find_tag(name) for name in keywords]
     dataset = read_dataset(
         stream,  # type: ignore[arg-type] # reads, seeks and tells, which suffices
         is_implicit_VR=False,

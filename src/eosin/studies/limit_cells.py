@@ -9,10 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from eosin.bags import Bag, BagScores
 from eosin.evaluation import (
@@ -114,6 +110,8 @@ def run_cell(
     (logits), `attention_auc`; `resampled_sensitivity` and `resampled_auc`,
     `(resamples, rates)`.
     """
+    from sklearn.metrics import roc_auc_score
+
     started = time.perf_counter()
     witnesses = config.find_train_witnesses(cell.training)
     train = bags.draw("train", cell.n_bags, witnesses, seed=cell.seed)
@@ -186,6 +184,8 @@ def _score_test(
 
 def find_auc(negatives: Floats, positives: Floats) -> float:
     """Compute the area under the ROC curve of two sets of scores."""
+    from sklearn.metrics import roc_auc_score
+
     labels = np.repeat([0, 1], [len(negatives), len(positives)])
     return float(roc_auc_score(labels, np.concatenate([negatives, positives])))
 
@@ -211,6 +211,11 @@ def measure_ceiling(
 def _measure(
     features: npt.NDArray[np.float32], bags: FoldBags, config: LimitSettings
 ) -> Mapping[str, Any]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     train, is_witness = bags.list_instances("train")
     val, is_val_witness = bags.list_instances("val")
     test, is_test_witness = bags.list_instances("test")

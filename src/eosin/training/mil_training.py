@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from eosin.bags import Bag, InstanceSampling, plan_batches, read_batch
 from eosin.core import ConfigError, ModelError
@@ -101,6 +100,8 @@ def start_clinical(model: MILModel, bags: TrainingBags) -> None:
     alike and is held back by a normal prior of unit spread on each coefficient, which
     leaves a column without meaning, or a level that no training patient had, near 0.
     """
+    from sklearn.linear_model import LogisticRegression
+
     if model.clinical is None:
         return
     columns = np.stack([model.encode_clinical(bags.bags[i]) for i in bags.train_rows])
