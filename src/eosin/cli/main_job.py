@@ -149,10 +149,9 @@ def tile(result: Any, out: Path, _cohort: Path) -> None:
     printing.say(f"{result.n_tiles:,} tiles of {len(result.slides)} slides: {counts}")
     printing.print_remarks("Note", result.remarks)
     printing.print_remarks("Caution", result.cautions)
-    ends: dict[str, object] = {
-        "Tiles": out / "tiles.parquet",
-        "Overviews": out / "overviews",
-    }
+    ends: dict[str, object] = {"Tiles": out / "tiles.parquet"}
+    if (overviews := out / "overviews").is_dir():
+        ends["Overviews"] = overviews
     if (pack := result.pack) is not None:
         size = f"{pack.n_bytes / 1e6:,.0f} MB, {pack.n_slides} slides"
         ends["Pack"] = f"{pack.path} ({size})"

@@ -40,15 +40,29 @@ class SlidePicture:
     title: str
 
 
-def picture_slide(slide: Slide, *, title: str, max_px: int = 1600) -> SlidePicture:
+def picture_slide(
+    slide: Slide,
+    *,
+    title: str,
+    max_px: int = 1600,
+    image: npt.NDArray[np.uint8] | None = None,
+) -> SlidePicture:
     """Take a slide's thumbnail, of `max_px` on its longer side, to draw on.
+
+    An `image` of the whole slide, RGB, that is no smaller spares reading it.
 
     Raises:
         SlideError: The slide has no mpp, or cannot be read.
     """
-    return SlidePicture(
-        slide.thumbnail(max_px), slide.dimensions, slide.require_mpp(), title
-    )
+    if image is not None and max(image.shape[:2]) >= max_px:
+        factor = max_px / max(image.shape[:2])
+        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+        thumbnail = np.asarray(
+            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        )
+    else:
+        thumbnail = slide.thumbnail(max_px)
+    return SlidePicture(thumbnail, slide.dimensions, slide.require_mpp(), title)
 
 
 class SlideCanvas:
@@ -169,9 +183,11 @@ class SlideCanvas:
     def _blend(
         self, mask: npt.NDArray[np.bool_], colour: Colour, strength: float
     ) -> None:
-        inside = self.image[mask].astype(np.float32)
-        target = np.array(colour, np.float32)
-        self.image[mask] = np.rint(inside * (1 - strength) + target * strength)
+        values = np.arange(256, dtype=np.float32)[:, None, None] * (1 - strength)
+        target = np.array(colour, np.float32) * strength
+        # NumPy takes 20 times as long to index by a mask.
+        blended = cv2.LUT(self.image, np.rint(values + target).astype(np.uint8))
+        cv2.copyTo(blended, mask.astype(np.uint8), self.image)
 
 
 def iter_rings(geometry: BaseGeometry) -> Iterator[npt.NDArray[np.float64]]:

@@ -53,6 +53,7 @@ class TilingSettings(TileSpec):
             nothing, or decided slide by slide (`auto`: negative where the slide's label
             is, or where its annotations outline no negative class).
         measures: Whether each tile is read for its sharpness and colour.
+        overviews: Whether a picture of each slide is drawn, with what was found on it.
     """
 
     mpp: float = 0.5
@@ -63,6 +64,7 @@ class TilingSettings(TileSpec):
     min_fraction: float = setting(0.5, least=0, most=1)
     unannotated: Literal["auto", "negative", "ignore"] = "auto"
     measures: bool = True
+    overviews: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

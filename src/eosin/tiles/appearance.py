@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from eosin.tiles.glass import find_extremes
 from eosin.tiles.quality import measure_sharpness
 from eosin.tiles.stain import measure_density, unmix_density
 
@@ -79,9 +80,7 @@ def _measure_pixels(tile: npt.NDArray[np.uint8]) -> tuple[float, ...]:
     """Measure grey mean, saturation, contrast, and the shares of odd pixels."""
     grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)
     mean, spread = cv2.meanStdDev(grey)
-    channels = cv2.split(tile)
-    low = cv2.min(cv2.min(channels[0], channels[1]), channels[2])
-    high = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+    low, high = find_extremes(tile)
     chroma = high - low
     saturation = cv2.mean(cv2.cvtColor(tile, cv2.COLOR_RGB2HSV))[1] / 255
     is_white = (low >= _WHITE) & (chroma <= _WHITE_CHROMA)

@@ -1,7 +1,7 @@
 """Where a slide's tissue is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from eosin.settings import TissueName
 from eosin.slides import Slide
-from eosin.tiles.glass import find_glass, is_tinted, measure_colour, whiten_glass
+from eosin.tiles.glass import (
+    Colour,
+    find_extremes,
+    find_glass,
+    find_quantile,
+    is_tinted,
+    measure_colour,
+    whiten_glass,
+)
 from eosin.tiles.quality import find_artefacts, find_pen, keep_large
 
 Mask = npt.NDArray[np.bool_]
@@ -31,8 +39,16 @@ _WHITE = 245
 class TissueMethod(Protocol):
     """A way to find tissue in a small picture of a slide."""
 
-    def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
-        """Find tissue, True on it, in an RGB picture of `mpp` micrometres per pixel."""
+    def find(
+        self,
+        image: npt.NDArray[np.uint8],
+        mpp: float,
+        glass: Sequence[Colour] | None = None,
+    ) -> Mask:
+        """Find tissue, True on it, in an RGB picture of `mpp` micrometres per pixel.
+
+        `glass` is the colours of the slide's own, the commonest first; None finds them.
+        """
         ...
 
 
@@ -58,9 +74,15 @@ class OtsuTissue:
     highest: int = 40
     min_area_um2: float = 20_000.0
 
-    def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
+    def find(
+        self,
+        image: npt.NDArray[np.uint8],
+        mpp: float,
+        glass: Sequence[Colour] | None = None,
+    ) -> Mask:
         """Find tissue in an RGB picture."""
-        spread = measure_colour(image, find_glass(image))
+        glass = find_glass(image) if glass is None else glass
+        spread = measure_colour(image, glass)
         soft = cv2.GaussianBlur(spread, (0, 0), max(0.5, self.sigma_um / mpp))
         threshold, _ = cv2.threshold(soft, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
         threshold = float(np.clip(threshold, self.lowest, self.highest))
@@ -85,20 +107,28 @@ class OpticalDensityTissue:
     least_density: float = 0.03
     min_area_um2: float = 20_000.0
 
-    def find(self, image: npt.NDArray[np.uint8], mpp: float) -> Mask:
+    def find(
+        self,
+        image: npt.NDArray[np.uint8],
+        mpp: float,
+        glass: Sequence[Colour] | None = None,
+    ) -> Mask:
         """Find tissue in an RGB picture."""
         soft = cv2.GaussianBlur(image, (0, 0), max(0.5, self.sigma_um / mpp))
-        light = np.maximum(np.percentile(soft.reshape(-1, 3), 90, axis=0), 1)
+        light = np.array([max(find_quantile(c, 0.9), 1) for c in cv2.split(soft)])
         # Plain glass is bright; where the brightest tenth is not, and nothing else is
         # like glass, the slide shows none.
         is_bright = light.min() >= 200
-        glass = [c for c in find_glass(image) if not is_bright or is_tinted(c)]
+        glass = find_glass(image) if glass is None else glass
+        glass = [c for c in glass if not is_bright or is_tinted(c)]
         if is_bright or not glass:
             glass = [light if is_bright else np.full(3, 245.0), *glass]
-        # The most absorbing channel is the one that lets least through.
-        ratios = [(np.maximum(soft, 1) / one).min(axis=2) for one in glass]
-        density = -np.log10(np.max(ratios, axis=0))
-        found = (density > self.least_density) & _is_lit(image)
+        found = _is_lit(image)
+        for colour in glass:
+            # Of every value in every channel whether it absorbs enough.
+            ratios = np.maximum(np.arange(256)[:, None], 1) / colour
+            is_dense = (-np.log10(ratios) > self.least_density).astype(np.uint8)
+            found &= find_extremes(cv2.LUT(soft, is_dense[:, None]))[1] > 0
         return _clean(found, self.min_area_um2, mpp)
 
 
@@ -115,11 +145,13 @@ class TissueMap:
         mask: True on tissue, `(height, width)`.
         downsample: Level-0 pixels per pixel of the mask.
         artefacts: True where each fault is: `pen`, `fold`, `out_of_focus`.
+        image: What it was found on, RGB, `(height, width, 3)`; None where it is gone.
     """
 
     mask: Mask
     downsample: float
     artefacts: Mapping[str, Mask] = field(default_factory=dict)
+    image: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
 
 
 def find_tissue(slide: Slide, method: TissueMethod) -> TissueMap:
@@ -143,14 +175,17 @@ def find_tissue(slide: Slide, method: TissueMethod) -> TissueMap:
         # Ink is what differs from the glass, whether light passes both or ink alone.
         pen &= measure_colour(image, glass) > _LEAST_INK
         pen |= find_pen(whiten_glass(image), mpp)
-    # Ink is purer than any stain, and would raise the threshold above a faint one.
-    bare = np.where(pen[..., None], np.uint8(_WHITE), image) if pen.any() else image
-    mask = method.find(bare, mpp) & ~pen
-    return TissueMap(mask, downsample, find_artefacts(image, mpp, mask, pen))
+    if pen.any():
+        # Ink is purer than any stain, and would raise the threshold above a faint one.
+        bare = np.where(pen[..., None], np.uint8(_WHITE), image)
+        mask = method.find(bare, mpp) & ~pen
+    else:
+        mask = method.find(image, mpp, glass)
+    return TissueMap(mask, downsample, find_artefacts(image, mpp, mask, pen), image)
 
 
 def _is_lit(image: npt.NDArray[np.uint8]) -> Mask:
-    return np.asarray(image.max(axis=2) > _BLACK)
+    return np.asarray(find_extremes(image)[1] > _BLACK)
 
 
 def _clean(mask: Mask, min_area_um2: float, mpp: float) -> Mask:

@@ -106,8 +106,8 @@ def tile_cohort(
 ) -> TileResult:
     """Find tissue, place the grid and label every tile of a cohort.
 
-    Writes `tiles.parquet`, `slides.csv`, `overviews/<slide_id>.jpg` and
-    `run.json` to `out`. Each slide's part is kept, so a second call works only
+    Writes `tiles.parquet`, `slides.csv`, `overviews/<slide_id>.jpg` (where asked for)
+    and `run.json` to `out`. Each slide's part is kept, so a second call works only
     on slides that are new, were changed, or failed.
 
     Args:
@@ -209,14 +209,16 @@ def _tile_slide(
         tiles.insert(2, "patient_id", str(row["patient_id"]))
         tiles.insert(3, "split", row["split"] or None)
         summary = _summarise(slide, tissue, tiles, annotations, mapped, settings)
-        overview = draw_overview(
-            picture_slide(slide, title=slide_id),
-            tissue=tissue,
-            tiles=tiles,
-            class_names=class_map.class_names,
-            areas=mapped.areas if mapped else {},
-        )
-    write_image(out / "overviews" / (to_file_name(slide_id) + ".jpg"), overview)
+        if settings.overviews:
+            overview = draw_overview(
+                picture_slide(slide, title=slide_id, image=tissue.image),
+                tissue=tissue,
+                tiles=tiles,
+                class_names=class_map.class_names,
+                areas=mapped.areas if mapped else {},
+            )
+            name = to_file_name(slide_id) + ".jpg"
+            write_image(out / "overviews" / name, overview)
     with atomic_path(items.find_part(slide_id, ".parquet")) as temporary:
         tiles.to_parquet(temporary, index=False)
     return {"slide": summary}
