@@ -140,7 +140,9 @@ def train(
     ) as record:
         record.notes |= source.places
         if source.folder is not None:
-            device = getattr(settings, "device", "auto")
+            device = "auto"
+            if not isinstance(settings, PixelTraining):
+                device = settings.device
             record.notes |= note_calls(source.folder.info.tile_px, device=device)
         return record.once(
             TrainResult,
