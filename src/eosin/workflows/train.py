@@ -24,6 +24,7 @@ from eosin.runs.choices import find_validation_auc
 from eosin.runs.origin import find_tile_folder
 from eosin.settings import (
     BagTraining,
+    Device,
     PixelTraining,
     TileTraining,
     describe_recipe,
@@ -140,7 +141,9 @@ def train(
     ) as record:
         record.notes |= source.places
         if source.folder is not None:
-            device = getattr(settings, "device", "auto")
+            device: Device = "auto"
+            if not isinstance(settings, PixelTraining):
+                device = settings.device
             record.notes |= note_calls(source.folder.info.tile_px, device=device)
         return record.once(
             TrainResult,
