@@ -1,5 +1,6 @@
 """Drawing on a slide's thumbnail in level-0 coordinates."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -49,19 +50,24 @@ def picture_slide(
 ) -> SlidePicture:
     """Take a slide's thumbnail, of `max_px` on its longer side, to draw on.
 
-    An `image` of the whole slide, RGB, that is no smaller spares reading it.
+    With an `image` of the whole slide, RGB, at hand, half of that or more does: the
+    image is taken where it is so large, and else the slide is read at a power of two,
+    which files hold or decode to.
 
     Raises:
         SlideError: The slide has no mpp, or cannot be read.
     """
-    if image is not None and max(image.shape[:2]) >= max_px:
-        factor = max_px / max(image.shape[:2])
-        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-        thumbnail = np.asarray(
-            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
-        )
-    else:
+    if image is None:
         thumbnail = slide.thumbnail(max_px)
+    elif max(image.shape[:2]) < max_px / 2:
+        factor = max(1.0, max(slide.dimensions) / max_px)
+        thumbnail = slide.read_image(downsample=2 ** math.ceil(math.log2(factor)))
+    else:
+        factor = min(1.0, max_px / max(image.shape[:2]))
+        thumbnail = np.asarray(
+            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA),
+            np.uint8,
+        )
     return SlidePicture(thumbnail, slide.dimensions, slide.require_mpp(), title)
 
 

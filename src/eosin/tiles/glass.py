@@ -29,7 +29,7 @@ _LEAST_SHARE = 0.02
 _MOST_COLOURS = 5
 _FILLING = 253
 # Rows at once, so that memory stays bounded.
-_BAND_PX = 512
+BAND_PX = 512
 # So many pixels tell a colour's share well enough.
 _SAMPLE = 500_000
 _MOST_PIXELS = 2_000_000
@@ -40,13 +40,13 @@ _BIN = 8
 def find_even(image: Image) -> Mask:
     """Find where an RGB picture has no texture, as glass and ink have none."""
     even, size = np.empty(image.shape[:2], bool), (_WINDOW_PX, _WINDOW_PX)
-    for top in range(0, len(image), _BAND_PX):
+    for top in range(0, len(image), BAND_PX):
         first = max(0, top - _WINDOW_PX // 2)
-        rows = image[first : top + _BAND_PX + _WINDOW_PX // 2]
+        rows = image[first : top + BAND_PX + _WINDOW_PX // 2]
         grey = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY).astype(np.float32)
         mean = cv2.blur(grey, size)
         own = cv2.blur(grey * grey, size) - mean * mean < _EVEN**2
-        even[top : top + _BAND_PX] = own[top - first :][:_BAND_PX]
+        even[top : top + BAND_PX] = own[top - first :][:BAND_PX]
     return even
 
 

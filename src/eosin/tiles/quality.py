@@ -4,27 +4,49 @@ These are flags, not verdicts: a flagged tile stays in the table, and whoever
 trains or reads decides.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from eosin.tiles.glass import find_even
+from eosin.tiles.glass import BAND_PX, find_even
 
 Mask = npt.NDArray[np.bool_]
 
 # The columns of a tile table that hold measures of its pixels.
 MEASURES = ("sharpness", "mean_red", "mean_green", "mean_blue")
 
-# Ranges of OpenCV's hue (0 to 179) of pens; stains lie from 125 to 178, where ink is
-# known by having no texture.
-_GREEN_HUES = (38, 90)
-_BLUE_HUES = (91, 122)
-_RED_HUES = ((0, 6), (176, 179))
-_ORANGE_HUES = (7, 37)
-_VIOLET_HUES = (123, 152)
-_MAGENTA_HUES = (153, 175)
+Range = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+# Lowest and highest hue (0 to 179), saturation and value of what is pen; stains lie
+# from hue 125 to 178, where ink is known by having no texture.
+_PEN: tuple[Range, ...] = (
+    ((38, 51, 0), (90, 255, 234)),  # green
+    # Haematoxylin in crowded nuclei is blue as well, but never this pure.
+    ((91, 111, 0), (122, 255, 255)),
+    ((0, 171, 101), (6, 255, 255)),  # red
+    ((176, 171, 101), (179, 255, 255)),
+    ((10, 121, 171), (37, 255, 255)),  # no stain is orange or yellow
+    ((0, 0, 9), (179, 89, 69)),  # black
+)
+# Of ink that is even as well, which tissue never is; it is purer, too.
+_EVEN_INK: tuple[Range, ...] = (
+    ((7, 101, 41), (37, 255, 255)),  # brown
+    ((0, 101, 151), (6, 255, 255)),  # red
+    ((176, 101, 151), (179, 255, 255)),
+    ((123, 156, 0), (152, 255, 255)),  # violet
+    ((123, 91, 146), (152, 255, 255)),
+    ((153, 181, 0), (175, 255, 255)),  # magenta
+    ((153, 141, 226), (175, 255, 255)),
+    ((153, 91, 241), (175, 255, 255)),
+)
+# Near a pen: where it is faint, or dark for the tissue below.
+_FAINT_PEN: tuple[Range, ...] = (
+    ((38, 31, 0), (122, 255, 255)),
+    ((0, 0, 0), (179, 255, 114)),
+)
 
 _MIN_PEN_UM2 = 30_000.0
 # How far a pen is followed to where it is faint, or dark for the tissue below.
@@ -47,55 +69,25 @@ _DENSITY = -np.log(np.maximum(np.arange(256), 1).astype(np.float32) / 245)
 def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
     """Find pen of any colour on a slide's RGB picture at a low level."""
     soft = cv2.GaussianBlur(image, (0, 0), max(0.6, 10 / mpp))
-    hue, saturation, value = cv2.split(cv2.cvtColor(soft, cv2.COLOR_RGB2HSV))
-    del soft
-    green = _is_within(hue, _GREEN_HUES) & (saturation > 50)
-    # Haematoxylin in crowded nuclei is blue as well, but never this pure.
-    blue = _is_within(hue, _BLUE_HUES) & (saturation > 110)
-    red = _is_within(hue, *_RED_HUES) & (saturation > 170) & (value > 100)
-    # No stain is orange or yellow.
-    orange = _is_within(hue, (10, _ORANGE_HUES[1])) & (saturation > 120) & (value > 170)
-    black = (value < 70) & (saturation < 90) & (value > 8)
+    hsv = cv2.cvtColor(soft, cv2.COLOR_RGB2HSV, dst=soft)
     least_px = _MIN_PEN_UM2 / 5 / mpp**2
-    marks = keep_large((green & (value < 235)) | blue | red | orange | black, least_px)
-    even_ink = _find_even_ink(image, hue, saturation, value, least_px)
+    marks = keep_large(_is_within(hsv, _PEN), least_px)
+    even_ink = keep_large(_is_within(hsv, _EVEN_INK), least_px)
+    if even_ink.any():
+        even_ink = keep_large(even_ink & find_even(image), least_px)
     if not marks.any() and not even_ink.any():
         return marks
     near = _widen(marks | even_ink, _PEN_REACH_UM / mpp)
-    is_pen_hue = _is_within(hue, _GREEN_HUES, _BLUE_HUES)
-    faint = (is_pen_hue & (saturation > 30)) | (value < 115)
     # The rim of even ink is a mixture that may have a stain's colour.
     marks |= _widen(even_ink, _PEN_RIM_UM / mpp)
-    grown = _keep_touching(marks | (faint & near), marks)
+    near &= _is_within(hsv, _FAINT_PEN)
+    grown = _keep_touching(marks | near, marks)
     return keep_large(grown, _MIN_PEN_UM2 / mpp**2)
 
 
 def _widen(mask: Mask, radius_px: float) -> Mask:
     side = 2 * max(1, round(radius_px)) + 1
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side))) > 0)
-
-
-def _find_even_ink(
-    image: npt.NDArray[np.uint8],
-    hue: Any,
-    saturation: Any,
-    value: Any,
-    least_px: float,
-) -> Mask:
-    """Find ink of a stain's hues, which is even as tissue never is, and purer."""
-    brown = _is_within(hue, _ORANGE_HUES) & (saturation > 100) & (value > 40)
-    red = _is_within(hue, *_RED_HUES) & (saturation > 100) & (value > 150)
-    violet = _is_within(hue, _VIOLET_HUES) & (
-        (saturation > 155) | ((saturation > 90) & (value > 145))
-    )
-    magenta = _is_within(hue, _MAGENTA_HUES) & (
-        (saturation > 180)
-        | ((saturation > 140) & (value > 225))
-        | ((saturation > 90) & (value > 240))
-    )
-    ink = brown | red | violet | magenta
-    large = keep_large(ink, least_px)
-    return keep_large(ink & find_even(image), least_px) if large.any() else large
+    return np.asarray(cv2.dilate(mask.view(np.uint8), np.ones((side, side))) > 0)
 
 
 def find_artefacts(
@@ -132,9 +124,12 @@ def measure_plainly(tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.concatenate([sharpness, means.astype(np.float32)], axis=1)
 
 
-def _is_within(hue: Any, *ranges: tuple[int, int]) -> Mask:
-    parts = [(hue >= first) & (hue <= last) for first, last in ranges]
-    return np.asarray(np.logical_or.reduce(parts))
+def _is_within(hsv: npt.NDArray[np.uint8], ranges: Sequence[Range]) -> Mask:
+    """Tell where hue, saturation and value lie within one of some ranges."""
+    within = np.zeros(hsv.shape[:2], np.uint8)
+    for lowest, highest in ranges:
+        within |= cv2.inRange(hsv, lowest, highest)
+    return within > 0
 
 
 def _find_folds(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
@@ -146,7 +141,7 @@ def _find_folds(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
     if tissue.sum() < 100:
         return np.zeros(tissue.shape, bool)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    density = cv2.LUT(grey, _DENSITY)
+    density = np.asarray(cv2.LUT(grey, _DENSITY), np.float32)
     near = cv2.GaussianBlur(density, (0, 0), max(0.6, _FOLD_WIDTH_UM * 0.4 / mpp))
     # Crowded nuclei are darker than what lies around them as well; a fold is also
     # far off what is usual on the whole slide.
@@ -167,8 +162,8 @@ def _find_blur(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
     """Find tissue whose fine structure is much weaker than elsewhere on the slide."""
     if tissue.sum() < 100:
         return np.zeros(tissue.shape, bool)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    energy = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
+    laplacian = cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_16S)
+    energy = np.abs(laplacian, out=np.asarray(laplacian))
     # The rim of the tissue is an edge, however blurred the tissue is.
     radius = max(1, round(20 / mpp))
     inside = cv2.erode(
@@ -183,7 +178,7 @@ def _find_blur(image: npt.NDArray[np.uint8], mpp: float, tissue: Mask) -> Mask:
 
 
 def _blur_within(
-    values: npt.NDArray[np.float32], mask: Mask, sigma_px: float, least: float
+    values: npt.NDArray[Any], mask: Mask, sigma_px: float, least: float
 ) -> npt.NDArray[np.float32]:
     """Average what lies on a mask under a Gaussian; its weight counts as `least`.
 
@@ -192,39 +187,68 @@ def _blur_within(
     """
     height, width = mask.shape
     shrink = max(1, int(sigma_px / _SHRUNK_SIGMA_PX))
-    size = (-(-width // shrink), -(-height // shrink))
-    sigmas = (sigma_px * size[0] / width, sigma_px * size[1] / height)
     # Of a shrunken picture the first pixel reaches to the edge, and is mirrored there.
     border = cv2.BORDER_REFLECT if shrink > 1 else cv2.BORDER_DEFAULT
 
-    def blur(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        soft = cv2.GaussianBlur(
-            small, (0, 0), sigmas[0], sigmaY=sigmas[1], borderType=border
-        )
-        return np.asarray(soft, np.float32)
+    def blur(factor: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
+        small = _shrink_masked(mask, factor, shrink)
+        sigma = sigma_px / shrink
+        cv2.GaussianBlur(small, (0, 0), sigma, dst=small, borderType=border)
+        return small
 
-    weight = mask.astype(np.float32)
-    whole = np.maximum(blur(weight), least)
-    total = blur(np.multiply(values, weight, out=weight))
-    return np.asarray(cv2.resize(total / whole, (width, height)), np.float32)
+    mean, weight = blur(values), blur(None)
+    mean /= np.maximum(weight, least, out=weight)
+    if shrink == 1:
+        return mean
+    del weight
+    grown = cv2.resize(mean, (mean.shape[1] * shrink, mean.shape[0] * shrink))
+    return np.asarray(grown[:height, :width], np.float32)
+
+
+def _shrink_masked(
+    mask: Mask, values: npt.NDArray[Any] | None, shrink: int
+) -> npt.NDArray[np.float32]:
+    """Average values, 0 outside the mask, or the mask itself over whole blocks."""
+    height, width = mask.shape
+    small = np.empty((-(-height // shrink), -(-width // shrink)), np.float32)
+    band = -(-BAND_PX // shrink)
+    for first in range(0, len(small), band):
+        rows = slice(first * shrink, (first + band) * shrink)
+        own = mask[rows].astype(np.float32)
+        if values is not None:
+            own *= values[rows]
+        # Where blocks reach beyond the picture, nothing weighs.
+        own = np.pad(own, [(0, -len(own) % shrink), (0, -width % shrink)])
+        target = (small.shape[1], len(own) // shrink)
+        small[first : first + band] = cv2.resize(
+            own, target, interpolation=cv2.INTER_AREA
+        )
+    return small
 
 
 def _keep_touching(mask: Mask, seeds: Mask) -> Mask:
     """Keep the connected parts of a mask that hold a seed."""
-    n_parts, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    n_parts, labels = cv2.connectedComponents(mask.view(np.uint8))
     is_kept = np.zeros(n_parts, bool)
     is_kept[labels[seeds & mask]] = True
-    return np.asarray(is_kept[labels])
+    return _pick(is_kept, np.asarray(labels))
 
 
 def keep_large(mask: Mask, least_px: float) -> Mask:
     """Keep the connected parts of a mask of so many pixels, three at least."""
     if not mask.any():
         return mask
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
     is_large = stats[:, cv2.CC_STAT_AREA] >= max(3.0, least_px)
     if is_large[1:].all():
         return mask
     is_large[0] = False
-    return np.asarray(is_large.take(labels))
+    return _pick(is_large, np.asarray(labels))
+
+
+def _pick(is_kept: npt.NDArray[np.bool_], labels: npt.NDArray[np.int32]) -> Mask:
+    """Look up labels, in bands, as NumPy makes 64 bits of each."""
+    mask = np.empty(labels.shape, bool)
+    for top in range(0, len(labels), BAND_PX):
+        mask[top : top + BAND_PX] = is_kept.take(labels[top : top + BAND_PX])
+    return mask
