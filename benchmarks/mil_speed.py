@@ -2,6 +2,8 @@
 
     python benchmarks/mil_speed.py OUT.json [--turns 5] [--threads 1 2] [--only speed]
 
+One call prints the table: bags a step by precision by cores.
+
 Both train gated attention (1,024 to 256, 128 gated, dropout 0.25, AdamW) on the same
 float32 features, 200 bags of 1,000 instances in memory, for equal numbers of epochs, in
 turn; what is compared are the medians of an epoch's time, by the clock and, because
@@ -49,7 +51,8 @@ EPOCHS = 3
 LARGE = 100_000
 SETTINGS = {"learning_rate": 5e-4, "weight_decay": 1e-2}
 
-# Bags per step and precision of the ways that are compared; the first is the rival.
+# Bags per step and precision of the ways that are compared; each is held against the
+# plain loop of its precision.
 WAYS: dict[str, tuple[str, int, str]] = {
     "plain": ("plain", 1, "float32"),
     "eosin, 1 bag": ("eosin", 1, "float32"),
@@ -199,24 +202,41 @@ def measure_speed(
                 cell[name]["seconds"] += watch.seconds
                 cell[name]["cpu_seconds"] += watch.cpu_seconds
                 cell[name]["aucs"].append(auc)
-                cell[name]["bags_per_step"] = batch
+                cell[name] |= {"bags_per_step": batch, "precision": precision}
                 done = {key: own for key, own in cell.items() if own["seconds"]}
                 results.setdefault("speed", {})[f"{n_threads} threads"] = done
                 summarise(done)
                 write_json(out, results)
-            print(n_threads, "threads, turn", turn, json.dumps(cell), flush=True)
+            print(n_threads, "threads, turn", turn, flush=True)
     os.sched_setaffinity(0, cores)
+    print_table(results["speed"])
+
+
+def print_table(speed: dict[str, dict[str, Any]]) -> None:
+    """Print each way's time and its ratio to the plain loop, a row for each."""
+    print(f"{'':12}{'':26}ms a bag  times plain  by CPU    AUC")
+    for n_threads, cell in speed.items():
+        for name, way in cell.items():
+            print(
+                f"{n_threads:12}{name:26}{1e3 / way['slides_per_second']:8.2f}"
+                f"{way['times_plain_by_seconds']:13.2f}"
+                f"{way['times_plain_by_cpu_seconds']:8.2f}"
+                f"{statistics.median(way['aucs']):7.3f}"
+            )
 
 
 def summarise(cell: dict[str, Any]) -> None:
-    """Add rates, and how many times as fast as the plain loop."""
+    """Add rates, and how many times as fast as the plain loop of its precision."""
+    rivals = {
+        way["precision"]: way for name, way in cell.items() if name.startswith("plain")
+    }
     for way in cell.values():
         median = statistics.median(way["seconds"])
         way["slides_per_second"] = round(N_TRAIN / median, 1)
         n_steps = -(-N_TRAIN // way["bags_per_step"])
         way["steps_per_second"] = round(n_steps / median, 2)
         for kind in ("seconds", "cpu_seconds"):
-            rival = statistics.median(cell["plain"][kind])
+            rival = statistics.median(rivals[way["precision"]][kind])
             own = statistics.median(way[kind])
             way[f"times_plain_by_{kind}"] = round(rival / own, 2)
 

@@ -153,9 +153,10 @@ class SlideCanvas:
 
         A strength of 0, `(*cells,)`, leaves the canvas as it is.
         """
-        share = self._lay_cells(strength, heatmap)[..., None]
+        share = self._lay_cells(strength, heatmap)
         laid = self._lay_cells(colours, heatmap)
-        self.image = np.rint(self.image * (1 - share) + laid * share).astype(np.uint8)
+        blended = cv2.blendLinear(self.image, laid, 1 - share, share)
+        self.image = np.asarray(blended, np.uint8)
 
     def find_scale_bar(self) -> tuple[float, int]:
         """Choose a round length in mm, and give its width in canvas pixels."""
