@@ -49,6 +49,20 @@ def test_a_picture_tells_the_slides_size_and_resolution():
     assert (picture.slide_size, picture.mpp, picture.title) == ((3000, 1500), 0.5, "S1")
 
 
+def test_a_picture_at_hand_spares_reading_where_it_is_large_enough(monkeypatch):
+    slide = FlatSlide()
+    small = picture_slide(
+        slide, title="S1", max_px=800, image=np.zeros((150, 300, 3), np.uint8)
+    )
+    # 3,000 px at a quarter, where 800 px and less are allowed.
+    assert small.image.shape == (375, 750, 3)
+    monkeypatch.setattr(FlatSlide, "read_image", None)
+    for side, shown in ((450, (225, 450)), (1500, (400, 800))):
+        image = np.zeros((side // 2, side, 3), np.uint8)
+        made = picture_slide(slide, title="S1", max_px=800, image=image)
+        assert made.image.shape == (*shown, 3)
+
+
 def test_the_picture_itself_is_not_drawn_on(picture):
     canvas = SlideCanvas(picture)
     canvas.draw_outline(shapely.box(0, 0, 4000, 2000), RED)

@@ -2,7 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from eosin.tiles.quality import find_artefacts, find_pen, measure_sharpness
+from eosin.tiles import quality
+from eosin.tiles.quality import (
+    find_artefacts,
+    find_pen,
+    measure_plainly,
+    measure_sharpness,
+)
 
 MPP = 8.0
 
@@ -113,3 +119,23 @@ def test_blur_lowers_sharpness_and_a_flat_tile_has_none() -> None:
     sharp, blurred, flat = measure_sharpness(tiles)
     assert sharp > 5 * blurred > 0
     assert flat == 0
+
+
+def test_mean_colours_are_numpys_to_the_last_bit() -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 31, 17, 3), dtype=np.uint8)
+    means = tiles.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
+    assert (measure_plainly(tiles)[:, 1:] == means).all()
+
+
+@pytest.mark.parametrize("sigma", [4.0, 16.0, 50.0])
+def test_a_blur_on_a_shrunken_picture_is_the_whole_ones(monkeypatch, sigma) -> None:
+    monkeypatch.setattr(quality, "BAND_PX", 64)
+    image, mask = make_tissue(size=331)
+    values = image[..., 1].astype(np.float32)
+    weight = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma)
+    total = cv2.GaussianBlur(values * mask, (0, 0), sigma)
+    whole = total / np.maximum(weight, 0.05)
+    found = quality._blur_within(values, mask, sigma, 0.05)
+    assert found.shape == mask.shape
+    error = np.abs(found - whole)[mask] / whole[mask]
+    assert error.max() < 0.01

@@ -90,6 +90,18 @@ def test_a_second_call_does_no_work_and_a_changed_setting_is_named(
         tile_cohort(cohort.table, tile_folder, changed)
 
 
+def test_overviews_may_be_left_out_and_tiles_stay_the_same(copied, tmp_path):
+    table, _ = copied(2)
+    drawn = tile_cohort(table, tmp_path / "drawn", TILING)
+    plain = tile_cohort(
+        table, tmp_path / "plain", dataclasses.replace(TILING, overviews=False)
+    )
+    assert (drawn.folder / "overviews").is_dir()
+    assert not (plain.folder / "overviews").exists()
+    tables = [pd.read_parquet(r.folder / "tiles.parquet") for r in (drawn, plain)]
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_overwrite_replaces_a_result_of_other_settings(copied, tmp_path):
     table, _ = copied(2)
     tile_cohort(table, tmp_path / "tiles", TILING)

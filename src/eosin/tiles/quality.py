@@ -69,7 +69,7 @@ _DENSITY = -np.log(np.maximum(np.arange(256), 1).astype(np.float32) / 245)
 def find_pen(image: npt.NDArray[np.uint8], mpp: float) -> Mask:
     """Find pen of any colour on a slide's RGB picture at a low level."""
     soft = cv2.GaussianBlur(image, (0, 0), max(0.6, 10 / mpp))
-    hsv = cv2.cvtColor(soft, cv2.COLOR_RGB2HSV, dst=soft)
+    hsv = np.asarray(cv2.cvtColor(soft, cv2.COLOR_RGB2HSV, dst=soft), np.uint8)
     least_px = _MIN_PEN_UM2 / 5 / mpp**2
     marks = keep_large(_is_within(hsv, _PEN), least_px)
     even_ink = keep_large(_is_within(hsv, _EVEN_INK), least_px)
@@ -128,7 +128,7 @@ def _is_within(hsv: npt.NDArray[np.uint8], ranges: Sequence[Range]) -> Mask:
     """Tell where hue, saturation and value lie within one of some ranges."""
     within = np.zeros(hsv.shape[:2], np.uint8)
     for lowest, highest in ranges:
-        within |= cv2.inRange(hsv, lowest, highest)
+        within |= np.asarray(cv2.inRange(hsv, lowest, highest), np.uint8)
     return within > 0
 
 

@@ -115,7 +115,9 @@ class OpticalDensityTissue:
     ) -> Mask:
         """Find tissue in an RGB picture."""
         soft = cv2.GaussianBlur(image, (0, 0), max(0.5, self.sigma_um / mpp))
-        light = np.array([max(find_quantile(c, 0.9), 1) for c in cv2.split(soft)])
+        light = np.array(
+            [max(find_quantile(c, 0.9), 1) for c in np.moveaxis(soft, 2, 0)]
+        )
         # Plain glass is bright; where the brightest tenth is not, and nothing else is
         # like glass, the slide shows none.
         is_bright = light.min() >= 200
@@ -128,7 +130,7 @@ class OpticalDensityTissue:
             # Of every value in every channel whether it absorbs enough.
             ratios = np.maximum(np.arange(256)[:, None], 1) / colour
             is_dense = (-np.log10(ratios) > self.least_density).astype(np.uint8)
-            found &= find_extremes(cv2.LUT(soft, is_dense[:, None]))[1] > 0
+            found &= find_extremes(np.asarray(cv2.LUT(soft, is_dense[:, None])))[1] > 0
         return _clean(found, self.min_area_um2, mpp)
 
 

@@ -106,8 +106,8 @@ def tile_cohort(
 ) -> TileResult:
     """Find tissue, place the grid and label every tile of a cohort.
 
-    Writes `tiles.parquet`, `slides.csv`, `overviews/<slide_id>.jpg` (where asked for)
-    and `run.json` to `out`. Each slide's part is kept, so a second call works only
+    Writes `tiles.parquet`, `slides.csv`, `overviews/<slide_id>.jpg` and
+    `run.json` to `out`. Each slide's part is kept, so a second call works only
     on slides that are new, were changed, or failed.
 
     Args:
@@ -217,8 +217,7 @@ def _tile_slide(
                 class_names=class_map.class_names,
                 areas=mapped.areas if mapped else {},
             )
-            name = to_file_name(slide_id) + ".jpg"
-            write_image(out / "overviews" / name, overview)
+            write_image(out / f"overviews/{to_file_name(slide_id)}.jpg", overview)
     with atomic_path(items.find_part(slide_id, ".parquet")) as temporary:
         tiles.to_parquet(temporary, index=False)
     return {"slide": summary}
@@ -384,8 +383,7 @@ def _say_bare_slides(
     area_mm2 = (
         slides["width_px0"] * slides["height_px0"] * slides["mpp_used"] ** 2 / 1e6
     )
-    full = names[slides["tissue_mm2"] >= _NEARLY_ALL * area_mm2]
-    if len(full):
+    if len(full := names[slides["tissue_mm2"] >= _NEARLY_ALL * area_mm2]):
         yield (
             f"Nearly all of {len(full)} of {len(slides)} slides is taken for tissue "
             f"({say_examples(full)}); is there glass on them? See overviews"
