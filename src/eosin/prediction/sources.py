@@ -113,8 +113,13 @@ def open_slide_tiles(
         with open_slide(path) as slide:
             mpp = None if slide.mpp is not None else default_mpp
     with open_slide(path, mpp=mpp) as slide:
-        tissue = find_tissue(slide, find_tissue_method(sees.tissue))
-        tiles = place_tiles(slide, sees.spec, tissue, min_tissue=sees.min_tissue)
+        # Not kept beside the tiles: a large slide's tissue is 75 MB with its picture.
+        tiles = place_tiles(
+            slide,
+            sees.spec,
+            find_tissue(slide, find_tissue_method(sees.tissue)),
+            min_tissue=sees.min_tissue,
+        )
         boxes, px = find_boxes(tiles, sees.context), sees.spec.tile_px
 
         def read(rows: Rows) -> npt.NDArray[np.uint8]:

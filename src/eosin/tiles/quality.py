@@ -4,6 +4,7 @@ These are flags, not verdicts: a flagged tile stays in the table, and whoever
 trains or reads decides.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -187,43 +188,34 @@ def _blur_within(
     """
     height, width = mask.shape
     shrink = max(1, int(sigma_px / _SHRUNK_SIGMA_PX))
+    sigma, n_rows = sigma_px / shrink, -(-height // shrink)
+    # OpenCV's kernel ends at four sigma.
+    reach = math.ceil(4 * sigma) + 1
     # Of a shrunken picture the first pixel reaches to the edge, and is mirrored there.
     border = cv2.BORDER_REFLECT if shrink > 1 else cv2.BORDER_DEFAULT
-
-    def blur(factor: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
-        small = _shrink_masked(mask, factor, shrink)
-        sigma = sigma_px / shrink
-        cv2.GaussianBlur(small, (0, 0), sigma, dst=small, borderType=border)
-        return small
-
-    mean, weight = blur(values), blur(None)
-    mean /= np.maximum(weight, least, out=weight)
+    mean = np.empty((n_rows, -(-width // shrink)), np.float32)
+    for first in range(0, n_rows, BAND_PX):
+        start = max(0, first - reach)
+        rows = slice(start * shrink, (first + BAND_PX + reach) * shrink)
+        own = mask[rows].astype(np.float32)
+        weight, total = (
+            cv2.GaussianBlur(_shrink(plane, shrink), (0, 0), sigma, borderType=border)
+            for plane in (own, own * values[rows])
+        )
+        band = total / np.maximum(weight, least)
+        mean[first : first + BAND_PX] = band[first - start :][:BAND_PX]
     if shrink == 1:
         return mean
-    del weight
-    grown = cv2.resize(mean, (mean.shape[1] * shrink, mean.shape[0] * shrink))
+    grown = cv2.resize(mean, (mean.shape[1] * shrink, n_rows * shrink))
     return np.asarray(grown[:height, :width], np.float32)
 
 
-def _shrink_masked(
-    mask: Mask, values: npt.NDArray[Any] | None, shrink: int
-) -> npt.NDArray[np.float32]:
-    """Average values, 0 outside the mask, or the mask itself over whole blocks."""
-    height, width = mask.shape
-    small = np.empty((-(-height // shrink), -(-width // shrink)), np.float32)
-    band = -(-BAND_PX // shrink)
-    for first in range(0, len(small), band):
-        rows = slice(first * shrink, (first + band) * shrink)
-        own = mask[rows].astype(np.float32)
-        if values is not None:
-            own *= values[rows]
-        # Where blocks reach beyond the picture, nothing weighs.
-        own = np.pad(own, [(0, -len(own) % shrink), (0, -width % shrink)])
-        target = (small.shape[1], len(own) // shrink)
-        small[first : first + band] = cv2.resize(
-            own, target, interpolation=cv2.INTER_AREA
-        )
-    return small
+def _shrink(plane: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+    """Average over whole blocks; where they reach beyond the plane, it is 0."""
+    height, width = (-(-side // factor) for side in plane.shape)
+    padded = np.pad(plane, [(0, -side % factor) for side in plane.shape])
+    small = cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
 
 
 def _keep_touching(mask: Mask, seeds: Mask) -> Mask:
