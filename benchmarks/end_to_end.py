@@ -37,6 +37,7 @@ import numpy as np
 
 MPP, TILE_PX = 0.97, 256
 ENCODERS = ("mobilenetv2", "densenet121")
+STEPS = ("tile", "train", "predict_few", "predict")
 BATCHES = (1, 2, 4, 8, 16, 32)
 USUAL_BATCH = 32
 CORES = len(os.sched_getaffinity(0))
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--tiatoolbox")
     parser.add_argument("--hs2p")
-    parser.add_argument("--steps", nargs="+", default=["tile", "train", "predict"])
+    parser.add_argument("--steps", nargs="+", default=list(STEPS))
     parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
     parser.add_argument("--few", type=int, default=6, help="slides of the first table")
     parser.add_argument("--repeats", type=int, default=3)
@@ -112,6 +113,9 @@ class Bench:
         self.options, self.out = options, out
         self.cohort = options.cohort / "slides.csv"
         self.tiles = out / "tiles"
+        self.sources = {"run": SOURCE}
+        if options.against:
+            self.sources["run-before"] = options.against.resolve()
 
     def prepare(self) -> None:
         """Make what the steps begin with, unless an earlier call left it here."""
@@ -119,9 +123,12 @@ class Bench:
             quiet(eosin("tile", self.cohort, *self.tiling(), "-o", self.tiles))
         write_places(self.tiles, self.options.cohort, self.out, self.options.few)
         for encoder in self.options.encoders:
-            if not (self.out / encoder / "run").exists():
-                run = ("-o", self.out / encoder / "run")
-                quiet(eosin("train", self.tiles, *self.training(encoder), *run))
+            for name, source in self.sources.items():
+                run = self.out / encoder / name
+                if not run.exists():
+                    command = eosin("train", self.tiles, *self.training(encoder), "-o")
+                    quiet([*command, str(run)], source)
+                    self.forget()
             if not (self.out / encoder / "plain.pt").exists():
                 quiet(here("save_plain", self.out / encoder))
 
@@ -162,37 +169,48 @@ class Bench:
             self.race("train", contestants, before=self.forget)
             print_table(f"train, {encoder}", contestants)
 
+    def predict_few(self) -> None:
+        """Score some slides."""
+        self.score(f"places{self.options.few}.csv")
+
     def predict(self) -> None:
-        """Score some slides and all of them."""
+        """Score all slides."""
+        self.score("places.csv")
+
+    def score(self, places: str) -> None:
+        """Score slides; an older checkout with the model that it exported itself."""
+        rows = read_places(self.out / places)
+        paths = list(dict.fromkeys(row["path"] for row in rows))
         for encoder in self.options.encoders:
-            quiet(here("measure_session", self.out / encoder))
-            best = json.loads((self.out / encoder / "session.json").read_text())
-            for n in (self.options.few, None):
-                places = self.out / f"places{n or ''}.csv"
-                rows = read_places(places)
-                paths = list(dict.fromkeys(row["path"] for row in rows))
-                run = self.out / encoder / "run"
-                command = eosin("predict", run, *paths, "-o")
-                network = self.out / encoder / "plain.pt"
-                contestants = [
-                    Contestant("eosin predict", command),
-                    *self.before("eosin predict, before", command),
-                    *(
-                        Contestant(name, here("plain", places, network, batch, "map"))
-                        for name, batch in self.list_batches(encoder)
-                    ),
-                ]
-                self.race("predict", contestants)
-                name = f"predict, {encoder}, {len(rows)} tiles of {len(paths)} slides"
-                print_table(name, contestants)
-                share = len(rows) / statistics.median(contestants[0].seconds) / best
-                print(f"  ONNX Runtime alone {best:.1f} tiles/s; share {share:.2f}")
-                values = [
-                    read_values(each.folder / "out", rows) for each in contestants
-                ]
-                for each, other in zip(contestants[1:], values[1:], strict=True):
-                    apart = np.abs(values[0] - other).max()
-                    print(f"  probabilities against {each.name}: {apart:.1e}")
+            folder = self.out / encoder
+            quiet(here("measure_session", folder))
+            best = json.loads((folder / "session.json").read_text())
+            loops = [
+                Contestant(
+                    name,
+                    here("plain", self.out / places, folder / "plain.pt", batch, "map"),
+                )
+                for name, batch in self.list_batches(encoder)
+            ]
+            contestants = [
+                Contestant(
+                    "eosin predict", eosin("predict", folder / "run", *paths, "-o")
+                ),
+                *self.before(
+                    "eosin predict, before",
+                    eosin("predict", folder / "run-before", *paths, "-o"),
+                ),
+                *loops,
+            ]
+            self.race("predict", contestants)
+            title = f"predict, {encoder}, {len(rows)} tiles of {len(paths)} slides"
+            print_table(title, contestants)
+            share = len(rows) / statistics.median(contestants[0].seconds) / best
+            print(f"  ONNX Runtime alone {best:.1f} tiles/s; share {share:.2f}")
+            own = read_values(contestants[0].folder / "out", rows)
+            for each in loops:
+                apart = np.abs(own - read_values(each.folder / "out", rows)).max()
+                print(f"  probabilities against {each.name}: {apart:.1e}")
 
     def list_batches(self, encoder: str) -> list[tuple[str, int]]:
         """Name the plain loop's batches: the usual one, and the best."""
@@ -222,9 +240,8 @@ class Bench:
 
     def before(self, name: str, command: Sequence[str]) -> list[Contestant]:
         """Let an older checkout do the same."""
-        if self.options.against is None:
-            return []
-        return [Contestant(name, command, self.options.against.resolve())]
+        older = self.sources.get("run-before")
+        return [] if older is None else [Contestant(name, command, older)]
 
     def forget(self) -> None:
         """Delete what the tile folder keeps of encoders."""
@@ -492,9 +509,9 @@ def texts(parts: Sequence[object]) -> list[str]:
     return [str(part) for part in parts]
 
 
-def quiet(command: Sequence[str]) -> None:
+def quiet(command: Sequence[str], source: Path = SOURCE) -> None:
     """Run what is not measured."""
-    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    environment = os.environ | {"PYTHONPATH": str(source)}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
