@@ -294,6 +294,7 @@ def time_session(
     import onnxruntime as ort
 
     options = ort.SessionOptions()
+    options.log_severity_level = 3
     options.intra_op_num_threads = threads
     spins = str(int(callers == 1))
     options.add_session_config_entry("session.intra_op.allow_spinning", spins)

@@ -169,6 +169,10 @@ def test_batch_normalisation_is_folded_into_convolutions(
     assert not {"Sub", "BatchNormalization"} & set(made)
     # The preprocessing's.
     assert made.count("Mul") == 1 < made.count("Conv")
+    # What the steps took is not kept beside the operator.
+    graph = onnx.load(exported.path).graph
+    used = {name for node in graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= used
     # Features that were encoded before this are known by the same hash.
     monkeypatch.setattr(onnx_export, "write_normalisations", lambda _: None)
     plain = export_onnx(small_classifier, tmp_path / "plain.onnx")

@@ -48,8 +48,14 @@ def write_normalisations(model: onnx.ModelProto) -> None:
     for node in graph.node:
         first = node.output[0]
         nodes += written.get(first, [] if first in dropped else [node])
+    old = list(graph.node)
     del graph.node[:]
     graph.node.extend(nodes)
+    gone = {name for node in old for name in node.input if node.output[0] in dropped}
+    gone -= {name for node in nodes for name in node.input} | kept
+    tensors = [tensor for tensor in graph.initializer if tensor.name not in gone]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
 
 
 def _follow(
