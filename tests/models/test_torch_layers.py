@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from keras.src.backend.common import dtypes
 
 from eosin.models import ENCODERS, build_classifier, build_encoder
 from eosin.models.keras_backend import keras
@@ -139,6 +140,32 @@ def test_what_a_model_gives_is_not_changed_either():
     assert cut.min() == 0
 
 
+def test_a_layer_that_ends_a_model_at_one_of_its_calls_stands_alone():
+    maps = keras.Input((8, 8, 4))
+    conv = layers.Conv2D(4, 3, padding="same")
+    norm = layers.BatchNormalization(trainable=False)
+    first = norm(conv(maps))
+    model = keras.Model(maps, [norm(conv(first)), first])
+    assert conv in find_direct_calls(model)
+    compare(keras.Model(maps, layers.Add()([*model.outputs])))
+    ends = keras.Model(maps, [model.output[0], conv(first)])
+    assert norm not in {call.norm for call in find_direct_calls(ends).values()}
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_layer_whose_output_is_held_down_gives_what_it_says(place):
+    stack = [layers.Conv2D(6, 3), layers.BatchNormalization(trainable=False)]
+    stack[place].activity_regularizer = keras.regularizers.L2(1.0)
+    losses = []
+    model = build(*stack, layers.ReLU())
+    inputs = np.random.default_rng(1).normal(size=(3, 9, 9, 4)).astype(np.float32)
+    for part in (keras.Model(), model):
+        with calling_directly(part):
+            model(inputs)
+        losses.append(float(sum(model.losses).detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def test_layers_that_pytorch_has_otherwise_stay_keras():
     others = [
         layers.Conv2D(4, 3, activation="tanh"),
@@ -187,6 +214,48 @@ def test_layers_are_keras_own_again_behind_the_block(tmp_path):
     assert [type(x) for x in again.layers] == [type(x) for x in model.layers]
     for mine, theirs in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.fixture
+def float64(monkeypatch):
+    """Let Keras compute in float64, of which it makes float32 where two dtypes meet."""
+    meet = dtypes.result_type
+
+    def keep(*kinds):
+        kind = meet(*kinds)
+        is_double = any("float64" in str(each) for each in kinds)
+        return "float64" if is_double and kind == "float32" else kind
+
+    for module in (dtypes, keras.src.backend):
+        monkeypatch.setattr(module, "result_type", keep)
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_in_float64_an_encoder_is_trained_to_the_same_weights(is_trained):
+    encoder = build_encoder("mobilenetv2", tile_px=64, weights="none")
+    pooled = layers.GlobalAveragePooling2D()(encoder.output)
+    model = keras.Model(encoder.input, pooled)
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(0, 256, (3, 4, 64, 64, 3)).astype(np.float32)
+    batches = list(zip(tiles, rng.normal(size=(3, 4, 1280)), strict=True))
+    start, found = model.get_weights(), []
+    with frozen([] if is_trained else find_batch_norms(model)):
+        for part in (keras.Model(), model):
+            model.set_weights(start)
+            model.compile(keras.optimizers.Adam(1e-3), "mse")
+            with calling_directly(part):
+                losses = [model.train_on_batch(*x) for x in batches]
+            found.append([*losses, *model.get_weights()])
+    assert all(weights.dtype == np.float64 for weights in start)
+    assert found[0][0] != found[0][2]
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-8)
 
 
 def test_fifty_steps_lose_what_they_lose_with_keras():

@@ -8,9 +8,10 @@ from eosin.training import torch_adam
 SHAPES = [(30, 7), (7,), (4, 3, 2)]
 
 
-def _train(optimiser, *, n_steps=60, dtype="float32"):
+def _train(optimiser, *, n_steps=60, dtype="float32", order="C"):
     rng = np.random.default_rng(0)
-    variables = [keras.Variable(rng.normal(size=s), dtype=dtype) for s in SHAPES]
+    starts = [rng.normal(size=s).astype(dtype, order=order) for s in SHAPES]
+    variables = [keras.Variable(start, dtype=dtype) for start in starts]
     optimiser.build(variables)
     for step in range(n_steps):
         optimiser.learning_rate = 1e-2 / (1 + step % 5)
@@ -26,11 +27,19 @@ def _train(optimiser, *, n_steps=60, dtype="float32"):
     return [keras.ops.convert_to_numpy(variable) for variable in state]
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW"])
-def test_steps_are_keras_own(name):
-    options = {"weight_decay": 0.1} if name == "AdamW" else {}
-    ours = _train(getattr(torch_adam, name)(1e-2, **options))
-    theirs = _train(getattr(keras.optimizers, name)(1e-2, **options))
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("Adam", {}),
+        ("AdamW", {"weight_decay": 0.1}),
+        ("Adam", {"amsgrad": True}),
+        ("Adam", {"gradient_accumulation_steps": 3, "clipnorm": 0.1}),
+    ],
+)
+def test_steps_are_keras_own(name, options, order):
+    ours = _train(getattr(torch_adam, name)(1e-2, **options), order=order)
+    theirs = _train(getattr(keras.optimizers, name)(1e-2, **options), order=order)
     assert len(ours) == len(theirs)
     for own, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)

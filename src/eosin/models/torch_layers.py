@@ -196,7 +196,8 @@ def _fold(norm: Any, kernel: torch.Tensor, bias: Any) -> tuple[torch.Tensor, Any
 def _find_follower(layer: Any, ends: set[int]) -> Any:
     """Find the one layer that takes all that another gives, and nothing else."""
     followers = {node.operation for node in layer._outbound_nodes}
-    if len(followers) != 1 or id(layer.output) in ends:
+    outputs = {id(x) for node in layer._inbound_nodes for x in node.output_tensors}
+    if len(followers) != 1 or outputs & ends or layer.activity_regularizer is not None:
         return None
     (follower,) = followers
     sources = {
@@ -230,7 +231,7 @@ def _can_fold(layer: Any, norm: Any) -> bool:
         and _is_known(norm)
         and not norm.trainable
         # In half precision the scaled kernel would be rounded once more.
-        and layer.compute_dtype == "float32"
+        and layer.compute_dtype in {"float32", "float64"}
     )
 
 

@@ -22,16 +22,18 @@ class _OnePass:
         self: Any, grads: list[Any], variables: list[Any], learning_rate: Any
     ) -> None:
         values = [variable.value for variable in variables]
-        if not all(v.is_cpu and v.dtype == torch.float32 for v in values):
+        # The kernel takes no heed of how numbers lie in memory.
+        if self.amsgrad or not all(
+            v.is_cpu and v.dtype == torch.float32 and v.is_contiguous() for v in values
+        ):
             super()._parallel_update_step(  # type: ignore[misc] # Keras' class has it
                 grads, variables, learning_rate
             )
             return
         places = [self._get_variable_index(variable) for variable in variables]
-        step = float(self.iterations.value) + 1
+        step = float(self.iterations) + 1
         torch._fused_adam_(
             values,
-            # It takes no heed of how a gradient lies in memory.
             [gradient.contiguous() for gradient in grads],
             [self._momentums[place].value for place in places],
             [self._velocities[place].value for place in places],
