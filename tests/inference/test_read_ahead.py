@@ -1,8 +1,11 @@
 import threading
+import time
 from contextlib import closing
 
 import pytest
 
+from eosin.core import find_stop
+from eosin.core.work import StoppedError
 from eosin.inference.read_ahead import iter_read_ahead
 
 
@@ -76,3 +79,26 @@ def test_an_error_comes_when_its_batch_is_due():
     assert [int(next(batches)[0][0]) for _ in range(2)] == [0, 2]
     with pytest.raises(OSError, match="damaged"):
         next(batches)
+
+
+def test_closing_ends_long_work_between_two_steps():
+    begun, ended = threading.Event(), []
+
+    def read(rows):
+        if rows[0] == 0:
+            return rows
+        begun.set()
+        try:
+            for _ in range(30_000):
+                find_stop().require_wanted()
+                time.sleep(0.001)
+        except StoppedError:
+            ended.append(int(rows[0]))
+            raise
+        return rows
+
+    with closing(iter_read_ahead(read, range(6), 2)) as batches:
+        next(batches)
+        assert begun.wait(5)
+    assert ended == [2]
+    find_stop().require_wanted()

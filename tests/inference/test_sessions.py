@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from eosin.core import ConfigError, ModelError
-from eosin.inference import note_calls, open_session
+from eosin.inference import iter_read_ahead, note_calls, open_session
 
 
 @pytest.mark.parametrize("n", [1, 4, 5, 11])
@@ -266,3 +267,26 @@ def test_a_forked_process_has_callers_of_its_own(session, tiles):
     child.join(60)
     assert child.exitcode == 0
     assert (answer.get() == expected).all()
+
+
+def test_who_stops_reading_ahead_does_not_wait_for_all_calls(
+    session, tiles, monkeypatch
+):
+    begun, n_calls, run_call = threading.Event(), [], session._run_call
+
+    def slow(*arguments, **options):
+        n_calls.append(0)
+        begun.set()
+        time.sleep(0.002)
+        return run_call(*arguments, **options)
+
+    monkeypatch.setattr(session, "_run_call", slow)
+    many = np.concatenate([tiles] * 1000)
+
+    def read(rows):
+        return session.run(many, batch=1) if rows[0] else None
+
+    with closing(iter_read_ahead(read, range(2), 1)) as batches:
+        next(batches)
+        assert begun.wait(5)
+    assert len(n_calls) < len(many) / 2

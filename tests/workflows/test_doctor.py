@@ -105,3 +105,12 @@ def test_little_disk_is_a_warning(tmp_path, monkeypatch):
 def test_the_disk_of_a_folder_that_is_not_there_yet_is_the_one_above(tmp_path):
     finding = find("Disk", tmp_path / "not" / "there")
     assert finding.text.endswith(f"free in {tmp_path}")
+
+
+def test_a_broken_package_that_keras_can_do_without_is_found(tmp_path, monkeypatch):
+    (tmp_path / "h5py.py").write_text("raise ImportError('libhdf5 is missing')")
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    finding = find("Keras", tmp_path)
+    assert finding.status == "warning"
+    assert "libhdf5 is missing" in finding.text

@@ -53,7 +53,7 @@ from eosin.core.shown_progress import WATCHED, TerminalProgress
 from eosin.core.tables import Column, TableSchema, read_parquet
 from eosin.core.version import __version__
 from eosin.core.words import find_nearest, plural, suggest
-from eosin.core.work import Items, count_cores
+from eosin.core.work import Items, Stop, count_cores, find_stop
 
 __all__ = [
     "AGGREGATOR_SUFFIX",
@@ -78,6 +78,7 @@ __all__ = [
     "Showable",
     "SlideError",
     "SlideFailure",
+    "Stop",
     "TableSchema",
     "Task",
     "TerminalProgress",
@@ -86,6 +87,7 @@ __all__ = [
     "caution_formulas",
     "count_cores",
     "find_nearest",
+    "find_stop",
     "find_versions",
     "fingerprint_file",
     "fit_value",

@@ -6,6 +6,7 @@ that are new, were changed, or failed.
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
@@ -17,6 +18,8 @@ from eosin.core.errors import RunError, raising
 from eosin.core.files import read_json, require_own_files, to_file_name, write_json
 from eosin.core.progress import Progress, Task
 from eosin.core.runs import RunRecord, SlideFailure
+
+Result = TypeVar("Result")
 
 # Seconds that items in work may take to end after an interruption.
 _GRACE_S = 1.0
@@ -36,6 +39,49 @@ def count_cores() -> int:
         quota, period = map(int, _QUOTA.read_text().split())
         n_cores = min(n_cores, math.ceil(quota / period))
     return max(1, n_cores)
+
+
+class StoppedError(Exception):
+    """Work was left off, as nobody waits for it any more."""
+
+
+class Stop:
+    """Whether what began some work on other threads still waits for it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Say that nobody waits any more."""
+        self._event.set()
+
+    def require_wanted(self) -> None:
+        """Raise `StoppedError` where nobody waits; between two steps of long work."""
+        if self._event.is_set():
+            raise StoppedError
+
+    def bind(self, work: Callable[..., Result]) -> Callable[..., Result]:
+        """Let work find this as `find_stop` on whatever thread it is done."""
+
+        def bound(*arguments: Any) -> Result:
+            before, _thread.stop = find_stop(), self
+            try:
+                self.require_wanted()
+                return work(*arguments)
+            finally:
+                _thread.stop = before
+
+        return bound
+
+
+def find_stop() -> Stop:
+    """Find what the work on this thread is to heed; of none one that is never set."""
+    stop: Stop = getattr(_thread, "stop", _NEVER)
+    return stop
+
+
+_thread = threading.local()
+_NEVER = Stop()
 
 
 class WorkItem(Protocol):

@@ -8,6 +8,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from eosin.core import Stop
+
 Rows = npt.NDArray[np.int64]
 Tiles = npt.NDArray[np.uint8]
 ReadTiles = Callable[[Rows], Tiles]
@@ -25,7 +27,8 @@ def iter_read_ahead(
     """Yield batches of rows with what was read for them, in order.
 
     Close the iterator (`contextlib.closing`) before closing what `read` reads from:
-    that waits for the batches on their way and drops those not begun. At most
+    that drops batches not begun, and waits for those on their way, which long work
+    leaves off between two steps (`eosin.core.find_stop`). At most
     `ahead` + 1 batches are held at once.
 
     Args:
@@ -38,10 +41,12 @@ def iter_read_ahead(
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
     waiting: deque[tuple[Rows, Future[Batch]]] = deque()
+    stop = Stop()
+    work = stop.bind(read)
     try:
         for start in range(0, len(rows), size):
             part = np.asarray(rows[start : start + size], np.int64)
-            waiting.append((part, pool.submit(read, part)))
+            waiting.append((part, pool.submit(work, part)))
             if len(waiting) > ahead:
                 due, batch = waiting.popleft()
                 yield due, batch.result()
@@ -49,6 +54,7 @@ def iter_read_ahead(
             due, batch = waiting.popleft()
             yield due, batch.result()
     finally:
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

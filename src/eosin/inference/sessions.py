@@ -18,6 +18,7 @@ from eosin.core import (
     ConfigError,
     ModelError,
     count_cores,
+    find_stop,
     raising,
 )
 from eosin.settings import Device
@@ -114,7 +115,9 @@ class Session:
         run_call = functools.partial(
             self._run_call, n_filled=0 if batch and not self._fixed_batch else step
         )
-        parts = (map if self._is_on_gpu else open_callers().map)(run_call, calls)
+        # Whoever interrupts does not want to wait for the other calls.
+        work = find_stop().bind(run_call)
+        parts = (map if self._is_on_gpu else open_callers().map)(work, calls)
         # Of no tiles an empty array, not none.
         empty = [np.empty((0, *shape), np.float32) for shape in self.outputs.values()]
         every = [np.concatenate(each) for each in zip(empty, *parts, strict=True)]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eosin.core import ConfigError, MissingExtraError, ModelError
+from eosin.core import ConfigError, MissingExtraError, ModelError, find_stop
 from eosin.models.keras_files import first_line
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -135,9 +135,10 @@ class TorchEncoder:
             )
         step = batch or _BATCH
         # PyTorch has all cores, or the GPU, for one call.
+        run_batch = find_stop().bind(self._run_batch)
         with self._turn:
             parts = [
-                self._run_batch(tiles[start : start + step])
+                run_batch(tiles[start : start + step])
                 for start in range(0, len(tiles), step)
             ]
         empty = np.empty((0, self.spec.dimension), np.float32)

@@ -32,7 +32,7 @@ _PACKAGES: Mapping[str, str] = {
 # where it is there, and torch's compiler, of which Keras asks only not to compile: 1.0
 # in place of 2.4 seconds. Where it fails, whatever the cause, the second decides.
 _SAY_KERAS = """
-import keras, onnx, os
+import h5py, keras, onnx, os
 print(keras.__version__, keras.ops.zeros((1,)).device, flush=True)
 os._exit(0)
 """
