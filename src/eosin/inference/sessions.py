@@ -55,7 +55,8 @@ class Session:
         tile_px: Side of the tiles it takes.
         outputs: Shape of each output without the batch, by name.
         encoder_hash: Hash of all that it computes up to its features, from its export.
-            Two models of one hash give the same features of the same tile, whatever
+            Two models of one hash give the same features of the same tile, but for the
+            rounding (2e-5) of how a version of eosin writes the graph, whatever
             head follows. None of a model without features, and of some with loops.
     """
 

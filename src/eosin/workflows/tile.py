@@ -377,7 +377,7 @@ def _say_bare_slides(
     if len(bare):
         yield (
             f"{len(bare)} of {len(slides)} slides gave no tile ({say_examples(bare)}): "
-            "no tissue was found on them, see overviews; pale tissue needs "
+            "no tissue was found on them; look at them, pale tissue needs "
             "--set tissue=density"
         )
     area_mm2 = (
@@ -386,7 +386,7 @@ def _say_bare_slides(
     if len(full := names[slides["tissue_mm2"] >= _NEARLY_ALL * area_mm2]):
         yield (
             f"Nearly all of {len(full)} of {len(slides)} slides is taken for tissue "
-            f"({say_examples(full)}); is there glass on them? See overviews"
+            f"({say_examples(full)}); is there glass on them? Look at them"
         )
     labelled = set(tiles.loc[tiles["label"].notna(), "slide_id"])
     unlabelled = names[has_tiles & ~names.isin(labelled)]
