@@ -486,7 +486,7 @@ def read_places(path: Path) -> list[dict[str, str]]:
 def print_table(title: str, contestants: Sequence[Contestant]) -> None:
     """Print medians, and how many times as fast eosin's is: the first of them."""
     first = statistics.median(contestants[0].seconds)
-    print(f"\n| {title} | seconds | of CPU | MB at peak | × eosin |")
+    print(f"\n| {title} | seconds | of CPU | MB at peak | times eosin |")
     print("|---|---|---|---|---|")
     for each in contestants:
         seconds, cpu, peak = (
