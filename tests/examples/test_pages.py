@@ -20,7 +20,7 @@ PAGES = sorted(
     path.relative_to(ROOT) for path in [ROOT / "README.md", *DOCS.rglob("*.md")]
 )
 # What somebody reads who wants to get something done; the rest is looked up.
-LOOKED_UP = {"architecture", "formats", "glossary", "messages"}
+LOOKED_UP = {"architecture", "formats", "glossary", "messages", "performance"}
 HOW_TO = [p for p in PAGES if p.parent == Path("docs") and p.stem not in LOOKED_UP]
 LONGEST = 400
 
